@@ -1,0 +1,249 @@
+"""Every setting of Semel, with its unit, its default and the reason for it. The environment is read here and nowhere else."""
+
+from __future__ import annotations
+
+from config.env import BASE_DIR, PROCESS, Process, env
+
+# --- Django ----------------------------------------------------------------------------------------------------------
+
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = env.str("SECRET_KEY")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+# Behind a proxy that ends TLS: it must set X-Forwarded-Proto itself and drop the client's.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_TLS_PROXY", default=False) else None
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", default=True)
+# The API answers on the address it was asked at: the proxy redirects to TLS, since clients drop credentials on a redirect.
+SECURE_SSL_REDIRECT = False
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0)
+SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008"]  # both belong to the proxy, see the two lines above
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+APPEND_SLASH = False  # a redirect would lose the body of a POST
+USE_TZ = True
+TIME_ZONE = "UTC"
+USE_I18N = False
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "static"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+]
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "accounts",
+    "idempotency",
+    "jobs",
+    "workers",
+    "config",
+]
+
+MIDDLEWARE = [
+    "config.request_id.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- PostgreSQL: the truth ---------------------------------------------------------------------------------------------
+
+# Milliseconds that one statement may run. Short where a client waits, long where a job works, none for migrations.
+_STATEMENT_TIMEOUT_MS = {Process.API: 5_000, Process.STREAMS: 5_000, Process.WORKER: 60_000, Process.MANAGE: 0}[PROCESS]
+_LOCK_TIMEOUT_MS = {Process.API: 2_000, Process.STREAMS: 2_000, Process.WORKER: 10_000, Process.MANAGE: 0}[PROCESS]
+_IDLE_IN_TRANSACTION_MS = {Process.API: 10_000, Process.STREAMS: 10_000, Process.WORKER: 60_000, Process.MANAGE: 0}[PROCESS]
+
+DATABASES = {
+    "default": {
+        **env.db("DATABASE_URL"),
+        "ATOMIC_REQUESTS": False,
+        # A connection lives as long as its thread: opening one costs more than a whole request.
+        "CONN_MAX_AGE": None,
+        # One cheap statement a request, so that a database restart costs nobody an error afterwards.
+        "CONN_HEALTH_CHECKS": True,
+        "DISABLE_SERVER_SIDE_CURSORS": True,  # PgBouncer in transaction mode
+        "OPTIONS": {
+            "connect_timeout": 3,
+            "tcp_user_timeout": 10_000,  # milliseconds: a cut network is noticed before a client gives up
+            "application_name": f"semel-{PROCESS}",
+            "options": (
+                f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c lock_timeout={_LOCK_TIMEOUT_MS} "
+                f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_MS} "
+                # The protocol is built on it: a racing duplicate under REPEATABLE READ would fail with 40001.
+                "-c default_transaction_isolation=read\\ committed"
+            ),
+        },
+    },
+}
+
+# --- HTTP ------------------------------------------------------------------------------------------------------------
+
+# Bytes of a request body; a job's input is a description of work, not the data itself.
+DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("BODY_MAX_BYTES", default=256 * 1024)
+# Where problem types resolve; empty: the address that the client used.
+PUBLIC_BASE_URL = env.str("PUBLIC_BASE_URL", default="").rstrip("/")
+# Where waiting clients go; empty: no wait links are given out.
+STREAMS_URL = env.str("STREAMS_URL", default="").rstrip("/")
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.authentication.IsTenant"],
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.rate_limit.TenantRateLimit"],
+    "DEFAULT_PARSER_CLASSES": ["idempotency.parsers.ExactJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["config.renderers.OrjsonRenderer"],
+    "EXCEPTION_HANDLER": "config.problems.handle_exception",
+    "UNAUTHENTICATED_USER": None,
+    "UNAUTHENTICATED_TOKEN": None,
+    "URL_FORMAT_OVERRIDE": None,
+    "FORMAT_SUFFIX_KWARG": None,
+}
+
+# Requests per second and tenant, and how many at once beyond that. 0: no limit, since one tenant's honest load is unknown.
+RATE_LIMIT_PER_SECOND = env.int("RATE_LIMIT_PER_SECOND", default=0)
+RATE_LIMIT_BURST = env.int("RATE_LIMIT_BURST", default=100)
+
+# --- Idempotency -------------------------------------------------------------------------------------------------------
+
+IDEMPOTENCY_SCOPE = "accounts.authentication.scope_of"  # whose key a request's is: its tenant's, in its mode
+IDEMPOTENCY_KEY_SYNTAX = env.str("IDEMPOTENCY_KEY_SYNTAX", default="lenient")  # or "strict": the quoted form only
+IDEMPOTENCY_MISMATCH_STATUS = env.int("IDEMPOTENCY_MISMATCH_STATUS", default=409)  # 422 follows the IETF draft
+# Seconds that a key is remembered: longer than any client's retry schedule that we know of (Stripe keeps 24 h as well).
+IDEMPOTENCY_TTL_SECONDS = env.int("IDEMPOTENCY_TTL_SECONDS", default=24 * 3600)
+# Seconds that a duplicate waits for the first request in all; the first needs milliseconds, a stalled disk a second.
+IDEMPOTENCY_WAIT_SECONDS = env.float("IDEMPOTENCY_WAIT_SECONDS", default=2.0)
+# How many duplicates of one process may wait at once: a quarter of its threads, so that duplicates cannot starve first requests.
+API_THREADS = env.int("API_THREADS", default=8)
+IDEMPOTENCY_WAITING_DUPLICATES = max(1, API_THREADS // 4)
+# Secrets of the fingerprints, "kid:secret", the newest first; old ones stay until the last record made under them is purged.
+IDEMPOTENCY_FINGERPRINT_KEYS = env.list("IDEMPOTENCY_FINGERPRINT_KEYS")
+
+# --- Redis: a hint -----------------------------------------------------------------------------------------------------
+
+REDIS_URL = env.str("REDIS_URL")
+# Failures in a row after which nothing is sent for a while: the sweeper covers, and no client waits for a dead broker.
+BREAKER_FAILURES = 3
+BREAKER_OPEN_SECONDS = 5.0
+# Seconds that one client may lose to the broker in all, connecting included.
+PUBLISH_CONNECT_SECONDS = 0.5
+PUBLISH_BUDGET_SECONDS = env.float("PUBLISH_BUDGET_SECONDS", default=1.0)
+
+# --- Jobs --------------------------------------------------------------------------------------------------------------
+
+OPERATIONS = env.list(
+    "OPERATIONS",
+    default=["workers.operations.charge_payment.ChargePayment", "workers.operations.sleep.Sleep"],
+)
+# Three missed heartbeats: outlives one garbage collection and one failover, still frees a crashed worker's job within a minute.
+LEASE_SECONDS = env.float("LEASE_SECONDS", default=45.0)
+# A third of the lease: two renewals may fail before the third decides.
+HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", default=15.0)
+# How often due and expired jobs are looked for: what a lost message costs in latency.
+SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=5.0)
+# How long the first publication may take before the sweeper publishes again.
+PUBLISH_GRACE_SECONDS = env.float("PUBLISH_GRACE_SECONDS", default=5.0)
+# The longest pause between two publications of one job that nobody claims.
+PUBLISH_BACKOFF_MAX_SECONDS = 60.0
+# Full jitter between 0 and base x 2^n seconds, capped: a downstream's outage of five minutes costs one more attempt, not ten.
+BACKOFF_BASE_SECONDS = env.float("BACKOFF_BASE_SECONDS", default=2.0)
+BACKOFF_MAX_SECONDS = env.float("BACKOFF_MAX_SECONDS", default=300.0)
+# Seconds between purges, and rows that one transaction of sweep or purge touches: short locks, quick replicas.
+PURGE_SECONDS = env.float("PURGE_SECONDS", default=60.0)
+BATCH_ROWS = 500
+# Bytes of a job's result: an answer, not a file.
+RESULT_MAX_BYTES = env.int("RESULT_MAX_BYTES", default=256 * 1024)
+
+# --- Celery ------------------------------------------------------------------------------------------------------------
+
+# Seconds after which an attempt is asked to stop (soft), then killed (hard), then delivered again (visibility).
+TASK_TIME_LIMIT_SECONDS = env.int("TASK_TIME_LIMIT_SECONDS", default=3_900)
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_TIME_LIMIT = TASK_TIME_LIMIT_SECONDS
+CELERY_TASK_SOFT_TIME_LIMIT = TASK_TIME_LIMIT_SECONDS - 30
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": TASK_TIME_LIMIT_SECONDS + 120,
+    "health_check_interval": 10,  # a silently cut connection is noticed (celery#8030)
+}
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_CREATE_MISSING_QUEUES = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_ACKS_LATE = True
+# A task that kills its worker must not come back by the broker for ever: recovery is the lease's.
+CELERY_TASK_REJECT_ON_WORKER_LOST = False
+CELERY_TASK_RETRY_ON_WORKER_LOST = False
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_MAX_TASKS_PER_CHILD = 1_000
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20.0
+CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = True
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_DB_REUSE_MAX = 1_000
+CELERY_TIMEZONE = "UTC"
+# Ticks go to a worker of their own, and a tick that nobody took until the next one is worth nothing.
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {
+        "task": "workers.sweep",
+        "schedule": SWEEP_SECONDS,
+        "options": {"queue": "maintenance", "expires": SWEEP_SECONDS},
+    },
+    "purge": {
+        "task": "workers.purge",
+        "schedule": PURGE_SECONDS,
+        "options": {"queue": "maintenance", "expires": PURGE_SECONDS},
+    },
+}
+
+# Seconds of the lease that must be left beyond an effect's time-out when it is sent: clocks, pauses, the way to the socket.
+EFFECT_MARGIN_SECONDS = 2.0
+# Seconds before the end of a downstream's key window in which a call is no longer repeated: its clock is not ours.
+KEY_WINDOW_MARGIN_SECONDS = 60.0
+
+# --- Logging -----------------------------------------------------------------------------------------------------------
+
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(message)s"}, "plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {
+        "line": {"class": "logging.StreamHandler", "formatter": "line"},
+        "plain": {"class": "logging.StreamHandler", "formatter": "plain"},
+    },
+    "root": {"handlers": ["plain"], "level": "WARNING"},
+    "loggers": {
+        name: {"handlers": ["line"], "level": LOG_LEVEL, "propagate": False}
+        for name in ("accounts", "config", "idempotency", "jobs", "workers")
+    }
+    | {"celery": {"level": "INFO"}, "django.request": {"level": "ERROR"}},
+}
+
+# --- Gateways ----------------------------------------------------------------------------------------------------------
+
+PAYMENT_PROVIDER_URL = env.str("PAYMENT_PROVIDER_URL", default="")
+PAYMENT_PROVIDER_KEY = env.str("PAYMENT_PROVIDER_KEY", default="")

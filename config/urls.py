@@ -1,0 +1,20 @@
+"""Every address of Semel."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+from config.health import livez, readyz
+from config.problems import explain_problem
+
+urlpatterns = [
+    path("v1/", include("jobs.api.urls")),
+    path("problems/<slug:slug>", explain_problem, name="problem"),
+    path("livez", livez),
+    path("readyz", readyz),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = "config.problems.bad_request"
+handler403 = "config.problems.forbidden"
+handler404 = "config.problems.not_found"
+handler500 = "config.problems.internal_error"

@@ -1,0 +1,10 @@
+"""The api process: plain requests, served by threads."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+os.environ.setdefault("SEMEL_PROCESS", "api")
+
+from django.core.wsgi import get_wsgi_application
+
+application = get_wsgi_application()
