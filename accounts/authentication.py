@@ -1,0 +1,82 @@
+"""Who asks: `Authorization: Bearer <api key>`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.db.models import Q
+from django.db.models.functions import Now
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import BasePermission
+
+from accounts.credentials import matches, parse_credential
+from accounts.models import ApiKey
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+    from rest_framework.views import APIView
+
+
+@dataclass(frozen=True, kw_only=True)
+class Principal:
+    """An authenticated caller: a tenant in one mode."""
+
+    tenant_id: int
+    mode: str
+    api_key_id: str
+    is_admin: bool
+    is_authenticated: bool = True
+
+    @property
+    def scope(self) -> str:
+        """Whose idempotency keys these are: the tenant's in this mode, whichever credential was used."""
+        return f"{self.tenant_id}:{self.mode}"
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """One indexed read; a revoked, expired or unknown key is refused, always in the same words."""
+
+    def authenticate(self, request: Request) -> tuple[Principal, ApiKey] | None:
+        """The caller and its key; None where no Authorization header was sent."""
+        header = get_authorization_header(request)
+        if not header:
+            return None
+        scheme, _, token = header.partition(b" ")
+        credential = parse_credential(token.strip().decode("latin-1"))
+        if scheme.lower() != b"bearer" or credential is None:
+            raise AuthenticationFailed
+        key = (
+            ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), revoked_at=None)
+            .filter(pk=credential.id, mode=credential.mode)
+            .first()
+        )
+        if not matches(credential, bytes(key.secret_sha256) if key else None) or key is None:
+            raise AuthenticationFailed
+        principal = Principal(tenant_id=key.tenant_id, mode=key.mode, api_key_id=key.id, is_admin=key.is_admin)
+        return principal, key
+
+    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 - DRF's signature
+        """What a 401 carries (RFC 6750 §3)."""
+        return 'Bearer realm="semel"'
+
+
+class IsTenant(BasePermission):
+    """Only an authenticated tenant comes in."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 - DRF's signature
+        """Whether an API key was presented and held good."""
+        return isinstance(request.user, Principal)
+
+
+def principal_of(request: Request) -> Principal:
+    """The caller of a request that IsTenant has let in."""
+    if not isinstance(request.user, Principal):
+        raise TypeError("principal_of() is for views behind IsTenant.")
+    return request.user
+
+
+def scope_of(request: Request) -> str:
+    """The scope of the request's idempotency key (settings.IDEMPOTENCY_SCOPE)."""
+    return principal_of(request).scope
