@@ -1,0 +1,1 @@
+"""The job: its states, transitions, rows, services and HTTP face."""

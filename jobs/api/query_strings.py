@@ -1,0 +1,86 @@
+"""The query strings of `/v1/jobs`, checked; and the cursor, whose page stays right while jobs arrive."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from rest_framework import serializers
+
+from jobs.selectors import JobFilter
+from jobs.states import State
+
+if TYPE_CHECKING:
+    from django.http import QueryDict
+
+DEFAULT_LIMIT, MAX_LIMIT = 20, 100
+
+
+class InvalidQuery(serializers.ValidationError):
+    """The query string does not fit: its errors name parameters, not members of a body."""
+
+
+class _CursorField(serializers.Field[UUID, str, str, Any]):
+    default_error_messages = {"invalid": "Not a cursor of ours. Take it from `next_cursor`, unchanged."}
+
+    def to_internal_value(self, data: str) -> UUID:
+        try:
+            return UUID(bytes=base64.urlsafe_b64decode(data + "=="))
+        except (binascii.Error, ValueError):
+            self.fail("invalid")
+
+
+class _ListQuery(serializers.Serializer[Any]):
+    state = serializers.ChoiceField(choices=list(State), required=False)
+    operation = serializers.CharField(max_length=100, required=False)
+    idempotency_key = serializers.CharField(max_length=255, trim_whitespace=False, required=False)
+    created_after = serializers.DateTimeField(required=False)
+    created_before = serializers.DateTimeField(required=False)
+    limit = serializers.IntegerField(min_value=1, max_value=MAX_LIMIT, default=DEFAULT_LIMIT)
+    cursor = _CursorField(required=False)
+
+
+class _EventsQuery(serializers.Serializer[Any]):
+    after = serializers.IntegerField(min_value=0, max_value=2**31 - 1, default=0)
+
+
+class _JobQuery(serializers.Serializer[Any]):
+    wait = serializers.IntegerField(min_value=0, max_value=60, default=0)
+
+
+def read_listing(query: QueryDict) -> tuple[JobFilter, UUID | None, int]:
+    """The filter, the id to go on from, and the page size. Raises ValidationError."""
+    wanted = _read(_ListQuery, query)
+    limit, before = wanted.pop("limit"), wanted.pop("cursor", None)
+    return JobFilter(**wanted), before, limit
+
+
+def read_after(query: QueryDict) -> int:
+    """The number of the event to go on from. Raises ValidationError."""
+    return int(_read(_EventsQuery, query)["after"])
+
+
+def read_wait(query: QueryDict) -> int:
+    """The seconds that the client would wait for the job's end. Raises ValidationError."""
+    return int(_read(_JobQuery, query)["wait"])
+
+
+def cursor_after(job_id: UUID) -> str:
+    """The cursor of the page that begins after this job."""
+    return base64.urlsafe_b64encode(job_id.bytes).decode().rstrip("=")
+
+
+def _read(form: type[serializers.Serializer[Any]], query: QueryDict) -> dict[str, Any]:
+    """The checked parameters. One that nobody would read, or that stands twice, is refused: a typo must not widen a list."""
+    serializer = form(data=query.dict())
+    errors: dict[str, Any] = {} if serializer.is_valid() else dict(serializer.errors)
+    for name, values in query.lists():
+        if name not in serializer.fields:
+            errors[name] = [serializers.ErrorDetail("There is no such parameter.", code="unknown_parameter")]
+        elif len(values) > 1:
+            errors[name] = [serializers.ErrorDetail("Give it once.", code="repeated_parameter")]
+    if errors:
+        raise InvalidQuery(errors)
+    return dict(serializer.validated_data)

@@ -1,0 +1,79 @@
+"""The job as a client sees it (API.md, "The job")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from django.conf import settings
+
+from jobs.models import Priority
+from jobs.sealed import unseal_json
+from jobs.states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from jobs.models import Job, JobEvent, JobStep
+
+
+def job_document(job: Job, effects: Iterable[JobStep] = ()) -> dict[str, Any]:
+    """The document of one job. Params, result and error are the stored JSON text, so that every number stays exact."""
+    self_link = f"/v1/jobs/{job.id}"
+    links = {"self": self_link, "events": f"{self_link}/events", "cancel": f"{self_link}/cancel"}
+    if settings.STREAMS_URL:
+        # Absolute: a redirect to another port would make clients drop their credentials.
+        links["wait"] = f"{settings.STREAMS_URL}{self_link}?wait=30"
+    return {
+        "id": str(job.id),
+        "object": "job",
+        "operation": job.operation,
+        "state": job.state,
+        "params": _json(job.params),
+        "metadata": job.metadata,
+        "attempt": job.attempt,
+        "attempts_left": job.attempts_left,
+        "progress": job.progress,
+        "result": _json(job.result),
+        "error": _json(job.error),
+        "priority": Priority(job.priority).name.lower(),
+        "created_at": instant(job.created_at),
+        "run_at": instant(job.run_at),
+        "started_at": instant(job.started_at),
+        "finished_at": instant(job.finished_at),
+        "deadline": instant(job.deadline_at),
+        "cancel_requested_at": instant(job.cancel_requested_at),
+        "concurrency_key": job.concurrency_key,
+        "idempotency_key": job.idempotency_key,
+        "artifacts": [],
+        "effects": [
+            {"name": step.name, "state": step.state, "key": step.downstream_key} for step in effects
+        ],
+        "links": links,
+    }
+
+
+def event_document(event: JobEvent) -> dict[str, Any]:
+    """One line of a job's history."""
+    return {
+        "seq": event.seq,
+        "type": event.type,
+        "attempt": event.attempt,
+        "data": event.data,
+        "created_at": instant(event.created_at),
+    }
+
+
+def poll_after(job: Job) -> dict[str, str]:
+    """`Retry-After` while polling can still bring news; a job in `unknown` waits for a person."""
+    return {} if State(job.state).is_terminal or job.state == State.UNKNOWN else {"Retry-After": "1"}
+
+
+def instant(at: datetime | None) -> str | None:
+    """RFC 3339 in UTC, milliseconds, `Z`."""
+    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _json(sealed: bytes | memoryview | None) -> orjson.Fragment | None:
+    return None if sealed is None else orjson.Fragment(unseal_json(sealed))

@@ -1,0 +1,94 @@
+"""`/v1/jobs`: each view parses, calls one service or selector, and renders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.authentication import principal_of
+from idempotency.http import idempotent, reservation
+from jobs.api.caching import conditional
+from jobs.api.query_strings import cursor_after, read_after, read_listing, read_wait
+from jobs.api.representation import event_document, job_document, poll_after
+from jobs.api.submission import read_submission
+from jobs.selectors import effects_of, events_of, get_job, list_jobs
+from jobs.services import Submission, cancel_job, submit_job
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from django.http import HttpResponse
+    from rest_framework.request import Request
+
+
+class JobsView(APIView):
+    """Submit a job; list jobs."""
+
+    @idempotent(required=True, validate=read_submission, store_errors=())
+    def post(self, request: Request, *, validated: Submission) -> Response:
+        """202 with the queued job. The key, the job and this answer are committed together."""
+        principal, reserved = principal_of(request), reservation(request)
+        job = submit_job(
+            tenant_id=principal.tenant_id,
+            mode=principal.mode,
+            submission=validated,
+            idempotency_record_id=reserved.record_id if reserved else None,
+            idempotency_key=reserved.key if reserved else None,
+        )
+        if reserved:
+            reserved.resource = job.resource
+        headers = {"Location": f"/v1/jobs/{job.id}", **poll_after(job)}
+        return Response(job_document(job), status=202, headers=headers)
+
+    def get(self, request: Request) -> Response:
+        """A page of jobs, newest first."""
+        principal = principal_of(request)
+        wanted, before, limit = read_listing(request.query_params)
+        # One more than asked for tells whether there is a next page.
+        jobs = list_jobs(
+            tenant_id=principal.tenant_id, mode=principal.mode, wanted=wanted, before=before, limit=limit + 1
+        )
+        page, effects = jobs[:limit], effects_of(jobs[:limit])
+        cursor = cursor_after(page[-1].id) if len(jobs) > limit else None
+        headers = {}
+        if cursor:
+            query = urlencode({**request.query_params.dict(), "cursor": cursor})
+            headers["Link"] = f'<{request.build_absolute_uri(request.path)}?{query}>; rel="next"'
+        data = [job_document(job, effects[job.id]) for job in page]
+        return Response({"data": data, "next_cursor": cursor}, headers=headers)
+
+
+class JobView(APIView):
+    """One job."""
+
+    def get(self, request: Request, job_id: UUID) -> HttpResponse:
+        """The job as it is now; 304 where the client has it already."""
+        principal = principal_of(request)
+        read_wait(request.query_params)
+        job = get_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
+        return conditional(request, job_document(job, effects_of([job])[job.id]), poll_after(job))
+
+
+class JobEventsView(APIView):
+    """A job's history."""
+
+    def get(self, request: Request, job_id: UUID) -> Response:
+        """The events after `?after=SEQ`, oldest first."""
+        principal = principal_of(request)
+        after = read_after(request.query_params)
+        job = get_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
+        return Response({"data": [event_document(event) for event in events_of(job=job, after=after)]})
+
+
+class JobCancelView(APIView):
+    """The wish that a job should not happen."""
+
+    @idempotent(required=False)
+    def post(self, request: Request, job_id: UUID) -> Response:
+        """The job: canceled, or with `cancel_requested_at`, which its attempt honours while nothing has been done."""
+        principal = principal_of(request)
+        job = cancel_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
+        return Response(job_document(job, effects_of([job])[job.id]), headers=poll_after(job))

@@ -1,0 +1,18 @@
+"""The jobs app."""
+
+from django.apps import AppConfig
+
+
+class JobsConfig(AppConfig):
+    """The job: states, transitions, services."""
+
+    name = "jobs"
+    verbose_name = "Jobs"
+
+    def ready(self) -> None:
+        """`idempotency` can ask whether what a key started has ended."""
+        # Models can be imported only now, when every app is loaded.
+        from idempotency.registry import register_has_ended  # noqa: PLC0415
+        from jobs.selectors import ended  # noqa: PLC0415
+
+        register_has_ended(ended)

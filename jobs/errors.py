@@ -1,0 +1,58 @@
+"""What can be wrong with a request about a job. The class docstring is the message; nothing here knows HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from jobs.states import Event, State
+
+
+class JobError(Exception):
+    """Something is wrong with this job."""
+
+    retryable = False
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.__doc__)
+
+
+class JobNotFound(JobError):  # noqa: N818 - reads as the fact it states
+    """There is no such job."""
+
+
+class UnknownOperation(JobError):  # noqa: N818
+    """There is no such operation."""
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        super().__init__(f"There is no operation {name!r}. There are: {', '.join(known)}.")
+        self.name = name
+
+
+class StaleAttempt(JobError):  # noqa: N818
+    """The attempt no longer holds the job: another one was begun, or the job has ended."""
+
+    def __init__(self, job_id: UUID, attempt: int) -> None:
+        super().__init__(f"Attempt {attempt} no longer holds job {job_id}.")
+
+
+class IllegalTransition(JobError):  # noqa: N818
+    """The job's state does not allow that."""
+
+    def __init__(self, job_id: UUID, event: Event, state: State) -> None:
+        super().__init__(f"Job {job_id} is {state}, which {event} does not allow.")
+        self.event = event
+        self.state = state
+
+
+class KeyMovedOn(JobError):  # noqa: N818
+    """The job's idempotency key has since started another job, so this one cannot run again."""
+
+
+class InvalidVerdict(JobError):  # noqa: N818
+    """The job has no such step whose outcome is in doubt."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(f"The job has no step {step!r} whose outcome is in doubt.")

@@ -1,0 +1,241 @@
+"""The job's rows. The constraints repeat states.py, so that the database itself refuses what the table does not allow.
+
+No foreign key is enforced between these tables: every child row is written by the statement that holds its job's row, and
+purged under the same lock; enforcing it would cost each accept and each transition a second lock.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from jobs.states import TERMINAL, State
+
+_FREE = {"on_delete": models.DO_NOTHING, "db_constraint": False, "db_index": False}
+
+
+class Priority(models.IntegerChoices):
+    """Which queue a job waits in."""
+
+    HIGH = 0
+    DEFAULT = 1
+    LOW = 2
+
+
+class Job(models.Model):
+    """What a client asked for, and the whole truth about it; it is its own outbox (`next_publish_at`)."""
+
+    id = models.UUIDField(primary_key=True, editable=False)  # UUIDv7: newest last, made by the application
+    tenant = models.ForeignKey("accounts.Tenant", **_FREE)
+    mode = models.CharField(max_length=4)
+    operation = models.CharField(max_length=100)
+    operation_version = models.PositiveSmallIntegerField()
+    params = models.BinaryField()  # sealed
+    result = models.BinaryField(null=True)  # sealed
+    error = models.BinaryField(null=True)  # sealed
+    metadata = models.JSONField(db_default=models.Value({}, models.JSONField()), default=dict)
+    state = models.CharField(max_length=9, choices=[(state.value, state.value) for state in State])
+    attempt = models.PositiveIntegerField(db_default=0, default=0)  # the fence: it only rises
+    attempts_left = models.PositiveSmallIntegerField()
+    max_attempts = models.PositiveSmallIntegerField()
+    reconcile_only = models.BooleanField(db_default=False, default=False)  # the next attempt sends nothing new
+    open_effects = models.PositiveSmallIntegerField(db_default=0, default=0)  # begun, outcome not recorded
+    done_effects = models.PositiveSmallIntegerField(db_default=0, default=0)  # done and not compensated
+    event_seq = models.PositiveIntegerField(db_default=1, default=1)
+    run_at = models.DateTimeField(db_default=Now())
+    next_publish_at = models.DateTimeField(null=True)  # when the sweeper publishes it (again)
+    publications = models.PositiveSmallIntegerField(db_default=0, default=0)  # by the sweeper, since it was queued
+    lease_expires_at = models.DateTimeField(null=True)  # in no index, so that a renewal stays a HOT update
+    worker = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: no worker holds it
+    deadline_at = models.DateTimeField(null=True)
+    cancel_requested_at = models.DateTimeField(null=True)
+    concurrency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: runs beside any other
+    accept_seq = models.BigIntegerField(null=True)  # the order among jobs of one concurrency key
+    queue = models.CharField(max_length=50)
+    priority = models.PositiveSmallIntegerField(choices=Priority.choices, default=Priority.DEFAULT)
+    progress = models.JSONField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(null=True)  # of the latest attempt
+    finished_at = models.DateTimeField(null=True)
+    idempotency_record_id = models.BigIntegerField(null=True)  # no constraint: the record may be purged first
+    idempotency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: submitted without one
+
+    class Meta:
+        db_table = "job"
+        indexes = [
+            models.Index(fields=["next_publish_at"], name="job_queued_by_publish", condition=Q(state=State.QUEUED)),
+            models.Index(fields=["id"], name="job_running", condition=Q(state=State.RUNNING)),
+            models.Index(
+                fields=["deadline_at"],
+                name="job_queued_by_deadline",
+                condition=Q(state=State.QUEUED, deadline_at__isnull=False),
+            ),
+            models.Index(
+                fields=["tenant", "mode", "concurrency_key", "accept_seq"],
+                name="job_concurrency_order",
+                condition=Q(concurrency_key__isnull=False, state__in=[State.QUEUED, State.RUNNING]),
+            ),
+            models.Index(fields=["tenant", "mode", "-id"], name="job_list"),
+            models.Index(fields=["tenant", "mode", "state", "-id"], name="job_list_by_state"),
+            models.Index(fields=["tenant", "mode", "operation", "-id"], name="job_list_by_operation"),
+            models.Index(
+                fields=["tenant", "mode", "idempotency_key", "-id"],
+                name="job_list_by_key",
+                condition=Q(idempotency_key__isnull=False),
+            ),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=list(State)), name="job_state_is_known"),
+            models.CheckConstraint(condition=Q(mode__in=["test", "live"]), name="job_mode_is_known"),
+            models.CheckConstraint(
+                condition=Q(state=State.QUEUED, next_publish_at__isnull=False, attempts_left__gt=0)
+                | (~Q(state=State.QUEUED) & Q(next_publish_at__isnull=True)),
+                name="job_queued_is_to_be_published",
+            ),
+            models.CheckConstraint(
+                condition=Q(state=State.RUNNING, lease_expires_at__isnull=False, worker__isnull=False, attempt__gt=0)
+                | (~Q(state=State.RUNNING) & Q(lease_expires_at__isnull=True, worker__isnull=True)),
+                name="job_running_has_a_lease",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=list(TERMINAL), finished_at__isnull=False, open_effects=0)
+                | (~Q(state__in=list(TERMINAL)) & Q(finished_at__isnull=True)),
+                name="job_ended_has_no_open_effect",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=State.CANCELED) | Q(done_effects=0), name="job_canceled_did_nothing"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=State.SUCCEEDED) | Q(result__isnull=False), name="job_succeeded_has_a_result"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=[State.FAILED, State.UNKNOWN]) | Q(error__isnull=False),
+                name="job_failed_or_unknown_says_why",
+            ),
+            models.CheckConstraint(
+                condition=Q(attempts_left__lte=F("max_attempts")), name="job_attempts_left_within_max"
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "mode", "concurrency_key"],
+                name="job_one_running_per_concurrency_key",
+                condition=Q(state=State.RUNNING, concurrency_key__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.operation} {self.id} ({self.state})"
+
+    @property
+    def resource(self) -> str:
+        """What an idempotency record calls this job."""
+        return f"job/{self.id}"
+
+
+class JobAttempt(models.Model):
+    """One execution of a job. Its number is the fencing token that every write of it must show."""
+
+    class Outcome(models.TextChoices):
+        """How an attempt ended: the event that ended it."""
+
+        SUCCEEDED = "succeed"
+        FAILED = "fail"
+        RETRIED = "retry"
+        POSTPONED = "postpone"
+        EXPIRED = "expire"
+        IN_DOUBT = "doubt"
+        CANCELED = "canceled"
+
+    pk = models.CompositePrimaryKey("job_id", "number")
+    job = models.ForeignKey(Job, related_name="attempts", **_FREE)
+    number = models.PositiveIntegerField()
+    worker = models.CharField(max_length=255)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    outcome = models.CharField(max_length=9, choices=Outcome.choices, null=True)  # noqa: DJ001 - NULL: still running
+    error = models.BinaryField(null=True)  # sealed
+
+    class Meta:
+        db_table = "job_attempt"
+        constraints = [
+            models.CheckConstraint(condition=Q(ended_at=None, outcome=None) | Q(ended_at__isnull=False, outcome__isnull=False), name="job_attempt_ends_with_an_outcome"),
+            models.CheckConstraint(condition=Q(outcome=None) | Q(outcome__in=["succeed", "fail", "retry", "postpone", "expire", "doubt", "canceled"]), name="job_attempt_outcome_is_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.job_id}"
+
+
+class JobStep(models.Model):
+    """A named, recorded piece of an operation: what an attempt did to the world, or remembered."""
+
+    class Kind(models.TextChoices):
+        """What a step's record promises."""
+
+        STEP = "step"  # a result remembered between attempts
+        EFFECT = "effect"  # a change outside our database, recorded before and after
+        COMMIT = "commit"  # a change inside our database, exactly once
+
+    class State(models.TextChoices):
+        """What is known of a step."""
+
+        STARTED = "started"
+        DONE = "done"
+        NOT_DONE = "not_done"
+        REFUSED = "refused"
+        COMPENSATED = "compensated"
+
+    pk = models.CompositePrimaryKey("job_id", "name")
+    job = models.ForeignKey(Job, related_name="steps", **_FREE)
+    name = models.CharField(max_length=100)
+    kind = models.CharField(max_length=6, choices=Kind.choices)
+    state = models.CharField(max_length=11, choices=State.choices)
+    generation = models.PositiveSmallIntegerField(db_default=1, default=1)
+    downstream_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: not an effect
+    attempt = models.PositiveIntegerField()  # the latest that touched it
+    first_started_at = models.DateTimeField()
+    last_started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    result = models.BinaryField(null=True)  # sealed
+
+    class Meta:
+        db_table = "job_step"
+        constraints = [
+            models.CheckConstraint(condition=Q(kind__in=["step", "effect", "commit"]), name="job_step_kind_is_known"),
+            models.CheckConstraint(
+                condition=Q(state__in=["started", "done", "not_done", "refused", "compensated"]),
+                name="job_step_state_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="effect", downstream_key__isnull=False) | (~Q(kind="effect") & Q(state="done")),
+                name="job_step_only_effects_are_open",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="done") | Q(result__isnull=False), name="job_step_done_has_a_result"
+            ),
+            models.CheckConstraint(
+                condition=Q(state="started", ended_at__isnull=True) | (~Q(state="started") & Q(ended_at__isnull=False)),
+                name="job_step_ended_unless_started",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} of {self.job_id} ({self.state})"
+
+
+class JobEvent(models.Model):
+    """What happened to a job: append-only, numbered without a gap, in the order of commits."""
+
+    pk = models.CompositePrimaryKey("job_id", "seq")
+    job = models.ForeignKey(Job, related_name="events", **_FREE)
+    seq = models.PositiveIntegerField()
+    type = models.CharField(max_length=30)
+    attempt = models.PositiveIntegerField()
+    data = models.JSONField(db_default=models.Value({}, models.JSONField()), default=dict)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "job_event"
+
+    def __str__(self) -> str:
+        return f"{self.seq} {self.type} of {self.job_id}"

@@ -1,0 +1,150 @@
+"""The contract of an operation: what you write, what you are given, what you may raise.
+
+An operation is one file in ``workers/operations/``, named in ``settings.OPERATIONS``. Its ``perform`` may be run more than
+once (a worker can die anywhere), so everything that it does to the world goes through the ``job`` that it is given.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from rest_framework.serializers import Serializer
+
+T = TypeVar("T")
+
+
+# A downstream call that takes longer than this is cut: shorter than a lease, so that one renewal covers it.
+EFFECT_TIMEOUT = timedelta(seconds=30)
+# How long after the end of its time-out a cut request may still take effect at the downstream.
+RECONCILE_AFTER = timedelta(seconds=60)
+
+
+
+def downstream_key(job_id: UUID, step: str, generation: int) -> str:
+    """The idempotency key of an effect at its downstream: the same for every attempt, another after a redriven refusal."""
+    return f"semel-{job_id}-{step}-{generation}"
+
+
+class PermanentError(Exception):
+    """The operation cannot succeed, and a retry cannot help."""
+
+    def __init__(self, message: str | None = None, *, code: str = "permanent") -> None:
+        super().__init__(message or self.__doc__)
+        self.code = code
+
+
+class RetryableError(Exception):
+    """The operation failed for now; a later attempt may succeed."""
+
+    def __init__(
+        self, message: str | None = None, *, code: str = "retryable", retry_after: timedelta | None = None
+    ) -> None:
+        super().__init__(message or self.__doc__)
+        self.code = code
+        self.retry_after = retry_after
+
+
+class EffectRefused(PermanentError):  # noqa: N818 - an answer of the downstream, not an error of ours
+    """The downstream refused for good; nothing was done. Raised inside an effect's call."""
+
+
+class EffectNotDone(RetryableError):  # noqa: N818 - see above
+    """The effect certainly did not happen (never sent, or turned away). Raised inside an effect's call.
+
+    Any other exception leaves the effect in doubt: it may have happened, and is repeated or reconciled, never assumed.
+    """
+
+
+class AttemptOver(BaseException):  # noqa: N818 - control flow, like GeneratorExit
+    """This attempt must stop now. No ``except Exception`` of an operation can swallow it."""
+
+
+class JobCanceled(AttemptOver):
+    """The client asked to cancel, and nothing has been done to the world."""
+
+
+class LeaseLost(AttemptOver):
+    """Another attempt may be running: nothing that this one writes counts any more."""
+
+
+class OutcomeUnknown(AttemptOver):
+    """An effect began, and nobody can tell whether it happened. The job stops in ``unknown``."""
+
+
+class RunLater(AttemptOver):
+    """The question can only be answered later: run again then, without charging an attempt."""
+
+    def __init__(self, message: str, *, delay: timedelta) -> None:
+        super().__init__(message)
+        self.delay = delay
+
+
+class JobHandle(Protocol):
+    """What ``perform`` is given: the job's identity and its only ways to act on the world."""
+
+    @property
+    def id(self) -> UUID:
+        """The job's id, the same in every attempt."""
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1; it only rises."""
+
+    @property
+    def fence(self) -> int:
+        """The fencing token to send along to a downstream that checks one (the attempt's number)."""
+
+    def effect(
+        self,
+        name: str,
+        call: Callable[[str], T],
+        *,
+        timeout: timedelta = EFFECT_TIMEOUT,
+        key_window: timedelta | None = None,
+        reconcile: Callable[[str], T | None] | None = None,
+        reconcile_after: timedelta = RECONCILE_AFTER,
+    ) -> T:
+        """Change something outside our database, once; returns what ``call`` returned, now or in an earlier attempt.
+
+        ``call(key)`` gets the downstream key, which stays the same between attempts, and must return (JSON) or raise within
+        ``timeout``, all in all. It raises EffectRefused for a definite refusal and EffectNotDone where nothing can have
+        happened; anything else leaves the effect in doubt. A doubt is settled, in this order: within ``key_window`` (how
+        long the downstream remembers keys) by the same call under the same key; else by ``reconcile(key)``, which asks the
+        downstream and returns the result or None, and whose None counts only ``reconcile_after`` the last call's time-out;
+        else the job becomes ``unknown``. A name is used once in an attempt.
+        """
+
+    def commit(self, name: str, fn: Callable[[], T]) -> T:
+        """Change our own database exactly once: ``fn`` and its record commit together or not at all.
+
+        ``fn`` runs inside a transaction and must not call the network. Returns its (JSON) result, now or remembered.
+        """
+
+    def step(self, name: str, fn: Callable[[], T]) -> T:
+        """Compute something once and remember its (JSON) result between attempts. ``fn`` may run again after a crash."""
+
+    def progress(self, done: int, total: int, message: str = "") -> None:
+        """Show how far the work is; writes at most once a second, and then checks as ``check`` does."""
+
+    def check(self) -> None:
+        """Raise JobCanceled or LeaseLost if this attempt must stop. Call it in long loops."""
+
+
+class Operation(ABC):
+    """A kind of work that a client can ask for."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    params: ClassVar[type[Serializer[Any]]]  # checked before the request is accepted; unknown members are refused
+    max_attempts: ClassVar[int] = 5  # outlives a deploy and a short outage downstream; then a person should look
+    timeout_seconds: ClassVar[int] = 300  # the longest that one attempt may take
+
+    @abstractmethod
+    def perform(self, params: dict[str, Any], job: JobHandle) -> Any:  # noqa: ANN401 - any JSON value
+        """Do the work and return its result (JSON). Raise PermanentError or RetryableError; anything else is retried."""

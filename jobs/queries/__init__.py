@@ -1,0 +1,1 @@
+"""The SQL of jobs: every lock, guard and RETURNING. Lock order everywhere: record, job, attempt, step, event."""

@@ -1,0 +1,56 @@
+"""What the sweeper looks for: jobs to publish, leases that are over, deadlines that have passed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import connection
+
+from jobs.signals import DueJob
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+    from uuid import UUID
+
+# The pause doubles with each publication that nobody claims, so that a backlog does not flood the broker at every tick.
+_MARK_PUBLISHED = """
+    UPDATE job SET publications = LEAST(publications + 1, 1000),
+        next_publish_at = clock_timestamp() + LEAST(%(grace)s * (2 ^ LEAST(publications, 10)), %(longest)s)
+    WHERE id IN (
+        SELECT id FROM job WHERE state = 'queued' AND next_publish_at <= (SELECT clock_timestamp())
+        ORDER BY next_publish_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    RETURNING id, queue"""
+
+_EXPIRED = """
+    SELECT id, attempt, max_attempts - attempts_left FROM job
+    WHERE state = 'running' AND lease_expires_at <= (SELECT clock_timestamp())
+    ORDER BY id LIMIT %(limit)s"""
+
+_LAPSED = """
+    SELECT id FROM job WHERE state = 'queued' AND deadline_at <= (SELECT clock_timestamp()) AND open_effects = 0
+    ORDER BY deadline_at LIMIT %(limit)s"""
+
+
+def mark_published(*, limit: int, grace: timedelta, longest: timedelta) -> list[DueJob]:
+    """Queued jobs that are due for publication, each marked for its next one.
+
+    Locks up to `limit` job rows and skips those that a claim or another sweeper holds; job_queued_by_publish serves it.
+    The caller publishes after the commit: dying in between costs one pause, publishing before it could flood the broker.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_MARK_PUBLISHED, {"limit": limit, "grace": grace, "longest": longest})
+        return [DueJob(*row) for row in cursor.fetchall()]
+
+
+def expired_leases(*, limit: int) -> list[tuple[UUID, int, int]]:
+    """Running jobs whose lease is over: id, attempt, attempts charged. Locks nothing: the expire rule checks again."""
+    with connection.cursor() as cursor:
+        cursor.execute(_EXPIRED, {"limit": limit})
+        return cursor.fetchall()
+
+
+def lapsed_jobs(*, limit: int) -> list[UUID]:
+    """Queued jobs whose deadline has passed, nothing begun. Locks nothing: the lapse rule checks again."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LAPSED, {"limit": limit})
+        return [row[0] for row in cursor.fetchall()]

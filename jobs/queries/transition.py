@@ -1,0 +1,111 @@
+"""One statement a rule: the guarded UPDATE of the job, its attempt and its event, in one round trip and one commit.
+
+The text of each statement is put together once, from the constants below; values are always parameters.
+Instants are `clock_timestamp()`: `now()` would be frozen at the start of the transaction. In conditions it stands in a
+sub-select, since the bare function is volatile and keeps PostgreSQL from using an index.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from jobs.models import Job
+from jobs.states import Event, Fence, Guard, Rule, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NOW = "(SELECT clock_timestamp())"
+
+GUARDS: Mapping[Guard, str] = {
+    Guard.DUE: f"job.run_at <= {_NOW}",
+    Guard.ATTEMPTS_LEFT: "job.attempts_left > 0",
+    Guard.NO_ATTEMPTS_LEFT: "job.attempts_left = 0",
+    # A job whose effect has begun must find out about it, however late.
+    Guard.LAPSED: f"(job.deadline_at <= {_NOW} AND job.open_effects = 0)",
+    Guard.NOT_LAPSED: f"(job.deadline_at IS NULL OR job.deadline_at > {_NOW} OR job.open_effects > 0)",
+    # An earlier job keeps its place while it backs off (attempt > 0), but not before it was ever due.
+    Guard.NOT_BLOCKED: f"""(job.concurrency_key IS NULL OR NOT EXISTS (
+        SELECT FROM job AS other
+        WHERE other.tenant_id = job.tenant_id AND other.mode = job.mode AND other.concurrency_key = job.concurrency_key
+          AND other.id <> job.id
+          AND (other.state = 'running'
+               OR (other.state = 'queued' AND other.accept_seq < job.accept_seq
+                   AND (other.attempt > 0 OR other.run_at <= {_NOW})))))""",
+    Guard.LEASE_OVER: f"job.lease_expires_at <= {_NOW}",
+    Guard.NO_OPEN_EFFECTS: "job.open_effects = 0",
+    Guard.OPEN_EFFECTS: "job.open_effects > 0",
+    Guard.NO_DONE_EFFECTS: "job.done_effects = 0",
+    Guard.CANCEL_ASKED: "job.cancel_requested_at IS NOT NULL",
+    Guard.NOT_RECONCILE_ONLY: "NOT job.reconcile_only",
+}
+
+_RELEASED = "lease_expires_at = NULL, worker = NULL"
+_ENDED = f"finished_at = clock_timestamp(), next_publish_at = NULL, {_RELEASED}"
+# What each target state brings with it.
+_BY_TARGET: Mapping[State, str] = {
+    State.RUNNING: """attempt = job.attempt + 1, attempts_left = job.attempts_left - 1, next_publish_at = NULL, publications = 0,
+        lease_expires_at = clock_timestamp() + %(lease)s, worker = %(worker)s, started_at = clock_timestamp()""",
+    State.QUEUED: f"""run_at = clock_timestamp() + %(delay)s, next_publish_at = clock_timestamp() + %(delay)s + %(grace)s,
+        publications = 0, {_RELEASED}""",
+    State.SUCCEEDED: f"result = %(result)s, error = NULL, {_ENDED}",
+    State.FAILED: f"error = CASE WHEN job.done_effects > 0 THEN %(partial_error)s ELSE %(error)s END::bytea, {_ENDED}",
+    State.CANCELED: f"error = NULL, {_ENDED}",
+    State.UNKNOWN: f"error = %(unknown_error)s, {_RELEASED}",
+}
+# A person begins anew: attempts, deadline and cancel request as on the first day; the fence goes on rising.
+_ANEW = """attempts_left = job.max_attempts, reconcile_only = FALSE, cancel_requested_at = NULL, deadline_at = NULL, error = NULL,
+        result = NULL, finished_at = NULL,
+        accept_seq = CASE WHEN job.concurrency_key IS NOT NULL THEN nextval('job_accept_seq') END"""
+
+
+@cache
+def _statement(rule: Rule) -> str:
+    changes = ["state = %(target)s", "event_seq = job.event_seq + 1", _BY_TARGET[rule.target]]
+    if rule.target is State.QUEUED and rule.event in (Event.REDRIVE, Event.RESOLVE):
+        changes.append(_ANEW)
+    elif rule.event is Event.CANCEL:
+        changes.append("cancel_requested_at = COALESCE(job.cancel_requested_at, clock_timestamp())")
+    elif rule.reconcile_only:
+        changes.append("reconcile_only = TRUE, attempts_left = 1")
+    elif rule.target is State.QUEUED and rule.event is Event.POSTPONE:
+        changes.append("attempts_left = LEAST(job.attempts_left + 1, job.max_attempts)")
+    conditions = ["job.id = %(job_id)s", "job.state = ANY(%(sources)s)", *(GUARDS[guard] for guard in rule.guards)]
+    if rule.fence is Fence.CHECKS:
+        conditions.append("job.attempt = %(attempt)s")
+    if rule.fence is Fence.MINTS:
+        conditions.append("job.operation || '@' || job.operation_version = ANY(%(known_operations)s)")
+        attempt = """INSERT INTO job_attempt (job_id, number, worker, started_at)
+            SELECT id, attempt, worker, started_at FROM changed"""
+    elif State.RUNNING in rule.sources:
+        attempt = """UPDATE job_attempt SET ended_at = clock_timestamp(), outcome = %(recorded_as)s, error = %(attempt_error)s
+            FROM changed WHERE job_attempt.job_id = changed.id AND job_attempt.number = changed.attempt"""
+    else:
+        attempt = "SELECT"
+    return f"""
+        WITH changed AS (
+            UPDATE job SET {", ".join(changes)} WHERE {" AND ".join(conditions)} RETURNING job.*
+        ), attempt AS (
+            {attempt}
+        ), event AS (
+            INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
+            SELECT id, event_seq, %(recorded_as)s, attempt, %(data)s, clock_timestamp() FROM changed
+        )
+        SELECT * FROM changed"""
+
+
+def apply_rule(rule: Rule, **values: Any) -> Job | None:  # noqa: ANN401 - the statement's parameters
+    """The job after the rule was applied to it, its attempt and event written; None where state, fence or a guard forbid it.
+
+    Locks the one job row (job_pkey), then writes its attempt and event. Under a race the later of two waits for the row,
+    and its conditions are evaluated again on what the earlier one left: exactly one of two rivals gets a row.
+    Raises IntegrityError if a claim meets a running job of the same concurrency key in the same instant.
+    """
+    parameters = {
+        **values,
+        "target": rule.target.value,
+        "sources": sorted(source.value for source in rule.sources),
+        "recorded_as": rule.recorded_as.value,
+    }
+    return next(iter(Job.objects.raw(_statement(rule), parameters)), None)

@@ -1,0 +1,49 @@
+"""Which operations this process knows: settings.OPERATIONS, loaded once."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from jobs.errors import UnknownOperation
+from jobs.operations import Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@cache
+def operations() -> Mapping[tuple[str, int], Operation]:
+    """Every operation by name and version. An operation keeps no state, so that one instance serves all."""
+    loaded: dict[tuple[str, int], Operation] = {}
+    for path in settings.OPERATIONS:
+        operation = import_string(path)()
+        if not isinstance(operation, Operation):
+            raise ImproperlyConfigured(f"{path} in OPERATIONS is not a jobs.operations.Operation.")
+        if (operation.name, operation.version) in loaded:
+            raise ImproperlyConfigured(f"{operation.name} version {operation.version} stands twice in OPERATIONS.")
+        loaded[operation.name, operation.version] = operation
+    return loaded
+
+
+@cache
+def known_operations() -> frozenset[str]:
+    """`name@version` of each: what a worker may claim."""
+    return frozenset(f"{name}@{version}" for name, version in operations())
+
+
+def current_operation(name: str) -> Operation:
+    """The newest version of the operation: what a new job gets. Raises UnknownOperation."""
+    versions = [version for known, version in operations() if known == name]
+    if not versions:
+        raise UnknownOperation(name, sorted({known for known, _ in operations()}))
+    return operations()[name, max(versions)]
+
+
+def operation_of(name: str, version: int) -> Operation:
+    """The operation that a claimed job was accepted under; the claim made sure that it is known."""
+    return operations()[name, version]

@@ -1,0 +1,86 @@
+"""What can be asked about jobs. The tenant is always named; another's job is as missing as one that never was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from jobs.errors import JobNotFound
+from jobs.models import Job, JobEvent, JobStep
+from jobs.states import TERMINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+# How far an application's clock, which is in the ids, may be from the database's, which is in created_at.
+_CLOCK_SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFilter:
+    """Which jobs to list. Each filter has its index: by state, operation or key; times are narrowed by the ids."""
+
+    state: str | None = None
+    operation: str | None = None
+    idempotency_key: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+def get_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
+    """The tenant's job. Raises JobNotFound. One row by job_pkey."""
+    job = Job.objects.filter(pk=job_id, tenant_id=tenant_id, mode=mode).first()
+    if job is None:
+        raise JobNotFound
+    return job
+
+
+def list_jobs(*, tenant_id: int, mode: str, wanted: JobFilter, before: UUID | None, limit: int) -> list[Job]:
+    """Up to `limit` of the tenant's jobs, newest first, older than the job `before`.
+
+    A page stays right while jobs arrive: the place is an id, not a count. Served by job_list, job_list_by_state,
+    job_list_by_operation or job_list_by_key.
+    """
+    jobs = Job.objects.filter(tenant_id=tenant_id, mode=mode)
+    for field in ("state", "operation", "idempotency_key"):
+        value = getattr(wanted, field)
+        if value is not None:
+            jobs = jobs.filter(**{field: value})
+    if wanted.created_after is not None:
+        jobs = jobs.filter(created_at__gt=wanted.created_after, id__gte=_first_id(wanted.created_after - _CLOCK_SKEW))
+    if wanted.created_before is not None:
+        jobs = jobs.filter(created_at__lt=wanted.created_before, id__lt=_first_id(wanted.created_before + _CLOCK_SKEW))
+    if before is not None:
+        jobs = jobs.filter(id__lt=before)
+    return list(jobs.order_by("-id")[:limit])
+
+
+def effects_of(jobs: Collection[Job]) -> dict[UUID, list[JobStep]]:
+    """The effects of each of these jobs, in the order in which they began. No statement where none has been claimed."""
+    claimed = [job.id for job in jobs if job.attempt > 0]
+    effects: dict[UUID, list[JobStep]] = {job.id: [] for job in jobs}
+    if claimed:
+        for step in JobStep.objects.filter(job_id__in=claimed, kind=JobStep.Kind.EFFECT).order_by("first_started_at"):
+            effects[step.job_id].append(step)
+    return effects
+
+
+def events_of(*, job: Job, after: int) -> list[JobEvent]:
+    """The job's events after that number, oldest first: gap-free and in the order of commits. Served by its primary key."""
+    return list(JobEvent.objects.filter(job_id=job.id, seq__gt=after).order_by("seq"))
+
+
+def ended(resources: Collection[str]) -> set[str]:
+    """Those of the resources ("job/<id>") that have ended or are gone; `unknown` has not. For `idempotency`."""
+    ids = {UUID(resource.removeprefix("job/")): resource for resource in resources if resource.startswith("job/")}
+    going_on = Job.objects.filter(pk__in=ids).exclude(state__in=TERMINAL).values_list("pk", flat=True)
+    return {*resources} - {ids[job_id] for job_id in going_on}
+
+
+def _first_id(instant: datetime) -> UUID:
+    """The smallest UUIDv7 of that millisecond (RFC 9562 §5.7)."""
+    since_epoch = instant.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    milliseconds = max(0, since_epoch // timedelta(milliseconds=1))
+    return UUID(int=min(milliseconds, 2**48 - 1) << 80)

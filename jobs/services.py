@@ -1,0 +1,148 @@
+"""What changes a job at somebody's request: submit, cancel, redrive, resolve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import uuid_utils.compat as uuid
+from django.conf import settings
+from django.db import transaction
+
+from idempotency.queries import extend_expiry, lock_record
+from jobs import transitions
+from jobs.errors import IllegalTransition, InvalidVerdict, JobNotFound, KeyMovedOn
+from jobs.models import Job, JobStep, Priority
+from jobs.operations import downstream_key
+from jobs.queries.history import request_cancel
+from jobs.queries.steps import close_by_verdict, raise_generation, steps_of
+from jobs.queries.submit import insert_job
+from jobs.sealed import seal
+from jobs.states import Event, State
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from jobs.operations import Operation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """A job that a client asks for, checked: the operation is known and its params are valid."""
+
+    operation: Operation
+    params: dict[str, Any]
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def submit_job(
+    *,
+    tenant_id: int,
+    mode: str,
+    submission: Submission,
+    idempotency_record_id: int | None = None,
+    idempotency_key: str | None = None,
+) -> Job:
+    """The job is queued, due now, and told to the publisher once the surrounding transaction is committed.
+
+    Called inside that transaction, after the key's reservation: both are there or neither. Dying after the commit and
+    before the publication costs the publish grace: the row is its own outbox. One statement.
+    """
+    operation = submission.operation
+    job = insert_job(
+        job_id=uuid.uuid7(),
+        tenant_id=tenant_id,
+        mode=mode,
+        operation=operation.name,
+        operation_version=operation.version,
+        params=seal(submission.params),
+        metadata=submission.metadata,
+        max_attempts=operation.max_attempts,
+        queue=Priority.DEFAULT.name.lower(),
+        priority=Priority.DEFAULT,
+        grace=timedelta(seconds=settings.PUBLISH_GRACE_SECONDS),
+        idempotency_record_id=idempotency_record_id,
+        idempotency_key=idempotency_key,
+    )
+    transitions.announce_due(job)
+    return job
+
+
+def cancel_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
+    """The job is canceled, or carries the wish for its attempt to see. Canceling a canceled job changes nothing.
+
+    Raises JobNotFound, and IllegalTransition where it has ended otherwise or is unknown.
+    """
+    _mine(tenant_id, mode, job_id)
+    changed = transitions.cancel_queued_job(job_id=job_id) or request_cancel(job_id=job_id)
+    job = changed or Job.objects.get(pk=job_id)
+    if job.state in (State.SUCCEEDED, State.FAILED, State.UNKNOWN):
+        raise IllegalTransition(job_id, Event.CANCEL, State(job.state))
+    return job
+
+
+def redrive_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
+    """The failed or canceled job runs again from its finished steps; what was refused begins anew under another key.
+
+    Raises KeyMovedOn where the job's idempotency key has since started another job. Locks the record, then the job.
+    """
+    job = _mine(tenant_id, mode, job_id)
+    with transaction.atomic():
+        _keep_key(job)
+        job = transitions.redrive_job(job_id=job_id)
+        for step in steps_of(job_id).values():
+            if step.state == JobStep.State.REFUSED:
+                key = downstream_key(job_id, step.name, step.generation + 1)
+                raise_generation(job_id=job_id, name=step.name, key=key)
+    return job
+
+
+def resolve_job(
+    *,
+    tenant_id: int,
+    mode: str,
+    job_id: UUID,
+    step: str,
+    verdict: JobStep.State,
+    then: State,
+    note: str,
+    by: str,
+    result: Any = None,  # noqa: ANN401 - any JSON value
+) -> Job:
+    """A person has said what became of the step's effect (`done` or `not_done`), and where the job goes then.
+
+    Verdict, state and the audit line (note, by whom) stand or fall together. Raises InvalidVerdict where the step is not
+    in doubt, IllegalTransition where the job is not unknown or would end with another effect open.
+    """
+    job = _mine(tenant_id, mode, job_id)
+    with transaction.atomic():
+        if then is State.QUEUED:
+            _keep_key(job)
+        sealed = seal(result) if verdict == JobStep.State.DONE else None
+        if not close_by_verdict(job_id=job_id, name=step, state=verdict, result=sealed):
+            state = State(Job.objects.values_list("state", flat=True).get(pk=job_id))
+            raise InvalidVerdict(step) if state is State.UNKNOWN else IllegalTransition(job_id, Event.RESOLVE, state)
+        said = {"step": step, "verdict": verdict, "then": then, "note": note, "by": by}
+        outcome = seal(result) if then is State.SUCCEEDED else None
+        return transitions.resolve_job(job_id=job_id, target=then, said=said, result=outcome)
+
+
+def _mine(tenant_id: int, mode: str, job_id: UUID) -> Job:
+    """The tenant's job. Another tenant's is as missing as one that never was."""
+    job = Job.objects.filter(pk=job_id, tenant_id=tenant_id, mode=mode).first()
+    if job is None:
+        raise JobNotFound
+    return job
+
+
+def _keep_key(job: Job) -> None:
+    """The job's key stays its own while it runs again: locked against a take-over, and its expiry extended."""
+    if job.idempotency_record_id is None:
+        return
+    record = lock_record(job.idempotency_record_id)
+    if record is None:
+        return
+    if record.resource != job.resource:
+        raise KeyMovedOn
+    extend_expiry(record.id, ttl_seconds=settings.IDEMPOTENCY_TTL_SECONDS)

@@ -1,0 +1,179 @@
+"""The only writer of `job.state`: each function is one event of the table in states.py.
+
+Zero rows is an answer, not an accident: a worker whose fence has passed gets StaleAttempt and stops; a request that the
+state does not allow gets IllegalTransition. Dying before a statement's commit leaves all as it was; after it, all is done.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from jobs.errors import IllegalTransition, JobNotFound, StaleAttempt
+from jobs.failures import failure
+from jobs.models import Job
+from jobs.queries.transition import apply_rule
+from jobs.sealed import seal
+from jobs.signals import DueJob, jobs_due
+from jobs.states import Event, Rule, State, rules_for
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from uuid import UUID
+
+_NOW = timedelta(0)
+
+
+def claim_job(*, job_id: UUID, worker: str, known_operations: Collection[str]) -> Job | None:
+    """Lease the job to this worker and mint its next fencing token (`job.attempt`).
+
+    None when it is not due, blocked, held, ended or of an operation that this worker does not know: a redelivered message
+    is normal, not an error. Invariant: at most one attempt of a job has a live lease. An attempt is charged here, before
+    any work, so that a job that kills its worker is bounded. Locks one job row; served by job_pkey.
+    """
+    lease = timedelta(seconds=settings.LEASE_SECONDS)
+    known = sorted(known_operations)
+    try:
+        return _apply(Event.CLAIM, job_id, worker=worker, lease=lease, known_operations=known)
+    except IntegrityError:
+        # Two jobs of one concurrency key, claimed in the same instant: the partial unique index let one through.
+        return None
+
+
+def succeed_job(*, job_id: UUID, attempt: int, result: bytes) -> Job:
+    """The job has succeeded with this (sealed) result. IllegalTransition while an effect is open."""
+    return _settle(Event.SUCCEED, job_id, attempt, result=result, attempt_error=None)
+
+
+def fail_job(*, job_id: UUID, attempt: int, detail: str, cause: str) -> Job:
+    """The job has failed for good; with a done effect its error is `partially-done`. IllegalTransition while one is open."""
+    return _settle(Event.FAIL, job_id, attempt, **_errors("operation-failed", detail, cause))
+
+
+def retry_job(*, job_id: UUID, attempt: int, delay: timedelta, detail: str, cause: str) -> Job:
+    """The attempt is over; the job is queued for another one after `delay`, or has come to the end of its attempts.
+
+    That end: failed where nothing is open; else one more attempt that only reconciles; after that, unknown. A wish to
+    cancel is granted here where nothing has been done.
+    """
+    return _settle(Event.RETRY, job_id, attempt, delay=delay, **_errors("attempts-exhausted", detail, cause))
+
+
+def postpone_job(*, job_id: UUID, attempt: int, delay: timedelta, detail: str) -> Job:
+    """The job is queued again after `delay`, and the attempt costs it nothing."""
+    return _settle(Event.POSTPONE, job_id, attempt, delay=delay, **_errors("attempts-exhausted", detail, "postponed"))
+
+
+def doubt_job(*, job_id: UUID, attempt: int, detail: str) -> Job:
+    """The job stops in `unknown`: an effect began, and its outcome cannot be learnt."""
+    return _settle(Event.DOUBT, job_id, attempt, **_errors("outcome-unknown", detail, "outcome-unknown"))
+
+
+def end_canceled_job(*, job_id: UUID, attempt: int) -> Job:
+    """The running job is canceled as was asked. IllegalTransition where an effect has begun or is done."""
+    return _settle(Event.CANCELED, job_id, attempt, attempt_error=None)
+
+
+def expire_job(*, job_id: UUID, attempt: int, delay: timedelta) -> Job | None:
+    """The attempt's lease is over, and it may write no more; the job goes on as after a retry. None if it was renewed.
+
+    The condition is repeated in the UPDATE itself, so that a renewal in the same instant wins or loses whole.
+    """
+    detail = "The worker stopped renewing its lease: it was killed, cut off or frozen."
+    errors = _errors("attempts-exhausted", detail, "lease-expired")
+    return _apply(Event.EXPIRE, job_id, attempt=attempt, delay=delay, grace=_NOW, **errors)
+
+
+def lapse_job(*, job_id: UUID) -> Job | None:
+    """The queued job has failed by its deadline. None where it was claimed in time or has begun an effect."""
+    detail = "No worker could begin the job before its deadline."
+    return _apply(Event.LAPSE, job_id, **_errors("deadline-exceeded", detail, "deadline-exceeded"))
+
+
+def cancel_queued_job(*, job_id: UUID) -> Job | None:
+    """The queued job is canceled. None where it is not queued, or something has been done to the world."""
+    return _apply(Event.CANCEL, job_id)
+
+
+def redrive_job(*, job_id: UUID) -> Job:
+    """The failed or canceled job is queued again with all its attempts; finished steps stay finished."""
+    job = _apply(Event.REDRIVE, job_id, delay=_NOW, grace=_publish_grace())
+    if job is None:
+        raise _illegal(Event.REDRIVE, job_id)
+    announce_due(job)
+    return job
+
+
+def resolve_job(*, job_id: UUID, target: State, said: Mapping[str, Any], result: bytes | None) -> Job:
+    """The unknown job goes where a person's word (`said`, kept in its history) sends it: succeeded, failed or queued."""
+    rule = next(rule for rule in rules_for(Event.RESOLVE) if rule.target is target)
+    errors = _errors("operation-failed", "An operator resolved the unknown outcome as failed.", "resolved")
+    values = {**errors, "delay": _NOW, "grace": _publish_grace(), "result": result, "said": said}
+    job = _apply_rule(rule, job_id, **values)
+    if job is None:
+        raise _illegal(Event.RESOLVE, job_id)
+    if target is State.QUEUED:
+        announce_due(job)
+    return job
+
+
+def announce_due(job: Job) -> None:
+    """Once this transaction is committed, whoever publishes is told.
+
+    Robust: a listener's failure must not turn a committed answer into an error; the sweeper finds the job in any case.
+    """
+    due = DueJob(job.id, job.queue)
+    transaction.on_commit(lambda: _send_due(due), robust=True)
+
+
+def _send_due(due: DueJob) -> None:
+    jobs_due.send(sender=None, due=[due])
+
+
+def _settle(event: Event, job_id: UUID, attempt: int, **values: Any) -> Job:  # noqa: ANN401 - statement parameters
+    job = _apply(event, job_id, attempt=attempt, grace=_NOW, **values)
+    if job is not None:
+        return job
+    if Job.objects.filter(pk=job_id, attempt=attempt, state=State.RUNNING).exists():
+        raise _illegal(event, job_id)
+    raise StaleAttempt(job_id, attempt)
+
+
+def _apply(event: Event, job_id: UUID, **values: Any) -> Job | None:  # noqa: ANN401
+    """The job after the first of the event's rules whose guards hold; None where none does.
+
+    The rules of an event exclude one another, but for a cancel request that comes in between: the next attempt sees it.
+    """
+    applied = (_apply_rule(rule, job_id, **values) for rule in rules_for(event))
+    return next((job for job in applied if job is not None), None)
+
+
+def _apply_rule(rule: Rule, job_id: UUID, *, said: Mapping[str, Any] | None = None, **values: Any) -> Job | None:  # noqa: ANN401
+    return apply_rule(rule, job_id=job_id, data=json.dumps(dict(said or {})), **values)
+
+
+def _errors(code: str, detail: str, cause: str) -> dict[str, Any]:
+    """What the rules may write as the job's and the attempt's error, whichever of them it will be; and for the history."""
+    partly = f"{detail} A part had taken effect by then: see the job's effects. A redrive goes on from its finished steps."
+    unknown = detail if code == "outcome-unknown" else f"{detail} An effect had begun; its outcome is not known."
+    document = failure(code, detail, cause=cause)
+    return {
+        "error": seal(document),
+        "partial_error": seal(failure("partially-done", partly, cause=cause)),
+        "unknown_error": seal(failure("outcome-unknown", unknown, cause=cause)),
+        "attempt_error": seal(document),
+        "said": {"cause": document["cause"], "detail": document["detail"]},
+    }
+
+
+def _publish_grace() -> timedelta:
+    return timedelta(seconds=settings.PUBLISH_GRACE_SECONDS)
+
+
+def _illegal(event: Event, job_id: UUID) -> JobNotFound | IllegalTransition:
+    state = Job.objects.filter(pk=job_id).values_list("state", flat=True).first()
+    return JobNotFound() if state is None else IllegalTransition(job_id, event, State(state))
