@@ -1,0 +1,1 @@
+"""What runs jobs: publisher, executor, effects, heartbeat, sweeper."""

@@ -1,0 +1,160 @@
+"""The third guard: what an attempt does to the world is recorded before and after (DESIGN.md §6, Effect).
+
+Dying before `begin` commits: nothing was sent. Between `begin` and `close`: the step is `started`, and the next attempt
+repeats it under the same key, asks the downstream, or stops in doubt. After `close`: the result is remembered.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import structlog
+from django.conf import settings
+
+from jobs.models import JobStep
+from jobs.operations import EffectNotDone, EffectRefused, LeaseLost, OutcomeUnknown, RetryableError, RunLater, downstream_key
+from jobs.queries.history import append_event
+from jobs.queries.steps import begin_effect, close_effect, seconds_since_start
+from jobs.sealed import seal, unseal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobs.models import Job
+    from workers.lease import Lease
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect(Generic[T]):
+    """One use of `job.effect`: what to call, and what the downstream offers in case of doubt."""
+
+    name: str
+    call: Callable[[str], T]
+    timeout: timedelta
+    key_window: timedelta | None
+    reconcile: Callable[[str], T | None] | None
+    reconcile_after: timedelta
+
+
+class Effects:
+    """The effects of one attempt."""
+
+    def __init__(self, *, job: Job, lease: Lease, steps: dict[str, JobStep]) -> None:
+        self._job = job
+        self._lease = lease
+        self._steps = steps
+        self.open = job.open_effects
+        self.done = job.done_effects
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing has been done to the world, for all that is known."""
+        return self.open == 0 and self.done == 0
+
+    def run(self, effect: Effect[T]) -> T:
+        """The effect's result, from this call, an earlier attempt or the downstream's own record."""
+        step = self._steps.get(effect.name)
+        if step is not None and step.state == JobStep.State.DONE:
+            return _result_of(step)
+        if step is not None and step.state == JobStep.State.STARTED:
+            return self._go_on(effect, step)
+        if self._job.reconcile_only:
+            raise RetryableError("No attempts are left for what has not begun yet.", code="attempts-exhausted")
+        return self._send(effect, is_repeat=False)
+
+    def _go_on(self, effect: Effect[T], step: JobStep) -> T:
+        """An earlier attempt began the effect, and its outcome is not known. The first safe way wins."""
+        if self._in_window(effect) and not self._job.reconcile_only:
+            return self._send(effect, is_repeat=True)
+        if effect.reconcile is None:
+            raise OutcomeUnknown(f"Effect {effect.name!r} began, and the downstream cannot be asked about it.")
+        answer = effect.reconcile(step.downstream_key or "")
+        if answer is not None:
+            self._close(effect.name, JobStep.State.DONE, answer)
+            return answer
+        _, since_last = seconds_since_start(job_id=self._job.id, name=effect.name)
+        # A slow request may still land: until then, "there is none" proves nothing.
+        still = (effect.timeout + effect.reconcile_after).total_seconds() - since_last
+        if still > 0:
+            raise RunLater(f"Effect {effect.name!r} may still land.", delay=timedelta(seconds=still))
+        self._close(effect.name, JobStep.State.NOT_DONE)
+        if self._job.reconcile_only:
+            raise RetryableError(f"Effect {effect.name!r} did not happen.", code="attempts-exhausted")
+        return self._send(effect, is_repeat=False)
+
+    def _send(self, effect: Effect[T], *, is_repeat: bool) -> T:
+        """Record, send, record. The call is made only if lease and key window outlast it, checked just before."""
+        timeout = effect.timeout.total_seconds()
+        asked_at = time.monotonic()
+        begun = begin_effect(
+            job_id=self._job.id,
+            attempt=self._job.attempt,
+            name=effect.name,
+            key=downstream_key(self._job.id, effect.name, 1),
+            lease=self._lease.length,
+            attempt_limit=self._lease.attempt_limit,
+        )
+        if begun is None:
+            self._lease.lose()
+            raise LeaseLost(f"Effect {effect.name!r} was not begun.")
+        self.open += not is_repeat
+        self._lease.extend(asked_at + begun.lease_seconds_left)
+        needed = timeout + settings.EFFECT_MARGIN_SECONDS
+        if self._lease.seconds_left < needed or (is_repeat and not _outlasts(effect, begun.age_seconds)):
+            if not is_repeat:
+                self._close(effect.name, JobStep.State.NOT_DONE)
+            raise RetryableError(f"Too little of the lease or key window is left for effect {effect.name!r}.", code="too-late")
+        return self._call(effect, begun.key)
+
+    def _call(self, effect: Effect[T], key: str) -> T:
+        try:
+            answer = effect.call(key)
+        except EffectRefused:
+            self._close(effect.name, JobStep.State.REFUSED)
+            raise
+        except EffectNotDone:
+            self._close(effect.name, JobStep.State.NOT_DONE)
+            raise
+        # Any other exception leaves the step `started`: the effect may have happened.
+        self._close(effect.name, JobStep.State.DONE, answer)
+        return answer
+
+    def _close(self, name: str, state: JobStep.State, answer: Any = None) -> None:  # noqa: ANN401 - any JSON value
+        """The outcome is on record; or, if the job is another attempt's by now, kept as evidence, and this one ends."""
+        result = seal(answer) if state == JobStep.State.DONE else None
+        if close_effect(job_id=self._job.id, attempt=self._job.attempt, name=name, state=state, result=result):
+            self.open -= 1
+            self.done += state == JobStep.State.DONE
+            return
+        self._lease.lose()
+        evidence = {"step": name, "outcome": state, "result": (result or b"").decode(errors="replace")[1:2_000]}
+        append_event(job_id=self._job.id, event_type="late-effect", attempt=self._job.attempt, data=evidence)
+        log.warning("effect.late", job_id=str(self._job.id), attempt=self._job.attempt, step=name, outcome=state)
+        raise LeaseLost(f"Effect {name!r} ended as {state} after the job had gone on without this attempt.")
+
+    def _in_window(self, effect: Effect[T]) -> bool:
+        if effect.key_window is None:
+            return False
+        since_first, _ = seconds_since_start(job_id=self._job.id, name=effect.name)
+        return _outlasts(effect, since_first)
+
+
+def _outlasts(effect: Effect[Any], age_seconds: float) -> bool:
+    """Whether a call begun now, this long after the effect's first start, would surely end within the key window."""
+    if effect.key_window is None:
+        return False
+    needed = effect.timeout.total_seconds() + settings.KEY_WINDOW_MARGIN_SECONDS
+    return age_seconds + needed < effect.key_window.total_seconds()
+
+
+def _result_of(step: JobStep) -> Any:  # noqa: ANN401 - any JSON value
+    if step.result is None:
+        raise ValueError(f"Step {step.name!r} is done and has no result.")
+    return unseal(step.result)
+

@@ -1,0 +1,142 @@
+"""One delivery of a job's id, from claim to settled: claim, heartbeat, perform, classify, settle."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from billiard.exceptions import SoftTimeLimitExceeded
+from django.conf import settings
+
+from jobs import transitions
+from jobs.errors import IllegalTransition, StaleAttempt
+from jobs.operations import (
+    JobCanceled,
+    LeaseLost,
+    Operation,
+    OutcomeUnknown,
+    PermanentError,
+    RetryableError,
+    RunLater,
+)
+from jobs.registry import known_operations, operation_of
+from jobs.sealed import seal, unseal
+from workers.backoff import retry_delay
+from workers.lease import ATTEMPT_MARGIN, Heartbeat, Lease
+from workers.outcomes import Canceled, Failed, Lost, Outcome, Postponed, RetryAt, Succeeded, Unknown
+from workers.running_job import RunningJob
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from jobs.models import Job
+
+log = structlog.get_logger(__name__)
+
+
+def execute_job(job_id: UUID) -> Job | None:
+    """The job has been run once and settled; None where there was nothing to do or this attempt lost its hold.
+
+    Dying anywhere in here leaves a lease that runs out: the sweeper queues the job again, and its steps tell what was done.
+    """
+    claimed_at = time.monotonic()
+    job = transitions.claim_job(job_id=job_id, worker=worker_name(), known_operations=known_operations())
+    if job is None:
+        log.info("job.not_claimed", job_id=str(job_id))
+        return None
+    operation = operation_of(job.operation, job.operation_version)
+    lease = Lease(
+        job_id=job.id,
+        attempt=job.attempt,
+        attempt_limit=timedelta(seconds=operation.timeout_seconds) + ATTEMPT_MARGIN,
+        claimed_at=claimed_at,
+    )
+    lease.cancel_requested = job.cancel_requested_at is not None
+    with structlog.contextvars.bound_contextvars(job_id=str(job.id), attempt=job.attempt):
+        with Heartbeat(lease):
+            outcome = perform(operation, job, lease)
+        return settle(job, outcome)
+
+
+def perform(operation: Operation, job: Job, lease: Lease) -> Outcome:
+    """What came of running the operation. Every exception is an outcome; none is lost."""
+    charged = job.max_attempts - job.attempts_left
+    try:
+        running = RunningJob(job=job, lease=lease)
+        running.check()
+        result = seal(operation.perform(_checked_params(operation, job), running))
+        if len(result) > settings.RESULT_MAX_BYTES:
+            return Failed(f"The result is larger than {settings.RESULT_MAX_BYTES} bytes.", "result-too-large")
+        return Succeeded(result)
+    except JobCanceled:
+        return Canceled()
+    except LeaseLost:
+        return Lost()
+    except OutcomeUnknown as error:
+        return Unknown(str(error))
+    except RunLater as error:
+        return Postponed(error.delay, str(error))
+    except PermanentError as error:
+        return Failed(str(error), error.code)
+    except RetryableError as error:
+        delay = retry_delay(attempts_charged=charged, at_least=error.retry_after)
+        return RetryAt(delay, str(error), error.code)
+    except SoftTimeLimitExceeded:
+        return RetryAt(retry_delay(attempts_charged=charged), "The attempt ran into its time limit.", "time-limit")
+    except Exception as error:
+        log.exception("job.raised")
+        return RetryAt(retry_delay(attempts_charged=charged), f"{type(error).__name__}: {error}", type(error).__name__)
+
+
+def settle(job: Job, outcome: Outcome) -> Job | None:
+    """The outcome is on the job, in one transaction with its attempt and event; None where the job is another attempt's.
+
+    An end that the table forbids while an effect is open becomes a retry, which finds out about the effect first.
+    """
+    try:
+        settled = _write(job, outcome)
+    except IllegalTransition as error:
+        charged = job.max_attempts - job.attempts_left
+        settled = _write(job, RetryAt(retry_delay(attempts_charged=charged), str(error), "effect-open"))
+    except StaleAttempt:
+        settled = None
+    if settled is None:
+        log.warning("job.stale")
+    else:
+        log.info("job.settled", state=settled.state)
+    return settled
+
+
+def _write(job: Job, outcome: Outcome) -> Job | None:
+    held: dict[str, Any] = {"job_id": job.id, "attempt": job.attempt}
+    match outcome:
+        case Succeeded(result):
+            return transitions.succeed_job(**held, result=result)
+        case RetryAt(delay, detail, cause):
+            return transitions.retry_job(**held, delay=delay, detail=detail, cause=cause)
+        case Postponed(delay, detail):
+            return transitions.postpone_job(**held, delay=delay, detail=detail)
+        case Failed(detail, cause):
+            return transitions.fail_job(**held, detail=detail, cause=cause)
+        case Unknown(detail):
+            return transitions.doubt_job(**held, detail=detail)
+        case Canceled():
+            return transitions.end_canceled_job(**held)
+        case Lost():
+            return None
+
+
+def worker_name() -> str:
+    """Which process holds a lease, for people: host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _checked_params(operation: Operation, job: Job) -> dict[str, Any]:
+    serializer = operation.params(data=unseal(job.params))
+    if not serializer.is_valid():
+        raise PermanentError(f"The stored params no longer fit the operation: {serializer.errors}", code="invalid-params")
+    return dict(serializer.validated_data)

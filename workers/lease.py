@@ -1,0 +1,111 @@
+"""An attempt's right to run, as its own process knows it: by the local monotonic clock, from before the claim was sent."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, close_old_connections, connection
+
+from jobs.queries.lease import LeaseView, renew_lease
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from uuid import UUID
+
+log = structlog.get_logger(__name__)
+
+# Added to an operation's own limit, so that its last words can still be written.
+ATTEMPT_MARGIN = timedelta(seconds=30)
+
+
+class Lease:
+    """The lease of one attempt. Safe to use from the attempt's thread and its heartbeat's."""
+
+    def __init__(self, *, job_id: UUID, attempt: int, attempt_limit: timedelta, claimed_at: float) -> None:
+        self.job_id = job_id
+        self.attempt = attempt
+        self.attempt_limit = attempt_limit
+        self.length = timedelta(seconds=settings.LEASE_SECONDS)
+        self.cancel_requested = False
+        self._lock = threading.Lock()
+        self._ends_at = claimed_at + self.length.total_seconds()
+        self._lost = False
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds for which this attempt is surely the only one; 0 once the lease is lost."""
+        with self._lock:
+            return 0.0 if self._lost else max(0.0, self._ends_at - time.monotonic())
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another attempt may be running."""
+        return self.seconds_left == 0.0
+
+    def renew(self) -> None:
+        """The lease runs on, and a wish to cancel is known; or it is known to be lost."""
+        asked_at = time.monotonic()
+        view = renew_lease(
+            job_id=self.job_id, attempt=self.attempt, lease=self.length, attempt_limit=self.attempt_limit
+        )
+        self.learn(view, asked_at)
+
+    def learn(self, view: LeaseView | None, asked_at: float) -> None:
+        """Take over what a fenced write told: None means that the attempt holds the job no more."""
+        if view is None:
+            self.lose()
+            return
+        self.extend(asked_at + view.seconds_left)
+        self.cancel_requested = self.cancel_requested or view.cancel_requested
+
+    def extend(self, ends_at: float) -> None:
+        """The lease runs until that instant of the monotonic clock."""
+        with self._lock:
+            self._ends_at = max(self._ends_at, ends_at)
+
+    def lose(self) -> None:
+        """Nothing that this attempt writes counts any more."""
+        with self._lock:
+            self._lost = True
+
+
+class Heartbeat:
+    """Renews a lease from a thread of its own while the attempt works, once it outlives the first interval.
+
+    A database error is no loss: it tries again until the lease's local end. The thread has its own connection.
+    """
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"heartbeat-{lease.job_id}", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._over.wait(settings.HEARTBEAT_SECONDS) and not self._lease.is_lost:
+                self.run_once()
+        finally:
+            connection.close()
+
+    def run_once(self) -> None:
+        """One renewal, or the knowledge why there was none."""
+        try:
+            close_old_connections()
+            self._lease.renew()
+        except (OperationalError, InterfaceError) as error:
+            log.warning("heartbeat.failed", job_id=str(self._lease.job_id), error=repr(error))
+            connection.close()

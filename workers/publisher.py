@@ -1,0 +1,90 @@
+"""A job's id goes to Celery. A hint: a message that is lost, doubled or late changes nothing but latency."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import structlog
+from django.conf import settings
+from kombu import Connection
+from kombu.pools import ProducerPool
+
+from accounts.breaker import redis_breaker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobs.signals import DueJob
+
+log = structlog.get_logger(__name__)
+
+RUN_JOB_TASK = "workers.run_job"
+
+
+@cache
+def _producers() -> ProducerPool:
+    """Connections that give up soon: a broker that accepts and never answers would block Celery's own for ever."""
+    connection = Connection(
+        settings.REDIS_URL,
+        transport_options={
+            "socket_timeout": settings.PUBLISH_BUDGET_SECONDS,
+            "socket_connect_timeout": settings.PUBLISH_CONNECT_SECONDS,
+            "max_retries": 0,
+            "interval_start": 0,
+            "interval_step": 0,
+            "interval_max": 0,
+        },
+    )
+    # One for each thread of this process that may publish at the same time.
+    return ProducerPool(connection.Pool(settings.API_THREADS), settings.API_THREADS)
+
+
+def publish_jobs(due: Sequence[DueJob]) -> int:
+    """How many of the ids reached the broker. Never raises: the rows are still there, and the sweeper publishes them again.
+
+    While the breaker is open nothing is sent. A hung broker costs one time-out (PUBLISH_BUDGET_SECONDS).
+    """
+    published = 0
+    try:
+        for job in due:
+            if not redis_breaker.allows():
+                break
+            _publish(job)
+            redis_breaker.succeeded()
+            published += 1
+    except Exception as error:  # noqa: BLE001 - kombu lets errors of many libraries through; each means the same here
+        redis_breaker.failed()
+        log.warning("publish.failed", error=repr(error), left_to_sweeper=len(due) - published)
+    return published
+
+
+def _publish(job: DueJob) -> None:
+    """One LPUSH of a Celery message (protocol 2), put together here: Celery's own `delay` costs four times the CPU."""
+    job_id = str(job.id)
+    headers = {
+        "lang": "py",
+        "task": RUN_JOB_TASK,
+        "id": job_id,
+        "root_id": job_id,
+        "parent_id": None,
+        "group": None,
+        "retries": 0,
+        "eta": None,
+        "expires": None,
+        "timelimit": [None, None],
+        "argsrepr": repr((job_id,)),
+        "kwargsrepr": "{}",
+        "ignore_result": True,
+    }
+    body = ((job_id,), {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None})
+    with _producers().acquire(block=True, timeout=settings.PUBLISH_BUDGET_SECONDS) as producer:
+        producer.publish(
+            body,
+            exchange="",
+            routing_key=job.queue,
+            serializer="json",
+            headers=headers,
+            correlation_id=job_id,
+            retry=False,
+        )

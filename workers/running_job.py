@@ -1,0 +1,151 @@
+"""What an operation's `perform` is given (jobs.operations.JobHandle), for one attempt."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from django.db import transaction
+
+from jobs.failures import printable
+from jobs.models import JobStep
+from jobs.operations import EFFECT_TIMEOUT, RECONCILE_AFTER, JobCanceled, LeaseLost
+from jobs.queries.history import append_event
+from jobs.queries.lease import write_progress
+from jobs.queries.steps import remember_step, steps_of
+from jobs.sealed import seal, unseal
+from workers.effects import Effect, Effects
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+    from uuid import UUID
+
+    from jobs.models import Job
+    from workers.lease import Lease
+
+T = TypeVar("T")
+
+# Writes of progress are for people: one a second is enough, and a tight loop may call it a million times.
+_PROGRESS_SECONDS = 1.0
+_MESSAGE_MAX = 200
+_NUMBER_MAX = 2**53
+
+
+class RunningJob:
+    """One attempt's hold on its job. Every write shows the fence; a write that matches no row ends the attempt."""
+
+    def __init__(self, *, job: Job, lease: Lease) -> None:
+        self._job = job
+        self._lease = lease
+        # A first attempt has no past.
+        self._steps = steps_of(job.id) if job.attempt > 1 else {}
+        self._effects = Effects(job=job, lease=lease, steps=self._steps)
+        self._used: set[str] = set()
+        self._progress_written_at = float("-inf")
+        self._declined = False
+
+    @property
+    def id(self) -> UUID:
+        """The job's id, the same in every attempt."""
+        return self._job.id
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1; it only rises."""
+        return self._job.attempt
+
+    @property
+    def fence(self) -> int:
+        """The fencing token to send along to a downstream that checks one."""
+        return self._job.attempt
+
+    def effect(
+        self,
+        name: str,
+        call: Callable[[str], T],
+        *,
+        timeout: timedelta = EFFECT_TIMEOUT,
+        key_window: timedelta | None = None,
+        reconcile: Callable[[str], T | None] | None = None,
+        reconcile_after: timedelta = RECONCILE_AFTER,
+    ) -> T:
+        """See JobHandle.effect."""
+        self._use(name)
+        self.check()
+        return self._effects.run(
+            Effect(
+                name=name,
+                call=call,
+                timeout=timeout,
+                key_window=key_window,
+                reconcile=reconcile,
+                reconcile_after=reconcile_after,
+            )
+        )
+
+    def commit(self, name: str, fn: Callable[[], T]) -> T:
+        """See JobHandle.commit. `fn` first, the fence last: the other way round would block our own heartbeat."""
+        self._use(name)
+        self.check()
+        step = self._steps.get(name)
+        if step is not None and step.result is not None:
+            return unseal(step.result)  # type: ignore[no-any-return]
+        with transaction.atomic(durable=True):
+            result = fn()
+            self._remember(name, JobStep.Kind.COMMIT, result)
+        return result
+
+    def step(self, name: str, fn: Callable[[], T]) -> T:
+        """See JobHandle.step."""
+        self._use(name)
+        self.check()
+        step = self._steps.get(name)
+        if step is not None and step.result is not None:
+            return unseal(step.result)  # type: ignore[no-any-return]
+        result = fn()
+        self._remember(name, JobStep.Kind.STEP, result)
+        return result
+
+    def progress(self, done: int, total: int, message: str = "") -> None:
+        """See JobHandle.progress. The last of a series is always written."""
+        if not 0 <= done <= total <= _NUMBER_MAX:
+            raise ValueError(f"Progress is 0 <= done <= total <= 2^53, not {done} of {total}.")
+        now = time.monotonic()
+        if done < total and now - self._progress_written_at < _PROGRESS_SECONDS:
+            return
+        self._progress_written_at = now
+        document = json.dumps({"done": done, "total": total, "message": printable(message[:_MESSAGE_MAX])})
+        view = write_progress(job_id=self._job.id, attempt=self._job.attempt, progress=document)
+        self._lease.learn(view, now)
+        self.check()
+
+    def check(self) -> None:
+        """See JobHandle.check. A wish to cancel that comes too late is declined once, in the job's history."""
+        if self._lease.is_lost:
+            raise LeaseLost("The lease is over.")
+        if not self._lease.cancel_requested or self._declined:
+            return
+        if self._effects.is_untouched:
+            raise JobCanceled("Canceled as the client asked.")
+        self._declined = True
+        append_event(
+            job_id=self._job.id,
+            event_type="cancel-declined",
+            attempt=self._job.attempt,
+            data={"detail": "Something has been done to the world already; the job goes on."},
+        )
+
+    def _use(self, name: str) -> None:
+        if name in self._used:
+            raise ValueError(f"The name {name!r} was used before in this attempt: its record would answer for both.")
+        self._used.add(name)
+
+    def _remember(self, name: str, kind: JobStep.Kind, result: object) -> None:
+        kept = remember_step(
+            job_id=self._job.id, attempt=self._job.attempt, name=name, kind=kind, result=seal(result)
+        )
+        if not kept:
+            self._lease.lose()
+            raise LeaseLost(f"Step {name!r} was not recorded: the job is another attempt's.")

@@ -1,0 +1,51 @@
+"""What time brings about: jobs to publish (again), leases that are over, deadlines that have passed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from django.conf import settings
+
+from jobs import transitions
+from jobs.queries.due import expired_leases, lapsed_jobs, mark_published
+from workers.backoff import retry_delay
+from workers.publisher import publish_jobs
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What one sweep did."""
+
+    expired: int
+    lapsed: int
+    published: int
+
+
+def run_once() -> Counts:
+    """Up to BATCH_ROWS of each kind are dealt with, each row by a guarded UPDATE of its own: two sweepers are harmless.
+
+    Marked and committed first, then published: dying in between costs the jobs one publication pause.
+    """
+    limit = settings.BATCH_ROWS
+    expired = [
+        transitions.expire_job(job_id=job_id, attempt=attempt, delay=retry_delay(attempts_charged=charged))
+        for job_id, attempt, charged in expired_leases(limit=limit)
+    ]
+    lapsed = [transitions.lapse_job(job_id=job_id) for job_id in lapsed_jobs(limit=limit)]
+    due = mark_published(
+        limit=limit,
+        grace=timedelta(seconds=settings.PUBLISH_GRACE_SECONDS),
+        longest=timedelta(seconds=settings.PUBLISH_BACKOFF_MAX_SECONDS),
+    )
+    counts = Counts(
+        expired=len(expired) - expired.count(None),
+        lapsed=len(lapsed) - lapsed.count(None),
+        published=publish_jobs(due),
+    )
+    if any(vars(counts).values()):
+        log.info("sweep", **vars(counts))
+    return counts

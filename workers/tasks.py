@@ -1,0 +1,30 @@
+"""The Celery tasks. Their bodies call one function each; what they do is told there."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from celery import shared_task
+
+from idempotency import purge as key_purge
+from workers import sweeper
+from workers.executor import execute_job
+from workers.publisher import RUN_JOB_TASK
+
+
+@shared_task(name=RUN_JOB_TASK)
+def run_job(job_id: str) -> None:
+    """Run the job, if it can be claimed."""
+    execute_job(UUID(job_id))
+
+
+@shared_task(name="workers.sweep", acks_late=False)
+def sweep() -> None:
+    """One sweep; the next tick does the rest."""
+    sweeper.run_once()
+
+
+@shared_task(name="workers.purge", acks_late=False)
+def purge() -> None:
+    """One purge; the next tick does the rest."""
+    key_purge.run_once()
