@@ -54,7 +54,9 @@ class ApiKeyAuthentication(BaseAuthentication):
         )
         if not matches(credential, bytes(key.secret_sha256) if key else None) or key is None:
             raise AuthenticationFailed
-        principal = Principal(tenant_id=key.tenant_id, mode=key.mode, api_key_id=key.id, is_admin=key.is_admin)
+        principal = Principal(
+            tenant_id=key.tenant_id, mode=key.mode, api_key_id=key.id, is_admin=key.is_admin
+        )
         return principal, key
 
     def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 - DRF's signature

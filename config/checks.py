@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
-from jobs.operations import EFFECT_TIMEOUT
 from jobs.registry import operations
 from workers.lease import ATTEMPT_MARGIN
 
@@ -29,9 +28,9 @@ def _wrong_relations() -> Iterator[CheckMessage]:
             hint="Two renewals must be able to fail before the third decides.",
             id="semel.E001",
         )
-    if EFFECT_TIMEOUT.total_seconds() + settings.EFFECT_MARGIN_SECONDS > settings.LEASE_SECONDS:
+    if settings.EFFECT_TIMEOUT_SECONDS + settings.EFFECT_MARGIN_SECONDS > settings.LEASE_SECONDS:
         yield Error(
-            f"LEASE_SECONDS ({settings.LEASE_SECONDS}) does not outlast an effect's time-out of {EFFECT_TIMEOUT.total_seconds()} s.",
+            f"LEASE_SECONDS ({settings.LEASE_SECONDS}) does not outlast EFFECT_TIMEOUT_SECONDS.",
             hint="An effect is only sent if its lease outlasts it.",
             id="semel.E002",
         )

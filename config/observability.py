@@ -9,7 +9,7 @@ from django.conf import settings
 
 
 def configure_logging() -> None:
-    """structlog writes JSON through the standard library's logging; for people, under DEBUG, plain lines."""
+    """Structlog writes JSON through the standard library's logging; for people, under DEBUG, plain lines."""
     renderer = structlog.dev.ConsoleRenderer() if settings.DEBUG else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
@@ -22,6 +22,8 @@ def configure_logging() -> None:
             renderer,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.LOG_LEVEL]),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[settings.LOG_LEVEL]
+        ),
         cache_logger_on_first_use=True,
     )

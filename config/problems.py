@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import structlog
 from django.conf import settings
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponse
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.http import HttpRequest, HttpResponse
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
+from config.problem_catalogue import PROBLEMS, SLUGS
 from config.request_id import request_id_of
 from idempotency import errors as keys
-from jobs import errors as jobs
 from jobs.api.query_strings import InvalidQuery
 
 if TYPE_CHECKING:
@@ -25,143 +24,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What stands in a problem document besides the facts of the case."""
-
-    status: int
-    title: str
-    # Whether the same request can succeed later without a change.
-    retryable: bool
-    # What to do about it: shown at /problems/<slug>.
-    advice: str
-
-
-PROBLEMS: Mapping[str, Problem] = {
-    "idempotency-key-missing": Problem(
-        400,
-        "The request needs an Idempotency-Key header.",
-        False,
-        "Send a unique Idempotency-Key (a UUID, say), the same one with every retry of this request.",
-    ),
-    "idempotency-key-invalid": Problem(
-        400,
-        "The Idempotency-Key header is malformed.",
-        False,
-        "Send one header of 1 to 255 printable ASCII characters other than space, comma, quote, semicolon and backslash.",
-    ),
-    "idempotency-key-reused": Problem(
-        409,
-        "The Idempotency-Key was used for another request.",
-        False,
-        "Use a new key for a new request; to retry, repeat the first request without a change.",
-    ),
-    "idempotency-request-in-progress": Problem(
-        409,
-        "A request with this Idempotency-Key is being accepted at this moment.",
-        True,
-        "Repeat the same request with the same key after Retry-After seconds.",
-    ),
-    "validation-failed": Problem(
-        400,
-        "The request does not fit its schema.",
-        False,
-        "Mend the members that `errors` names. Nothing was stored, so the same key can be used.",
-    ),
-    "malformed-json": Problem(
-        400,
-        "The body is not JSON that we accept.",
-        False,
-        "Send UTF-8 JSON without repeated members, NaN or Infinity, U+0000, lone surrogates or very long numbers.",
-    ),
-    "unsupported-media-type": Problem(
-        415, "The body's type or encoding is not supported.", False, "Send application/json, not compressed."
-    ),
-    "payload-too-large": Problem(
-        413, "The body is too large.", False, "Send a description of the work, and a link to large data."
-    ),
-    "headers-too-large": Problem(431, "The headers are too large.", False, "Send fewer or shorter headers."),
-    "not-found": Problem(404, "There is no such thing.", False, "Check the address, the tenant and the mode."),
-    "method-not-allowed": Problem(405, "The method is not allowed here.", False, "See the Allow header."),
-    "not-acceptable": Problem(406, "No acceptable representation.", False, "Accept application/json."),
-    "unauthenticated": Problem(
-        401, "A valid API key is needed.", False, "Send Authorization: Bearer <api key>; ask for a new key if yours ended."
-    ),
-    "forbidden": Problem(403, "This API key may not do that.", False, "Use a key with the scope that is needed."),
-    "unknown-operation": Problem(
-        400, "There is no such operation.", False, "Use the name of an operation that this service offers."
-    ),
-    "illegal-state-transition": Problem(
-        409, "The job's state does not allow that.", False, "Read the job and act on its present state."
-    ),
-    "rate-limited": Problem(
-        429, "Too many requests.", True, "Repeat the same request with the same key after Retry-After seconds."
-    ),
-    "service-unavailable": Problem(
-        503,
-        "The service cannot answer at this moment.",
-        True,
-        "Repeat the request with the same Idempotency-Key: it may have been accepted, and the key will tell.",
-    ),
-    "internal-error": Problem(
-        500,
-        "Something went wrong on our side.",
-        True,
-        "Repeat the request with the same Idempotency-Key; if it goes on, report the request_id.",
-    ),
-    "operation-failed": Problem(200, "The operation failed for good.", False, "See `detail` and `cause` in the job's error."),
-    "attempts-exhausted": Problem(
-        200, "Every attempt failed.", True, "Redrive the job, or submit it again under a new key: nothing was done."
-    ),
-    "deadline-exceeded": Problem(
-        200, "The deadline passed before the work began.", True, "Submit it again under a new key with a later deadline."
-    ),
-    "partially-done": Problem(
-        200,
-        "The operation failed after a part of it had taken effect.",
-        False,
-        "Do not submit it again: redrive the job, which goes on from its finished steps.",
-    ),
-    "outcome-unknown": Problem(
-        200,
-        "An effect began, and nobody can tell whether it happened.",
-        False,
-        "Do not submit it again: look at the downstream by the effect's key; an operator then resolves the job.",
-    ),
-}
-
-# The first class that fits decides.
-_SLUGS: tuple[tuple[type[Exception], str], ...] = (
-    (keys.KeyMissing, "idempotency-key-missing"),
-    (keys.KeyInvalid, "idempotency-key-invalid"),
-    (keys.KeyReused, "idempotency-key-reused"),
-    (keys.RequestInProgress, "idempotency-request-in-progress"),
-    (keys.TtlInvalid, "validation-failed"),
-    (keys.MalformedJson, "malformed-json"),
-    (keys.UnsupportedContentEncoding, "unsupported-media-type"),
-    (jobs.JobNotFound, "not-found"),
-    (jobs.UnknownOperation, "unknown-operation"),
-    (jobs.IllegalTransition, "illegal-state-transition"),
-    (jobs.InvalidVerdict, "validation-failed"),
-    (jobs.KeyMovedOn, "illegal-state-transition"),
-    (drf.ValidationError, "validation-failed"),
-    (drf.ParseError, "malformed-json"),
-    (drf.NotAuthenticated, "unauthenticated"),
-    (drf.AuthenticationFailed, "unauthenticated"),
-    (drf.PermissionDenied, "forbidden"),
-    (drf.NotFound, "not-found"),
-    (drf.MethodNotAllowed, "method-not-allowed"),
-    (drf.NotAcceptable, "not-acceptable"),
-    (drf.UnsupportedMediaType, "unsupported-media-type"),
-    (drf.Throttled, "rate-limited"),
-    (RequestDataTooBig, "payload-too-large"),
-    (Http404, "not-found"),
-    (PermissionDenied, "forbidden"),
-    (OperationalError, "service-unavailable"),
-    (InterfaceError, "service-unavailable"),
-)
 
 
 @dataclass
@@ -184,9 +46,9 @@ def handle_exception(error: Exception, context: Mapping[str, Any]) -> Response:
 
 
 def _case_of(error: Exception) -> _Case:
-    slug = next((slug for kind, slug in _SLUGS if isinstance(error, kind)), "internal-error")
+    slug = next((slug for kind, slug in SLUGS if isinstance(error, kind)), "internal-error")
     problem = PROBLEMS[slug]
-    case = _Case(slug, problem.status, str(error) or problem.title)
+    case = _Case(slug, problem.status or 500, str(error) or problem.title)
     if slug == "internal-error":
         log.error("request.failed", exc_info=error)
         case.detail = problem.title
@@ -203,13 +65,20 @@ def _add_facts(case: _Case, error: Exception) -> None:
     match error:
         case keys.KeyReused():
             case.status = settings.IDEMPOTENCY_MISMATCH_STATUS
+            case.detail = (
+                f"{error} It differs from the first request in: {', '.join(error.parts) or 'its content'}."
+            )
             case.members = {
                 "mismatch": list(error.mismatch),
                 "first_request_at": _instant(error.first_request_at),
-                "resource": error.resource and f"/v1/{error.resource.replace('job/', 'jobs/', 1)}",
+                "resource": _path_of(error.resource),
             }
             # SDKs repeat other 409s; this one can never succeed.
             case.headers |= {"Stripe-Should-Retry": "false", "X-Should-Retry": "false"}
+        case RequestDataTooBig():
+            case.detail = f"The body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes."
+        case keys.PayloadErased():
+            case.members["resource"] = _path_of(error.resource)
         case keys.RequestInProgress():
             case.headers["Retry-After"] = str(error.retry_after_seconds)
         case InvalidQuery():
@@ -219,7 +88,7 @@ def _add_facts(case: _Case, error: Exception) -> None:
             case.detail = "The body has errors."
             case.members["errors"] = list(_errors(error.detail, "pointer", ""))
         case drf.Throttled():
-            case.headers["Retry-After"] = str(max(1, round(error.wait or 1)))
+            case.headers["Retry-After"] = str(max(1, round(getattr(error, "wait", None) or 1)))
         case drf.NotAuthenticated() | drf.AuthenticationFailed():
             case.headers["WWW-Authenticate"] = getattr(error, "auth_header", "Bearer")
         case _:
@@ -231,7 +100,9 @@ def _errors(tree: Any, kind: str, place: str) -> Iterator[dict[str, str]]:  # no
     if isinstance(tree, dict):
         for name, branch in tree.items():
             part = str(name).replace("~", "~0").replace("/", "~1")
-            here = place if name == "non_field_errors" else f"{place}/{part}" if kind == "pointer" else str(name)
+            here = (
+                place if name == "non_field_errors" else f"{place}/{part}" if kind == "pointer" else str(name)
+            )
             yield from _errors(branch, kind, here)
     elif isinstance(tree, list):
         for number, branch in enumerate(tree):
@@ -255,6 +126,11 @@ def _document(request: HttpRequest, case: _Case) -> dict[str, Any]:
         "retryable": problem.retryable,
         **case.members,
     }
+
+
+def _path_of(resource: str | None) -> str | None:
+    """Where a record's resource ("job/<id>") is found."""
+    return resource and f"/v1/{resource.replace('job/', 'jobs/', 1)}"
 
 
 def _instant(at: Any) -> str | None:  # noqa: ANN401
@@ -287,18 +163,3 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
 def internal_error(request: HttpRequest) -> HttpResponse:
     """An exception outside of a DRF view; Django has logged it."""
     return _respond(request, _Case("internal-error", 500, PROBLEMS["internal-error"].title))
-
-
-def explain_problem(request: HttpRequest, slug: str) -> HttpResponse:
-    """`/problems/<slug>`: what it means and what to do, for whoever follows a problem's `type`."""
-    problem = PROBLEMS.get(slug)
-    if problem is None:
-        raise Http404
-    document = {
-        "code": slug,
-        "title": problem.title,
-        "status": problem.status,
-        "retryable": problem.retryable,
-        "advice": problem.advice,
-    }
-    return HttpResponse(orjson.dumps(document), content_type="application/json")

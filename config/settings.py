@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config.env import BASE_DIR, PROCESS, Process, env
+from config.env import PROCESS, Process, env
 
 # --- Django ----------------------------------------------------------------------------------------------------------
 
@@ -10,12 +10,17 @@ DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 # Behind a proxy that ends TLS: it must set X-Forwarded-Proto itself and drop the client's.
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_TLS_PROXY", default=False) else None
+SECURE_PROXY_SSL_HEADER = (
+    ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_TLS_PROXY", default=False) else None
+)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", default=True)
 # The API answers on the address it was asked at: the proxy redirects to TLS, since clients drop credentials on a redirect.
 SECURE_SSL_REDIRECT = False
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0)
-SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008"]  # both belong to the proxy, see the two lines above
+SILENCED_SYSTEM_CHECKS = [
+    "security.W004",
+    "security.W008",
+]  # both belong to the proxy, see the two lines above
 
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -25,7 +30,7 @@ TIME_ZONE = "UTC"
 USE_I18N = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "static"
+WHITENOISE_USE_FINDERS = True  # the admin's own files, from where they are installed
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
 ]
@@ -74,9 +79,21 @@ TEMPLATES = [
 # --- PostgreSQL: the truth ---------------------------------------------------------------------------------------------
 
 # Milliseconds that one statement may run. Short where a client waits, long where a job works, none for migrations.
-_STATEMENT_TIMEOUT_MS = {Process.API: 5_000, Process.STREAMS: 5_000, Process.WORKER: 60_000, Process.MANAGE: 0}[PROCESS]
-_LOCK_TIMEOUT_MS = {Process.API: 2_000, Process.STREAMS: 2_000, Process.WORKER: 10_000, Process.MANAGE: 0}[PROCESS]
-_IDLE_IN_TRANSACTION_MS = {Process.API: 10_000, Process.STREAMS: 10_000, Process.WORKER: 60_000, Process.MANAGE: 0}[PROCESS]
+_STATEMENT_TIMEOUT_MS = {
+    Process.API: 5_000,
+    Process.STREAMS: 5_000,
+    Process.WORKER: 60_000,
+    Process.MANAGE: 0,
+}[PROCESS]
+_LOCK_TIMEOUT_MS = {Process.API: 2_000, Process.STREAMS: 2_000, Process.WORKER: 10_000, Process.MANAGE: 0}[
+    PROCESS
+]
+_IDLE_IN_TRANSACTION_MS = {
+    Process.API: 10_000,
+    Process.STREAMS: 10_000,
+    Process.WORKER: 60_000,
+    Process.MANAGE: 0,
+}[PROCESS]
 
 DATABASES = {
     "default": {
@@ -130,10 +147,16 @@ RATE_LIMIT_BURST = env.int("RATE_LIMIT_BURST", default=100)
 # --- Idempotency -------------------------------------------------------------------------------------------------------
 
 IDEMPOTENCY_SCOPE = "accounts.authentication.scope_of"  # whose key a request's is: its tenant's, in its mode
-IDEMPOTENCY_KEY_SYNTAX = env.str("IDEMPOTENCY_KEY_SYNTAX", default="lenient")  # or "strict": the quoted form only
-IDEMPOTENCY_MISMATCH_STATUS = env.int("IDEMPOTENCY_MISMATCH_STATUS", default=409)  # 422 follows the IETF draft
+IDEMPOTENCY_KEY_SYNTAX = env.str(
+    "IDEMPOTENCY_KEY_SYNTAX", default="lenient"
+)  # or "strict": the quoted form only
+IDEMPOTENCY_MISMATCH_STATUS = env.int(
+    "IDEMPOTENCY_MISMATCH_STATUS", default=409
+)  # 422 follows the IETF draft
 # Seconds that a key is remembered: longer than any client's retry schedule that we know of (Stripe keeps 24 h as well).
 IDEMPOTENCY_TTL_SECONDS = env.int("IDEMPOTENCY_TTL_SECONDS", default=24 * 3600)
+# Bytes of an answer that are stored; a larger one keeps status and headers, and its work is done once all the same.
+IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES = env.int("IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES", default=1024 * 1024)
 # Seconds that a duplicate waits for the first request in all; the first needs milliseconds, a stalled disk a second.
 IDEMPOTENCY_WAIT_SECONDS = env.float("IDEMPOTENCY_WAIT_SECONDS", default=2.0)
 # How many duplicates of one process may wait at once: a quarter of its threads, so that duplicates cannot starve first requests.
@@ -219,8 +242,14 @@ CELERY_BEAT_SCHEDULE = {
     },
 }
 
+# --- Effects -----------------------------------------------------------------------------------------------------------
+
 # Seconds of the lease that must be left beyond an effect's time-out when it is sent: clocks, pauses, the way to the socket.
 EFFECT_MARGIN_SECONDS = 2.0
+# Seconds that a downstream call may take in all unless an effect says otherwise: shorter than a lease, so that one outlasts it.
+EFFECT_TIMEOUT_SECONDS = env.float("EFFECT_TIMEOUT_SECONDS", default=30.0)
+# Seconds after that time-out in which a cut request may still land at the downstream.
+EFFECT_RECONCILE_AFTER_SECONDS = env.float("EFFECT_RECONCILE_AFTER_SECONDS", default=60.0)
 # Seconds before the end of a downstream's key window in which a call is no longer repeated: its clock is not ours.
 KEY_WINDOW_MARGIN_SECONDS = 60.0
 
@@ -230,7 +259,10 @@ LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(message)s"}, "plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "formatters": {
+        "line": {"format": "%(message)s"},
+        "plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
+    },
     "handlers": {
         "line": {"class": "logging.StreamHandler", "formatter": "line"},
         "plain": {"class": "logging.StreamHandler", "formatter": "plain"},
@@ -247,3 +279,5 @@ LOGGING = {
 
 PAYMENT_PROVIDER_URL = env.str("PAYMENT_PROVIDER_URL", default="")
 PAYMENT_PROVIDER_KEY = env.str("PAYMENT_PROVIDER_KEY", default="")
+# Seconds that a call to it may take in all: card networks answer within seconds; what takes longer is better repeated.
+PAYMENT_PROVIDER_TIMEOUT_SECONDS = env.float("PAYMENT_PROVIDER_TIMEOUT_SECONDS", default=10.0)

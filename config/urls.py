@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from config.health import livez, readyz
-from config.problems import explain_problem
+from config.problem_catalogue import explain_problem
 
 urlpatterns = [
     path("v1/", include("jobs.api.urls")),

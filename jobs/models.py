@@ -12,8 +12,6 @@ from django.db.models.functions import Now
 
 from jobs.states import TERMINAL, State
 
-_FREE = {"on_delete": models.DO_NOTHING, "db_constraint": False, "db_index": False}
-
 
 class Priority(models.IntegerChoices):
     """Which queue a job waits in."""
@@ -27,7 +25,9 @@ class Job(models.Model):
     """What a client asked for, and the whole truth about it; it is its own outbox (`next_publish_at`)."""
 
     id = models.UUIDField(primary_key=True, editable=False)  # UUIDv7: newest last, made by the application
-    tenant = models.ForeignKey("accounts.Tenant", **_FREE)
+    tenant = models.ForeignKey(
+        "accounts.Tenant", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False
+    )
     mode = models.CharField(max_length=4)
     operation = models.CharField(max_length=100)
     operation_version = models.PositiveSmallIntegerField()
@@ -39,13 +39,17 @@ class Job(models.Model):
     attempt = models.PositiveIntegerField(db_default=0, default=0)  # the fence: it only rises
     attempts_left = models.PositiveSmallIntegerField()
     max_attempts = models.PositiveSmallIntegerField()
-    reconcile_only = models.BooleanField(db_default=False, default=False)  # the next attempt sends nothing new
+    reconcile_only = models.BooleanField(
+        db_default=False, default=False
+    )  # the next attempt sends nothing new
     open_effects = models.PositiveSmallIntegerField(db_default=0, default=0)  # begun, outcome not recorded
     done_effects = models.PositiveSmallIntegerField(db_default=0, default=0)  # done and not compensated
     event_seq = models.PositiveIntegerField(db_default=1, default=1)
     run_at = models.DateTimeField(db_default=Now())
     next_publish_at = models.DateTimeField(null=True)  # when the sweeper publishes it (again)
-    publications = models.PositiveSmallIntegerField(db_default=0, default=0)  # by the sweeper, since it was queued
+    publications = models.PositiveSmallIntegerField(
+        db_default=0, default=0
+    )  # by the sweeper, since it was queued
     lease_expires_at = models.DateTimeField(null=True)  # in no index, so that a renewal stays a HOT update
     worker = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: no worker holds it
     deadline_at = models.DateTimeField(null=True)
@@ -64,7 +68,9 @@ class Job(models.Model):
     class Meta:
         db_table = "job"
         indexes = [
-            models.Index(fields=["next_publish_at"], name="job_queued_by_publish", condition=Q(state=State.QUEUED)),
+            models.Index(
+                fields=["next_publish_at"], name="job_queued_by_publish", condition=Q(state=State.QUEUED)
+            ),
             models.Index(fields=["id"], name="job_running", condition=Q(state=State.RUNNING)),
             models.Index(
                 fields=["deadline_at"],
@@ -94,7 +100,9 @@ class Job(models.Model):
                 name="job_queued_is_to_be_published",
             ),
             models.CheckConstraint(
-                condition=Q(state=State.RUNNING, lease_expires_at__isnull=False, worker__isnull=False, attempt__gt=0)
+                condition=Q(
+                    state=State.RUNNING, lease_expires_at__isnull=False, worker__isnull=False, attempt__gt=0
+                )
                 | (~Q(state=State.RUNNING) & Q(lease_expires_at__isnull=True, worker__isnull=True)),
                 name="job_running_has_a_lease",
             ),
@@ -107,7 +115,8 @@ class Job(models.Model):
                 condition=~Q(state=State.CANCELED) | Q(done_effects=0), name="job_canceled_did_nothing"
             ),
             models.CheckConstraint(
-                condition=~Q(state=State.SUCCEEDED) | Q(result__isnull=False), name="job_succeeded_has_a_result"
+                condition=~Q(state=State.SUCCEEDED) | Q(result__isnull=False),
+                name="job_succeeded_has_a_result",
             ),
             models.CheckConstraint(
                 condition=~Q(state__in=[State.FAILED, State.UNKNOWN]) | Q(error__isnull=False),
@@ -147,7 +156,9 @@ class JobAttempt(models.Model):
         CANCELED = "canceled"
 
     pk = models.CompositePrimaryKey("job_id", "number")
-    job = models.ForeignKey(Job, related_name="attempts", **_FREE)
+    job = models.ForeignKey(
+        Job, related_name="attempts", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False
+    )
     number = models.PositiveIntegerField()
     worker = models.CharField(max_length=255)
     started_at = models.DateTimeField()
@@ -158,8 +169,15 @@ class JobAttempt(models.Model):
     class Meta:
         db_table = "job_attempt"
         constraints = [
-            models.CheckConstraint(condition=Q(ended_at=None, outcome=None) | Q(ended_at__isnull=False, outcome__isnull=False), name="job_attempt_ends_with_an_outcome"),
-            models.CheckConstraint(condition=Q(outcome=None) | Q(outcome__in=["succeed", "fail", "retry", "postpone", "expire", "doubt", "canceled"]), name="job_attempt_outcome_is_known"),
+            models.CheckConstraint(
+                condition=Q(ended_at=None, outcome=None) | Q(ended_at__isnull=False, outcome__isnull=False),
+                name="job_attempt_ends_with_an_outcome",
+            ),
+            models.CheckConstraint(
+                condition=Q(outcome=None)
+                | Q(outcome__in=["succeed", "fail", "retry", "postpone", "expire", "doubt", "canceled"]),
+                name="job_attempt_outcome_is_known",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -186,7 +204,9 @@ class JobStep(models.Model):
         COMPENSATED = "compensated"
 
     pk = models.CompositePrimaryKey("job_id", "name")
-    job = models.ForeignKey(Job, related_name="steps", **_FREE)
+    job = models.ForeignKey(
+        Job, related_name="steps", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False
+    )
     name = models.CharField(max_length=100)
     kind = models.CharField(max_length=6, choices=Kind.choices)
     state = models.CharField(max_length=11, choices=State.choices)
@@ -201,20 +221,24 @@ class JobStep(models.Model):
     class Meta:
         db_table = "job_step"
         constraints = [
-            models.CheckConstraint(condition=Q(kind__in=["step", "effect", "commit"]), name="job_step_kind_is_known"),
+            models.CheckConstraint(
+                condition=Q(kind__in=["step", "effect", "commit"]), name="job_step_kind_is_known"
+            ),
             models.CheckConstraint(
                 condition=Q(state__in=["started", "done", "not_done", "refused", "compensated"]),
                 name="job_step_state_is_known",
             ),
             models.CheckConstraint(
-                condition=Q(kind="effect", downstream_key__isnull=False) | (~Q(kind="effect") & Q(state="done")),
+                condition=Q(kind="effect", downstream_key__isnull=False)
+                | (~Q(kind="effect") & Q(state="done")),
                 name="job_step_only_effects_are_open",
             ),
             models.CheckConstraint(
                 condition=~Q(state="done") | Q(result__isnull=False), name="job_step_done_has_a_result"
             ),
             models.CheckConstraint(
-                condition=Q(state="started", ended_at__isnull=True) | (~Q(state="started") & Q(ended_at__isnull=False)),
+                condition=Q(state="started", ended_at__isnull=True)
+                | (~Q(state="started") & Q(ended_at__isnull=False)),
                 name="job_step_ended_unless_started",
             ),
         ]
@@ -227,7 +251,9 @@ class JobEvent(models.Model):
     """What happened to a job: append-only, numbered without a gap, in the order of commits."""
 
     pk = models.CompositePrimaryKey("job_id", "seq")
-    job = models.ForeignKey(Job, related_name="events", **_FREE)
+    job = models.ForeignKey(
+        Job, related_name="events", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False
+    )
     seq = models.PositiveIntegerField()
     type = models.CharField(max_length=30)
     attempt = models.PositiveIntegerField()

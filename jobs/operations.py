@@ -7,23 +7,16 @@ once (a worker can die anywhere), so everything that it does to the world goes t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
     from uuid import UUID
 
     from rest_framework.serializers import Serializer
 
 T = TypeVar("T")
-
-
-# A downstream call that takes longer than this is cut: shorter than a lease, so that one renewal covers it.
-EFFECT_TIMEOUT = timedelta(seconds=30)
-# How long after the end of its time-out a cut request may still take effect at the downstream.
-RECONCILE_AFTER = timedelta(seconds=60)
-
 
 
 def downstream_key(job_id: UUID, step: str, generation: int) -> str:
@@ -55,13 +48,13 @@ class EffectRefused(PermanentError):  # noqa: N818 - an answer of the downstream
 
 
 class EffectNotDone(RetryableError):  # noqa: N818 - see above
-    """The effect certainly did not happen (never sent, or turned away). Raised inside an effect's call.
+    """This call certainly did nothing (never sent, or turned away). Raised inside an effect's call.
 
     Any other exception leaves the effect in doubt: it may have happened, and is repeated or reconciled, never assumed.
     """
 
 
-class AttemptOver(BaseException):  # noqa: N818 - control flow, like GeneratorExit
+class AttemptOver(BaseException):
     """This attempt must stop now. No ``except Exception`` of an operation can swallow it."""
 
 
@@ -105,19 +98,21 @@ class JobHandle(Protocol):
         name: str,
         call: Callable[[str], T],
         *,
-        timeout: timedelta = EFFECT_TIMEOUT,
+        timeout: timedelta | None = None,
         key_window: timedelta | None = None,
         reconcile: Callable[[str], T | None] | None = None,
-        reconcile_after: timedelta = RECONCILE_AFTER,
+        reconcile_after: timedelta | None = None,
     ) -> T:
         """Change something outside our database, once; returns what ``call`` returned, now or in an earlier attempt.
 
-        ``call(key)`` gets the downstream key, which stays the same between attempts, and must return (JSON) or raise within
-        ``timeout``, all in all. It raises EffectRefused for a definite refusal and EffectNotDone where nothing can have
-        happened; anything else leaves the effect in doubt. A doubt is settled, in this order: within ``key_window`` (how
-        long the downstream remembers keys) by the same call under the same key; else by ``reconcile(key)``, which asks the
-        downstream and returns the result or None, and whose None counts only ``reconcile_after`` the last call's time-out;
-        else the job becomes ``unknown``. A name is used once in an attempt.
+        ``call(key)`` gets the downstream key, which stays the same between attempts, and must return (JSON) or raise
+        within ``timeout`` (EFFECT_TIMEOUT_SECONDS), all in all. It raises EffectRefused for a definite refusal and
+        EffectNotDone where this call certainly did nothing; anything else leaves the effect in doubt.
+
+        A doubt is settled, in this order: within ``key_window`` (how long the downstream remembers keys) by the same call
+        under the same key; else by ``reconcile(key)``, which asks the downstream and returns the result or None, and whose
+        None counts only ``reconcile_after`` (EFFECT_RECONCILE_AFTER_SECONDS) the last call's time-out; else the job
+        becomes ``unknown``. A name is used once in an attempt.
         """
 
     def commit(self, name: str, fn: Callable[[], T]) -> T:
@@ -141,8 +136,12 @@ class Operation(ABC):
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    params: ClassVar[type[Serializer[Any]]]  # checked before the request is accepted; unknown members are refused
-    max_attempts: ClassVar[int] = 5  # outlives a deploy and a short outage downstream; then a person should look
+    params: ClassVar[
+        type[Serializer[Any]]
+    ]  # checked before the request is accepted; unknown members are refused
+    max_attempts: ClassVar[int] = (
+        5  # outlives a deploy and a short outage downstream; then a person should look
+    )
     timeout_seconds: ClassVar[int] = 300  # the longest that one attempt may take
 
     @abstractmethod

@@ -25,7 +25,9 @@ def operations() -> Mapping[tuple[str, int], Operation]:
         if not isinstance(operation, Operation):
             raise ImproperlyConfigured(f"{path} in OPERATIONS is not a jobs.operations.Operation.")
         if (operation.name, operation.version) in loaded:
-            raise ImproperlyConfigured(f"{operation.name} version {operation.version} stands twice in OPERATIONS.")
+            raise ImproperlyConfigured(
+                f"{operation.name} version {operation.version} stands twice in OPERATIONS."
+            )
         loaded[operation.name, operation.version] = operation
     return loaded
 

@@ -49,9 +49,13 @@ def list_jobs(*, tenant_id: int, mode: str, wanted: JobFilter, before: UUID | No
         if value is not None:
             jobs = jobs.filter(**{field: value})
     if wanted.created_after is not None:
-        jobs = jobs.filter(created_at__gt=wanted.created_after, id__gte=_first_id(wanted.created_after - _CLOCK_SKEW))
+        jobs = jobs.filter(
+            created_at__gt=wanted.created_after, id__gte=_first_id(wanted.created_after - _CLOCK_SKEW)
+        )
     if wanted.created_before is not None:
-        jobs = jobs.filter(created_at__lt=wanted.created_before, id__lt=_first_id(wanted.created_before + _CLOCK_SKEW))
+        jobs = jobs.filter(
+            created_at__lt=wanted.created_before, id__lt=_first_id(wanted.created_before + _CLOCK_SKEW)
+        )
     if before is not None:
         jobs = jobs.filter(id__lt=before)
     return list(jobs.order_by("-id")[:limit])
@@ -62,7 +66,9 @@ def effects_of(jobs: Collection[Job]) -> dict[UUID, list[JobStep]]:
     claimed = [job.id for job in jobs if job.attempt > 0]
     effects: dict[UUID, list[JobStep]] = {job.id: [] for job in jobs}
     if claimed:
-        for step in JobStep.objects.filter(job_id__in=claimed, kind=JobStep.Kind.EFFECT).order_by("first_started_at"):
+        for step in JobStep.objects.filter(job_id__in=claimed, kind=JobStep.Kind.EFFECT).order_by(
+            "first_started_at"
+        ):
             effects[step.job_id].append(step)
     return effects
 
@@ -74,7 +80,9 @@ def events_of(*, job: Job, after: int) -> list[JobEvent]:
 
 def ended(resources: Collection[str]) -> set[str]:
     """Those of the resources ("job/<id>") that have ended or are gone; `unknown` has not. For `idempotency`."""
-    ids = {UUID(resource.removeprefix("job/")): resource for resource in resources if resource.startswith("job/")}
+    ids = {
+        UUID(resource.removeprefix("job/")): resource for resource in resources if resource.startswith("job/")
+    }
     going_on = Job.objects.filter(pk__in=ids).exclude(state__in=TERMINAL).values_list("pk", flat=True)
     return {*resources} - {ids[job_id] for job_id in going_on}
 

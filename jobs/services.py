@@ -122,7 +122,11 @@ def resolve_job(
         sealed = seal(result) if verdict == JobStep.State.DONE else None
         if not close_by_verdict(job_id=job_id, name=step, state=verdict, result=sealed):
             state = State(Job.objects.values_list("state", flat=True).get(pk=job_id))
-            raise InvalidVerdict(step) if state is State.UNKNOWN else IllegalTransition(job_id, Event.RESOLVE, state)
+            raise (
+                InvalidVerdict(step)
+                if state is State.UNKNOWN
+                else IllegalTransition(job_id, Event.RESOLVE, state)
+            )
         said = {"step": step, "verdict": verdict, "then": then, "note": note, "by": by}
         outcome = seal(result) if then is State.SUCCEEDED else None
         return transitions.resolve_job(job_id=job_id, target=then, said=said, result=outcome)

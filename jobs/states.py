@@ -92,7 +92,11 @@ class Rule:
 
 
 _ENDS = {State.FAILED: Event.FAIL, State.CANCELED: Event.CANCELED, State.UNKNOWN: Event.DOUBT}
-_QUEUED, _RUNNING, _UNKNOWN = frozenset({State.QUEUED}), frozenset({State.RUNNING}), frozenset({State.UNKNOWN})
+_QUEUED, _RUNNING, _UNKNOWN = (
+    frozenset({State.QUEUED}),
+    frozenset({State.RUNNING}),
+    frozenset({State.UNKNOWN}),
+)
 _UNTOUCHED = (Guard.NO_OPEN_EFFECTS, Guard.NO_DONE_EFFECTS)
 _CANCELABLE = (Guard.CANCEL_ASKED, *_UNTOUCHED)
 _OVER = (Guard.LEASE_OVER, Guard.NO_ATTEMPTS_LEFT)
@@ -151,7 +155,9 @@ RULES: tuple[Rule, ...] = (
         fence=Fence.CHECKS,
     ),
     # postpone: a retry that costs no attempt (asked too early; the worker shuts down)
-    Rule(event=Event.POSTPONE, sources=_RUNNING, target=State.CANCELED, guards=_CANCELABLE, fence=Fence.CHECKS),
+    Rule(
+        event=Event.POSTPONE, sources=_RUNNING, target=State.CANCELED, guards=_CANCELABLE, fence=Fence.CHECKS
+    ),
     Rule(event=Event.POSTPONE, sources=_RUNNING, target=State.QUEUED, fence=Fence.CHECKS),
     # expire: the same end of attempts, reached by a lease that ran out
     Rule(
@@ -198,7 +204,9 @@ RULES: tuple[Rule, ...] = (
         guards=(Guard.LAPSED, Guard.NO_OPEN_EFFECTS),
     ),
     Rule(event=Event.CANCEL, sources=_QUEUED, target=State.CANCELED, guards=_UNTOUCHED),
-    Rule(event=Event.CANCELED, sources=_RUNNING, target=State.CANCELED, guards=_UNTOUCHED, fence=Fence.CHECKS),
+    Rule(
+        event=Event.CANCELED, sources=_RUNNING, target=State.CANCELED, guards=_UNTOUCHED, fence=Fence.CHECKS
+    ),
     Rule(event=Event.RESOLVE, sources=_UNKNOWN, target=State.SUCCEEDED, guards=(Guard.NO_OPEN_EFFECTS,)),
     Rule(event=Event.RESOLVE, sources=_UNKNOWN, target=State.FAILED, guards=(Guard.NO_OPEN_EFFECTS,)),
     Rule(event=Event.RESOLVE, sources=_UNKNOWN, target=State.QUEUED),

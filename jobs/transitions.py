@@ -65,7 +65,9 @@ def retry_job(*, job_id: UUID, attempt: int, delay: timedelta, detail: str, caus
 
 def postpone_job(*, job_id: UUID, attempt: int, delay: timedelta, detail: str) -> Job:
     """The job is queued again after `delay`, and the attempt costs it nothing."""
-    return _settle(Event.POSTPONE, job_id, attempt, delay=delay, **_errors("attempts-exhausted", detail, "postponed"))
+    return _settle(
+        Event.POSTPONE, job_id, attempt, delay=delay, **_errors("attempts-exhausted", detail, "postponed")
+    )
 
 
 def doubt_job(*, job_id: UUID, attempt: int, detail: str) -> Job:
@@ -152,14 +154,17 @@ def _apply(event: Event, job_id: UUID, **values: Any) -> Job | None:  # noqa: AN
     return next((job for job in applied if job is not None), None)
 
 
-def _apply_rule(rule: Rule, job_id: UUID, *, said: Mapping[str, Any] | None = None, **values: Any) -> Job | None:  # noqa: ANN401
-    return apply_rule(rule, job_id=job_id, data=json.dumps(dict(said or {})), **values)
+def _apply_rule(rule: Rule, job_id: UUID, **values: Any) -> Job | None:  # noqa: ANN401
+    """`said`, where it is given, is what the history tells of the event."""
+    return apply_rule(rule, job_id=job_id, data=json.dumps(dict(values.pop("said", {}))), **values)
 
 
 def _errors(code: str, detail: str, cause: str) -> dict[str, Any]:
     """What the rules may write as the job's and the attempt's error, whichever of them it will be; and for the history."""
     partly = f"{detail} A part had taken effect by then: see the job's effects. A redrive goes on from its finished steps."
-    unknown = detail if code == "outcome-unknown" else f"{detail} An effect had begun; its outcome is not known."
+    unknown = (
+        detail if code == "outcome-unknown" else f"{detail} An effect had begun; its outcome is not known."
+    )
     document = failure(code, detail, cause=cause)
     return {
         "error": seal(document),

@@ -9,13 +9,21 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import structlog
 from django.conf import settings
 
 from jobs.models import JobStep
-from jobs.operations import EffectNotDone, EffectRefused, LeaseLost, OutcomeUnknown, RetryableError, RunLater, downstream_key
+from jobs.operations import (
+    EffectNotDone,
+    EffectRefused,
+    LeaseLost,
+    OutcomeUnknown,
+    RetryableError,
+    RunLater,
+    downstream_key,
+)
 from jobs.queries.history import append_event
 from jobs.queries.steps import begin_effect, close_effect, seconds_since_start
 from jobs.sealed import seal, unseal
@@ -61,11 +69,13 @@ class Effects:
         """The effect's result, from this call, an earlier attempt or the downstream's own record."""
         step = self._steps.get(effect.name)
         if step is not None and step.state == JobStep.State.DONE:
-            return _result_of(step)
+            return cast("T", _result_of(step))
         if step is not None and step.state == JobStep.State.STARTED:
             return self._go_on(effect, step)
         if self._job.reconcile_only:
-            raise RetryableError("No attempts are left for what has not begun yet.", code="attempts-exhausted")
+            raise RetryableError(
+                "No attempts are left for what has not begun yet.", code="attempts-exhausted"
+            )
         return self._send(effect, is_repeat=False)
 
     def _go_on(self, effect: Effect[T], step: JobStep) -> T:
@@ -73,7 +83,9 @@ class Effects:
         if self._in_window(effect) and not self._job.reconcile_only:
             return self._send(effect, is_repeat=True)
         if effect.reconcile is None:
-            raise OutcomeUnknown(f"Effect {effect.name!r} began, and the downstream cannot be asked about it.")
+            raise OutcomeUnknown(
+                f"Effect {effect.name!r} began, and the downstream cannot be asked about it."
+            )
         answer = effect.reconcile(step.downstream_key or "")
         if answer is not None:
             self._close(effect.name, JobStep.State.DONE, answer)
@@ -109,17 +121,21 @@ class Effects:
         if self._lease.seconds_left < needed or (is_repeat and not _outlasts(effect, begun.age_seconds)):
             if not is_repeat:
                 self._close(effect.name, JobStep.State.NOT_DONE)
-            raise RetryableError(f"Too little of the lease or key window is left for effect {effect.name!r}.", code="too-late")
-        return self._call(effect, begun.key)
+            raise RetryableError(
+                f"Too little of the lease or key window is left for effect {effect.name!r}.", code="too-late"
+            )
+        return self._call(effect, begun.key, is_repeat=is_repeat)
 
-    def _call(self, effect: Effect[T], key: str) -> T:
+    def _call(self, effect: Effect[T], key: str, *, is_repeat: bool) -> T:
         try:
             answer = effect.call(key)
         except EffectRefused:
             self._close(effect.name, JobStep.State.REFUSED)
             raise
         except EffectNotDone:
-            self._close(effect.name, JobStep.State.NOT_DONE)
+            # Of a repeat it says that this call did nothing; what became of the earlier one is as unknown as before.
+            if not is_repeat:
+                self._close(effect.name, JobStep.State.NOT_DONE)
             raise
         # Any other exception leaves the step `started`: the effect may have happened.
         self._close(effect.name, JobStep.State.DONE, answer)
@@ -128,14 +144,22 @@ class Effects:
     def _close(self, name: str, state: JobStep.State, answer: Any = None) -> None:  # noqa: ANN401 - any JSON value
         """The outcome is on record; or, if the job is another attempt's by now, kept as evidence, and this one ends."""
         result = seal(answer) if state == JobStep.State.DONE else None
-        if close_effect(job_id=self._job.id, attempt=self._job.attempt, name=name, state=state, result=result):
+        if close_effect(
+            job_id=self._job.id, attempt=self._job.attempt, name=name, state=state, result=result
+        ):
             self.open -= 1
             self.done += state == JobStep.State.DONE
             return
         self._lease.lose()
-        evidence = {"step": name, "outcome": state, "result": (result or b"").decode(errors="replace")[1:2_000]}
+        evidence = {
+            "step": name,
+            "outcome": state,
+            "result": (result or b"").decode(errors="replace")[1:2_000],
+        }
         append_event(job_id=self._job.id, event_type="late-effect", attempt=self._job.attempt, data=evidence)
-        log.warning("effect.late", job_id=str(self._job.id), attempt=self._job.attempt, step=name, outcome=state)
+        log.warning(
+            "effect.late", job_id=str(self._job.id), attempt=self._job.attempt, step=name, outcome=state
+        )
         raise LeaseLost(f"Effect {name!r} ended as {state} after the job had gone on without this attempt.")
 
     def _in_window(self, effect: Effect[T]) -> bool:
@@ -157,4 +181,3 @@ def _result_of(step: JobStep) -> Any:  # noqa: ANN401 - any JSON value
     if step.result is None:
         raise ValueError(f"Step {step.name!r} is done and has no result.")
     return unseal(step.result)
-

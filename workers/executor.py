@@ -86,10 +86,14 @@ def perform(operation: Operation, job: Job, lease: Lease) -> Outcome:
         delay = retry_delay(attempts_charged=charged, at_least=error.retry_after)
         return RetryAt(delay, str(error), error.code)
     except SoftTimeLimitExceeded:
-        return RetryAt(retry_delay(attempts_charged=charged), "The attempt ran into its time limit.", "time-limit")
+        return RetryAt(
+            retry_delay(attempts_charged=charged), "The attempt ran into its time limit.", "time-limit"
+        )
     except Exception as error:
         log.exception("job.raised")
-        return RetryAt(retry_delay(attempts_charged=charged), f"{type(error).__name__}: {error}", type(error).__name__)
+        return RetryAt(
+            retry_delay(attempts_charged=charged), f"{type(error).__name__}: {error}", type(error).__name__
+        )
 
 
 def settle(job: Job, outcome: Outcome) -> Job | None:
@@ -138,5 +142,7 @@ def worker_name() -> str:
 def _checked_params(operation: Operation, job: Job) -> dict[str, Any]:
     serializer = operation.params(data=unseal(job.params))
     if not serializer.is_valid():
-        raise PermanentError(f"The stored params no longer fit the operation: {serializer.errors}", code="invalid-params")
+        raise PermanentError(
+            f"The stored params no longer fit the operation: {serializer.errors}", code="invalid-params"
+        )
     return dict(serializer.validated_data)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.conf import settings
-from kombu import Connection
+from kombu.connection import Connection
 from kombu.pools import ProducerPool
 
 from accounts.breaker import redis_breaker
@@ -77,7 +77,11 @@ def _publish(job: DueJob) -> None:
         "kwargsrepr": "{}",
         "ignore_result": True,
     }
-    body = ((job_id,), {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None})
+    body: tuple[Any, ...] = (
+        (job_id,),
+        {},
+        {"callbacks": None, "errbacks": None, "chain": None, "chord": None},
+    )
     with _producers().acquire(block=True, timeout=settings.PUBLISH_BUDGET_SECONDS) as producer:
         producer.publish(
             body,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from django.conf import settings
 from django.db import transaction
 
 from jobs.failures import printable
 from jobs.models import JobStep
-from jobs.operations import EFFECT_TIMEOUT, RECONCILE_AFTER, JobCanceled, LeaseLost
+from jobs.operations import JobCanceled, LeaseLost
 from jobs.queries.history import append_event
 from jobs.queries.lease import write_progress
 from jobs.queries.steps import remember_step, steps_of
@@ -19,7 +21,6 @@ from workers.effects import Effect, Effects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
     from uuid import UUID
 
     from jobs.models import Job
@@ -66,10 +67,10 @@ class RunningJob:
         name: str,
         call: Callable[[str], T],
         *,
-        timeout: timedelta = EFFECT_TIMEOUT,
+        timeout: timedelta | None = None,
         key_window: timedelta | None = None,
         reconcile: Callable[[str], T | None] | None = None,
-        reconcile_after: timedelta = RECONCILE_AFTER,
+        reconcile_after: timedelta | None = None,
     ) -> T:
         """See JobHandle.effect."""
         self._use(name)
@@ -78,10 +79,10 @@ class RunningJob:
             Effect(
                 name=name,
                 call=call,
-                timeout=timeout,
+                timeout=_or_default(timeout, settings.EFFECT_TIMEOUT_SECONDS),
                 key_window=key_window,
                 reconcile=reconcile,
-                reconcile_after=reconcile_after,
+                reconcile_after=_or_default(reconcile_after, settings.EFFECT_RECONCILE_AFTER_SECONDS),
             )
         )
 
@@ -139,7 +140,9 @@ class RunningJob:
 
     def _use(self, name: str) -> None:
         if name in self._used:
-            raise ValueError(f"The name {name!r} was used before in this attempt: its record would answer for both.")
+            raise ValueError(
+                f"The name {name!r} was used before in this attempt: its record would answer for both."
+            )
         self._used.add(name)
 
     def _remember(self, name: str, kind: JobStep.Kind, result: object) -> None:
@@ -149,3 +152,7 @@ class RunningJob:
         if not kept:
             self._lease.lose()
             raise LeaseLost(f"Step {name!r} was not recorded: the job is another attempt's.")
+
+
+def _or_default(given: timedelta | None, default_seconds: float) -> timedelta:
+    return timedelta(seconds=default_seconds) if given is None else given

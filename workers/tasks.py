@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from celery import shared_task
+from django.conf import settings
 
 from idempotency import purge as key_purge
 from workers import sweeper
@@ -27,4 +28,4 @@ def sweep() -> None:
 @shared_task(name="workers.purge", acks_late=False)
 def purge() -> None:
     """One purge; the next tick does the rest."""
-    key_purge.run_once()
+    key_purge.run_once(settings.BATCH_ROWS)

@@ -47,9 +47,7 @@ def job_document(job: Job, effects: Iterable[JobStep] = ()) -> dict[str, Any]:
         "concurrency_key": job.concurrency_key,
         "idempotency_key": job.idempotency_key,
         "artifacts": [],
-        "effects": [
-            {"name": step.name, "state": step.state, "key": step.downstream_key} for step in effects
-        ],
+        "effects": [{"name": step.name, "state": step.state, "key": step.downstream_key} for step in effects],
         "links": links,
     }
 

@@ -69,9 +69,7 @@ def read_submission(view: APIView, request: Request) -> Submission:  # noqa: ARG
     errors |= _unknown_members(envelope["params"], params.fields)
     if errors:
         raise serializers.ValidationError({"params": errors})
-    return Submission(
-        operation=operation, params=envelope["params"], metadata=envelope.get("metadata", {})
-    )
+    return Submission(operation=operation, params=envelope["params"], metadata=envelope.get("metadata", {}))
 
 
 def _unknown_members(members: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 
@@ -38,7 +38,8 @@ def mark_published(*, limit: int, grace: timedelta, longest: timedelta) -> list[
     The caller publishes after the commit: dying in between costs one pause, publishing before it could flood the broker.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_MARK_PUBLISHED, {"limit": limit, "grace": grace, "longest": longest})
+        values: dict[str, Any] = {"limit": limit, "grace": grace, "longest": longest}
+        cursor.execute(_MARK_PUBLISHED, values)
         return [DueJob(*row) for row in cursor.fetchall()]
 
 
@@ -46,7 +47,8 @@ def expired_leases(*, limit: int) -> list[tuple[UUID, int, int]]:
     """Running jobs whose lease is over: id, attempt, attempts charged. Locks nothing: the expire rule checks again."""
     with connection.cursor() as cursor:
         cursor.execute(_EXPIRED, {"limit": limit})
-        return cursor.fetchall()
+        rows: list[tuple[UUID, int, int]] = cursor.fetchall()
+    return rows
 
 
 def lapsed_jobs(*, limit: int) -> list[UUID]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 
@@ -34,12 +34,19 @@ _PROGRESS = """
     RETURNING EXTRACT(EPOCH FROM lease_expires_at - clock_timestamp())::float8, cancel_requested_at IS NOT NULL"""
 
 
-def renew_lease(*, job_id: UUID, attempt: int, lease: timedelta, attempt_limit: timedelta) -> LeaseView | None:
+def renew_lease(
+    *, job_id: UUID, attempt: int, lease: timedelta, attempt_limit: timedelta
+) -> LeaseView | None:
     """The lease runs for another `lease`, at most until the attempt's limit; None where the attempt holds it no more.
 
     Locks one job row (job_pkey). No indexed column changes, so that it stays a HOT update.
     """
-    values = {"job_id": job_id, "attempt": attempt, "lease": lease, "attempt_limit": attempt_limit}
+    values: dict[str, Any] = {
+        "job_id": job_id,
+        "attempt": attempt,
+        "lease": lease,
+        "attempt_limit": attempt_limit,
+    }
     return _fetch(_RENEW, values)
 
 
@@ -48,7 +55,7 @@ def write_progress(*, job_id: UUID, attempt: int, progress: str) -> LeaseView | 
     return _fetch(_PROGRESS, {"job_id": job_id, "attempt": attempt, "progress": progress})
 
 
-def _fetch(statement: str, values: dict[str, object]) -> LeaseView | None:
+def _fetch(statement: str, values: dict[str, Any]) -> LeaseView | None:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         row = cursor.fetchone()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 
@@ -169,7 +169,8 @@ def seconds_since_start(*, job_id: UUID, name: str) -> tuple[float, float]:
     return row[0], row[1]
 
 
-def _fetch(statement: str, values: Mapping[str, object]) -> tuple[float, ...] | None:
+def _fetch(statement: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
-        return cursor.fetchone()
+        row: tuple[Any, ...] | None = cursor.fetchone()
+    return row

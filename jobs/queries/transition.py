@@ -71,7 +71,11 @@ def _statement(rule: Rule) -> str:
         changes.append("reconcile_only = TRUE, attempts_left = 1")
     elif rule.target is State.QUEUED and rule.event is Event.POSTPONE:
         changes.append("attempts_left = LEAST(job.attempts_left + 1, job.max_attempts)")
-    conditions = ["job.id = %(job_id)s", "job.state = ANY(%(sources)s)", *(GUARDS[guard] for guard in rule.guards)]
+    conditions = [
+        "job.id = %(job_id)s",
+        "job.state = ANY(%(sources)s)",
+        *(GUARDS[guard] for guard in rule.guards),
+    ]
     if rule.fence is Fence.CHECKS:
         conditions.append("job.attempt = %(attempt)s")
     if rule.fence is Fence.MINTS:

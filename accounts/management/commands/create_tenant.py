@@ -22,7 +22,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """One name; it must be new."""
         parser.add_argument("name")
-        parser.add_argument("--exist-ok", action="store_true", help="succeed where the tenant is there already")
+        parser.add_argument(
+            "--exist-ok", action="store_true", help="succeed where the tenant is there already"
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:  # noqa: ANN401 - Django's signature
         """Create it, or say why not."""

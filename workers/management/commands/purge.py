@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from idempotency.purge import run_once
@@ -16,5 +17,5 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **_options: Any) -> None:  # noqa: ANN401 - Django's signature
         """Print what was done."""
-        counts = run_once()
+        counts = run_once(settings.BATCH_ROWS)
         self.stdout.write(", ".join(f"{name}: {number}" for name, number in vars(counts).items()))

@@ -1,0 +1,54 @@
+"""Fields of an operation's params that take a value as it is, or not at all.
+
+DRF's own are made for forms: they read "1999" and 19.0 as numbers, and numbers as text. In a request that moves money a
+wrong type is a mistake of the client's, which is told and not repaired. Numbers arrive exact: int, or Decimal where they
+are not whole; never float.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from rest_framework import serializers
+
+
+class StrictIntegerField(serializers.IntegerField):
+    """A whole number, however it is spelled (1999, 1999.0); no string, no boolean."""
+
+    def to_internal_value(self, data: Any) -> int:  # noqa: ANN401 - what the client sent
+        """The number as an int."""
+        if not _is_number(data) or data != int(data):
+            self.fail("invalid")
+        return int(data)
+
+
+class StrictNumberField(serializers.FloatField):
+    """A number; no string, no boolean. It stays exact."""
+
+    def to_internal_value(self, data: Any) -> int | Decimal:  # type: ignore[override] # noqa: ANN401 - exact, not float
+        """The number as it was sent."""
+        if not _is_number(data):
+            self.fail("invalid")
+        number: int | Decimal = data
+        return number
+
+
+class StrictCharField(serializers.CharField):
+    """A string as it was sent, white space and all; no number, no boolean."""
+
+    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - the base class's
+        super().__init__(**{"trim_whitespace": False, **kwargs})
+
+    def to_internal_value(self, data: Any) -> str:  # noqa: ANN401 - what the client sent
+        """The string."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return str(super().to_internal_value(data))
+
+
+def _is_number(data: Any) -> bool:  # noqa: ANN401 - what the client sent
+    """Whether it is a number of JSON's. True and False are ints to Python, but not to anybody else."""
+    if isinstance(data, Decimal):
+        return data.is_finite()
+    return isinstance(data, int) and not isinstance(data, bool)
