@@ -107,8 +107,8 @@ class Job(models.Model):
                 name="job_running_has_a_lease",
             ),
             models.CheckConstraint(
-                condition=Q(state__in=list(TERMINAL), finished_at__isnull=False, open_effects=0)
-                | (~Q(state__in=list(TERMINAL)) & Q(finished_at__isnull=True)),
+                condition=Q(state__in=sorted(TERMINAL), finished_at__isnull=False, open_effects=0)
+                | (~Q(state__in=sorted(TERMINAL)) & Q(finished_at__isnull=True)),
                 name="job_ended_has_no_open_effect",
             ),
             models.CheckConstraint(
