@@ -196,7 +196,14 @@ RULES: tuple[Rule, ...] = (
         guards=(*_OVER, Guard.OPEN_EFFECTS),
         fence=Fence.CHECKS,
     ),
-    Rule(event=Event.DOUBT, sources=_RUNNING, target=State.UNKNOWN, fence=Fence.CHECKS),
+    # Without an open effect there would be no step whose outcome a person could name.
+    Rule(
+        event=Event.DOUBT,
+        sources=_RUNNING,
+        target=State.UNKNOWN,
+        guards=(Guard.OPEN_EFFECTS,),
+        fence=Fence.CHECKS,
+    ),
     Rule(
         event=Event.LAPSE,
         sources=_QUEUED,

@@ -130,6 +130,11 @@ class Effects:
         try:
             answer = effect.call(key)
         except EffectRefused:
+            # Of a repeat it may speak of this call alone: the one before, whose answer was lost, may have got through.
+            earlier = effect.reconcile(key) if is_repeat and effect.reconcile is not None else None
+            if earlier is not None:
+                self._close(effect.name, JobStep.State.DONE, earlier)
+                return earlier
             self._close(effect.name, JobStep.State.REFUSED)
             raise
         except EffectNotDone:

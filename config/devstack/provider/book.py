@@ -1,0 +1,168 @@
+"""What the provider must never forget: keys, charges and calls, in one SQLite file, committed first."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from config.devstack.provider.claims import Answer, Call, Claimed, KeyInUse, KeyReused, Replayed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_SCHEMA = """
+    CREATE TABLE IF NOT EXISTS idempotency_key (
+        key TEXT PRIMARY KEY,
+        request TEXT NOT NULL,
+        is_busy INTEGER NOT NULL,  -- a call is at work under this key
+        status INTEGER,            -- the stored answer: null until there is one
+        body BLOB
+    );
+    CREATE TABLE IF NOT EXISTS charge (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        idempotency_key TEXT NOT NULL UNIQUE,  -- the promise itself: one key, one charge
+        status TEXT NOT NULL,
+        amount INTEGER NOT NULL,
+        currency TEXT NOT NULL,
+        description TEXT,
+        job TEXT,
+        created_at TEXT NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS call (
+        number INTEGER PRIMARY KEY,
+        key TEXT NOT NULL,
+        job TEXT,
+        fence TEXT,
+        at TEXT NOT NULL,
+        outcome TEXT NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS call_key ON call (key);
+"""
+
+
+class Book:
+    """One connection behind one lock: SQLite has one writer at a time anyway."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._database.row_factory = sqlite3.Row
+        # With WAL, NORMAL survives the death of the process at any moment; only a power cut costs commits.
+        self._database.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_SCHEMA}")
+        with self._transaction() as database:
+            # Whoever was at work when the process died had charged nothing: charge and answer are one commit.
+            database.execute("UPDATE idempotency_key SET is_busy = 0")
+            database.execute("UPDATE call SET outcome = 'lost' WHERE outcome = 'in_progress'")
+
+    def close(self) -> None:
+        """The file is complete in itself."""
+        with self._lock:
+            self._database.close()
+
+    def claim(self, call: Call) -> Claimed | Replayed | KeyInUse | KeyReused:
+        """The call is noted, and has the key, or learns why not. One commit, so of two calls one is first."""
+        with self._transaction() as database:
+            row = database.execute("SELECT * FROM idempotency_key WHERE key = ?", [call.key]).fetchone()
+            if row is not None and row["request"] != call.request.canonical:
+                self._note(call, "key_reused")
+                return KeyReused()
+            if row is not None and row["status"] is not None:
+                self._note(call, "replayed")
+                return Replayed(Answer(row["status"], row["body"]))
+            if row is not None and row["is_busy"]:
+                self._note(call, "key_in_use")
+                return KeyInUse()
+            database.execute(
+                "INSERT INTO idempotency_key (key, request, is_busy) VALUES (?, ?, 1)"
+                " ON CONFLICT (key) DO UPDATE SET is_busy = 1",
+                [call.key, call.request.canonical],
+            )
+            return Claimed(self._note(call, "in_progress"), call, is_first=row is None)
+
+    def settle(self, claimed: Claimed, answer: Answer, outcome: str, *, charge_id: str | None = None) -> None:
+        """The answer is stored under the key; with a charge's id, the money is taken in the same commit."""
+        call = claimed.call
+        with self._transaction() as database:
+            if charge_id is not None:
+                database.execute(
+                    "INSERT INTO charge (id, idempotency_key, status, amount, currency, description, job,"
+                    " created_at) VALUES (?, ?, 'succeeded', ?, ?, ?, ?, ?)",
+                    [
+                        charge_id,
+                        call.key,
+                        call.request.amount,
+                        call.request.currency,
+                        call.request.description,
+                        call.job,
+                        _now(),
+                    ],
+                )
+            database.execute(
+                "UPDATE idempotency_key SET is_busy = 0, status = ?, body = ? WHERE key = ?",
+                [answer.status, answer.body, call.key],
+            )
+            database.execute("UPDATE call SET outcome = ? WHERE number = ?", [outcome, claimed.number])
+
+    def release(self, claimed: Claimed, outcome: str) -> None:
+        """Nothing was done, and the next call under the key may try."""
+        with self._transaction() as database:
+            database.execute("UPDATE idempotency_key SET is_busy = 0 WHERE key = ?", [claimed.call.key])
+            database.execute("UPDATE call SET outcome = ? WHERE number = ?", [outcome, claimed.number])
+
+    def charges(self, *, key: str | None, limit: int) -> list[dict[str, Any]]:
+        """The charges under the key, or all; the newest first."""
+        return self._rows(
+            "SELECT id, status, amount, currency, description, idempotency_key, job, created_at FROM charge"
+            " WHERE :key IS NULL OR idempotency_key = :key ORDER BY number DESC LIMIT :limit",
+            {"key": key, "limit": limit},
+        )
+
+    def calls(self, *, key: str | None, limit: int) -> list[dict[str, Any]]:
+        """The latest calls under the key, or all; in the order in which they came."""
+        latest = self._rows(
+            "SELECT key, job, fence, at, outcome FROM call"
+            " WHERE :key IS NULL OR key = :key ORDER BY number DESC LIMIT :limit",
+            {"key": key, "limit": limit},
+        )
+        return latest[::-1]
+
+    def stats(self) -> dict[str, Any]:
+        """How often the provider was called, and what came of it."""
+        [counts] = self._rows(
+            "SELECT (SELECT count(*) FROM call) AS calls, (SELECT count(*) FROM charge) AS charges,"
+            " (SELECT coalesce(sum(amount), 0) FROM charge) AS charged_amount,"
+            " (SELECT count(*) FROM idempotency_key WHERE status >= 400) AS refusals,"
+            " (SELECT count(*) FROM call WHERE outcome = 'replayed') AS replays",
+            {},
+        )
+        return counts
+
+    def _note(self, call: Call, outcome: str) -> int:
+        """The number of the call, now in the list of calls."""
+        cursor = self._database.execute(
+            "INSERT INTO call (key, job, fence, at, outcome) VALUES (?, ?, ?, ?, ?)",
+            [call.key, call.job, call.fence, _now(), outcome],
+        )
+        if cursor.lastrowid is None:
+            raise sqlite3.InternalError("The call got no number.")
+        return cursor.lastrowid
+
+    def _rows(self, statement: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+        with self._lock:
+            return [dict(row) for row in self._database.execute(statement, values)]
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, written when the block is left. BEGIN IMMEDIATE: no read grows into a write."""
+        with self._lock, self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield self._database
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,67 @@
+"""What every test may ask for. PostgreSQL and Valkey are real: `python3 run.py test` starts them and sets the two addresses."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from django.conf import settings
+from rest_framework.test import APIClient
+
+from accounts.breaker import redis_breaker
+from tests.factories import TenantFactory, new_api_key
+from tests.operations import SCRIPTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from accounts.models import Tenant
+
+_VALKEY_DATABASES = 15  # numbers 1 to 15 of the server's default 16; 0 is left to a running stack
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Each parallel worker has a broker database of its own, and knows the tests' operations."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    base = settings.REDIS_URL.rsplit("/", 1)[0] if settings.REDIS_URL.count("/") > 2 else settings.REDIS_URL
+    url = f"{base}/{number % _VALKEY_DATABASES + 1}"
+    settings.REDIS_URL = settings.CELERY_BROKER_URL = os.environ["REDIS_URL"] = url
+    settings.OPERATIONS = [*settings.OPERATIONS, "tests.operations.Scripted"]
+
+
+@pytest.fixture(autouse=True)
+def _closed_breaker() -> Iterator[None]:
+    redis_breaker.succeeded()
+    yield
+    redis_breaker.succeeded()
+
+
+@pytest.fixture
+def tenant(db: None) -> Tenant:
+    return TenantFactory()
+
+
+@pytest.fixture
+def api(tenant: Tenant) -> APIClient:
+    """A client of the tenant, in test mode."""
+    client = APIClient(raise_request_exception=False)
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {new_api_key(tenant)}")
+    return client
+
+
+@pytest.fixture
+def script(request: pytest.FixtureRequest) -> Iterator[Callable[[Callable[..., Any]], str]]:
+    """Give a function; what `test.scripted` jobs of that name do from now on is that function of the job."""
+    names: list[str] = []
+
+    def add(perform: Callable[..., Any]) -> str:
+        name = f"{request.node.name}-{len(names)}"
+        SCRIPTS[name] = perform
+        names.append(name)
+        return name
+
+    yield add
+    for name in names:
+        del SCRIPTS[name]

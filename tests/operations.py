@@ -1,0 +1,32 @@
+"""An operation whose work is a function that the test gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rest_framework import serializers
+
+from jobs.operations import JobHandle, Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SCRIPTS: dict[str, Callable[[JobHandle], Any]] = {}
+
+
+class ScriptParams(serializers.Serializer):
+    """Which script to run."""
+
+    script = serializers.CharField()
+
+
+class Scripted(Operation):
+    """Runs the named script of this process."""
+
+    name = "test.scripted"
+    params = ScriptParams
+    max_attempts = 3
+    timeout_seconds = 60
+
+    def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
+        return SCRIPTS[params["script"]](job)

@@ -1,0 +1,1 @@
+"""Clients of services that are not ours: the only places that talk to them."""
