@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from dataclasses import dataclass
 
 _MODES = ("test", "live")
 _ID_BYTES = 8  # 16 hex digits: unique, and no secret
 _SECRET_BYTES = 32
+_ID = re.compile(rf"[0-9a-f]{{{2 * _ID_BYTES}}}")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ def parse_credential(text: str) -> Credential | None:
     """The key's parts, or None where it cannot be one of ours."""
     mode, _, rest = text.partition("_")
     key_id, _, secret = rest.partition("_")
-    if mode not in _MODES or len(key_id) != 2 * _ID_BYTES or not secret or not text.isascii():
+    # The id goes to the database: nothing but the digits that we give out, since U+0000 would be an error there.
+    if mode not in _MODES or not _ID.fullmatch(key_id) or not secret or not text.isascii():
         return None
     return Credential(mode, key_id, secret)
 

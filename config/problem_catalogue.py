@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions as drf
@@ -107,6 +107,12 @@ PROBLEMS: Mapping[str, Problem] = {
         True,
         "Repeat the same request with the same key after Retry-After seconds.",
     ),
+    "queue-full": Problem(
+        429,
+        "Too many of your jobs are waiting already.",
+        True,
+        "Repeat the same request with the same key after Retry-After seconds; nothing was stored.",
+    ),
     "service-unavailable": Problem(
         503,
         "The service cannot answer at this moment.",
@@ -161,6 +167,7 @@ SLUGS: tuple[tuple[type[Exception], str], ...] = (
     (keys.UnsupportedContentEncoding, "unsupported-media-type"),
     (jobs.JobNotFound, "not-found"),
     (jobs.UnknownOperation, "unknown-operation"),
+    (jobs.QueueFull, "queue-full"),
     (jobs.IllegalTransition, "illegal-state-transition"),
     (jobs.InvalidVerdict, "validation-failed"),
     (jobs.KeyMovedOn, "illegal-state-transition"),
@@ -175,6 +182,7 @@ SLUGS: tuple[tuple[type[Exception], str], ...] = (
     (drf.UnsupportedMediaType, "unsupported-media-type"),
     (drf.Throttled, "rate-limited"),
     (RequestDataTooBig, "payload-too-large"),
+    (SuspiciousOperation, "validation-failed"),
     (Http404, "not-found"),
     (PermissionDenied, "forbidden"),
     (OperationalError, "service-unavailable"),

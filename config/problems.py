@@ -17,6 +17,7 @@ from config.problem_catalogue import PROBLEMS, SLUGS
 from config.request_id import request_id_of
 from idempotency import errors as keys
 from jobs.api.query_strings import InvalidQuery
+from jobs.errors import QueueFull
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -87,6 +88,9 @@ def _add_facts(case: _Case, error: Exception) -> None:
         case drf.ValidationError():
             case.detail = "The body has errors."
             case.members["errors"] = list(_errors(error.detail, "pointer", ""))
+        case QueueFull():
+            # Long enough for a worker to have made room, short enough not to waste it.
+            case.headers["Retry-After"] = "5"
         case drf.Throttled():
             case.headers["Retry-After"] = str(max(1, round(getattr(error, "wait", None) or 1)))
         case drf.NotAuthenticated() | drf.AuthenticationFailed():
@@ -114,7 +118,7 @@ def _errors(tree: Any, kind: str, place: str) -> Iterator[dict[str, str]]:  # no
 
 def _document(request: HttpRequest, case: _Case) -> dict[str, Any]:
     problem = PROBLEMS[case.slug]
-    base = settings.PUBLIC_BASE_URL or f"{request.scheme}://{request.META.get('HTTP_HOST', 'localhost')}"
+    base = settings.PUBLIC_BASE_URL or _address_of(request)
     return {
         "type": f"{base}/problems/{case.slug}",
         "title": problem.title,
@@ -126,6 +130,14 @@ def _document(request: HttpRequest, case: _Case) -> dict[str, Any]:
         "retryable": problem.retryable,
         **case.members,
     }
+
+
+def _address_of(request: HttpRequest) -> str:
+    """The address that the client used, if it is one of ours; else none, so that the type is a relative reference."""
+    try:
+        return f"{request.scheme}://{request.get_host()}"
+    except SuspiciousOperation:
+        return ""
 
 
 def _path_of(resource: str | None) -> str | None:

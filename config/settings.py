@@ -197,6 +197,8 @@ BACKOFF_MAX_SECONDS = env.float("BACKOFF_MAX_SECONDS", default=300.0)
 # Seconds between purges, and rows that one transaction of sweep or purge touches: short locks, quick replicas.
 PURGE_SECONDS = env.float("PURGE_SECONDS", default=60.0)
 BATCH_ROWS = 500
+# Jobs of one tenant and mode that may wait at once; 0: no limit, since a backlog is what a queue is for.
+QUEUED_JOBS_MAX = env.int("QUEUED_JOBS_MAX", default=0)
 # Bytes of a job's result: an answer, not a file.
 RESULT_MAX_BYTES = env.int("RESULT_MAX_BYTES", default=256 * 1024)
 

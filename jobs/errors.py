@@ -31,6 +31,12 @@ class UnknownOperation(JobError):  # noqa: N818
         self.name = name
 
 
+class QueueFull(JobError):  # noqa: N818
+    """As many of your jobs are waiting as may; try again when some have been run."""
+
+    retryable = True
+
+
 class StaleAttempt(JobError):  # noqa: N818
     """The attempt no longer holds the job: another one was begun, or the job has ended."""
 

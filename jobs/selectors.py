@@ -9,7 +9,7 @@ from uuid import UUID
 
 from jobs.errors import JobNotFound
 from jobs.models import Job, JobEvent, JobStep
-from jobs.states import TERMINAL
+from jobs.states import TERMINAL, State
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -59,6 +59,12 @@ def list_jobs(*, tenant_id: int, mode: str, wanted: JobFilter, before: UUID | No
     if before is not None:
         jobs = jobs.filter(id__lt=before)
     return list(jobs.order_by("-id")[:limit])
+
+
+def has_room(*, tenant_id: int, mode: str, limit: int) -> bool:
+    """Whether fewer than `limit` of the tenant's jobs are queued. Reads at most `limit` entries of job_list_by_state."""
+    queued = Job.objects.filter(tenant_id=tenant_id, mode=mode, state=State.QUEUED)
+    return not queued.order_by()[limit - 1 : limit].exists()
 
 
 def effects_of(jobs: Collection[Job]) -> dict[UUID, list[JobStep]]:

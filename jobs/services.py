@@ -146,6 +146,10 @@ def _keep_key(job: Job) -> None:
         return
     record = lock_record(job.idempotency_record_id)
     if record is None:
+        # Purged. The key may have been used anew, under a record of its own; job_list_by_key serves it.
+        mine = Job.objects.filter(tenant_id=job.tenant_id, mode=job.mode, idempotency_key=job.idempotency_key)
+        if mine.filter(id__gt=job.id).exists():
+            raise KeyMovedOn
         return
     if record.resource != job.resource:
         raise KeyMovedOn

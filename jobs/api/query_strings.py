@@ -7,6 +7,7 @@ import binascii
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.conf import settings
 from rest_framework import serializers
 
 from jobs.selectors import JobFilter
@@ -62,9 +63,13 @@ def read_after(query: QueryDict) -> int:
     return int(_read(_EventsQuery, query)["after"])
 
 
-def read_wait(query: QueryDict) -> int:
-    """The seconds that the client would wait for the job's end. Raises ValidationError."""
-    return int(_read(_JobQuery, query)["wait"])
+def check_job_query(query: QueryDict) -> None:
+    """`wait` may be asked for where it is answered at once (api), not yet where it would be kept (streams)."""
+    wait = _read(_JobQuery, query)["wait"]
+    if wait and settings.PROCESS == "streams":
+        raise InvalidQuery(
+            {"wait": [serializers.ErrorDetail("This release cannot wait yet; poll.", code="not_offered")]}
+        )
 
 
 def cursor_after(job_id: UUID) -> str:

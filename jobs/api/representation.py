@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from django.conf import settings
 
 from jobs.models import Priority
 from jobs.sealed import unseal_json
@@ -22,9 +21,6 @@ def job_document(job: Job, effects: Iterable[JobStep] = ()) -> dict[str, Any]:
     """The document of one job. Params, result and error are the stored JSON text, so that every number stays exact."""
     self_link = f"/v1/jobs/{job.id}"
     links = {"self": self_link, "events": f"{self_link}/events", "cancel": f"{self_link}/cancel"}
-    if settings.STREAMS_URL:
-        # Absolute: a redirect to another port would make clients drop their credentials.
-        links["wait"] = f"{settings.STREAMS_URL}{self_link}?wait=30"
     return {
         "id": str(job.id),
         "object": "job",

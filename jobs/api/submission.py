@@ -55,7 +55,7 @@ class _SubmissionSerializer(serializers.Serializer[Any]):
 
 
 def read_submission(view: APIView, request: Request) -> Submission:  # noqa: ARG001 - the hook's signature
-    """The submission that the body asks for. Raises ValidationError or UnknownOperation; nothing is stored yet."""
+    """The submission that the body asks for. Raises ValidationError, UnknownOperation or QueueFull; nothing is stored yet."""
     serializer = _SubmissionSerializer(data=request.data)
     errors: dict[str, Any] = {} if serializer.is_valid() else dict(serializer.errors)
     if isinstance(request.data, dict):

@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 from accounts.authentication import principal_of
 from idempotency.http import idempotent, reservation
 from jobs.api.caching import conditional
-from jobs.api.query_strings import cursor_after, read_after, read_listing, read_wait
+from jobs.api.query_strings import check_job_query, cursor_after, read_after, read_listing
 from jobs.api.representation import event_document, job_document, poll_after
 from jobs.api.submission import read_submission
 from jobs.selectors import effects_of, events_of, get_job, list_jobs
@@ -67,7 +67,7 @@ class JobView(APIView):
     def get(self, request: Request, job_id: UUID) -> HttpResponse:
         """The job as it is now; 304 where the client has it already."""
         principal = principal_of(request)
-        read_wait(request.query_params)
+        check_job_query(request.query_params)
         job = get_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
         return conditional(request, job_document(job, effects_of([job])[job.id]), poll_after(job))
 

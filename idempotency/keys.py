@@ -1,0 +1,64 @@
+"""The request headers of idempotency: `Idempotency-Key` and `Idempotency-TTL`."""
+
+from __future__ import annotations
+
+import re
+
+from idempotency.errors import KeyInvalid, KeyMissing, TtlInvalid
+
+MAX_KEY_LENGTH = 255
+# An hour outlives any client's quick retries; a month bounds what is stored.
+MIN_TTL_SECONDS = 3_600
+MAX_TTL_SECONDS = 30 * 24 * 3_600
+
+# As most SDKs send it. No comma: servers fold two header lines into one with it. No quote, semicolon or
+# backslash: those belong to the quoted form, and a broken quoted key must not become another, bare one.
+_BARE = re.compile(r"[!#-+\--:<-\[\]-~]+")
+
+# RFC 9651 §3.3: the bare items that a parameter may have.
+_STRING = r'"(?:[ !#-\[\]-~]|\\["\\])*"'
+_BARE_ITEM = "|".join(
+    (
+        _STRING,
+        r"-?(?:[0-9]{1,12}\.[0-9]{1,3}|[0-9]{1,15})",  # decimal, integer
+        r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*",  # token
+        r":[A-Za-z0-9+/=]*:",  # byte sequence
+        r"\?[01]",  # boolean
+        r"@-?[0-9]{1,15}",  # date
+        r'%"(?:[ !#$&-~]|%[0-9a-f]{2})*"',  # display string
+    )
+)
+_PARAMETER = rf";[ ]*[a-z*][a-z0-9_\-.*]*(?:=(?:{_BARE_ITEM}))?"
+_QUOTED = re.compile(rf"({_STRING})(?:{_PARAMETER})*")
+_ESCAPE = re.compile(r'\\(["\\])')
+_TTL = re.compile(r"[0-9]{1,7}")
+
+
+def parse_key(header: str | None, *, strict: bool) -> str:
+    """Return the key itself: `"abc"`, `"abc";a=1` and `abc` are the same key.
+
+    The quoted form is a Structured Field string (RFC 9651 §3.3.3); strict takes no other. Raises KeyMissing
+    without a header, KeyInvalid for anything malformed, empty, or longer than 255 characters.
+    """
+    if header is None:
+        raise KeyMissing
+    field = header.strip(" ")
+    if match := _QUOTED.fullmatch(field):
+        key = _ESCAPE.sub(r"\1", match[1][1:-1])
+    elif not strict and _BARE.fullmatch(field):
+        key = field
+    else:
+        raise KeyInvalid
+    if not 1 <= len(key) <= MAX_KEY_LENGTH:
+        raise KeyInvalid
+    return key
+
+
+def parse_ttl(header: str | None, default: int) -> int:
+    """Return for how many seconds the key is remembered; the default without a header, else TtlInvalid."""
+    if header is None:
+        return default
+    digits = header.strip(" ")
+    if not _TTL.fullmatch(digits) or not MIN_TTL_SECONDS <= int(digits) <= MAX_TTL_SECONDS:
+        raise TtlInvalid
+    return int(digits)

@@ -1,0 +1,69 @@
+"""The row that makes a request happen once."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+
+class IdempotencyRecord(models.Model):
+    """One key of one scope: which request it stands for, and how that was answered.
+
+    Unique by scope and key: whoever inserts the row runs the request. Both are plain text, so that uniqueness
+    depends on no secret that rotates. Row and work commit together; a replay writes nothing.
+    """
+
+    # "C": compared byte by byte, on every server alike; a collation upgrade cannot break the unique index.
+    scope = models.CharField(max_length=255, db_collation="C")  # whose key; opaque
+    key = models.CharField(max_length=255, db_collation="C")
+
+    # Compared under this version and this kid, not under today's.
+    fingerprint = models.BinaryField()
+    fingerprint_version = models.PositiveSmallIntegerField()
+    fingerprint_kid = models.CharField(max_length=64)
+    members = models.BinaryField(null=True)  # see members.py; null once erased, or for a body that is no JSON
+
+    method = models.CharField(max_length=16)
+    path = models.TextField()
+
+    # The stored answer. Bytes, so that a replay is the same bytes.
+    status = models.PositiveSmallIntegerField(null=True)
+    headers = models.BinaryField(null=True)  # JSON list of [name, value]
+    body = models.BinaryField(null=True)  # null beside a status: was too large to keep, or erased
+    erased_at = models.DateTimeField(null=True)
+
+    resource = models.TextField(null=True)  # noqa: DJ001 # opaque, "job/<id>"; null: there is none
+    owner = models.IntegerField(db_default=0)  # raised by each take-over: a fence for the answer
+
+    created_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField()  # the earliest moment at which the key can be free
+
+    class Meta:  # Django's own form
+        db_table = "idempotency_record"
+        constraints = [  # Django's own form
+            models.UniqueConstraint(fields=["scope", "key"], name="idempotency_record_scope_key"),
+            models.CheckConstraint(
+                condition=Q(status=None) | Q(status__range=(100, 599)), name="idempotency_record_status"
+            ),
+            models.CheckConstraint(
+                condition=Q(status=None, headers=None, body=None)
+                | Q(status__isnull=False, headers__isnull=False),
+                name="idempotency_record_answer",
+            ),
+            models.CheckConstraint(
+                condition=Q(erased_at=None) | Q(body=None, members=None), name="idempotency_record_erased"
+            ),
+            models.CheckConstraint(
+                condition=Q(expires_at__gt=F("created_at")), name="idempotency_record_lifetime"
+            ),
+            models.CheckConstraint(condition=~Q(key=""), name="idempotency_record_key"),
+        ]
+        indexes = [  # Django's own form
+            models.Index(
+                fields=["expires_at", "id"], name="idempotency_record_expiry"
+            ),  # purge, in this order
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.scope}/{self.key}"

@@ -1,0 +1,52 @@
+"""Storage is bounded: expired records are deleted, once what they started has ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from django.db import transaction
+
+from idempotency import queries
+from idempotency.records import Expired
+from idempotency.registry import find_ended
+
+_BEGINNING = Expired(id=0, expires_at=datetime.min.replace(tzinfo=UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What one purge did."""
+
+    deleted: int = 0
+    kept: int = 0  # expired, but what they started has not ended
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.deleted + other.deleted, self.kept + other.kept)
+
+
+def run_once(limit: int) -> Counts:
+    """Delete the records that have expired by now and whose resource has ended, `limit` a transaction.
+
+    Records locked by a request, a redrive or another purge are left for the next time. Those that must stay
+    are passed by, so any number of them holds up nobody behind them.
+    """
+    until = queries.read_clock()
+    total, after = Counts(), _BEGINNING
+    while True:
+        counts, last = _purge_batch(until=until, after=after, limit=limit)
+        total += counts
+        if last is None:
+            return total
+        after = last
+
+
+def _purge_batch(*, until: datetime, after: Expired, limit: int) -> tuple[Counts, Expired | None]:
+    """Return what was done, and the last record seen; None when there are no more behind it."""
+    with transaction.atomic(durable=True):
+        batch = queries.lock_expired_batch(until=until, after=after, limit=limit)
+        # Asked under the locks: whoever starts the resource again locks its record first.
+        ended = find_ended({record.resource for record in batch})
+        gone = [record.id for record in batch if record.resource in ended]
+        deleted = queries.delete_records(gone) if gone else 0
+    return Counts(deleted, kept=len(batch) - deleted), batch[-1] if len(batch) == limit else None

@@ -1,0 +1,349 @@
+"""Races for one key, with real threads, transactions and commits. Nothing here waits for time: only for facts."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Barrier, Event
+
+import psycopg
+import pytest
+from django.db import OperationalError, connection, connections
+from rest_framework.exceptions import NotFound
+from rest_framework.response import Response
+
+from idempotency import accept, queries, registry
+from idempotency.http import idempotent
+from idempotency.models import IdempotencyRecord
+from tests import idempotent_view as shop
+from tests.idempotent_view import OpenView, Orders, code_of, count_orders, send
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# Seconds after which a test gives up on a fact; never reached where the code is right.
+PATIENCE = 20
+
+
+@pytest.fixture(autouse=True)
+def _shop(transactional_db, settings, monkeypatch):
+    settings.IDEMPOTENCY_SCOPE = "tests.idempotent_view.scope_of"
+    settings.IDEMPOTENCY_WAIT_SECONDS = PATIENCE
+    settings.IDEMPOTENCY_WAITING_DUPLICATES = 16
+    monkeypatch.setattr(registry, "_judges", [])
+    accept._slots.cache_clear()
+    shop.create_orders_table()
+    yield
+    shop.drop_orders_table()
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(16) as executor:
+        yield executor
+
+
+def start(pool, call, *args, **kwargs):
+    """Run it in a thread with a connection of its own."""
+
+    def run():
+        try:
+            return call(*args, **kwargs)
+        finally:
+            connections.close_all()
+
+    return pool.submit(run)
+
+
+def wait_until(fact, *args):
+    end = time.monotonic() + PATIENCE
+    while not fact(*args):
+        assert time.monotonic() < end, "the awaited fact never came"
+        Event().wait(0.002)
+
+
+def lock_waits():
+    """How many of this database's connections wait for a lock now."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()"
+        )
+        return cursor.fetchone()[0]
+
+
+def longest_lock_wait():
+    """For how many seconds the longest waiting statement has run, by the database's clock."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - query_start)), 0) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%%clock_timestamp%%'"
+            " AND pid <> pg_backend_pid()"
+        )
+        return cursor.fetchone()[0]
+
+
+class Held:
+    """The first request, stopped in the middle of its work until it is told how to go on."""
+
+    def __init__(self, pool, monkeypatch):
+        self.started, self.go_on = Event(), Event()
+        self.fails = False
+        self.runs = 0
+        monkeypatch.setattr(Orders, "during", lambda _view: self._during())
+        self.answer = start(pool, send)
+        assert self.started.wait(PATIENCE)
+
+    def _during(self):
+        self.runs += 1
+        if not self.started.is_set():
+            self.started.set()
+            assert self.go_on.wait(PATIENCE)
+            if self.fails:
+                raise NotFound
+
+    def commit(self):
+        self.go_on.set()
+        return self.answer.result(PATIENCE)
+
+    def roll_back(self):
+        self.fails = True
+        return self.commit()
+
+
+@pytest.fixture
+def held(pool, monkeypatch):
+    first = Held(pool, monkeypatch)
+    yield first
+    first.go_on.set()
+
+
+@contextmanager
+def other_transaction():
+    """A transaction of somebody else, with the same database."""
+    own = connection.settings_dict
+    with psycopg.connect(
+        host=own["HOST"], port=own["PORT"], user=own["USER"], password=own["PASSWORD"], dbname=own["NAME"]
+    ) as other:
+        yield other
+        other.rollback()
+
+
+def expire_all():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE idempotency_record SET created_at = created_at - interval '40 days',"
+            " expires_at = expires_at - interval '40 days'"
+        )
+
+
+# --- Duplicates
+# ----------------------------------------------------------------------------------------------------------
+
+
+def test_of_many_equal_requests_at_once_one_runs_and_all_get_its_bytes(pool):
+    barrier = Barrier(12)
+
+    def together(key):
+        barrier.wait(PATIENCE)
+        return send(key=key)
+
+    for number in range(5):
+        answers = [start(pool, together, f"k{number}") for _ in range(12)]
+        answers = [answer.result(PATIENCE) for answer in answers]
+        assert len({(answer.status_code, answer.content, answer["Location"]) for answer in answers}) == 1
+        assert [answer["Idempotency-Replayed"] for answer in answers].count("false") == 1
+        assert count_orders() == number + 1
+
+
+def test_duplicates_wait_for_the_first_request_and_replay_it(pool, held):
+    duplicates = [start(pool, send) for _ in range(4)]
+    wait_until(lambda: lock_waits() == 4)
+    first = held.commit()
+    assert {duplicate.result(PATIENCE).content for duplicate in duplicates} == {first.content}
+    assert (held.runs, count_orders()) == (1, 1)
+
+
+def test_when_the_first_request_rolls_back_one_duplicate_takes_its_place(pool, held):
+    duplicates = [start(pool, send) for _ in range(4)]
+    wait_until(lambda: lock_waits() == 4)
+    assert held.roll_back().status_code == 404
+    answers = [duplicate.result(PATIENCE) for duplicate in duplicates]
+    assert len({answer.content for answer in answers}) == 1
+    assert sorted(answer["Idempotency-Replayed"] for answer in answers) == ["false", "true", "true", "true"]
+    assert count_orders() == 1
+
+
+def test_another_request_under_a_key_being_accepted_is_refused_when_that_is_known(pool, held):
+    other = start(pool, send, {"amount": 2})
+    wait_until(lambda: lock_waits() == 1)
+    held.commit()
+    assert code_of(other.result(PATIENCE)) == "KeyReused"
+
+
+def test_the_wait_ends_at_its_deadline(pool, held, settings):
+    settings.IDEMPOTENCY_WAIT_SECONDS = 0.3
+    began = time.monotonic()
+    refused = start(pool, send).result(PATIENCE)
+    assert 0.25 <= time.monotonic() - began < 3
+    assert (code_of(refused), json.loads(refused.content)["retry_after_seconds"]) == ("RequestInProgress", 1)
+    assert held.commit().status_code == 201
+
+
+def test_one_deadline_bounds_the_wait_for_one_transaction_after_another(pool, settings):
+    send()
+    expire_all()
+    settings.IDEMPOTENCY_WAIT_SECONDS = 1.5
+    lock_row = "SELECT 1 FROM idempotency_record FOR UPDATE"
+    with other_transaction() as first, other_transaction() as second:
+        first.execute(lock_row)
+        queued = pool.submit(second.execute, lock_row)
+        wait_until(lambda: lock_waits() == 1)
+        began = time.monotonic()
+        duplicate = start(pool, send)
+        # Late enough that a lock_timeout counted anew from here would end at twice the deadline.
+        wait_until(lambda: longest_lock_wait() > 1.2)
+        first.rollback()
+        queued.result(PATIENCE)
+        assert code_of(duplicate.result(PATIENCE)) == "RequestInProgress"
+        assert time.monotonic() - began < 2.5
+
+
+def test_beyond_its_slots_a_process_refuses_waiting_duplicates_at_once(pool, held, settings):
+    settings.IDEMPOTENCY_WAITING_DUPLICATES = 1
+    waiting = start(pool, send)
+    wait_until(lambda: accept._slots(1)._value == 0)
+    began = time.monotonic()
+    assert code_of(start(pool, send).result(PATIENCE)) == "RequestInProgress"
+    assert time.monotonic() - began < PATIENCE / 4
+    first = held.commit()
+    assert waiting.result(PATIENCE).content == first.content
+    assert accept._slots(1)._value == 1
+
+
+def test_a_duplicate_that_runs_after_all_has_given_its_slot_back(pool, held, settings, monkeypatch):
+    settings.IDEMPOTENCY_WAITING_DUPLICATES = 1
+    waiting = start(pool, send)
+    wait_until(lambda: accept._slots(1)._value == 0)
+    slots_while_running = []
+    monkeypatch.setattr(Orders, "during", lambda _view: slots_while_running.append(accept._slots(1)._value))
+    held.roll_back()
+    assert waiting.result(PATIENCE).status_code == 201
+    assert slots_while_running == [1]
+
+
+def test_a_request_that_another_overtook_while_it_was_validated_replays_that_one():
+    class Overtaken(OpenView):
+        overtaking: list[bytes] = []
+
+        @idempotent(required=True, validate=lambda view, _request: view.overtake())
+        def post(self, request, *, validated):
+            shop.place_order()
+            return Response({"order": count_orders()})
+
+        def overtake(self):
+            if not self.overtaking:
+                self.overtaking.append(b"")
+                self.overtaking[0] = send(view=Overtaken).content
+
+    answer = send(view=Overtaken)
+    assert [answer.content] == Overtaken.overtaking
+    assert (answer["Idempotency-Replayed"], count_orders()) == ("true", 1)
+
+
+# --- Expired records
+# -----------------------------------------------------------------------------------------------------
+
+
+def test_of_many_requests_for_an_expired_key_one_takes_it_over(pool):
+    old = send()
+    expire_all()
+    barrier = Barrier(8)
+
+    def together():
+        barrier.wait(PATIENCE)
+        return send()
+
+    answers = [start(pool, together) for _ in range(8)]
+    answers = [answer.result(PATIENCE) for answer in answers]
+    assert len({answer.content for answer in answers}) == 1
+    assert answers[0].content != old.content
+    assert [answer["Idempotency-Replayed"] for answer in answers].count("false") == 1
+    assert (count_orders(), IdempotencyRecord.objects.get().owner) == (2, 1)
+
+
+def test_a_take_over_waits_for_a_redrive_and_then_finds_the_key_taken(pool):
+    old = send()
+    expire_all()
+    with other_transaction() as redrive:
+        redrive.execute(queries._LOCK, (IdempotencyRecord.objects.get().pk,))
+        retry = start(pool, send)
+        wait_until(lambda: lock_waits() == 1)
+        redrive.execute(queries._EXTEND_EXPIRY, (3600, IdempotencyRecord.objects.get().pk))
+        redrive.commit()
+    answer = retry.result(PATIENCE)
+    assert (answer.content, answer["Idempotency-Replayed"]) == (old.content, "true")
+    assert count_orders() == 1
+
+
+def test_a_take_over_asks_again_under_the_lock_whether_the_resource_has_ended(monkeypatch):
+    old = send()
+    expire_all()
+    words = [True, False]  # ended at the look-up, started again before the lock
+    registry.register_has_ended(lambda resources: set(resources) if words.pop(0) else set())
+    answer = send()
+    assert (answer.content, answer["Idempotency-Replayed"], words) == (old.content, "true", [])
+
+
+def test_a_winner_purged_before_it_is_read_makes_room_for_this_request(monkeypatch):
+    send()
+    real, asked = queries.look_up, []
+
+    def look_up(**key):
+        asked.append(key)
+        if len(asked) == 2:
+            IdempotencyRecord.objects.all().delete()
+        return None if len(asked) == 1 else real(**key)
+
+    monkeypatch.setattr(queries, "look_up", look_up)
+    assert send()["Idempotency-Replayed"] == "false"
+    assert (len(asked), count_orders()) == (2, 2)
+
+
+def test_a_winner_that_keeps_vanishing_is_reported_as_in_progress(monkeypatch):
+    send()
+    monkeypatch.setattr(queries, "look_up", lambda **_: None)
+    assert code_of(send()) == "RequestInProgress"
+    assert count_orders() == 1
+
+
+# --- Faults
+# --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_lock_time_out_of_the_work_itself_is_not_taken_for_a_duplicate(pool, monkeypatch):
+    runs = []
+
+    def wait_for_a_locked_table(view):
+        runs.append(view)
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = 20; LOCK TABLE django_content_type")
+
+    monkeypatch.setattr(Orders, "during", wait_for_a_locked_table)
+    with other_transaction() as other:
+        other.execute("LOCK TABLE django_content_type")
+        with pytest.raises(OperationalError):
+            send()
+    assert (len(runs), count_orders(), IdempotencyRecord.objects.count()) == (1, 0, 0)
+
+
+def test_a_connection_lost_in_the_middle_leaves_nothing_and_the_key_free(pool, monkeypatch):
+    def lose_connection(view):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    monkeypatch.setattr(Orders, "during", lose_connection)
+    with pytest.raises(OperationalError):
+        start(pool, send).result(PATIENCE)
+    assert (count_orders(), IdempotencyRecord.objects.count()) == (0, 0)

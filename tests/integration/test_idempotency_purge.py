@@ -1,0 +1,128 @@
+"""The purge: what it deletes, what it leaves, and that it stays cheap among many rows."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from idempotency import purge, queries, registry
+from idempotency.models import IdempotencyRecord
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def ended(monkeypatch):
+    """The resources that have ended, by the word of the only judge."""
+    resources = set()
+    monkeypatch.setattr(registry, "_judges", [lambda asked: resources & set(asked)])
+    return resources
+
+
+def insert_records(count, *, expired_for="1 hour", resource=None, prefix="key"):
+    """Insert records that expired one after the other, the last of them so long ago."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO idempotency_record
+                (scope, key, fingerprint, fingerprint_version, fingerprint_kid, method, path, resource,
+                 created_at, expires_at)
+            SELECT 'somebody', %s || n, '', 1, 'k1', 'POST', '/', %s,
+                   now() - interval '3 days' - n * interval '1 second',
+                   now() - %s::interval - n * interval '1 second'
+            FROM generate_series(1, %s) AS n
+            """,
+            (prefix, resource, expired_for, count),
+        )
+
+
+def keys():
+    return set(IdempotencyRecord.objects.values_list("key", flat=True))
+
+
+def test_expired_records_are_deleted_and_live_ones_stay():
+    insert_records(7)
+    insert_records(3, expired_for="-1 hour", prefix="live")
+    assert purge.run_once(limit=100) == purge.Counts(deleted=7, kept=0)
+    assert keys() == {"live1", "live2", "live3"}
+
+
+def test_one_run_deletes_all_that_has_expired_in_as_many_short_transactions_as_it_takes():
+    insert_records(7)
+    with CaptureQueriesContext(connection) as captured:
+        assert purge.run_once(limit=3).deleted == 7
+    assert [query["sql"] for query in captured].count("COMMIT") == 3
+
+
+def test_a_record_whose_resource_has_not_ended_stays_until_it_has(ended):
+    insert_records(1, resource="job/1")
+    assert purge.run_once(limit=10) == purge.Counts(deleted=0, kept=1)
+    ended.add("job/1")
+    assert purge.run_once(limit=10) == purge.Counts(deleted=1, kept=0)
+
+
+def test_records_that_must_stay_do_not_hold_up_those_behind_them(ended):
+    insert_records(25, expired_for="2 hours", resource="job/unknown", prefix="stuck")
+    insert_records(25, expired_for="1 hour", resource="job/ended")
+    ended.add("job/ended")
+    assert purge.run_once(limit=10) == purge.Counts(deleted=25, kept=25)
+    assert all(key.startswith("stuck") for key in keys())
+
+
+def test_records_that_expired_at_the_same_instant_are_all_seen():
+    insert_records(10)
+    IdempotencyRecord.objects.update(expires_at=IdempotencyRecord.objects.first().expires_at)
+    assert purge.run_once(limit=3).deleted == 10
+
+
+def test_without_a_judge_everything_counts_as_ended(monkeypatch):
+    monkeypatch.setattr(registry, "_judges", [])
+    insert_records(2, resource="job/1")
+    assert purge.run_once(limit=10).deleted == 2
+
+
+def test_every_judge_must_agree_that_a_resource_has_ended(ended):
+    ended.update({"job/1", "job/2"})
+    registry.register_has_ended(lambda asked: set(asked) - {"job/2"} | {"nobody asked"})
+    assert registry.find_ended({"job/1", "job/2", "job/3", None}) == {"job/1", None}
+
+
+def test_a_record_locked_by_a_redrive_is_left_for_the_next_time():
+    insert_records(3)
+    own = connection.settings_dict
+    with psycopg.connect(
+        host=own["HOST"], port=own["PORT"], user=own["USER"], password=own["PASSWORD"], dbname=own["NAME"]
+    ) as redrive:
+        redrive.execute(queries._LOCK, (IdempotencyRecord.objects.get(key="key2").pk,))
+        assert purge.run_once(limit=10).deleted == 2
+        redrive.rollback()
+    assert keys() == {"key2"}
+    assert purge.run_once(limit=10).deleted == 1
+
+
+def test_the_purge_reads_no_more_than_its_batch_among_many_rows():
+    insert_records(20_000, expired_for="-10 hours", prefix="live")
+    insert_records(2_000)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE idempotency_record")
+        middle = IdempotencyRecord.objects.get(key="key1000")
+        cursor.execute(
+            "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF, BUFFERS OFF) "
+            + queries._LOCK_EXPIRED_BATCH,
+            (queries.read_clock(), middle.expires_at, middle.pk, 500),
+        )
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "Index Scan using idempotency_record_expiry" in plan
+    assert "Rows Removed by Filter" not in plan
+    assert "Sort" not in plan
+
+
+def test_a_batch_begins_behind_the_last_record_seen():
+    insert_records(4)
+    until = queries.read_clock()
+    with transaction.atomic():
+        everything = queries.lock_expired_batch(until=until, after=purge._BEGINNING, limit=10)
+        rest = queries.lock_expired_batch(until=until, after=everything[1], limit=10)
+    assert (len(everything), rest) == (4, everything[2:])
