@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db.models import Q
-from django.db.models.functions import Now
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 
 from accounts.credentials import matches, parse_credential
-from accounts.models import ApiKey
+from accounts.queries import find_live_key
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -38,8 +36,8 @@ class Principal:
 class ApiKeyAuthentication(BaseAuthentication):
     """One indexed read; a revoked, expired or unknown key is refused, always in the same words."""
 
-    def authenticate(self, request: Request) -> tuple[Principal, ApiKey] | None:
-        """The caller and its key; None where no Authorization header was sent."""
+    def authenticate(self, request: Request) -> tuple[Principal, str] | None:
+        """The caller and the id of its key; None where no Authorization header was sent."""
         header = get_authorization_header(request)
         if not header:
             return None
@@ -47,17 +45,13 @@ class ApiKeyAuthentication(BaseAuthentication):
         credential = parse_credential(token.strip().decode("latin-1"))
         if scheme.lower() != b"bearer" or credential is None:
             raise AuthenticationFailed
-        key = (
-            ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), revoked_at=None)
-            .filter(pk=credential.id, mode=credential.mode)
-            .first()
-        )
-        if not matches(credential, bytes(key.secret_sha256) if key else None) or key is None:
+        key = find_live_key(key_id=credential.id, mode=credential.mode)
+        if not matches(credential, key and key.secret_sha256) or key is None:
             raise AuthenticationFailed
         principal = Principal(
-            tenant_id=key.tenant_id, mode=key.mode, api_key_id=key.id, is_admin=key.is_admin
+            tenant_id=key.tenant_id, mode=key.mode, api_key_id=credential.id, is_admin=key.is_admin
         )
-        return principal, key
+        return principal, credential.id
 
     def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 - DRF's signature
         """What a 401 carries (RFC 6750 §3)."""

@@ -1,0 +1,29 @@
+"""The one statement of every request: who holds this key. Written out, since the ORM takes four times as long to say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db import connection
+
+_LIVE_KEY = """
+    SELECT tenant_id, mode, is_admin, secret_sha256 FROM api_key
+    WHERE id = %s AND mode = %s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())"""
+
+
+@dataclass(frozen=True)
+class LiveKey:
+    """A key that is neither revoked nor expired, by the database's clock. Fields in the order of the query's columns."""
+
+    tenant_id: int
+    mode: str
+    is_admin: bool
+    secret_sha256: bytes
+
+
+def find_live_key(*, key_id: str, mode: str) -> LiveKey | None:
+    """The key of that id, None where there is none or it has ended. One row by its primary key; locks nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LIVE_KEY, (key_id, mode))
+        row = cursor.fetchone()
+    return LiveKey(*row) if row else None
