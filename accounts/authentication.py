@@ -46,7 +46,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         if scheme.lower() != b"bearer" or credential is None:
             raise AuthenticationFailed
         key = find_live_key(key_id=credential.id, mode=credential.mode)
-        if not matches(credential, key and key.secret_sha256) or key is None:
+        if not matches(credential, key.secret_sha256 if key else None) or key is None:
             raise AuthenticationFailed
         principal = Principal(
             tenant_id=key.tenant_id, mode=key.mode, api_key_id=credential.id, is_admin=key.is_admin
