@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -10,6 +11,7 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
@@ -20,11 +22,12 @@ from jobs.api.query_strings import InvalidQuery
 from jobs.errors import QueueFull
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 log = structlog.get_logger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
+_READING = ("GET", "HEAD")
 
 
 @dataclass
@@ -76,8 +79,8 @@ def _add_facts(case: _Case, error: Exception) -> None:
             }
             # SDKs repeat other 409s; this one can never succeed.
             case.headers |= {"Stripe-Should-Retry": "false", "X-Should-Retry": "false"}
-        case RequestDataTooBig():
-            case.detail = f"The body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes."
+        case SuspiciousOperation():
+            case.detail = _refusal_of(error)
         case keys.PayloadErased():
             case.members["resource"] = _path_of(error.resource)
         case keys.RequestInProgress():
@@ -97,6 +100,13 @@ def _add_facts(case: _Case, error: Exception) -> None:
             case.headers["WWW-Authenticate"] = getattr(error, "auth_header", "Bearer")
         case _:
             pass
+
+
+def _refusal_of(error: SuspiciousOperation) -> str:
+    """What Django refused, in words for the client; its own are for the operator."""
+    if isinstance(error, RequestDataTooBig):
+        return f"The body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes."
+    return "The request is malformed."
 
 
 def _errors(tree: Any, kind: str, place: str) -> Iterator[dict[str, str]]:  # noqa: ANN401 - DRF's nested errors
@@ -158,7 +168,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's own refusals outside of a view: a bad host, a suspicious header."""
     if isinstance(exception, RequestDataTooBig):
         return _respond(request, _case_of(exception))
-    detail = "The request is malformed." if isinstance(exception, SuspiciousOperation) else str(exception)
+    detail = _refusal_of(exception) if isinstance(exception, SuspiciousOperation) else str(exception)
     return _respond(request, _Case("validation-failed", 400, detail))
 
 
@@ -175,3 +185,19 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
 def internal_error(request: HttpRequest) -> HttpResponse:
     """An exception outside of a DRF view; Django has logged it."""
     return _respond(request, _Case("internal-error", 500, PROBLEMS["internal-error"].title))
+
+
+def read_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """The view answers GET and HEAD; anything else is refused, before the CSRF check would refuse it in HTML."""
+
+    @csrf_exempt
+    @wraps(view)
+    def answer(request: HttpRequest, **captured: object) -> HttpResponse:
+        if request.method in _READING:
+            return view(request, **captured)
+        detail = f'Method "{request.method}" not allowed.'
+        return _respond(
+            request, _Case("method-not-allowed", 405, detail, headers={"Allow": ", ".join(_READING)})
+        )
+
+    return answer

@@ -5,12 +5,13 @@ from django.urls import include, path
 
 from config.health import livez, readyz
 from config.problem_catalogue import explain_problem
+from config.problems import read_only
 
 urlpatterns = [
     path("v1/", include("jobs.api.urls")),
-    path("problems/<slug:slug>", explain_problem, name="problem"),
-    path("livez", livez),
-    path("readyz", readyz),
+    path("problems/<slug:slug>", read_only(explain_problem), name="problem"),
+    path("livez", read_only(livez)),
+    path("readyz", read_only(readyz)),
     path("admin/", admin.site.urls),
 ]
 

@@ -1,0 +1,13 @@
+# Aliases of run.py, for fingers that are used to make.
+PYTHON ?= python3
+
+.PHONY: demo test serve
+
+demo:
+	@$(PYTHON) run.py demo
+
+test:
+	@$(PYTHON) run.py test $(ARGS)
+
+serve:
+	@$(PYTHON) run.py serve $(ARGS)

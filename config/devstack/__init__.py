@@ -1,0 +1,1 @@
+"""The whole of Semel on one machine: embedded servers, processes, demo, tests."""

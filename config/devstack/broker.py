@@ -1,0 +1,50 @@
+"""An embedded Valkey: its own folder, port and password."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import redis
+
+from config.devstack.binaries import broker_binary
+from config.devstack.ports import HOST, free_port
+from config.devstack.processes import Command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from config.devstack.supervisor import Supervisor
+
+CONFIGURATION = """\
+bind {host}
+port {port}
+dir {folder}
+requirepass {password}
+appendonly yes
+save ""
+maxmemory-policy noeviction
+"""
+
+
+def start_broker(supervisor: Supervisor, folder: Path, password: str, env: dict[str, str]) -> str:
+    """Valkey is starting on this folder, made if need be; its URL."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    port = free_port()
+    # A file, since anyone may read a command line.
+    file = folder / "broker.conf"
+    file.touch(mode=0o600)
+    quoted = '"' + str(folder).replace("\\", "\\\\").replace('"', '\\"') + '"'
+    file.write_text(
+        CONFIGURATION.format(host=HOST, port=port, folder=quoted, password=password), encoding="utf-8"
+    )
+    supervisor.start(Command("broker", [str(broker_binary()), str(file)], env))
+    return f"redis://:{password}@{HOST}:{port}/0"
+
+
+def is_ready(url: str) -> bool:
+    """Whether it answers, its data loaded."""
+    try:
+        with redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False

@@ -1,0 +1,112 @@
+"""What the demo's scenes play with, and how their figures are counted: from outside, over HTTP."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from config.devstack.errors import LauncherError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from config.devstack.client import Answer, Api
+    from config.devstack.console import Console
+
+ENDED = ("succeeded", "failed", "canceled", "unknown")
+JOB_SECONDS = 60.0
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a scene is judged by."""
+
+    requests: int
+    jobs: int
+    charges: int
+    replays: int
+
+
+@dataclass
+class Row:
+    """One scene's line in the table."""
+
+    scene: str
+    expected: Figures
+    counted: Figures
+    # What else is not as it should be, each in a few words.
+    complaints: list[str] = field(default_factory=list)
+
+    @property
+    def is_right(self) -> bool:
+        """Whether all is as it should be."""
+        return self.counted == self.expected and not self.complaints
+
+
+class Stage:
+    """A client of Semel, and an observer at the payment provider."""
+
+    def __init__(self, api: Api, provider: Api, console: Console) -> None:
+        """``provider``: the sandbox's book, read with its own key."""
+        self.api = api
+        self.provider = provider
+        self.console = console
+
+    def say(self, line: str) -> None:
+        """Tell the audience."""
+        self.console.say(line)
+
+    def more(self, line: str) -> None:
+        """Tell the audience more of the same."""
+        self.console.more(line)
+
+    def new_key(self, scene: str) -> str:
+        """An idempotency key that nobody has used."""
+        return f"{scene}-{secrets.token_hex(4)}"
+
+    def charge(self, amount: int) -> bytes:
+        """The body that asks for a charge, in minor units."""
+        params = {"amount": amount, "currency": "usd", "source": "tok_visa"}
+        return json.dumps({"operation": "payments.charge", "params": params}).encode()
+
+    def post(self, body: bytes, key: str) -> Answer:
+        """The answer to a new job."""
+        return self.api.post("/v1/jobs", body, key)
+
+    def final_state(self, answer: Answer) -> str:
+        """The state in which the accepted job ended. The answer's ``Location`` leads to it."""
+        location = answer.headers.get("Location")
+        if location is None:
+            raise LauncherError(
+                f"The demo got {answer.status} without a job: {answer.body.decode(errors='replace')}"
+            )
+        end = time.monotonic() + JOB_SECONDS
+        while time.monotonic() < end:
+            state = str(self.api.get(location).document["state"])
+            if state in ENDED:
+                return state
+            time.sleep(POLL_SECONDS)
+        return state
+
+    def jobs(self, key: str) -> list[dict[str, Any]]:
+        """Every job that the key started."""
+        jobs: list[dict[str, Any]] = self.api.get(f"/v1/jobs?idempotency_key={quote(key)}").document["data"]
+        return jobs
+
+    def total(self, rows: Sequence[Row]) -> Row:
+        """The last line: what the scenes should add up to, against what there is in all, under whatever key."""
+        sums = {
+            name: sum(getattr(row.expected, name) for row in rows) for name in Figures.__dataclass_fields__
+        }
+        sent = {name: sum(getattr(row.counted, name) for row in rows) for name in ("requests", "replays")}
+        jobs = self.api.get("/v1/jobs?limit=100").document["data"]
+        return Row("in all", Figures(**sums), Figures(jobs=len(jobs), charges=self.charges(), **sent))
+
+    def charges(self) -> int:
+        """How often money moved at the provider, under whatever key."""
+        return int(self.provider.get("/v1/stats").document["charges"])

