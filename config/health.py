@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import redis
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
@@ -18,7 +18,7 @@ _NEVER_CACHED = {"Cache-Control": "no-store"}
 
 def livez(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django's signature
     """204 as long as the process answers at all."""
-    return HttpResponse(status=204, headers=_NEVER_CACHED)
+    return HttpResponse(status=204, content_type="text/plain", headers=_NEVER_CACHED)
 
 
 def readyz(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django's signature
@@ -32,7 +32,7 @@ def _database() -> str:
     try:
         executor = MigrationExecutor(connection)
         missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    except DatabaseError:
+    except (DatabaseError, InterfaceError):
         return "down"
     return "migrations missing" if missing else "ok"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions as drf
 
@@ -187,6 +187,7 @@ SLUGS: tuple[tuple[type[Exception], str], ...] = (
     (PermissionDenied, "forbidden"),
     (OperationalError, "service-unavailable"),
     (InterfaceError, "service-unavailable"),
+    (InternalError, "service-unavailable"),  # a standby that has not been promoted yet: read-only
 )
 
 

@@ -274,7 +274,11 @@ LOGGING = {
         name: {"handlers": ["line"], "level": LOG_LEVEL, "propagate": False}
         for name in ("accounts", "config", "idempotency", "jobs", "workers")
     }
-    | {"celery": {"level": "INFO"}, "django.request": {"level": "ERROR"}},
+    | {
+        "celery": {"level": "INFO"},
+        "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+    },
 }
 
 # --- Gateways ----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -11,6 +10,8 @@ os.environ.setdefault("SEMEL_PROCESS", "api")
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
+
+from config.chunked_body import ChunkedBody, is_chunked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,11 +21,9 @@ _django = get_wsgi_application()
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """The answer. A chunked body is read whole first: to Django a body without a Content-Length is empty.
-
-    One byte more than allowed is enough for Django to refuse it as too large.
-    """
-    if not environ.get("CONTENT_LENGTH") and "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
-        body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
-        environ["wsgi.input"], environ["CONTENT_LENGTH"] = BytesIO(body), str(len(body))
+    """Django's answer; a body in chunks is a body like any other."""
+    if is_chunked(environ):
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        environ["wsgi.input"] = ChunkedBody(environ["wsgi.input"], limit)
+        environ["CONTENT_LENGTH"] = str(limit)
     return _django(environ, start_response)

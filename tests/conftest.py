@@ -28,7 +28,11 @@ def pytest_configure(config: pytest.Config) -> None:
     base = settings.REDIS_URL.rsplit("/", 1)[0] if settings.REDIS_URL.count("/") > 2 else settings.REDIS_URL
     url = f"{base}/{number % _VALKEY_DATABASES + 1}"
     settings.REDIS_URL = settings.CELERY_BROKER_URL = os.environ["REDIS_URL"] = url
-    settings.OPERATIONS = [*settings.OPERATIONS, "tests.operations.Scripted"]
+    settings.OPERATIONS = [
+        *settings.OPERATIONS,
+        "tests.operations.Scripted",
+        "tests.operations.Anything",
+    ]
 
 
 @pytest.fixture(autouse=True)

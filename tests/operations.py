@@ -30,3 +30,26 @@ class Scripted(Operation):
 
     def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
         return SCRIPTS[params["script"]](job)
+
+
+class _ValueField(serializers.Field):
+    """Any JSON value, as the parser read it."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return data
+
+
+class AnythingParams(serializers.Serializer):
+    """Any value at all."""
+
+    value = _ValueField(allow_null=True)
+
+
+class Anything(Operation):
+    """Gives back what it was given."""
+
+    name = "test.anything"
+    params = AnythingParams
+
+    def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
+        return params["value"]

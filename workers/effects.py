@@ -18,6 +18,7 @@ from jobs.models import JobStep
 from jobs.operations import (
     EffectNotDone,
     EffectRefused,
+    JobCanceled,
     LeaseLost,
     OutcomeUnknown,
     RetryableError,
@@ -98,6 +99,8 @@ class Effects:
         self._close(effect.name, JobStep.State.NOT_DONE)
         if self._job.reconcile_only:
             raise RetryableError(f"Effect {effect.name!r} did not happen.", code="attempts-exhausted")
+        if self._lease.cancel_requested and self.is_untouched:
+            raise JobCanceled("Canceled as the client asked.")
         return self._send(effect, is_repeat=False)
 
     def _send(self, effect: Effect[T], *, is_repeat: bool) -> T:

@@ -102,10 +102,7 @@ def settle(job: Job, outcome: Outcome) -> Job | None:
     An end that the table forbids while an effect is open becomes a retry, which finds out about the effect first.
     """
     try:
-        settled = _write(job, outcome)
-    except IllegalTransition as error:
-        charged = job.max_attempts - job.attempts_left
-        settled = _write(job, RetryAt(retry_delay(attempts_charged=charged), str(error), "effect-open"))
+        settled = _write_or_retry(job, outcome)
     except StaleAttempt:
         settled = None
     if settled is None:
@@ -113,6 +110,14 @@ def settle(job: Job, outcome: Outcome) -> Job | None:
     else:
         log.info("job.settled", state=settled.state)
     return settled
+
+
+def _write_or_retry(job: Job, outcome: Outcome) -> Job | None:
+    try:
+        return _write(job, outcome)
+    except IllegalTransition as error:
+        charged = job.max_attempts - job.attempts_left
+        return _write(job, RetryAt(retry_delay(attempts_charged=charged), str(error), "effect-open"))
 
 
 def _write(job: Job, outcome: Outcome) -> Job | None:

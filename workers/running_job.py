@@ -130,6 +130,8 @@ class RunningJob:
             return
         if self._effects.is_untouched:
             raise JobCanceled("Canceled as the client asked.")
+        if self._effects.done == 0:
+            return  # in doubt: what became of the effect decides
         self._declined = True
         append_event(
             job_id=self._job.id,

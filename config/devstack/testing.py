@@ -53,9 +53,9 @@ def test(pytest: Sequence[str]) -> int:
 
 
 def arguments(given: Sequence[str]) -> list[str]:
-    """The user's arguments for pytest, in parallel unless they say how many."""
+    """The user's arguments for pytest, in parallel unless they say how many; a file's tests share what they start."""
     is_told = any(word.startswith(("-n", "--numprocesses")) for word in given)
-    return [*([] if is_told else ["-n", "auto"]), *given]
+    return [*([] if is_told else ["-n", "auto", "--dist", "loadfile"]), *given]
 
 
 def _run(supervisor: Supervisor, words: Sequence[str], env: dict[str, str]) -> int:

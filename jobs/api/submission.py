@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from rest_framework import serializers
 
+from accounts.authentication import principal_of
+from jobs.errors import QueueFull
 from jobs.fields import StrictCharField
 from jobs.registry import current_operation
+from jobs.selectors import has_room
 from jobs.services import Submission
 
 if TYPE_CHECKING:
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
 
     from rest_framework.request import Request
     from rest_framework.views import APIView
+
+    from accounts.authentication import Principal
 
 _METADATA_MEMBERS, _METADATA_NAME, _METADATA_VALUE = 50, 40, 500
 # In the contract, and not built yet: refused, since a client that sends them relies on them.
@@ -69,7 +75,15 @@ def read_submission(view: APIView, request: Request) -> Submission:  # noqa: ARG
     errors |= _unknown_members(envelope["params"], params.fields)
     if errors:
         raise serializers.ValidationError({"params": errors})
+    _refuse_over_cap(principal_of(request))
     return Submission(operation=operation, params=envelope["params"], metadata=envelope.get("metadata", {}))
+
+
+def _refuse_over_cap(principal: Principal) -> None:
+    """The last check, after all that says something about the request itself. Concurrent requests may pass it by a few."""
+    limit = settings.QUEUED_JOBS_MAX
+    if limit and not has_room(tenant_id=principal.tenant_id, mode=principal.mode, limit=limit):
+        raise QueueFull
 
 
 def _unknown_members(members: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:

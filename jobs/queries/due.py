@@ -24,11 +24,11 @@ _MARK_PUBLISHED = """
 _EXPIRED = """
     SELECT id, attempt, max_attempts - attempts_left FROM job
     WHERE state = 'running' AND lease_expires_at <= (SELECT clock_timestamp())
-    ORDER BY id LIMIT %(limit)s"""
+    ORDER BY id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED"""
 
 _LAPSED = """
     SELECT id FROM job WHERE state = 'queued' AND deadline_at <= (SELECT clock_timestamp()) AND open_effects = 0
-    ORDER BY deadline_at LIMIT %(limit)s"""
+    ORDER BY deadline_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED"""
 
 
 def mark_published(*, limit: int, grace: timedelta, longest: timedelta) -> list[DueJob]:
@@ -44,7 +44,10 @@ def mark_published(*, limit: int, grace: timedelta, longest: timedelta) -> list[
 
 
 def expired_leases(*, limit: int) -> list[tuple[UUID, int, int]]:
-    """Running jobs whose lease is over: id, attempt, attempts charged. Locks nothing: the expire rule checks again."""
+    """Running jobs whose lease is over: id, attempt, attempts charged. The expire rule checks again.
+
+    Skips rows that somebody holds, so that one of them cannot keep the whole sweep waiting; locks none beyond the statement.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_EXPIRED, {"limit": limit})
         rows: list[tuple[UUID, int, int]] = cursor.fetchall()
@@ -52,7 +55,7 @@ def expired_leases(*, limit: int) -> list[tuple[UUID, int, int]]:
 
 
 def lapsed_jobs(*, limit: int) -> list[UUID]:
-    """Queued jobs whose deadline has passed, nothing begun. Locks nothing: the lapse rule checks again."""
+    """Queued jobs whose deadline has passed, nothing begun. The lapse rule checks again; skips rows that somebody holds."""
     with connection.cursor() as cursor:
         cursor.execute(_LAPSED, {"limit": limit})
         return [row[0] for row in cursor.fetchall()]

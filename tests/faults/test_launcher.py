@@ -331,6 +331,6 @@ def test_one_outside_server_without_the_other_is_refused(monkeypatch):
 
 
 def test_the_suite_runs_in_parallel_unless_told_how():
-    assert arguments(["tests/unit"]) == ["-n", "auto", "tests/unit"]
+    assert arguments(["tests/unit"]) == ["-n", "auto", "--dist", "loadfile", "tests/unit"]
     assert arguments(["-n0", "tests/unit"]) == ["-n0", "tests/unit"]
     assert arguments(["--numprocesses=3"]) == ["--numprocesses=3"]

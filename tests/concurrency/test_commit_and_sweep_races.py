@@ -1,0 +1,94 @@
+"""Commits and sweeps that meet others at the same rows."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+from django.db import connection, transaction
+
+from jobs import transitions
+from jobs.models import Job, JobStep
+from jobs.operations import LeaseLost
+from jobs.queries.steps import remember_step
+from jobs.sealed import seal
+from jobs.states import State
+from tests.factories import TenantFactory, claim, claimed_job, end_lease, make_due, queued_job
+from tests.row_locks import until_waiting
+from tests.situations import HOUR, ZERO, expire, history, outcomes, write
+from tests.threads import at_once
+from workers import sweeper
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+KNOWN = ["test.scripted@1"]
+
+
+@pytest.fixture
+def tenant(transactional_db):
+    return TenantFactory()
+
+
+def expiring(job):
+    return partial(transitions.expire_job, job_id=job.id, attempt=job.attempt, delay=ZERO)
+
+
+def now(job):
+    return Job.objects.get(pk=job.id)
+
+
+def test_a_commit_of_an_attempt_that_lost_its_job_meanwhile_is_undone(tenant):
+    """The work has been done in an open transaction when another attempt takes the job."""
+    job = claimed_job(tenant)
+    taken = []
+
+    def commit():
+        with transaction.atomic():
+            TenantFactory(name="made by the commit")
+            (other,) = at_once(lambda: expire(now(job), delay=-HOUR) and claim(job.id))
+            taken.append(other.attempt)
+            if not remember_step(job_id=job.id, attempt=1, name="book", kind="commit", result=seal(1)):
+                raise LeaseLost
+
+    with pytest.raises(LeaseLost):
+        commit()
+    assert taken == [2]
+    assert not type(tenant).objects.filter(name="made by the commit").exists()
+    assert not JobStep.objects.filter(job_id=job.id).exists()
+
+
+def test_a_commit_that_recorded_itself_cannot_lose_its_job_before_it_is_committed(tenant):
+    job = end_lease(claimed_job(tenant).id)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            assert remember_step(job_id=job.id, attempt=1, name="book", kind="commit", result=seal(1))
+            expired = pool.submit(_expire_and_close, job)
+            until_waiting(1)
+            assert now(job).state == State.RUNNING
+        assert expired.result(20).state == State.QUEUED
+    assert JobStep.objects.get(job_id=job.id).state == "done"
+
+
+def _expire_and_close(job):
+    try:
+        return expiring(job)()
+    finally:
+        connection.close()
+
+
+def test_two_sweepers_expire_and_publish_each_job_once(tenant, monkeypatch):
+    for _ in range(10):
+        end_lease(claimed_job(tenant).id)
+        make_due(queued_job(tenant).id)
+        write(queued_job(tenant).id, "deadline_at = clock_timestamp()")
+    sent = []
+    monkeypatch.setattr(sweeper, "retry_delay", lambda **_: HOUR)
+    monkeypatch.setattr(sweeper, "publish_jobs", lambda due: sent.extend(due) or len(due))
+    counts = at_once(*[sweeper.run_once] * 4)
+    assert sum(count.expired for count in counts) == 10
+    assert sum(count.lapsed for count in counts) == 10
+    assert sum(count.published for count in counts) == len({job.id for job in sent}) == 10
+    for job in Job.objects.all():
+        history(job.id)
+        outcomes(job.id)

@@ -1,0 +1,177 @@
+"""Jobs of one concurrency key run one at a time and in the order in which they were accepted."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+from django.db import connection, transaction
+
+from jobs import transitions
+from jobs.models import Job
+from jobs.sealed import seal
+from jobs.services import redrive_job
+from jobs.states import State
+from tests.factories import TenantFactory, claim, make_due, queued_job
+from tests.row_locks import until_waiting
+from tests.situations import HOUR, ZERO, begin, expire, history, outcomes, write
+from tests.threads import at_once, at_one_row
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def tenant(transactional_db):
+    return TenantFactory()
+
+
+def line_up(tenant, count, *, key="account-1", **options):
+    """Return that many queued jobs of one key, in their order."""
+    return [
+        write(queued_job(tenant, **options).id, f"concurrency_key = '{key}', accept_seq = {number}")
+        for number in range(1, count + 1)
+    ]
+
+
+def try_to_claim(job):
+    return transitions.claim_job(job_id=job.id, worker="w", known_operations=["test.scripted@1"])
+
+
+def succeed(job):
+    return transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=seal(None))
+
+
+def retry(job, delay=HOUR):
+    held = {"job_id": job.id, "attempt": job.attempt}
+    return transitions.retry_job(**held, delay=delay, detail="later", cause="test")
+
+
+def test_only_the_first_of_the_line_can_be_claimed(tenant):
+    first, second, third = line_up(tenant, 3)
+    assert [try_to_claim(job) for job in (third, second)] == [None, None]
+    held = try_to_claim(first)
+    assert held.state == State.RUNNING
+    assert try_to_claim(second) is None
+    succeed(held)
+    assert try_to_claim(third) is None
+    assert try_to_claim(second).state == State.RUNNING
+
+
+def test_a_blocked_job_is_charged_no_attempt(tenant):
+    _, second = line_up(tenant, 2)
+    try_to_claim(second)
+    assert (Job.objects.get(pk=second.id).attempts_left, history(second.id)) == (3, ["submit"])
+
+
+def test_rival_claims_of_the_whole_line_run_it_in_order(tenant):
+    jobs = line_up(tenant, 6)
+    order = []
+
+    def work(rival):
+        while len(order) < len(jobs):
+            for job in jobs[rival:] + jobs[:rival]:
+                held = try_to_claim(job)
+                if held is not None:
+                    others = Job.objects.filter(concurrency_key="account-1", state=State.RUNNING).count()
+                    order.append((others, job.accept_seq))
+                    succeed(held)
+
+    assert at_once(*[partial(work, rival) for rival in range(4)]) == [None] * 4
+    assert order == [(1, number) for number in range(1, 7)]
+
+
+def test_rival_claims_of_the_first_run_it_once_and_let_nobody_pass(tenant):
+    first, second = line_up(tenant, 2)
+    rivals = [partial(try_to_claim, job) for job in (first, first, first)]
+    results = at_one_row(first, *rivals)
+    assert sum(result is not None for result in results) == 1
+    assert try_to_claim(second) is None
+
+
+def test_two_jobs_that_both_seem_free_do_not_both_run(tenant):
+    """A claim that is not committed yet is seen by no other claim's look: the unique index makes it wait, and refuses it."""
+    first, second = line_up(tenant, 2)
+    write(second.id, "accept_seq = 1")
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            assert try_to_claim(first) is not None
+            rival = pool.submit(_claim_and_close, second)
+            until_waiting(1)
+        assert rival.result(20) is None
+    assert (history(second.id), outcomes(second.id)) == (["submit"], [])
+
+
+def test_the_rival_of_a_claim_that_is_undone_runs(tenant):
+    first, second = line_up(tenant, 2)
+    write(second.id, "accept_seq = 1")
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            assert try_to_claim(first) is not None
+            rival = pool.submit(_claim_and_close, second)
+            until_waiting(1)
+            transaction.set_rollback(True)
+        assert rival.result(20).state == State.RUNNING
+
+
+def _claim_and_close(job):
+    try:
+        return try_to_claim(job)
+    finally:
+        connection.close()
+
+
+def test_a_job_that_backs_off_keeps_its_place(tenant):
+    first, second = line_up(tenant, 2)
+    retry(try_to_claim(first))
+    assert try_to_claim(second) is None
+    assert try_to_claim(make_due(first.id)).attempt == 2
+
+
+def test_a_job_that_was_never_due_holds_up_nobody(tenant):
+    first, second = line_up(tenant, 2)
+    write(first.id, "run_at = clock_timestamp() + interval '1 hour'")
+    held = try_to_claim(second)
+    assert held.state == State.RUNNING
+    assert try_to_claim(make_due(first.id)) is None
+    succeed(held)
+    assert try_to_claim(first).state == State.RUNNING
+
+
+def test_an_unknown_job_holds_up_nobody(tenant):
+    first, second = line_up(tenant, 2)
+    held = try_to_claim(first)
+    begin(held, "charge")
+    transitions.doubt_job(job_id=first.id, attempt=1, detail="who knows")
+    assert try_to_claim(second).state == State.RUNNING
+
+
+def test_a_redriven_job_goes_to_the_tail(tenant):
+    first, second = line_up(tenant, 2)
+    transitions.fail_job(job_id=first.id, attempt=try_to_claim(first).attempt, detail="no", cause="no")
+    write(second.id, "accept_seq = 0")
+    again = redrive_job(tenant_id=tenant.id, mode="test", job_id=first.id)
+    assert again.accept_seq > 0
+    assert try_to_claim(first) is None
+    succeed(try_to_claim(second))
+    assert try_to_claim(first).attempt == 2
+
+
+def test_a_job_whose_worker_died_is_the_next_to_run(tenant):
+    first, second = line_up(tenant, 2)
+    expire(try_to_claim(first), delay=ZERO)
+    assert try_to_claim(second) is None
+    assert claim(first.id).attempt == 2
+    assert outcomes(first.id) == ["expire", None]
+
+
+@pytest.mark.parametrize("other", ["key", "tenant", "mode"])
+def test_jobs_of_another_key_tenant_or_mode_run_beside(tenant, other):
+    (first,) = line_up(tenant, 1)
+    beside = {
+        "key": lambda: line_up(tenant, 1, key="account-2"),
+        "tenant": lambda: line_up(TenantFactory(), 1),
+        "mode": lambda: line_up(tenant, 1, mode="live"),
+    }[other]()
+    assert try_to_claim(first) is not None
+    assert try_to_claim(beside[0]) is not None

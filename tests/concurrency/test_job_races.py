@@ -1,0 +1,240 @@
+"""Rivals at one job: real threads, real commits. Exactly one of them gets its way, and the rows stay consistent."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from django.db import connection
+
+from jobs import transitions
+from jobs.errors import IllegalTransition, StaleAttempt
+from jobs.models import Job, JobStep
+from jobs.queries.history import append_event
+from jobs.queries.lease import renew_lease
+from jobs.queries.steps import begin_effect
+from jobs.sealed import seal
+from jobs.services import cancel_job, redrive_job, resolve_job
+from jobs.states import State
+from tests.factories import TenantFactory, backdate, claimed_job, end_lease, queued_job
+from tests.situations import HOUR, ZERO, begin, close, history, in_state, outcomes, write
+from tests.threads import at_once, at_one_row, in_turn
+from tests.waiting import until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+KNOWN = ["test.scripted@1"]
+
+
+@pytest.fixture
+def tenant(transactional_db):
+    return TenantFactory()
+
+
+def claiming(job, worker="w"):
+    return partial(transitions.claim_job, job_id=job.id, worker=worker, known_operations=KNOWN)
+
+
+def canceling(job):
+    return partial(cancel_job, tenant_id=job.tenant_id, mode="test", job_id=job.id)
+
+
+def expiring(job):
+    return partial(transitions.expire_job, job_id=job.id, attempt=job.attempt, delay=ZERO)
+
+
+def succeeding(job):
+    return partial(transitions.succeed_job, job_id=job.id, attempt=job.attempt, result=seal("mine"))
+
+
+def redriving(job):
+    return partial(redrive_job, tenant_id=job.tenant_id, mode="test", job_id=job.id)
+
+
+def renewing(job, lease=timedelta(seconds=45)):
+    return partial(renew_lease, job_id=job.id, attempt=job.attempt, lease=lease, attempt_limit=HOUR)
+
+
+def beginning(job, name="charge"):
+    given = {"key": f"k-{name}", "lease": timedelta(seconds=45), "attempt_limit": HOUR}
+    return partial(begin_effect, job_id=job.id, attempt=job.attempt, name=name, **given)
+
+
+def now(job):
+    return Job.objects.get(pk=job.id)
+
+
+def test_of_many_claims_of_one_job_one_gets_it(tenant):
+    job = queued_job(tenant)
+    results = at_one_row(job, *[claiming(job, f"w{number}") for number in range(6)])
+    (winner,) = [result for result in results if result is not None]
+    assert (now(job).worker, now(job).attempt, now(job).attempts_left) == (winner.worker, 1, 2)
+    assert (history(job.id), outcomes(job.id)) == (["submit", "claim"], [None])
+
+
+def test_many_claims_of_many_jobs_share_them_without_a_deadlock(tenant):
+    jobs = [queued_job(tenant) for _ in range(8)]
+    rivals = [
+        lambda order=order: [claiming(job)() for job in order]
+        for order in (jobs, jobs[::-1], jobs, jobs[::-1])
+    ]
+    results = at_once(*rivals)
+    taken = [job.id for rival in results for job in rival if job is not None]
+    assert sorted(taken) == sorted(job.id for job in jobs)
+
+
+def test_a_claim_before_a_cancel_leaves_the_wish_to_the_attempt(tenant):
+    job = queued_job(tenant)
+    claimed, canceled = in_turn(job, claiming(job), canceling(job))
+    assert (claimed.state, canceled.state) == (State.RUNNING, State.RUNNING)
+    assert now(job).cancel_requested_at is not None
+    assert history(job.id) == ["submit", "claim", "cancel-requested"]
+
+
+def test_a_cancel_before_a_claim_leaves_nothing_to_claim(tenant):
+    job = queued_job(tenant)
+    canceled, claimed = in_turn(job, canceling(job), claiming(job))
+    assert (canceled.state, claimed) == (State.CANCELED, None)
+    assert (history(job.id), outcomes(job.id)) == (["submit", "cancel"], [])
+
+
+def test_two_cancels_cancel_once(tenant):
+    job = queued_job(tenant)
+    results = at_one_row(job, canceling(job), canceling(job))
+    assert [result.state for result in results] == [State.CANCELED] * 2
+    assert history(job.id) == ["submit", "cancel"]
+
+
+def test_a_cancel_before_an_effect_begins_is_seen_and_one_after_it_is_kept(tenant):
+    job = claimed_job(tenant)
+    begun, canceled = in_turn(job, beginning(job), canceling(job))
+    assert (begun.key, canceled.state) == ("k-charge", State.RUNNING)
+    with pytest.raises(IllegalTransition):
+        transitions.end_canceled_job(job_id=job.id, attempt=1)
+    assert now(job).state == State.RUNNING
+
+
+def test_an_effect_cannot_begin_once_the_attempt_was_canceled(tenant):
+    job = claimed_job(tenant)
+    cancel = partial(transitions.end_canceled_job, job_id=job.id, attempt=1)
+    canceled, begun = in_turn(job, cancel, beginning(job))
+    assert (canceled.state, begun) == (State.CANCELED, None)
+    assert not JobStep.objects.filter(job_id=job.id).exists()
+
+
+def test_a_renewal_that_was_sent_in_time_saves_the_lease_from_a_sweeper_that_came_later(tenant):
+    """The lease is over by the time the row is free; the expiry looks at it again, and finds it renewed."""
+    job = _about_to_lose_its_lease(claimed_job(tenant))
+    renewed, expired = in_turn(job, renewing(job), expiring(job), between=lambda: _until_over(job))
+    assert (renewed.seconds_left > 40, expired) == (True, None)
+    assert (now(job).state, history(job.id)) == (State.RUNNING, ["submit", "claim"])
+
+
+def test_an_effect_that_was_begun_in_time_saves_the_lease_as_well(tenant):
+    job = _about_to_lose_its_lease(claimed_job(tenant))
+    begun, expired = in_turn(job, beginning(job), expiring(job), between=lambda: _until_over(job))
+    assert (begun.lease_seconds_left > 40, expired) == (True, None)
+    assert (now(job).state, now(job).open_effects) == (State.RUNNING, 1)
+
+
+def _about_to_lose_its_lease(job):
+    return write(job.id, "lease_expires_at = clock_timestamp() + interval '2 seconds'")
+
+
+def _until_over(job):
+    with connection.cursor() as cursor:
+        over = "SELECT lease_expires_at <= clock_timestamp() FROM job WHERE id = %s"
+        until(lambda: cursor.execute(over, [job.id]).fetchone()[0])
+
+
+def test_a_result_that_comes_before_the_expiry_stands(tenant):
+    job = end_lease(claimed_job(tenant).id)
+    succeeded, expired = in_turn(job, succeeding(job), expiring(job))
+    assert (succeeded.state, expired) == (State.SUCCEEDED, None)
+    assert (now(job).state, outcomes(job.id)) == (State.SUCCEEDED, ["succeed"])
+
+
+def test_a_result_that_comes_after_the_expiry_counts_for_nothing(tenant):
+    job = end_lease(claimed_job(tenant).id)
+    expired, refused = in_turn(job, expiring(job), succeeding(job))
+    assert expired.state == State.QUEUED
+    assert isinstance(refused, StaleAttempt)
+    assert (now(job).result, outcomes(job.id)) == (None, ["expire"])
+
+
+def test_an_effect_that_begins_before_the_expiry_is_known_to_the_next_attempt(tenant):
+    job = claimed_job(tenant)
+    write(job.id, "attempts_left = 0")
+    begun, _ = in_turn(job, beginning(job), partial(backdate, job.id, lease_expires_at=HOUR))
+    assert begun is not None
+    assert (expiring(job)().state, now(job).open_effects, now(job).reconcile_only) == (State.QUEUED, 1, True)
+
+
+def test_many_settlements_of_one_attempt_settle_it_once(tenant):
+    job = claimed_job(tenant)
+    held = {"job_id": job.id, "attempt": 1}
+    results = at_one_row(
+        job,
+        succeeding(job),
+        partial(transitions.fail_job, **held, detail="no", cause="no"),
+        partial(transitions.retry_job, **held, delay=ZERO, detail="no", cause="no"),
+        partial(transitions.postpone_job, **held, delay=ZERO, detail="no"),
+        partial(transitions.end_canceled_job, **held),
+    )
+    assert sum(isinstance(result, Job) for result in results) == 1
+    assert sum(isinstance(result, StaleAttempt) for result in results) == 4
+    assert len(outcomes(job.id)) == 1
+    assert len(history(job.id)) == 3
+
+
+def test_two_redrives_queue_the_job_once(tenant):
+    job = in_state(tenant, State.FAILED)
+    results = at_one_row(job, redriving(job), redriving(job))
+    assert sum(isinstance(result, Job) for result in results) == 1
+    assert sum(isinstance(result, IllegalTransition) for result in results) == 1
+    assert history(job.id).count("redrive") == 1
+
+
+def test_two_redrives_raise_a_refused_steps_generation_once(tenant):
+    job = claimed_job(tenant)
+    begin(job, "charge")
+    close(job, "charge", JobStep.State.REFUSED)
+    transitions.fail_job(job_id=job.id, attempt=1, detail="no", cause="no")
+    at_one_row(job, redriving(job), redriving(job))
+    assert JobStep.objects.get(job_id=job.id).generation == 2
+
+
+def test_two_operators_resolve_a_job_once(tenant):
+    job = in_state(tenant, State.UNKNOWN)
+    said = {
+        "tenant_id": tenant.id,
+        "mode": "test",
+        "job_id": job.id,
+        "step": "charge",
+        "note": "",
+        "by": "ada",
+    }
+    done, not_done = in_turn(
+        job,
+        partial(resolve_job, **said, verdict=JobStep.State.DONE, then=State.SUCCEEDED, result=1),
+        partial(resolve_job, **said, verdict=JobStep.State.NOT_DONE, then=State.FAILED),
+    )
+    assert done.state == State.SUCCEEDED
+    assert isinstance(not_done, IllegalTransition)
+    assert (now(job).done_effects, JobStep.objects.get(job_id=job.id).state) == (1, "done")
+
+
+def test_events_are_numbered_without_a_gap_whoever_writes_them(tenant):
+    job = claimed_job(tenant)
+    begin(job, "charge")
+    late = partial(append_event, job_id=job.id, event_type="late-effect", attempt=1, data={})
+    at_one_row(job, late, late, canceling(job), canceling(job), late)
+    assert sorted(history(job.id)) == [
+        "cancel-requested",
+        "claim",
+        "late-effect",
+        "late-effect",
+        "late-effect",
+        "submit",
+    ]

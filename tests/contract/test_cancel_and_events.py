@@ -1,0 +1,156 @@
+"""POST /v1/jobs/{id}/cancel in every state, with and without a key; and the history that GET /events tells."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from idempotency.models import IdempotencyRecord
+from jobs import transitions
+from jobs.models import Job, JobStep
+from jobs.sealed import seal
+from jobs.states import State
+from tests.client import accepted, post, problem
+from tests.factories import claim
+from tests.situations import HOUR, begin, close, in_state
+
+
+def cancel(api, job_id, **headers):
+    return api.post(f"/v1/jobs/{job_id}/cancel", headers=headers)
+
+
+def events(api, job_id, query=""):
+    response = api.get(f"/v1/jobs/{job_id}/events{query}")
+    assert response.status_code == 200, response.content
+    return response.json()["data"]
+
+
+def test_a_queued_job_is_canceled_at_once(api, tenant):
+    response = cancel(api, in_state(tenant, State.QUEUED).id)
+    assert response.status_code == 200
+    job = response.json()
+    assert job["state"] == "canceled"
+    assert job["finished_at"] is not None
+    assert api.get(job["links"]["self"]).json() == job
+
+
+def test_a_running_job_is_asked_to_stop(api, tenant):
+    job_id = in_state(tenant, State.RUNNING).id
+    job = cancel(api, job_id).json()
+    assert job["state"] == "running"
+    assert job["cancel_requested_at"] is not None
+    assert cancel(api, job_id).json()["cancel_requested_at"] == job["cancel_requested_at"]
+
+
+def test_a_queued_job_that_has_done_something_only_records_the_wish(api, tenant):
+    job = in_state(tenant, State.RUNNING)
+    begin(job, "charge")
+    close(job, "charge", JobStep.State.DONE, {"id": 1})
+    transitions.postpone_job(job_id=job.id, attempt=job.attempt, delay=-HOUR, detail="again")
+    document = cancel(api, job.id).json()
+    assert document["state"] == "queued"
+    assert document["cancel_requested_at"] is not None
+    assert document["effects"][0]["state"] == "done"
+
+
+def test_canceling_a_canceled_job_changes_nothing(api, tenant):
+    job_id = in_state(tenant, State.CANCELED).id
+    before = api.get(f"/v1/jobs/{job_id}").json()
+    response = cancel(api, job_id)
+    assert response.status_code == 200
+    assert response.json() == before
+    assert len(events(api, job_id)) == 2
+
+
+@pytest.mark.parametrize("state", ["succeeded", "failed", "unknown"])
+def test_what_has_ended_otherwise_cannot_be_canceled(api, tenant, state):
+    job_id = in_state(tenant, State(state)).id
+    document = problem(cancel(api, job_id), 409, "illegal-state-transition")
+    assert state in document["detail"]
+    assert api.get(f"/v1/jobs/{job_id}").json()["state"] == state
+
+
+def test_a_missing_job_cannot_be_canceled(api):
+    problem(cancel(api, uuid4()), 404, "not-found")
+
+
+def test_a_cancel_needs_no_key_and_stores_nothing_without_one(api, tenant):
+    response = cancel(api, in_state(tenant, State.QUEUED).id)
+    assert "Idempotency-Replayed" not in response
+    assert not IdempotencyRecord.objects.exists()
+
+
+def test_a_keyed_cancel_is_replayed(api, tenant):
+    job_id = in_state(tenant, State.RUNNING).id
+    first = cancel(api, job_id, **{"Idempotency-Key": "stop"})
+    assert first["Idempotency-Replayed"] == "false"
+    running = Job.objects.get()
+    transitions.end_canceled_job(job_id=job_id, attempt=running.attempt)
+    again = cancel(api, job_id, **{"Idempotency-Key": "stop"})
+    assert again["Idempotency-Replayed"] == "true"
+    assert again.content == first.content
+    assert again.json()["state"] == "running"
+
+
+def test_a_keyed_refusal_after_the_work_began_is_stored(api, tenant):
+    job_id = in_state(tenant, State.SUCCEEDED).id
+    first = cancel(api, job_id, **{"Idempotency-Key": "stop"})
+    problem(first, 409, "illegal-state-transition")
+    assert first["Idempotency-Replayed"] == "false"
+    again = cancel(api, job_id, **{"Idempotency-Key": "stop"})
+    assert again.status_code == 409
+    assert again["Content-Type"] == "application/problem+json"
+    assert again["Idempotency-Replayed"] == "true"
+    assert again.content == first.content
+
+
+def test_a_keyed_cancel_of_a_missing_job_leaves_the_key_free(api, tenant):
+    problem(cancel(api, uuid4(), **{"Idempotency-Key": "stop"}), 404, "not-found")
+    response = cancel(api, in_state(tenant, State.QUEUED).id, **{"Idempotency-Key": "stop"})
+    assert response["Idempotency-Replayed"] == "false"
+
+
+def test_a_malformed_key_is_refused_even_where_none_is_needed(api, tenant):
+    job_id = in_state(tenant, State.QUEUED).id
+    problem(cancel(api, job_id, **{"Idempotency-Key": "a b"}), 400, "idempotency-key-invalid")
+    assert Job.objects.get().state == "queued"
+
+
+# --- the history ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_history_is_numbered_without_a_gap(api):
+    job_id = accepted(post(api))["id"]
+    job = claim(job_id)
+    begin(job, "charge")
+    close(job, "charge", JobStep.State.DONE, {"id": 1})
+    transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=seal({"done": True}))
+    history = events(api, job_id)
+    assert [event["seq"] for event in history] == list(range(1, len(history) + 1))
+    assert history[0]["type"] == "submit"
+    assert history[-1]["type"] == "succeed"
+    assert [event["created_at"] for event in history] == sorted(event["created_at"] for event in history)
+    for event in history:
+        assert event.keys() == {"seq", "type", "attempt", "data", "created_at"}
+        assert event["created_at"].endswith("Z")
+
+
+def test_the_history_goes_on_from_any_number(api, tenant):
+    job_id = in_state(tenant, State.SUCCEEDED).id
+    history = events(api, job_id)
+    for after in range(len(history) + 2):
+        assert events(api, job_id, f"?after={after}") == history[after:]
+    assert events(api, job_id, f"?after={2**31 - 1}") == []
+
+
+@pytest.mark.parametrize(
+    "query", ["after=-1", "after=x", "after=2147483648", "after=", "after=1&after=2", "since=1"]
+)
+def test_a_place_that_is_no_number_is_refused(api, tenant, query):
+    job_id = in_state(tenant, State.QUEUED).id
+    problem(api.get(f"/v1/jobs/{job_id}/events?{query}"), 400, "validation-failed")
+
+
+def test_a_missing_job_has_no_history(api):
+    problem(api.get(f"/v1/jobs/{uuid4()}/events"), 404, "not-found")

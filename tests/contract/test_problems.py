@@ -1,0 +1,227 @@
+"""Every 4xx and 5xx is a problem document, wherever in the process it comes from; HTML nowhere."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import pytest
+from rest_framework.test import APIClient
+
+from config.problem_catalogue import PROBLEMS
+from tests.client import CHARGE, accepted, post, problem
+
+# Slugs that API.md names and that this release can answer with, or write into a job.
+SLUGS = [
+    "idempotency-key-missing",
+    "idempotency-key-invalid",
+    "idempotency-key-reused",
+    "idempotency-request-in-progress",
+    "validation-failed",
+    "malformed-json",
+    "unsupported-media-type",
+    "payload-too-large",
+    "not-found",
+    "method-not-allowed",
+    "not-acceptable",
+    "unauthenticated",
+    "forbidden",
+    "unknown-operation",
+    "illegal-state-transition",
+    "payload-erased",
+    "rate-limited",
+    "queue-full",
+    "service-unavailable",
+    "internal-error",
+    "operation-failed",
+    "attempts-exhausted",
+    "deadline-exceeded",
+    "partially-done",
+    "outcome-unknown",
+]
+
+
+@pytest.fixture
+def anyone():
+    """Somebody without a key, as strictly served as a browser."""
+    return APIClient(raise_request_exception=False, enforce_csrf_checks=True)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/v1",
+        "/v1/",
+        "/v1/job",
+        "/v1/jobs/",
+        "/jobs",
+        "/v1/jobs/x/events",
+        "/problems/",
+        "/favicon.ico",
+        "/%00",
+        "/%ff%fe",
+        "/é",
+        "/static/none.css",
+        "/v1/jobs/" + "0" * 5000,
+        "//livez",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_an_address_that_does_not_exist(anyone, method, path):
+    problem(anyone.generic(method, path), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/jobs", {"GET", "POST"}),
+        ("/v1/jobs/{}", {"GET"}),
+        ("/v1/jobs/{}/events", {"GET"}),
+        ("/v1/jobs/{}/cancel", {"POST"}),
+    ],
+)
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "GET", "POST"])
+def test_a_method_that_is_not_offered(api, path, allowed, method):
+    if method in allowed:
+        return
+    response = api.generic(method, path.format(UUID(int=1)), headers={"Idempotency-Key": "a-key"})
+    problem(response, 405, "method-not-allowed")
+    assert set(response["Allow"].split(", ")) >= allowed
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/problems/not-found"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_a_page_for_reading_is_not_written_to(anyone, db, path, method):
+    response = anyone.generic(method, path)
+    problem(response, 405, "method-not-allowed")
+    assert "GET" in response["Allow"]
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/xml", "image/png, text/*"])
+def test_a_form_that_is_not_offered(api, accept):
+    for response in (api.get("/v1/jobs", headers={"Accept": accept}), post(api, Accept=accept)):
+        problem(response, 406, "not-acceptable")
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/*", "application/json", "text/html, */*;q=0.1"])
+def test_a_browsers_accept_header_is_served_json(api, accept):
+    response = api.get("/v1/jobs", headers={"Accept": accept})
+    assert response.status_code == 200
+    assert response["Content-Type"] == "application/json"
+
+
+def test_a_host_that_is_not_ours(anyone):
+    response = anyone.get("/v1/jobs", headers={"Host": "evil.example"})
+    document = problem(response, 400, "validation-failed")
+    assert document["type"] == "/problems/validation-failed"
+    assert b"evil" not in response.content
+
+
+def test_a_view_that_explodes_tells_nothing_but_its_request_id(api, monkeypatch):
+    def explode(**_arguments):
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr("jobs.api.views.list_jobs", explode)
+    response = api.get("/v1/jobs")
+    document = problem(response, 500, "internal-error")
+    assert b"secret" not in response.content
+    assert document["retryable"] is True
+
+
+def test_an_explosion_outside_of_the_api_is_a_problem_too(api, monkeypatch):
+    monkeypatch.setattr("config.health._database", lambda: 1 / 0)
+    problem(api.get("/readyz"), 500, "internal-error")
+
+
+def test_an_explosion_of_the_authentication_is_a_problem_too(api, monkeypatch):
+    monkeypatch.setattr("accounts.authentication.parse_credential", lambda _text: 1 / 0)
+    problem(api.get("/v1/jobs"), 500, "internal-error")
+
+
+def test_an_answer_that_cannot_be_rendered_is_a_problem_too(api, monkeypatch):
+    monkeypatch.setattr("jobs.api.views.job_document", lambda _job, _effects=(): {"set": {1}})
+    accepted_before = post(api)
+    problem(accepted_before, 500, "internal-error")
+    monkeypatch.undo()
+    assert post(api)["Idempotency-Replayed"] == "false"
+
+
+# --- what problems have in common ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_every_problem_is_explained_at_its_type(anyone, slug):
+    response = anyone.get(f"/problems/{slug}")
+    assert response.status_code == 200
+    assert response["Content-Type"] == "application/json"
+    explanation = response.json()
+    assert explanation["code"] == slug
+    assert explanation["title"] == PROBLEMS[slug].title
+    assert explanation["advice"]
+
+
+def test_a_problem_that_does_not_exist_is_one(anyone):
+    problem(anyone.get("/problems/no-such"), 404, "not-found")
+
+
+def test_the_type_of_a_problem_resolves(api):
+    document = problem(api.get("/v1/nothing"), 404, "not-found")
+    assert document["type"] == "http://testserver/problems/not-found"
+    assert api.get(urlsplit(document["type"]).path).json()["code"] == "not-found"
+
+
+def test_types_stand_under_the_public_address_where_there_is_one(api, settings):
+    settings.PUBLIC_BASE_URL = "https://semel.example/api"
+    document = problem(api.get("/v1/nothing"), 404, "not-found")
+    assert document["type"] == "https://semel.example/api/problems/not-found"
+
+
+@pytest.mark.parametrize("given", ["a", "A-z_0.9:x", "0199f3a4-7a3c-7000-8000-000000000000", "x" * 128])
+def test_a_sane_request_id_is_the_clients_own(api, given):
+    headers = {"X-Request-Id": given}
+    for path in ("/v1/jobs", "/livez", "/v1/jobs?limit=x", "/nothing"):
+        assert api.get(path, headers=headers)["X-Request-Id"] == given
+    assert problem(api.get("/nothing", headers=headers), 404, "not-found")["request_id"] == given
+
+
+@pytest.mark.parametrize(
+    "given", ["", " ", "a b", "x" * 129, "a\nb", "<b>", "a,b", '"a"', "é", "%00", "a\x00"]
+)
+def test_any_other_request_id_is_replaced(api, given):
+    response = api.get("/nothing", headers={"X-Request-Id": given})
+    assert response["X-Request-Id"] != given
+    assert re.fullmatch(r"[A-Za-z0-9._:-]{1,128}", response["X-Request-Id"])
+    problem(response, 404, "not-found")
+
+
+def test_every_answer_has_a_request_id_of_its_own(api):
+    paths = ["/v1/jobs", "/livez", "/readyz", "/nothing", "/problems/not-found"]
+    given = [api.get(path)["X-Request-Id"] for path in paths] + [post(api)["X-Request-Id"] for _ in range(2)]
+    assert len(set(given)) == len(given)
+
+
+def test_no_answer_of_the_api_sets_a_cookie(api):
+    job = accepted(post(api))
+    responses = [api.get("/v1/jobs"), api.get(job["links"]["self"]), api.post(job["links"]["cancel"])]
+    responses += [
+        post(api),
+        post(api, {**CHARGE, "x": 1}, key="other"),
+        api.get("/nothing"),
+        api.get("/livez"),
+    ]
+    assert not any(response.cookies for response in responses)
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/{}/cancel"])
+def test_asking_what_an_address_offers_is_answered(api, path):
+    response = api.options(path.format(UUID(int=1)))
+    assert response.status_code == 200
+    assert response["Content-Type"] == "application/json"
+
+
+def test_a_post_needs_no_csrf_token(tenant, api):
+    strict = APIClient(enforce_csrf_checks=True)
+    strict._credentials = api._credentials
+    accepted(post(strict))

@@ -1,0 +1,188 @@
+"""The same key and the same request again: the stored answer, and nothing else happens."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from django.db.models import F
+from django.utils.http import http_date
+
+from idempotency.errors import RequestInProgress
+from idempotency.models import IdempotencyRecord
+from idempotency.queries import erase_payload
+from jobs import transitions
+from jobs.models import Job, JobEvent
+from jobs.sealed import seal
+from tests.client import accepted, charge, pointers, post, problem
+from tests.factories import claim
+from tests.situations import begin
+
+DAY = 24 * 3600
+
+
+def end_of(job):
+    claimed = claim(UUID(job["id"]))
+    return transitions.succeed_job(job_id=claimed.id, attempt=claimed.attempt, result=seal({"done": True}))
+
+
+def expire_record():
+    IdempotencyRecord.objects.update(
+        created_at=F("created_at") - timedelta(days=31), expires_at=F("expires_at") - timedelta(days=31)
+    )
+
+
+def test_the_first_use_says_so(api):
+    response = post(api)
+    job = accepted(response)
+    assert response["Idempotency-Replayed"] == "false"
+    assert response["Location"] == f"/v1/jobs/{job['id']}"
+    assert int(response["Retry-After"]) >= 1
+    assert response["Content-Type"] == "application/json"
+
+
+def test_a_replay_has_the_same_status_bytes_and_headers(api):
+    first, again = post(api), post(api)
+    assert again.status_code == first.status_code == 202
+    assert again.content == first.content
+    assert again["Idempotency-Replayed"] == "true"
+    for name in ("Location", "Retry-After", "Content-Type", "Idempotency-Expires"):
+        assert again[name] == first[name], name
+    assert again["X-Request-Id"] != first["X-Request-Id"]
+    assert not again.cookies
+
+
+def test_a_replay_makes_no_job_and_writes_nothing(api):
+    post(api)
+    before = list(IdempotencyRecord.objects.values()), list(Job.objects.values()), JobEvent.objects.count()
+    post(api)
+    after = list(IdempotencyRecord.objects.values()), list(Job.objects.values()), JobEvent.objects.count()
+    assert after == before
+
+
+def test_a_replay_is_a_snapshot_even_once_the_job_has_ended(api):
+    first = post(api)
+    end_of(accepted(first))
+    again = post(api)
+    assert again.content == first.content
+    assert accepted(again)["state"] == "queued"
+    assert api.get(again["Location"]).json()["state"] == "succeeded"
+
+
+def test_a_key_is_remembered_for_a_day(api):
+    response = post(api)
+    record = IdempotencyRecord.objects.get()
+    assert record.expires_at - record.created_at == timedelta(seconds=DAY)
+    assert response["Idempotency-Expires"] == http_date(record.expires_at.timestamp())
+
+
+@pytest.mark.parametrize("seconds", [3_600, 2_592_000])
+def test_the_client_may_say_how_long_its_key_is_remembered(api, seconds):
+    response = post(api, Idempotency_TTL=str(seconds))
+    record = IdempotencyRecord.objects.get()
+    assert record.expires_at - record.created_at == timedelta(seconds=seconds)
+    assert response["Idempotency-Expires"] == http_date(record.expires_at.timestamp())
+
+
+@pytest.mark.parametrize(
+    "ttl", ["3599", "2592001", "0", "-3600", "3600.0", "1e4", "", "forever", "3600, 3600", "99999999", "٣٦٠٠"]
+)
+def test_a_ttl_out_of_range_is_refused_and_leaves_the_key_free(api, ttl):
+    problem(post(api, Idempotency_TTL=ttl), 400, "validation-failed")
+    assert post(api)["Idempotency-Replayed"] == "false"
+
+
+def test_the_ttl_is_no_part_of_the_request_and_the_first_one_counts(api):
+    first = post(api, Idempotency_TTL="3600")
+    for headers in ({}, {"Idempotency_TTL": "7200"}):
+        again = post(api, **headers)
+        assert again["Idempotency-Replayed"] == "true"
+        assert again["Idempotency-Expires"] == first["Idempotency-Expires"]
+
+
+def test_after_its_expiry_the_key_means_a_new_request(api):
+    first = accepted(post(api))
+    end_of(first)
+    expire_record()
+    second = post(api, charge(amount=5))
+    assert second["Idempotency-Replayed"] == "false"
+    assert accepted(second)["id"] != first["id"]
+    assert post(api, charge(amount=5)).content == second.content
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "unknown"])
+def test_a_key_is_never_free_before_its_job_has_ended(api, state):
+    first = post(api)
+    if state != "queued":
+        job = claim(UUID(accepted(first)["id"]))
+    if state == "unknown":
+        begin(job, "charge")
+        transitions.doubt_job(job_id=job.id, attempt=job.attempt, detail="Nobody knows.")
+    expire_record()
+    assert post(api).content == first.content
+    problem(post(api, charge(amount=5)), 409, "idempotency-key-reused")
+    assert Job.objects.count() == 1
+
+
+def test_a_key_outlives_a_rotation_of_the_fingerprint_secret(api, settings):
+    first = post(api)
+    settings.IDEMPOTENCY_FINGERPRINT_KEYS = [
+        "k9:another-secret-of-enough-bytes",
+        *settings.IDEMPOTENCY_FINGERPRINT_KEYS,
+    ]
+    assert post(api).content == first.content
+    problem(post(api, charge(amount=5)), 409, "idempotency-key-reused")
+
+
+def test_without_the_secret_of_the_first_request_nobody_guesses(api, settings):
+    post(api)
+    settings.IDEMPOTENCY_FINGERPRINT_KEYS = ["k9:another-secret-of-enough-bytes"]
+    response = post(api)
+    problem(response, 503, "service-unavailable")
+    assert int(response["Retry-After"]) >= 1
+    assert Job.objects.count() == 1
+
+
+def test_an_erased_answer_is_gone_and_never_a_new_job(api):
+    job = accepted(post(api))
+    erase_payload(IdempotencyRecord.objects.get().id)
+    for _ in range(2):
+        document = problem(post(api), 410, "payload-erased")
+        assert document["resource"] == f"/v1/jobs/{job['id']}"
+    document = problem(post(api, charge(amount=5)), 409, "idempotency-key-reused")
+    assert document["mismatch"] == []
+    assert Job.objects.count() == 1
+
+
+def test_a_duplicate_that_cannot_wait_is_told_to_come_back(api, monkeypatch):
+    def still_in_progress(*_arguments, **_options):
+        raise RequestInProgress
+
+    monkeypatch.setattr("idempotency.http.accept", still_in_progress)
+    response = post(api)
+    document = problem(response, 409, "idempotency-request-in-progress")
+    assert document["retryable"] is True
+    assert int(response["Retry-After"]) >= 1
+    assert "X-Should-Retry" not in response
+
+
+def test_headers_other_than_the_key_are_no_part_of_the_request(api):
+    first = post(api)
+    again = post(api, User_Agent="another/2.0", X_Request_Id="mine", Accept_Language="la", Accept="*/*")
+    assert again.content == first.content
+
+
+def test_the_charset_of_the_content_type_is_no_part_of_the_request(api):
+    first = post(api)
+    assert post(api, content_type="application/json; charset=utf-8").content == first.content
+
+
+def test_a_malformed_request_under_a_used_key_is_told_what_is_wrong_with_it(api):
+    post(api)
+    problem(post(api, b"{"), 400, "malformed-json")
+
+
+def test_errors_of_a_first_use_name_their_members(api):
+    document = problem(post(api, charge(amount=0, currency="USD")), 400, "validation-failed")
+    assert pointers(document) == {"/params/amount", "/params/currency"}

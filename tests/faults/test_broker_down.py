@@ -1,0 +1,110 @@
+"""While the broker is down jobs are accepted in bounded time (I7); what it forgets is published again (I8)."""
+
+from __future__ import annotations
+
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import redis
+from django.conf import settings
+
+from tests.broker_proxy import broker_proxy
+from tests.stack import POLL_SECONDS, Caller, running_stack
+from tests.waiting import until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# More than the api has threads, so that requests also wait for each other.
+CLIENTS = 32
+# The promise is 1.5 s; the rest is for a machine that has other things to do.
+BOUND_SECONDS = 5.0
+
+
+@pytest.fixture(scope="module")
+def proxy():
+    with broker_proxy(settings.REDIS_URL) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def stack(django_db_setup, django_db_blocker, tmp_path_factory, proxy):
+    folder = tmp_path_factory.mktemp("broker")
+    with (
+        django_db_blocker.unblock(),
+        running_stack(
+            # With a rate limit, so that all that talks to the broker must share one time-out.
+            folder,
+            REDIS_URL=proxy.url,
+            RATE_LIMIT_PER_SECOND="100000",
+            RATE_LIMIT_BURST="100000",
+        ) as stack,
+    ):
+        stack.start_workers("worker", "maintenance", "beat")
+        yield stack
+
+
+@pytest.fixture
+def caller(stack, api_key, proxy):
+    """A client of an api that has not met a broken broker yet."""
+    caller = Caller(stack.start_api(), api_key)
+    with caller.http:
+        yield caller
+    stack.kill("api")
+    proxy.come_back()
+
+
+def charge_timed(caller, number):
+    began = time.monotonic()
+    answer = caller.charge(f"order-{number}", amount=100 + number)
+    return answer, time.monotonic() - began
+
+
+def prove_that_it_works(caller, stack):
+    """The whole way has been gone once: nothing that follows is owed to a process that was still starting."""
+    assert caller.charge("first").status_code == 202
+    caller.when_ended(1, seconds=60, stack=stack)
+
+
+@pytest.mark.parametrize("way", ["refuse", "fall_silent"])
+def test_jobs_are_accepted_in_bounded_time_without_the_broker_and_run_once_it_is_back(
+    stack, caller, proxy, way
+):
+    prove_that_it_works(caller, stack)
+    getattr(proxy, way)()
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        told = list(clients.map(lambda number: charge_timed(caller, number), range(CLIENTS)))
+    slowest = max(seconds for _answer, seconds in told)
+    assert {answer.status_code for answer, _seconds in told} == {202}
+    assert slowest < BOUND_SECONDS, f"the slowest of {CLIENTS} answers took {slowest:.2f} s"
+    # Nothing is lost, and replays need no broker either.
+    assert len(caller.jobs(state="queued")) == CLIENTS
+    again = caller.charge("order-0", amount=100)
+    assert (again.status_code, again.content) == (202, told[0][0].content)
+    proxy.come_back()
+    jobs = caller.when_ended(CLIENTS + 1, seconds=60, stack=stack)
+    assert {job["state"] for job in jobs} == {"succeeded"}
+    charged = [charge["amount"] for charge in stack.provider.charges() if charge["amount"] != 1999]
+    assert sorted(set(charged)) == [100 + number for number in range(CLIENTS)]
+    for job in jobs:
+        assert len(stack.provider.charges(f"semel-{job['id']}-charge-1")) == 1
+
+
+def test_nothing_is_lost_with_all_that_the_broker_knows(stack, caller):
+    prove_that_it_works(caller, stack)
+    stack.signal("worker", signal.SIGSTOP)
+    try:
+        for number in range(20):
+            assert caller.charge(f"order-{number}").status_code == 202
+        with redis.Redis.from_url(settings.REDIS_URL) as valkey:
+            # A frozen worker's connection may have taken one or two.
+            until(lambda: valkey.llen("default") >= 15, pause_seconds=POLL_SECONDS)
+            valkey.flushdb()
+            until(lambda: valkey.llen("default") >= 15, pause_seconds=POLL_SECONDS)
+    finally:
+        stack.signal("worker", signal.SIGCONT)
+    jobs = caller.when_ended(21, seconds=60, stack=stack)
+    assert {job["state"] for job in jobs} == {"succeeded"}
+    for job in jobs:
+        assert len(stack.provider.charges(f"semel-{job['id']}-charge-1")) == 1

@@ -1,0 +1,116 @@
+"""What only a real server shows: bodies in chunks, header lines that are repeated, answers that never come in HTML."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from jobs.models import Job
+from tests.client import CHARGE, PROBLEM_MEMBERS
+from tests.stack import Caller, running_stack
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LIMIT = 256 * 1024
+
+
+@pytest.fixture(scope="module")
+def stack(django_db_setup, django_db_blocker, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sockets")
+    with django_db_blocker.unblock(), running_stack(folder) as stack:
+        stack.start_api()
+        yield stack
+
+
+@pytest.fixture
+def caller(stack, api_key):
+    caller = Caller(stack.urls["api"], api_key)
+    with caller.http:
+        yield caller
+
+
+def post_in_chunks(caller, *chunks, key="a-key"):
+    headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
+    return caller.http.post("/v1/jobs", content=iter(chunks), headers=headers)
+
+
+def problem(answer, status, code):
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    document = answer.json()
+    assert document.keys() >= PROBLEM_MEMBERS
+    assert document["code"] == code
+    assert document["request_id"] == answer.headers["X-Request-Id"]
+
+
+def test_a_body_in_chunks_is_the_same_request_as_one_in_one_piece(caller):
+    body = httpx2.Request("POST", "http://x", json=CHARGE).content
+    first = post_in_chunks(caller, body[:20], body[20:])
+    assert first.status_code == 202, first.text
+    again = caller.charge("a-key")
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert again.content == first.content
+
+
+def test_a_body_in_chunks_is_limited_like_any_other(caller):
+    head, tail = b'{"operation": "x", "params": {"a": "', b'"}}'
+    fitting = b"x" * (LIMIT - len(head) - len(tail))
+    problem(post_in_chunks(caller, head, fitting, tail), 400, "unknown-operation")
+    problem(post_in_chunks(caller, head, fitting, b"x", tail), 413, "payload-too-large")
+
+
+def test_a_body_without_end_is_cut_off(caller):
+    # Whether the client hears why depends on how much it had sent by then.
+    with contextlib.suppress(httpx2.TransportError):
+        problem(post_in_chunks(caller, *[b"x" * LIMIT] * 40), 413, "payload-too-large")
+    assert not Job.objects.exists()
+    assert caller.charge("a-key").status_code == 202
+
+
+def test_two_lines_with_keys_are_no_key(caller):
+    headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    problem(caller.http.post("/v1/jobs", json=CHARGE, headers=headers), 400, "idempotency-key-invalid")
+    assert not Job.objects.exists()
+
+
+def test_two_credentials_are_none(caller):
+    name, value = "Authorization", caller.http.headers["Authorization"]
+    with httpx2.Client(base_url=caller.http.base_url, trust_env=False) as plain:
+        problem(plain.get("/v1/jobs", headers=[(name, value), (name, value)]), 401, "unauthenticated")
+
+
+def test_headers_over_the_limit_are_refused_without_harm(caller):
+    with httpx2.Client(base_url=caller.http.base_url, trust_env=False) as plain:
+        assert plain.get("/livez", headers={"X-Long": "x" * 1_000_000}).status_code == 431
+    assert caller.http.get("/livez").status_code == 204
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/nothing", "/%ff%00", "/v1/jobs/%2e%2e", "/admin/none"])
+def test_what_does_not_exist_is_a_problem(caller, path):
+    answer = caller.http.get(path)
+    if path.startswith("/admin"):
+        assert answer.status_code in (302, 404)
+    else:
+        problem(answer, 404, "not-found")
+
+
+def test_an_unknown_host_is_a_problem(caller):
+    problem(caller.http.get("/livez", headers={"Host": "evil.example"}), 400, "validation-failed")
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_leaves_nothing(caller):
+    url = urlsplit(str(caller.http.base_url))
+    head = (
+        f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: {caller.http.headers['Authorization']}\r\n"
+        "Idempotency-Key: a-key\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+    )
+    with socket.create_connection((url.hostname, url.port)) as connection:
+        connection.sendall(head.encode() + b'{"operation": "payments.charge"')
+    first = caller.charge("a-key")
+    assert first.status_code == 202
+    assert first.headers["Idempotency-Replayed"] == "false"
+    assert Job.objects.count() == 1

@@ -1,0 +1,215 @@
+"""What an attempt does to the world is recorded before and after: each answer of a downstream, and what it makes of the job."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from jobs.models import Job
+from jobs.operations import (
+    EffectNotDone,
+    EffectRefused,
+    OutcomeUnknown,
+    PermanentError,
+    RetryableError,
+    downstream_key,
+)
+from jobs.sealed import unseal
+from jobs.services import redrive_job
+from jobs.states import State
+from tests.downstreams import Downstream, charging, run, step_of
+from tests.factories import queued_job
+from tests.situations import history, outcomes
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(hours=24)
+LOST = ConnectionError  # raised anew at each call
+
+
+def job_for(tenant, script, perform):
+    return queued_job(tenant, script=script(perform))
+
+
+def test_a_done_effect_is_on_record_with_its_result(tenant, script):
+    bank = Downstream({"id": "ch_1"})
+    job = run(job_for(tenant, script, charging(bank)).id)
+    assert (job.state, unseal(job.result)) == (State.SUCCEEDED, {"charge": {"id": "ch_1"}})
+    assert (job.open_effects, job.done_effects) == (0, 1)
+    step = step_of(job)
+    assert (step.kind, step.state, step.attempt, step.generation) == ("effect", "done", 1, 1)
+    assert unseal(step.result) == {"id": "ch_1"}
+    assert bank.calls == [step.downstream_key] == [downstream_key(job.id, "charge", 1)]
+    assert step.first_started_at == step.last_started_at <= step.ended_at
+
+
+def test_the_effect_is_on_record_before_it_is_sent(tenant, script):
+    def look(key):
+        job = Job.objects.get(pk=queued.id)
+        seen.append(
+            (job.open_effects, job.done_effects, step_of(job).state, step_of(job).downstream_key == key)
+        )
+
+    seen = []
+    queued = job_for(tenant, script, charging(Downstream(look)))
+    run(queued.id)
+    assert seen == [(1, 0, "started", True)]
+
+
+@pytest.mark.parametrize("result", [{"id": "ch_1"}, None, 0, "", [1, "é"]])
+def test_the_next_attempt_remembers_the_result_and_does_not_call(tenant, script, result):
+    bank, seen = Downstream(result), []
+
+    def perform(job):
+        seen.append(job.effect("charge", bank.call))
+        if job.attempt == 1:
+            raise RetryableError
+        return seen
+
+    job = job_for(tenant, script, perform)
+    assert run(job.id).state == State.QUEUED
+    assert run(job.id).state == State.SUCCEEDED
+    assert seen == [result, result]
+    assert len(bank.calls) == 1
+
+
+def test_a_refusal_fails_the_job_with_its_cause_and_leaves_nothing_open(tenant, script):
+    bank = Downstream(EffectRefused("The card was declined.", code="card_declined"))
+    job = run(job_for(tenant, script, charging(bank)).id)
+    error = unseal(job.error)
+    assert job.state == State.FAILED
+    assert (error["code"], error["cause"]) == ("operation-failed", "card_declined")
+    assert error["detail"] == "The card was declined."
+    assert (job.open_effects, job.done_effects, step_of(job).state) == (0, 0, "refused")
+
+
+def test_a_redriven_refusal_is_sent_under_another_key(tenant, script):
+    bank = Downstream(EffectRefused("no"), {"id": "ch_2"})
+    job = run(job_for(tenant, script, charging(bank)).id)
+    redrive_job(tenant_id=tenant.id, mode="test", job_id=job.id)
+    job = run(job.id)
+    assert job.state == State.SUCCEEDED
+    assert bank.calls == [downstream_key(job.id, "charge", generation) for generation in (1, 2)]
+    assert step_of(job).attempt == 2
+
+
+def test_a_redrive_does_not_do_again_what_was_done(tenant, script):
+    bank, shop = Downstream({"id": "ch_1"}), Downstream(EffectRefused("sold out"), "shipped")
+
+    def perform(job):
+        job.effect("charge", bank.call)
+        return job.effect("ship", shop.call)
+
+    job = run(job_for(tenant, script, perform).id)
+    assert unseal(job.error)["code"] == "partially-done"
+    redrive_job(tenant_id=tenant.id, mode="test", job_id=job.id)
+    job = run(job.id)
+    assert (job.state, job.done_effects) == (State.SUCCEEDED, 2)
+    assert (len(bank.calls), len(shop.calls)) == (1, 2)
+
+
+def test_what_was_never_sent_is_sent_again_under_the_same_key_and_with_a_window_of_its_own(tenant, script):
+    bank = Downstream(EffectNotDone("refused connection", retry_after=timedelta(seconds=90)), "ok")
+    job = run(job_for(tenant, script, charging(bank, key_window=DAY)).id)
+    first = step_of(job)
+    assert (job.state, job.open_effects, first.state) == (State.QUEUED, 0, "not_done")
+    assert job.run_at - first.ended_at > timedelta(seconds=85)
+    job = run(job.id)
+    assert job.state == State.SUCCEEDED
+    assert len(set(bank.calls)) == 1
+    assert step_of(job).first_started_at > first.ended_at
+
+
+def test_any_other_exception_leaves_the_effect_open(tenant, script):
+    job = run(job_for(tenant, script, charging(Downstream(LOST), key_window=DAY)).id)
+    step = step_of(job)
+    assert (job.state, job.open_effects, job.done_effects) == (State.QUEUED, 1, 0)
+    assert (step.state, step.ended_at, step.result) == ("started", None, None)
+    assert history(job.id) == ["submit", "claim", "retry"]
+
+
+def test_a_name_used_twice_in_one_attempt_is_an_error_of_the_operation(tenant, script):
+    bank = Downstream("first", "second")
+
+    def perform(job):
+        job.effect("charge", bank.call)
+        job.effect("charge", bank.call)
+
+    job = run(job_for(tenant, script, perform).id)
+    assert (job.state, job.done_effects, len(bank.calls)) == (State.QUEUED, 1, 1)
+    assert "used before" in unseal(_last_error(job))["detail"]
+
+
+@pytest.mark.parametrize("first", ["effect", "step", "commit"])
+@pytest.mark.parametrize("second", ["effect", "step", "commit"])
+def test_a_name_is_one_steps_whatever_its_kind(tenant, script, first, second):
+    def use(job, kind):
+        getattr(job, kind)("name", (lambda _key: 1) if kind == "effect" else (lambda: 1))
+
+    def perform(job):
+        use(job, first)
+        with pytest.raises(ValueError, match="used before"):
+            use(job, second)
+
+    assert run(job_for(tenant, script, perform).id).state == State.SUCCEEDED
+
+
+@pytest.mark.parametrize("seconds", [44, 60, 3600])
+def test_an_effect_that_the_lease_does_not_outlast_is_not_sent(tenant, script, seconds):
+    bank = Downstream("never")
+    job = run(job_for(tenant, script, charging(bank, timeout=timedelta(seconds=seconds))).id)
+    assert bank.calls == []
+    assert (job.state, job.open_effects, step_of(job).state) == (State.QUEUED, 0, "not_done")
+    assert outcomes(job.id) == ["retry"]
+
+
+def test_an_operation_that_swallows_an_effects_exception_cannot_succeed_while_it_is_open(tenant, script):
+    bank = Downstream(LOST, "ok")
+
+    def perform(job):
+        try:
+            return job.effect("charge", bank.call, key_window=DAY)
+        except ConnectionError:
+            return "as if nothing had been"
+
+    job = run(job_for(tenant, script, perform).id)
+    assert (job.state, job.result, job.open_effects) == (State.QUEUED, None, 1)
+    assert run(job.id).state == State.SUCCEEDED
+    assert len(set(bank.calls)) == 1
+
+
+def test_an_operation_cannot_fail_for_good_while_an_effect_is_open(tenant, script):
+    bank = Downstream(LOST, "ok")
+
+    def perform(job):
+        try:
+            return job.effect("charge", bank.call, key_window=DAY)
+        except ConnectionError as error:
+            raise PermanentError("I give up.") from error
+
+    job = run(job_for(tenant, script, perform).id)
+    assert (job.state, job.error, job.open_effects) == (State.QUEUED, None, 1)
+    assert run(job.id).state == State.SUCCEEDED
+
+
+def test_an_operation_that_doubts_without_an_open_effect_is_tried_again(tenant, script):
+    def perform(job):
+        raise OutcomeUnknown("A feeling.")
+
+    assert run(job_for(tenant, script, perform).id).state == State.QUEUED
+
+
+def test_a_swallowed_refusal_is_the_operations_to_judge(tenant, script):
+    def perform(job):
+        try:
+            job.effect("charge", Downstream(EffectRefused("no")).call)
+        except EffectRefused:
+            return job.effect("invoice", Downstream("sent").call)
+
+    job = run(job_for(tenant, script, perform).id)
+    assert (job.state, unseal(job.result), job.done_effects) == (State.SUCCEEDED, "sent", 1)
+
+
+def _last_error(job):
+    return job.attempts.order_by("number").last().error

@@ -1,0 +1,224 @@
+"""A lease is renewed while its attempt works: from a thread and a connection of its own, within the attempt's limit."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError, connection
+
+from jobs.models import Job
+from jobs.operations import JobCanceled, LeaseLost
+from jobs.queries.lease import renew_lease
+from jobs.services import cancel_job
+from jobs.states import State
+from tests.factories import TenantFactory, backdate, claim, claimed_job, end_lease, queued_job
+from tests.situations import HOUR, everything, expire, history, write
+from tests.waiting import until
+from workers.executor import execute_job
+from workers.lease import Heartbeat, Lease
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LEASE = timedelta(seconds=45)
+
+
+@pytest.fixture
+def tenant(transactional_db):
+    return TenantFactory()
+
+
+@pytest.fixture
+def _quick(settings):
+    settings.HEARTBEAT_SECONDS = 0.02
+
+
+def expiry(job_id):
+    return Job.objects.values_list("lease_expires_at", flat=True).get(pk=job_id)
+
+
+def renewed(job_id, *, after):
+    return until(lambda: (now := expiry(job_id)) and now > after and now)
+
+
+def lease_of(job):
+    return Lease(job_id=job.id, attempt=job.attempt, attempt_limit=HOUR, claimed_at=time.monotonic())
+
+
+def renew(job, **changes):
+    given = {"job_id": job.id, "attempt": job.attempt, "lease": LEASE, "attempt_limit": HOUR, **changes}
+    return renew_lease(**given)
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_long_attempt_keeps_its_lease(tenant, script):
+    def perform(job):
+        first = expiry(job.id)
+        second = renewed(job.id, after=first)
+        return renewed(job.id, after=second) > second
+
+    job = queued_job(tenant, script=script(perform))
+    assert execute_job(job.id).state == State.SUCCEEDED
+    assert history(job.id) == ["submit", "claim", "succeed"]
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_long_attempt_sees_the_wish_to_cancel_without_asking(tenant, script):
+    def perform(job):
+        cancel_job(tenant_id=tenant.id, mode="test", job_id=job.id)
+        until(lambda: _raises(JobCanceled, job.check))
+        job.check()
+
+    job = queued_job(tenant, script=script(perform))
+    assert execute_job(job.id).state == State.CANCELED
+
+
+def _raises(kind, function):
+    try:
+        function()
+    except kind:
+        return True
+    return False
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_long_attempt_sees_that_the_job_was_taken_away(tenant, script):
+    def perform(job):
+        expire(Job.objects.get(pk=job.id), delay=-HOUR)
+        claim(job.id)
+        until(lambda: _raises(LeaseLost, job.check))
+        before.update(everything(job.id))
+
+    before = {}
+    job = queued_job(tenant, script=script(perform))
+    assert execute_job(job.id) is None
+    assert everything(job.id) == before
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_heartbeat_that_loses_its_connection_goes_on_with_another(tenant, script):
+    def perform(job):
+        first = renewed(job.id, after=expiry(job.id))
+        victims = until(other_backends)
+        for pid in victims:
+            terminate(pid)
+        until(lambda: not set(victims) & set(other_backends()))
+        renewed(job.id, after=max(first, expiry(job.id)))
+        return "still mine"
+
+    job = queued_job(tenant, script=script(perform))
+    assert execute_job(job.id).state == State.SUCCEEDED
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_heartbeat_leaves_no_connection_behind(tenant, script):
+    def perform(job):
+        renewed(job.id, after=expiry(job.id))
+        return len(until(other_backends))
+
+    assert execute_job(queued_job(tenant, script=script(perform)).id).state == State.SUCCEEDED
+    until(lambda: not other_backends())
+
+
+def test_a_short_attempt_costs_no_renewal_and_no_connection(tenant, script):
+    def perform(job):
+        seen.extend((expiry(job.id), other_backends()))
+
+    seen = []
+    job = queued_job(tenant, script=script(perform))
+    execute_job(job.id)
+    assert seen[1] == []
+
+
+def test_the_lease_is_lost_when_the_database_cannot_be_reached_until_its_local_end(tenant, monkeypatch):
+    lease = lease_of(claimed_job(tenant))
+    heartbeat = Heartbeat(lease)
+    monkeypatch.setattr("workers.lease.renew_lease", _unreachable)
+    heartbeat.run_once()
+    assert not lease.is_lost
+    after = time.monotonic() + 46
+    monkeypatch.setattr("workers.lease.time.monotonic", lambda: after)
+    heartbeat.run_once()
+    assert lease.is_lost
+
+
+def _unreachable(**_values):
+    raise OperationalError("no route")
+
+
+def test_the_local_lease_counts_from_before_the_claim_was_sent(tenant):
+    claimed_at = time.monotonic() - 44
+    job = claimed_job(tenant)
+    lease = Lease(job_id=job.id, attempt=job.attempt, attempt_limit=HOUR, claimed_at=claimed_at)
+    assert 0 < lease.seconds_left <= 1
+
+
+def test_a_renewal_never_goes_beyond_the_attempts_limit(tenant):
+    job = claimed_job(tenant)
+    started = job.started_at
+    view = renew(job, attempt_limit=timedelta(seconds=50))
+    assert 44 < view.seconds_left <= 45
+    job = backdate(job.id, started_at=timedelta(seconds=10))
+    view = renew(job, attempt_limit=timedelta(seconds=50))
+    assert view.seconds_left <= 45
+    job = write(job.id, "lease_expires_at = clock_timestamp() + interval '3 seconds'")
+    view = renew(job, attempt_limit=timedelta(seconds=15))
+    assert 3 < view.seconds_left <= 5
+    assert expiry(job.id) == started - timedelta(seconds=10) + timedelta(seconds=15)
+
+
+def test_a_renewal_never_shortens_a_lease(tenant):
+    job = claimed_job(tenant)
+    assert renew(job, lease=timedelta(seconds=1)).seconds_left > 40
+    job = backdate(job.id, started_at=HOUR)
+    assert renew(job, attempt_limit=timedelta(seconds=1)).seconds_left > 40
+    assert expiry(job.id) == job.lease_expires_at
+
+
+def test_a_lease_that_is_over_is_not_renewed_even_before_the_sweeper_comes(tenant):
+    job = end_lease(claimed_job(tenant).id)
+    before = everything(job.id)
+    assert renew(job) is None
+    assert everything(job.id) == before
+
+
+@pytest.mark.parametrize("off", [-1, 1])
+def test_a_renewal_shows_the_fence(tenant, off):
+    job = claimed_job(tenant)
+    before = everything(job.id)
+    assert renew(job, attempt=job.attempt + off) is None
+    assert everything(job.id) == before
+
+
+def test_a_settled_job_is_not_renewed(tenant, script):
+    job = execute_job(queued_job(tenant, script=script(lambda _job: None)).id)
+    assert renew(job) is None
+
+
+def test_a_renewal_changes_nothing_but_the_lease(tenant):
+    job = claimed_job(tenant)
+    renew(job)
+    after = Job.objects.get(pk=job.id)
+    changed = {
+        field.name
+        for field in Job._meta.fields
+        if getattr(job, field.attname) != getattr(after, field.attname)
+    }
+    assert changed == {"lease_expires_at"}
+    assert history(job.id) == ["submit", "claim"]
+
+
+def other_backends():
+    """Return the process ids of the connections that others hold to this database."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " AND backend_type = 'client backend'"
+        )
+        return [pid for (pid,) in cursor.fetchall()]
+
+
+def terminate(pid):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [pid])

@@ -1,0 +1,69 @@
+"""A zombie's answer: its attempt has lost the job, and what it learnt is evidence and nothing more."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from jobs.models import Job, JobEvent, JobStep
+from jobs.operations import (
+    EffectNotDone,
+    EffectRefused,
+)
+from jobs.states import State
+from tests.downstreams import Downstream, charging, run, step_of
+from tests.factories import claim, queued_job
+from tests.situations import HOUR, begin, close, expire, history
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(hours=24)
+LOST = ConnectionError  # raised anew at each call
+
+
+def job_for(tenant, script, perform):
+    return queued_job(tenant, script=script(perform))
+
+
+@pytest.mark.parametrize("second", ["runs", "has begun it too", "has done it", "none: the job waits"])
+@pytest.mark.parametrize(
+    "answer", [{"id": "ch_late"}, EffectRefused("late"), EffectNotDone("late")], ids=repr
+)
+def test_a_late_answer_of_a_zombie_is_evidence_and_changes_nothing(tenant, script, answer, second):
+    def other_attempt(_key):
+        expire(Job.objects.get(pk=queued.id), delay=-HOUR)
+        if second != "none: the job waits":
+            job = claim(queued.id)
+            if second != "runs":
+                begin(job, "charge")
+            if second == "has done it":
+                close(job, "charge", JobStep.State.DONE, {"id": "ch_2"})
+        before.extend((Job.objects.values().get(pk=queued.id), step_of(job=queued).__dict__))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    before = []
+    queued = job_for(tenant, script, charging(Downstream(other_attempt)))
+    job = run(queued.id)
+    changed = {
+        name for name, value in Job.objects.values().get(pk=job.id).items() if value != before[0][name]
+    }
+    assert changed == {"event_seq"}
+    assert {**step_of(job).__dict__, "_state": None} == {**before[1], "_state": None}
+    assert history(job.id)[-1] == "late-effect"
+    event = JobEvent.objects.get(job_id=job.id, seq=job.event_seq)
+    outcome = {dict: "done", EffectRefused: "refused", EffectNotDone: "not_done"}[type(answer)]
+    assert (event.attempt, event.data["step"], event.data["outcome"]) == (1, "charge", outcome)
+    assert ("ch_late" in event.data["result"]) == (outcome == "done")
+
+
+def test_a_zombie_that_failed_leaves_no_trace(tenant, script):
+    def other_attempt(_key):
+        expire(Job.objects.get(pk=queued.id), delay=-HOUR)
+        raise LOST
+
+    queued = job_for(tenant, script, charging(Downstream(other_attempt)))
+    assert run(queued.id).state == State.QUEUED
+    assert history(queued.id) == ["submit", "claim", "expire"]

@@ -1,0 +1,204 @@
+"""Each hot query is served by the index that its docstring names, at a size where the planner has a choice."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from jobs import transitions
+from jobs.models import Job
+from jobs.queries.due import expired_leases, lapsed_jobs, mark_published
+from jobs.queries.lease import renew_lease
+from jobs.sealed import seal
+from jobs.selectors import JobFilter, list_jobs
+from jobs.services import redrive_job
+from jobs.states import State
+from tests.factories import TenantFactory, claim, claimed_job, queued_job
+from tests.situations import write
+
+HOUR = timedelta(hours=1)
+
+# 30,000 jobs of 100 tenants in the last 30 days. Most have succeeded; some wait, few of them due; few run, few of those too long.
+_FILL = """
+    INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, state, attempt, attempts_left, max_attempts,
+        run_at, next_publish_at, lease_expires_at, worker, deadline_at, concurrency_key, accept_seq, queue, priority,
+        created_at, finished_at, result, error, idempotency_key)
+    SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text), 1, 3) || 'a'
+            || substr(md5(n::text), 4, 15))::uuid,
+        %(tenant)s + abs(hashint4(n)) %% 100, 'test',
+        CASE WHEN n %% 20 = 0 THEN 'test.scripted' ELSE 'payments.charge' END, 1, '\\x017b7d',
+        state, CASE state WHEN 'queued' THEN 0 ELSE 1 END, 3, 3, at,
+        CASE state WHEN 'queued' THEN now() + (n %% 600 - 30) * interval '1 second' END,
+        CASE state WHEN 'running' THEN now() + (n %% 50 - 5) * interval '1 second' END,
+        CASE state WHEN 'running' THEN 'w' END,
+        CASE WHEN n %% 100 = 1 THEN now() + (n %% 1000 - 30) * interval '1 second' END,
+        CASE WHEN n %% 50 = 2 THEN 'account-' || n END, n, 'default', 1,
+        at, CASE WHEN state IN ('succeeded', 'failed') THEN at END, '\\x01', '\\x01', 'key-' || n
+    FROM (SELECT n, now() - (30000 - n) * interval '86 seconds' AS at,
+            CASE WHEN n > 29900 THEN 'running' WHEN n > 28500 THEN 'queued' WHEN n %% 20 = 3 THEN 'failed'
+                 ELSE 'succeeded' END AS state
+          FROM generate_series(1, 30000) AS n) AS numbers"""
+
+
+@pytest.fixture(scope="module")
+def _table(django_db_setup, django_db_blocker):
+    """Fill the table once for all of these tests, in a transaction that is undone."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        tenant = TenantFactory()
+        with connection.cursor() as cursor:
+            cursor.execute(_FILL, {"tenant": tenant.id})
+            cursor.execute("ANALYZE job")
+        yield tenant
+        transaction.set_rollback(True)
+
+
+@pytest.fixture
+def full(_table, django_db_blocker):
+    """Return the tenant of a full table; what the test writes is undone."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        yield _table
+        transaction.set_rollback(True)
+
+
+class Plans:
+    """Explains each statement before it is run."""
+
+    def __init__(self):
+        self.texts = []
+
+    def __call__(self, execute, sql, params, many, context):
+        if re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", sql):
+            execute(f"EXPLAIN {sql}", params, many, context)
+            self.texts.append("\n".join(line for (line,) in context["cursor"].fetchall()))
+        return execute(sql, params, many, context)
+
+    @property
+    def indexes(self):
+        """Name the indexes that find the jobs."""
+        found = re.findall(r"Index (?:Only )?Scan (?:Backward )?using (\w+) on job\b", "\n".join(self.texts))
+        return {*found, *re.findall(r"Bitmap Index Scan on (job_\w+)", "\n".join(self.texts))}
+
+    @property
+    def indexed_by_id(self):
+        """Whether each statement that looks for a job looks for its id."""
+        looks = [text for text in self.texts if re.search(r" on job\b", text)]
+        return all(re.search(r"Index Cond: .*\bid = '", text) for text in looks)
+
+
+def plan(action):
+    plans = Plans()
+    with connection.execute_wrapper(plans):
+        result = action()
+    text = "\n".join(plans.texts)
+    assert text, "no statement was seen"
+    assert not re.search(r"Seq Scan on job\b", text), text
+    assert not re.search(r"Sort Key: .*next_publish_at", text), text
+    return plans, result
+
+
+def test_a_claim_finds_its_job_by_its_key(full):
+    job = queued_job(full)
+    plans, claimed = plan(lambda: claim(job.id))
+    assert claimed is not None
+    assert plans.indexes == {"job_pkey", "job_concurrency_order"}
+
+
+@pytest.mark.parametrize(
+    "settle",
+    [
+        lambda held: transitions.succeed_job(**held, result=seal(1)),
+        lambda held: transitions.fail_job(**held, detail="no", cause="no"),
+        lambda held: transitions.retry_job(**held, delay=HOUR, detail="later", cause="test"),
+        lambda held: transitions.expire_job(**held, delay=HOUR),
+        lambda held: renew_lease(**held, lease=HOUR, attempt_limit=HOUR),
+    ],
+    ids=["succeed", "fail", "retry", "expire", "renew"],
+)
+def test_what_a_worker_writes_finds_its_job_by_its_id(full, settle):
+    """By the key, or among the running jobs: both are one row."""
+    job = claimed_job(full)
+    plans, _ = plan(lambda: settle({"job_id": job.id, "attempt": job.attempt}))
+    assert plans.indexes
+    assert plans.indexes <= {"job_pkey", "job_running"}
+    assert plans.indexed_by_id
+
+
+def test_a_redrive_finds_its_job_and_its_steps_by_their_keys(full):
+    job = claimed_job(full)
+    transitions.fail_job(job_id=job.id, attempt=1, detail="no", cause="no")
+    plans, _ = plan(lambda: redrive_job(tenant_id=full.id, mode="test", job_id=job.id))
+    assert plans.indexes <= {"job_pkey", "job_list"}
+    assert plans.indexed_by_id
+
+
+def test_due_publications_are_read_in_their_order(full):
+    plans, due = plan(lambda: mark_published(limit=20, grace=HOUR, longest=HOUR))
+    assert len(due) == 20
+    assert "job_queued_by_publish" in plans.indexes
+    assert plans.indexes <= {"job_queued_by_publish", "job_pkey"}
+
+
+def test_only_running_jobs_are_looked_at_for_leases_that_are_over(full):
+    plans, expired = plan(lambda: expired_leases(limit=500))
+    assert 0 < len(expired) < 100
+    assert plans.indexes == {"job_running"}
+
+
+def test_only_jobs_with_a_deadline_are_looked_at_for_deadlines_that_passed(full):
+    plans, lapsed = plan(lambda: lapsed_jobs(limit=500))
+    assert lapsed
+    assert plans.indexes == {"job_queued_by_deadline"}
+
+
+NOW = timezone.now()
+LISTS = {
+    "plain": ({}, "job_list", 50),
+    "by state": ({"state": State.SUCCEEDED}, "job_list_by_state", 50),
+    "by a state that none is in": ({"state": State.UNKNOWN}, "job_list_by_state", 0),
+    "by operation": ({"operation": "payments.charge"}, "job_list_by_operation", 50),
+    "by an operation that nobody used": ({"operation": "demo.sleep"}, "job_list_by_operation", 0),
+    "by a key that nobody used": ({"idempotency_key": "none"}, "job_list_by_key", 0),
+    "by key": ({"idempotency_key": "mine"}, "job_list_by_key", 1),
+}
+RANGES = {
+    "since the beginning": {"created_after": NOW - timedelta(days=40)},
+    "until now": {"created_before": NOW},
+    "by a week": {"created_after": NOW - timedelta(days=16), "created_before": NOW - timedelta(days=9)},
+    "by an hour": {
+        "created_after": NOW - timedelta(days=9, hours=1),
+        "created_before": NOW - timedelta(days=9),
+    },
+}
+
+
+def page(tenant, wanted, *, before=None):
+    return list_jobs(tenant_id=tenant.id, mode="test", wanted=wanted, before=before, limit=50)
+
+
+@pytest.mark.parametrize(("wanted", "index", "rows"), LISTS.values(), ids=LISTS)
+def test_a_page_of_jobs_is_read_from_its_index_and_not_sorted(full, wanted, index, rows):
+    write(queued_job(full).id, "idempotency_key = 'mine'")
+    plans, jobs = plan(lambda: page(full, JobFilter(**wanted)))
+    assert (plans.indexes, len(jobs)) == ({index}, rows)
+    assert "Sort" not in plans.texts[-1], plans.texts[-1]
+
+
+@pytest.mark.parametrize("wanted", RANGES.values(), ids=RANGES)
+def test_a_range_of_time_is_a_range_of_the_index(full, wanted):
+    plans, jobs = plan(lambda: page(full, JobFilter(**wanted)))
+    assert plans.indexes <= {"job_list", "job_pkey"}
+    assert re.search(r"Index Cond: .*\bid\b", plans.texts[-1]), plans.texts[-1]
+    after, before = wanted.get("created_after", NOW - timedelta(days=99)), wanted.get("created_before", NOW)
+    mine = Job.objects.filter(tenant_id=full.id, created_at__gt=after, created_at__lt=before)
+    assert jobs == list(mine.order_by("-id")[:50])
+
+
+def test_the_last_page_costs_what_the_first_costs(full):
+    oldest = Job.objects.filter(tenant_id=full.id).order_by("id")[60]
+    plans, jobs = plan(lambda: page(full, JobFilter(), before=oldest.id))
+    assert (plans.indexes, len(jobs)) == ({"job_list"}, 50)
+    assert "Sort" not in plans.texts[-1], plans.texts[-1]

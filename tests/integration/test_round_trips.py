@@ -1,0 +1,45 @@
+"""What each step of a job's life costs in statements: one each, since round trips are most of what a job costs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from jobs import transitions
+from jobs.queries.lease import renew_lease
+from jobs.sealed import seal
+from jobs.selectors import get_job
+from jobs.states import State
+from tests.downstreams import Downstream, charging
+from tests.factories import claim, queued_job
+from workers.executor import execute_job
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+
+
+def test_each_transition_is_one_statement(tenant, django_assert_num_queries):
+    with django_assert_num_queries(1):
+        job = queued_job(tenant)
+    with django_assert_num_queries(1):
+        job = claim(job.id)
+    with django_assert_num_queries(1):
+        renew_lease(job_id=job.id, attempt=1, lease=HOUR, attempt_limit=HOUR)
+    with django_assert_num_queries(1):
+        transitions.succeed_job(job_id=job.id, attempt=1, result=seal(1))
+    with django_assert_num_queries(1):
+        get_job(tenant_id=tenant.id, mode="test", job_id=job.id)
+
+
+def test_a_whole_job_without_an_effect_costs_two_statements(tenant, script, django_assert_num_queries):
+    job = queued_job(tenant, script=script(lambda _job: None))
+    with django_assert_num_queries(2):
+        execute_job(job.id)
+
+
+def test_a_whole_job_with_one_effect_costs_four_statements(tenant, script, django_assert_num_queries):
+    job = queued_job(tenant, script=script(charging(Downstream("ok"))))
+    with django_assert_num_queries(4):
+        assert execute_job(job.id).state == State.SUCCEEDED

@@ -1,0 +1,163 @@
+"""What time brings about: due jobs are published (again), leases that ran out end, deadlines pass; each exactly once."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+import redis
+from django.core.management import call_command
+from django.db import connection
+
+from jobs.models import Job
+from jobs.sealed import unseal
+from jobs.signals import DueJob
+from jobs.states import State
+from tests.factories import TenantFactory, claimed_job, end_lease, make_due, queued_job
+from tests.row_locks import locked
+from tests.situations import everything, history, outcomes, write
+from workers import sweeper
+
+pytestmark = pytest.mark.django_db
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture(autouse=True)
+def _longest_backoff(monkeypatch):
+    """A backoff is never so short that its job is due again within the sweep that ended its lease."""
+    monkeypatch.setattr("workers.backoff.random.uniform", lambda _low, high: high)
+
+
+@pytest.fixture
+def queue(settings):
+    """Return a queue of this test's own, so that nothing else stands in it."""
+    name = f"test-{uuid4()}"
+    yield name
+    broker(settings).delete(name)
+
+
+def broker(settings):
+    return redis.Redis.from_url(settings.REDIS_URL)
+
+
+def messages(settings, queue):
+    return [json.loads(message) for message in broker(settings).lrange(queue, 0, -1)]
+
+
+def ids(settings, queue):
+    return [message["headers"]["id"] for message in messages(settings, queue)]
+
+
+def due_job(tenant, queue):
+    return _put(make_due(queued_job(tenant).id), queue)
+
+
+def _put(job, queue):
+    return write(job.id, f"queue = '{queue}'")
+
+
+# --- Leases and deadlines --------------------------------------------------------------------------------------------
+
+
+def test_a_lease_that_ran_out_is_ended_and_the_job_waits_its_backoff(tenant, monkeypatch):
+    monkeypatch.setattr("workers.backoff.random.uniform", lambda _low, high: high)
+    job = end_lease(claimed_job(tenant).id)
+    assert sweeper.run_once() == sweeper.Counts(expired=1, lapsed=0, published=0)
+    after = Job.objects.get(pk=job.id)
+    assert (after.state, after.attempt, after.attempts_left) == (State.QUEUED, 1, 2)
+    assert timedelta(seconds=1.9) < after.run_at - job.attempts.get().ended_at < timedelta(seconds=2.1)
+    assert after.next_publish_at == after.run_at
+    assert sweeper.run_once().expired == 0
+
+
+def test_an_expired_job_is_published_once_its_backoff_is_over(tenant, queue, settings):
+    job = end_lease(_put(claimed_job(tenant), queue).id)
+    sweeper.run_once()
+    make_due(job.id)
+    assert sweeper.run_once().published == 1
+    assert ids(settings, queue) == [str(job.id)]
+
+
+def test_a_lease_that_runs_is_left_alone(tenant):
+    job = claimed_job(tenant)
+    before = everything(job.id)
+    assert sweeper.run_once().expired == 0
+    assert everything(job.id) == before
+
+
+def test_a_job_whose_deadline_passed_fails_once_and_is_not_published(tenant, queue, settings):
+    job = due_job(tenant, queue)
+    write(job.id, "deadline_at = clock_timestamp()")
+    assert sweeper.run_once() == sweeper.Counts(expired=0, lapsed=1, published=0)
+    assert unseal(Job.objects.get(pk=job.id).error)["code"] == "deadline-exceeded"
+    assert sweeper.run_once().lapsed == 0
+    assert ids(settings, queue) == []
+
+
+def test_every_kind_is_dealt_with_in_one_sweep(tenant, queue):
+    due_job(tenant, queue)
+    end_lease(claimed_job(tenant).id)
+    write(queued_job(tenant).id, "deadline_at = clock_timestamp()")
+    assert sweeper.run_once() == sweeper.Counts(expired=1, lapsed=1, published=1)
+
+
+def test_a_broken_row_of_many_is_dealt_with_in_the_next_sweeps(tenant, settings):
+    settings.BATCH_ROWS = 2
+    jobs = [end_lease(claimed_job(tenant).id) for _ in range(5)]
+    assert [sweeper.run_once().expired for _ in range(4)] == [2, 2, 1, 0]
+    assert all(outcomes(job.id) == ["expire"] for job in jobs)
+
+
+def test_the_management_command_sweeps(tenant):
+    job = end_lease(claimed_job(tenant).id)
+    call_command("sweep", verbosity=0)
+    assert history(job.id)[-1] == "expire"
+
+
+# --- Others at the same rows -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_somebody_holds_keeps_no_other_waiting(queue, settings):
+    tenant = TenantFactory()
+    held = [
+        due_job(tenant, queue),
+        end_lease(claimed_job(tenant).id),
+        write(queued_job(tenant).id, "deadline_at = clock_timestamp()"),
+    ]
+    free = [
+        due_job(tenant, queue),
+        end_lease(claimed_job(tenant).id),
+        write(queued_job(tenant).id, "deadline_at = clock_timestamp()"),
+    ]
+    before = [everything(job.id) for job in held]
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '5s'")  # to fail, rather than to wait for ever
+    with locked(*held):
+        assert sweeper.run_once() == sweeper.Counts(expired=1, lapsed=1, published=1)
+    assert [everything(job.id) for job in held] == before
+    assert ids(settings, queue) == [str(free[0].id)]
+    assert sweeper.run_once() == sweeper.Counts(expired=1, lapsed=1, published=1)
+    connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_mark_is_committed_before_the_id_is_sent(queue, settings, monkeypatch):
+    """Otherwise a worker could claim before the mark, or a crash publish the same backlog for ever."""
+    tenant = TenantFactory()
+    job = due_job(tenant, queue)
+
+    def look(due):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_current_xact_id_if_assigned()")
+            seen.append((connection.in_atomic_block, cursor.fetchone()[0]))
+        seen.append((due, Job.objects.get(pk=job.id).publications))
+        return 0
+
+    seen = []
+    monkeypatch.setattr(sweeper, "publish_jobs", look)
+    sweeper.run_once()
+    assert seen == [(False, None), ([DueJob(job.id, queue)], 1)]

@@ -1,0 +1,216 @@
+"""Every rule of the table, on the row: taken whole when its guards hold, and else nothing changes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, connection
+
+from jobs.models import Job, JobAttempt, JobEvent
+from jobs.queries.transition import apply_rule
+from jobs.sealed import seal
+from jobs.states import RULES, TERMINAL, Event, Fence, Guard, State
+from tests.factories import known_operations
+from tests.situations import (
+    WITH,
+    WITHOUT,
+    blocker,
+    errors,
+    everything,
+    history,
+    in_state,
+    outcomes,
+    write,
+    write_what_fits,
+)
+
+pytestmark = pytest.mark.django_db
+
+DELAY, GRACE, LEASE = timedelta(minutes=7), timedelta(seconds=5), timedelta(seconds=45)
+TOLD_BY_ITS_END = {State.FAILED: "fail", State.CANCELED: "canceled", State.UNKNOWN: "doubt"}
+
+
+def named(rule):
+    marks = [*rule.guards, *(["reconcile"] if rule.reconcile_only else [])]
+    return "-".join([rule.event, rule.target, *marks])
+
+
+def each(rules=RULES):
+    return pytest.mark.parametrize("rule", rules, ids=named)
+
+
+def apply(rule, job, **values):
+    """Give the statement whatever a rule may ask for, so that nothing but the row decides."""
+    given = {
+        "attempt": job.attempt,
+        "data": '{"told": true}',
+        "delay": DELAY,
+        "grace": GRACE,
+        "lease": LEASE,
+        "worker": "somebody",
+        "known_operations": sorted(known_operations()),
+        "result": seal("new"),
+        **errors(),
+        **values,
+    }
+    return apply_rule(rule, job_id=job.id, **given)
+
+
+def ready(tenant, rule, *, state=None):
+    """Return a job in one of the rule's states, with every guard of the rule holding."""
+    job = in_state(tenant, state or min(rule.sources))
+    return write(job.id, *(WITH[guard] for guard in rule.guards))
+
+
+def clock():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        return cursor.fetchone()[0]
+
+
+@each()
+def test_rule_is_taken_when_its_guards_hold(tenant, rule):
+    for source in sorted(rule.sources):
+        before = ready(tenant, rule, state=source)
+        began = clock()
+        after = apply(rule, before)
+        ended = clock()
+        assert after == Job.objects.get(pk=before.id)
+        assert after.state == rule.target
+        assert after.attempt == before.attempt + (rule.fence is Fence.MINTS)
+        check_event(rule, before, after)
+        check_attempt(rule, before, began, ended)
+        check_target(rule, before, after, began, ended)
+
+
+def check_event(rule, before, after):
+    assert after.event_seq == before.event_seq + 1
+    assert history(after.id)[-1] == told_as(rule)
+    event = JobEvent.objects.get(job_id=after.id, seq=after.event_seq)
+    assert (event.attempt, event.data) == (after.attempt, {"told": True})
+
+
+def told_as(rule):
+    ended_by_retry = rule.event in (Event.RETRY, Event.POSTPONE) and rule.target is not State.QUEUED
+    return TOLD_BY_ITS_END[rule.target] if ended_by_retry else rule.event
+
+
+def check_attempt(rule, before, began, ended):
+    attempts = list(JobAttempt.objects.filter(job_id=before.id).order_by("number"))
+    if rule.fence is Fence.MINTS:
+        assert (attempts[-1].number, attempts[-1].worker) == (before.attempt + 1, "somebody")
+        assert (attempts[-1].ended_at, attempts[-1].outcome) == (None, None)
+        assert began <= attempts[-1].started_at <= ended
+    elif State.RUNNING in rule.sources:
+        assert outcomes(before.id) == ["postpone", told_as(rule)]
+        assert began <= attempts[-1].ended_at <= ended
+        assert bytes(attempts[-1].error) == errors()["attempt_error"]
+    else:
+        assert len(attempts) == before.attempt
+        assert not any(began <= attempt.ended_at <= ended for attempt in attempts)
+
+
+def check_target(rule, before, after, began, ended):  # noqa: C901 - one case a state
+    unchanged = {"open_effects", "done_effects", "started_at", "worker", "lease_expires_at", "created_at"}
+    match rule.target:
+        case State.RUNNING:
+            unchanged -= {"started_at", "worker", "lease_expires_at"}
+            assert began <= after.started_at <= ended
+            assert began + LEASE <= after.lease_expires_at <= ended + LEASE
+            assert (after.worker, after.attempts_left) == ("somebody", before.attempts_left - 1)
+            assert (after.next_publish_at, after.publications) == (None, 0)
+        case State.QUEUED:
+            assert began + DELAY <= after.run_at <= ended + DELAY
+            assert began + DELAY + GRACE <= after.next_publish_at <= ended + DELAY + GRACE
+            assert after.publications == 0
+            check_queued_again(rule, before, after)
+        case State.SUCCEEDED:
+            assert (bytes(after.result), after.error) == (seal("new"), None)
+        case State.FAILED:
+            assert bytes(after.error) == errors()["error"]
+        case State.CANCELED:
+            assert (after.error, after.result) == (None, None)
+            assert (after.cancel_requested_at is None) == (rule.event is Event.CANCELED)
+        case State.UNKNOWN:
+            assert bytes(after.error) == errors()["unknown_error"]
+    if rule.target is not State.RUNNING:
+        unchanged -= {"worker", "lease_expires_at"}
+        assert (after.worker, after.lease_expires_at) == (None, None)
+    if rule.target is not State.QUEUED:
+        assert after.next_publish_at is None
+    if rule.target in TERMINAL:
+        assert began <= after.finished_at <= ended
+    else:
+        assert after.finished_at is None
+    for name in unchanged:
+        assert getattr(after, name) == getattr(before, name), name
+
+
+def check_queued_again(rule, before, after):
+    if rule.event in (Event.REDRIVE, Event.RESOLVE):
+        assert (after.attempts_left, after.reconcile_only) == (after.max_attempts, False)
+        assert (after.cancel_requested_at, after.deadline_at) == (None, None)
+        assert (after.error, after.result) == (None, None)
+    elif rule.reconcile_only:
+        assert (after.attempts_left, after.reconcile_only) == (1, True)
+    elif rule.event is Event.POSTPONE:
+        assert after.attempts_left == before.attempts_left + 1
+    else:
+        assert after.attempts_left == before.attempts_left
+
+
+@pytest.mark.parametrize(
+    ("rule", "guard"),
+    [(rule, guard) for rule in RULES for guard in rule.guards],
+    ids=lambda value: value if isinstance(value, str) else named(value),
+)
+def test_rule_is_refused_when_one_guard_does_not_hold(tenant, rule, guard):
+    job = ready(tenant, rule)
+    blocker(tenant)
+    try:
+        write(job.id, WITHOUT[guard])
+    except IntegrityError as forbidden:
+        # The one row that the database itself refuses, before any rule could.
+        assert (rule.event, guard) == (Event.CLAIM, Guard.ATTEMPTS_LEFT), forbidden  # noqa: PT017
+        return
+    before = everything(job.id)
+    assert apply(rule, job) is None
+    assert everything(job.id) == before
+
+
+@pytest.mark.parametrize(
+    ("rule", "state"),
+    [(rule, state) for rule in RULES for state in State if state not in rule.sources],
+    ids=lambda value: value if isinstance(value, str) else named(value),
+)
+def test_rule_is_refused_from_any_other_state(tenant, rule, state):
+    job = in_state(tenant, state)
+    write_what_fits(job.id, *(WITH[guard] for guard in rule.guards))
+    before = everything(job.id)
+    assert apply(rule, job) is None
+    assert everything(job.id) == before
+
+
+@each([rule for rule in RULES if rule.fence is Fence.CHECKS])
+@pytest.mark.parametrize("off", [-1, 1])
+def test_rule_is_refused_to_an_attempt_that_does_not_hold_the_job(tenant, rule, off):
+    job = ready(tenant, rule)
+    before = everything(job.id)
+    assert apply(rule, job, attempt=job.attempt + off) is None
+    assert everything(job.id) == before
+    assert apply(rule, job) is not None
+
+
+@each([rule for rule in RULES if rule.target is State.FAILED])
+def test_a_failure_after_a_done_effect_is_told_as_partially_done(tenant, rule):
+    job = ready(tenant, rule)
+    write(job.id, "done_effects = 1")
+    assert bytes(apply(rule, job).error) == errors()["partial_error"]
+
+
+@each([rule for rule in RULES if rule.event is Event.POSTPONE and rule.target is State.QUEUED])
+def test_postponing_never_gives_more_attempts_than_the_job_has(tenant, rule):
+    job = ready(tenant, rule)
+    write(job.id, "attempts_left = max_attempts")
+    assert apply(rule, job).attempts_left == job.max_attempts

@@ -1,0 +1,134 @@
+"""DESIGN §5 said a second time, by hand and without the table: what the table in jobs/states.py is compared to.
+
+A situation is what a guard can ask about a job. The cases are told in the order in which the design's text tells them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+
+from jobs.states import RULES, TERMINAL, Event, Guard, State
+
+MAX_ATTEMPTS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """A job, seen through the guards."""
+
+    state: State = State.QUEUED
+    attempts_left: int = MAX_ATTEMPTS
+    open_effects: int = 0
+    done_effects: int = 0
+    cancel_asked: bool = False
+    reconcile_only: bool = False
+    is_due: bool = True
+    deadline_passed: bool = False
+    lease_over: bool = False
+    is_blocked: bool = False
+
+    @property
+    def untouched(self) -> bool:
+        return self.open_effects == 0 and self.done_effects == 0
+
+
+HOLDS = {
+    Guard.DUE: lambda job: job.is_due,
+    Guard.ATTEMPTS_LEFT: lambda job: job.attempts_left > 0,
+    Guard.NO_ATTEMPTS_LEFT: lambda job: job.attempts_left == 0,
+    Guard.NOT_LAPSED: lambda job: not job.deadline_passed or job.open_effects > 0,
+    Guard.LAPSED: lambda job: job.deadline_passed and job.open_effects == 0,
+    Guard.NOT_BLOCKED: lambda job: not job.is_blocked,
+    Guard.LEASE_OVER: lambda job: job.lease_over,
+    Guard.NO_OPEN_EFFECTS: lambda job: job.open_effects == 0,
+    Guard.OPEN_EFFECTS: lambda job: job.open_effects > 0,
+    Guard.NO_DONE_EFFECTS: lambda job: job.done_effects == 0,
+    Guard.CANCEL_ASKED: lambda job: job.cancel_asked,
+    Guard.NOT_RECONCILE_ONLY: lambda job: not job.reconcile_only,
+}
+
+# An event, where it leads, and whether the next attempt may only find out: None where the event does not happen.
+Way = tuple[State, bool] | None
+
+
+def by_table(event: Event, job: Situation, *, wanted: State | None = None) -> Way:
+    """Where the table leads: the first of the event's rules whose guards hold (`wanted`: a person says where to)."""
+    for rule in RULES:
+        fits = rule.event is event and job.state in rule.sources and wanted in (None, rule.target)
+        if fits and all(HOLDS[guard](job) for guard in rule.guards):
+            return rule.target, rule.reconcile_only
+    return None
+
+
+def by_design(event: Event, job: Situation, *, wanted: State | None = None) -> Way:  # noqa: C901 - one case a row
+    """Where the design leads."""
+    match job.state, event:
+        case State.QUEUED, Event.CLAIM:
+            lapsed = job.deadline_passed and job.open_effects == 0
+            claimable = job.is_due and job.attempts_left > 0 and not lapsed and not job.is_blocked
+            return (State.RUNNING, False) if claimable else None
+        case State.QUEUED, Event.LAPSE:
+            return (State.FAILED, False) if job.deadline_passed and job.open_effects == 0 else None
+        case State.QUEUED, Event.CANCEL:
+            return (State.CANCELED, False) if job.untouched else None
+        case State.RUNNING, Event.SUCCEED:
+            return (State.SUCCEEDED, False) if job.open_effects == 0 else None
+        case State.RUNNING, Event.FAIL:
+            return (State.FAILED, False) if job.open_effects == 0 else None
+        case State.RUNNING, Event.CANCELED:
+            return (State.CANCELED, False) if job.untouched else None
+        case State.RUNNING, Event.DOUBT:
+            return (State.UNKNOWN, False) if job.open_effects else None
+        case State.RUNNING, Event.POSTPONE:
+            return (State.CANCELED if job.cancel_asked and job.untouched else State.QUEUED, False)
+        case State.RUNNING, Event.RETRY:
+            return (State.CANCELED, False) if job.cancel_asked and job.untouched else _after_attempt(job)
+        case State.RUNNING, Event.EXPIRE:
+            return _after_attempt(job) if job.lease_over else None
+        case State.UNKNOWN, Event.RESOLVE:
+            return (wanted, False) if wanted is State.QUEUED or job.open_effects == 0 else None
+        case ((State.FAILED | State.CANCELED), Event.REDRIVE):
+            return (State.QUEUED, False)
+    return None
+
+
+def _after_attempt(job: Situation) -> Way:
+    if job.attempts_left:
+        return (State.QUEUED, False)
+    if job.open_effects:
+        return (State.UNKNOWN, False) if job.reconcile_only else (State.QUEUED, True)
+    return (State.CANCELED if job.cancel_asked and job.done_effects == 0 else State.FAILED, False)
+
+
+def every_situation() -> list[Situation]:
+    """All of them, those included that the database's constraints refuse."""
+    names = list(Situation.__dataclass_fields__)
+    bools = (False, True)
+    values = [list(State), range(MAX_ATTEMPTS + 1), (0, 1), (0, 1), *([bools] * (len(names) - 4))]
+    return [Situation(**dict(zip(names, row, strict=True))) for row in product(*values)]
+
+
+def moved(job: Situation, event: Event, way: Way) -> Situation:
+    """The job after the event: what the table's target brings with it."""
+    target, reconcile_only = way
+    job = replace(job, state=target, lease_over=False)
+    if event is Event.CLAIM:
+        return replace(job, attempts_left=job.attempts_left - 1)
+    if event in (Event.REDRIVE, Event.RESOLVE) and target is State.QUEUED:
+        return replace(
+            job,
+            attempts_left=MAX_ATTEMPTS,
+            cancel_asked=False,
+            deadline_passed=False,
+            reconcile_only=False,
+        )
+    if reconcile_only:
+        return replace(job, attempts_left=1, reconcile_only=True)
+    if event is Event.POSTPONE and target is State.QUEUED:
+        return replace(job, attempts_left=min(job.attempts_left + 1, MAX_ATTEMPTS))
+    return job
+
+
+def is_ended(job: Situation) -> bool:
+    return job.state in TERMINAL

@@ -1,0 +1,48 @@
+"""Another session that holds rows, and others seen to wait for it: how races are brought about without a clock."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+from django.db import connection
+
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jobs.models import Job
+
+_WAITING = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()"""
+
+
+@contextmanager
+def locked(*jobs: Job) -> Iterator[None]:
+    """These jobs' rows are held by a transaction of somebody else's, until the block ends."""
+    parameters = {**connection.get_connection_params(), "cursor_factory": None}
+    parameters = {
+        name: parameters[name]
+        for name in ("host", "port", "dbname", "user", "password")
+        if parameters.get(name)
+    }
+    with psycopg.connect(**parameters) as session:
+        session.execute("SELECT FROM job WHERE id = ANY(%s) FOR UPDATE", [[job.id for job in jobs]])
+        yield
+        session.rollback()
+
+
+def sessions_waiting() -> int:
+    """How many sessions of this database wait for a lock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # a transaction sees the others as they first were
+        cursor.execute(_WAITING)
+        return int(cursor.fetchone()[0])
+
+
+def until_waiting(count: int) -> None:
+    """So many sessions wait for a lock."""
+    until(lambda: sessions_waiting() == count)

@@ -1,0 +1,140 @@
+"""The table of states: it says what the design says, and no way through it leaves a job where nobody moves it on."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+
+import pytest
+
+from jobs.states import RULES, TERMINAL, Event, Fence, Guard, State, rules_for
+from tests.job_model import HOLDS, Situation, by_design, by_table, every_situation, is_ended, moved
+
+WORKER_EVENTS = (Event.SUCCEED, Event.FAIL, Event.RETRY, Event.POSTPONE, Event.DOUBT, Event.CANCELED)
+
+
+def test_every_guard_can_be_asked_of_a_situation():
+    assert set(HOLDS) == set(Guard)
+
+
+def test_every_guard_and_every_event_is_used():
+    assert {guard for rule in RULES for guard in rule.guards} == set(Guard)
+    assert {rule.event for rule in RULES} == set(Event) - {Event.SUBMIT}
+
+
+@pytest.mark.parametrize("event", [event for event in Event if event not in (Event.SUBMIT, Event.RESOLVE)])
+def test_the_table_leads_where_the_design_leads(event):
+    wrong = [job for job in every_situation() if by_table(event, job) != by_design(event, job)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("target", [State.SUCCEEDED, State.FAILED, State.QUEUED])
+def test_a_person_decides_where_an_unknown_job_goes(target):
+    jobs = every_situation()
+    wrong = [
+        job
+        for job in jobs
+        if by_table(Event.RESOLVE, job, wanted=target) != by_design(Event.RESOLVE, job, wanted=target)
+    ]
+    assert wrong == []
+
+
+def test_whoever_ends_an_attempt_shows_its_fence_and_only_a_claim_mints_one():
+    for rule in RULES:
+        if State.RUNNING in rule.sources:
+            assert rule.fence is Fence.CHECKS, rule
+        elif rule.target is State.RUNNING:
+            assert rule.fence is Fence.MINTS, rule
+        else:
+            assert rule.fence is Fence.NONE, rule
+
+
+def test_only_redrive_and_resolve_lead_out_of_an_end():
+    leaving = {rule.event for rule in RULES if rule.sources & (TERMINAL | {State.UNKNOWN})}
+    assert leaving == {Event.REDRIVE, Event.RESOLVE}
+    assert not any(State.SUCCEEDED in rule.sources for rule in RULES)
+
+
+def test_a_retry_that_ends_the_job_is_told_by_its_end():
+    told = {(rule.event, rule.target): rule.recorded_as for rule in RULES}
+    assert told[Event.RETRY, State.QUEUED] is Event.RETRY
+    assert told[Event.RETRY, State.FAILED] is Event.FAIL
+    assert told[Event.RETRY, State.CANCELED] is Event.CANCELED
+    assert told[Event.RETRY, State.UNKNOWN] is Event.DOUBT
+    assert told[Event.POSTPONE, State.CANCELED] is Event.CANCELED
+    assert {told[Event.EXPIRE, state] for state in State if (Event.EXPIRE, state) in told} == {Event.EXPIRE}
+
+
+def test_rules_for_an_event_keep_the_tables_order():
+    assert [rule for event in Event for rule in rules_for(event)] == sorted(
+        RULES, key=lambda rule: list(Event).index(rule.event)
+    )
+
+
+def test_no_sequence_of_events_leaves_a_job_stuck():
+    reached = _reachable(Situation())
+    assert {job.state for job in reached} == set(State)
+    for job in reached:
+        if job.state is State.QUEUED:
+            assert job.attempts_left > 0, job
+            ready = replace(job, is_due=True, is_blocked=False)
+            assert by_table(Event.CLAIM, ready) or by_table(Event.LAPSE, ready), job
+        elif job.state is State.RUNNING:
+            assert by_table(Event.EXPIRE, replace(job, lease_over=True)), job
+        elif job.state is State.UNKNOWN:
+            assert job.open_effects, f"there is no step that a person could name: {job}"
+        else:
+            assert job.open_effects == 0, job
+            assert job.state is not State.CANCELED or job.done_effects == 0, job
+
+
+def test_a_job_whose_every_attempt_dies_ends_within_its_attempts_and_one_to_find_out():
+    for start in _reachable(Situation()):
+        if start.state is not State.QUEUED:
+            continue
+        job, attempts = replace(start, is_due=True, is_blocked=False), 0
+        while job.state is State.QUEUED and (way := by_table(Event.CLAIM, job)):
+            job = replace(moved(job, Event.CLAIM, way), lease_over=True)
+            job = moved(job, Event.EXPIRE, by_table(Event.EXPIRE, job))
+            attempts += 1
+        lapsed = job.state is State.QUEUED and by_table(Event.LAPSE, job)
+        assert lapsed or is_ended(job) or job.state is State.UNKNOWN, (start, job)
+        assert attempts <= start.attempts_left + 1, start
+
+
+def _reachable(start):
+    seen, waiting = {start}, deque([start])
+    while waiting:
+        for after in _neighbours(waiting.popleft()):
+            if after not in seen:
+                seen.add(after)
+                waiting.append(after)
+    return seen
+
+
+def _neighbours(job):  # noqa: C901 - one case a kind of change
+    """What rules, effects, clients and time can make of the job."""
+    for event in Event:
+        for wanted in (State.SUCCEEDED, State.FAILED, State.QUEUED) if event is Event.RESOLVE else (None,):
+            way = by_table(event, job, wanted=wanted)
+            if way:
+                yield moved(job, event, way)
+    if not is_ended(job):
+        yield replace(job, deadline_passed=True)
+        yield replace(job, is_due=not job.is_due)
+        yield replace(job, is_blocked=not job.is_blocked)
+    if job.state in (State.QUEUED, State.RUNNING):
+        yield replace(job, cancel_asked=True)
+    if job.state is State.RUNNING:
+        yield replace(job, lease_over=True)
+        if job.open_effects == 0 and not job.reconcile_only:
+            yield replace(job, open_effects=1)
+    if job.open_effects and job.state is State.RUNNING:
+        yield replace(job, open_effects=0)
+        yield replace(job, open_effects=0, done_effects=1)
+    if job.open_effects and job.state is State.UNKNOWN:
+        # A verdict and where the job goes then are one transaction.
+        for done in (job.done_effects, 1):
+            told = replace(job, open_effects=0, done_effects=done)
+            for wanted in (State.SUCCEEDED, State.FAILED, State.QUEUED):
+                yield moved(told, Event.RESOLVE, by_table(Event.RESOLVE, told, wanted=wanted))
