@@ -70,14 +70,13 @@ def idempotent(
     def decorate(handler: Handler) -> Handler:
         @wraps(handler)
         def handle(view: APIView, request: Request, *args: object, **kwargs: object) -> HttpResponseBase:
-            deadline = Deadline(settings.IDEMPOTENCY_WAIT_SECONDS)
             keyed = read_keyed_request(request, is_required=required, ttl_seconds=ttl_seconds)
             record = keyed and find_live(scope=keyed.scope, key=keyed.key)
             if keyed and record:
                 return _answer_again(keyed, record)
             extra = {} if validate is None else {"validated": validate(view, request, *args, **kwargs)}
             call = _Call(view, request, handler, args, {**kwargs, **extra}, kept)
-            return _answer_once(keyed, call, deadline) if keyed else call.run()
+            return _answer_once(keyed, call) if keyed else call.run()
 
         return handle
 
@@ -145,7 +144,9 @@ def _is_error(response: HttpResponseBase) -> bool:
     return is_client_error(response.status_code) or is_server_error(response.status_code)
 
 
-def _answer_once(keyed: KeyedRequest, call: _Call, deadline: Deadline) -> HttpResponseBase:
+def _answer_once(keyed: KeyedRequest, call: _Call) -> HttpResponseBase:
+    # From here on, and not from the request's beginning: it bounds the wait for another request, not a slow upload.
+    deadline = Deadline(settings.IDEMPOTENCY_WAIT_SECONDS)
     outcome = accept(keyed, call.run_under, deadline=deadline)
     if isinstance(outcome, Record):
         return _answer_again(keyed, outcome)
