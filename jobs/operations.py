@@ -44,7 +44,10 @@ class RetryableError(Exception):
 
 
 class EffectRefused(PermanentError):  # noqa: N818 - an answer of the downstream, not an error of ours
-    """The downstream refused for good; nothing was done. Raised inside an effect's call."""
+    """The downstream refuses this key for good: nothing was done, and no request under it will do anything.
+
+    Raised inside an effect's call.
+    """
 
 
 class EffectNotDone(RetryableError):  # noqa: N818 - see above

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import structlog
@@ -21,11 +22,12 @@ from jobs.operations import (
     JobCanceled,
     LeaseLost,
     OutcomeUnknown,
+    PermanentError,
     RetryableError,
     RunLater,
     downstream_key,
 )
-from jobs.queries.history import append_event
+from jobs.queries.history import append_evidence
 from jobs.queries.steps import begin_effect, close_effect, seconds_since_start
 from jobs.sealed import seal, unseal
 
@@ -73,6 +75,8 @@ class Effects:
             return cast("T", _result_of(step))
         if step is not None and step.state == JobStep.State.STARTED:
             return self._go_on(effect, step)
+        if step is not None and step.state == JobStep.State.REFUSED:
+            raise EffectRefused(f"Effect {effect.name!r} was refused in an earlier attempt.", code="refused")
         if self._job.reconcile_only:
             raise RetryableError(
                 "No attempts are left for what has not begun yet.", code="attempts-exhausted"
@@ -81,7 +85,9 @@ class Effects:
 
     def _go_on(self, effect: Effect[T], step: JobStep) -> T:
         """An earlier attempt began the effect, and its outcome is not known. The first safe way wins."""
-        if self._in_window(effect) and not self._job.reconcile_only:
+        # Read before anybody is asked: the age of a question is what its answer is worth.
+        since_first, since_last = seconds_since_start(job_id=self._job.id, name=effect.name)
+        if _outlasts(effect, since_first) and not self._job.reconcile_only:
             return self._send(effect, is_repeat=True)
         if effect.reconcile is None:
             raise OutcomeUnknown(
@@ -91,7 +97,6 @@ class Effects:
         if answer is not None:
             self._close(effect.name, JobStep.State.DONE, answer)
             return answer
-        _, since_last = seconds_since_start(job_id=self._job.id, name=effect.name)
         # A slow request may still land: until then, "there is none" proves nothing.
         still = (effect.timeout + effect.reconcile_after).total_seconds() - since_last
         if still > 0:
@@ -105,7 +110,12 @@ class Effects:
 
     def _send(self, effect: Effect[T], *, is_repeat: bool) -> T:
         """Record, send, record. The call is made only if lease and key window outlast it, checked just before."""
-        timeout = effect.timeout.total_seconds()
+        needed = effect.timeout.total_seconds() + settings.EFFECT_MARGIN_SECONDS
+        if needed > self._lease.length.total_seconds():
+            raise PermanentError(
+                f"Effect {effect.name!r} may take {effect.timeout}, which no lease outlasts: see LEASE_SECONDS.",
+                code="effect-outlasts-lease",
+            )
         asked_at = time.monotonic()
         begun = begin_effect(
             job_id=self._job.id,
@@ -120,7 +130,6 @@ class Effects:
             raise LeaseLost(f"Effect {effect.name!r} was not begun.")
         self.open += not is_repeat
         self._lease.extend(asked_at + begun.lease_seconds_left)
-        needed = timeout + settings.EFFECT_MARGIN_SECONDS
         if self._lease.seconds_left < needed or (is_repeat and not _outlasts(effect, begun.age_seconds)):
             if not is_repeat:
                 self._close(effect.name, JobStep.State.NOT_DONE)
@@ -133,7 +142,7 @@ class Effects:
         try:
             answer = effect.call(key)
         except EffectRefused:
-            # Of a repeat it may speak of this call alone: the one before, whose answer was lost, may have got through.
+            # A refusal holds for the key. Even so, of a repeat: had the call before it got through, the downstream would know.
             earlier = effect.reconcile(key) if is_repeat and effect.reconcile is not None else None
             if earlier is not None:
                 self._close(effect.name, JobStep.State.DONE, earlier)
@@ -152,9 +161,15 @@ class Effects:
     def _close(self, name: str, state: JobStep.State, answer: Any = None) -> None:  # noqa: ANN401 - any JSON value
         """The outcome is on record; or, if the job is another attempt's by now, kept as evidence, and this one ends."""
         result = seal(answer) if state == JobStep.State.DONE else None
-        if close_effect(
-            job_id=self._job.id, attempt=self._job.attempt, name=name, state=state, result=result
-        ):
+        close = partial(
+            close_effect,
+            job_id=self._job.id,
+            attempt=self._job.attempt,
+            name=name,
+            state=state,
+            result=result,
+        )
+        if self._lease.insist(close):
             self.open -= 1
             self.done += state == JobStep.State.DONE
             return
@@ -164,17 +179,11 @@ class Effects:
             "outcome": state,
             "result": (result or b"").decode(errors="replace")[1:2_000],
         }
-        append_event(job_id=self._job.id, event_type="late-effect", attempt=self._job.attempt, data=evidence)
+        append_evidence(job_id=self._job.id, attempt=self._job.attempt, data=evidence)
         log.warning(
             "effect.late", job_id=str(self._job.id), attempt=self._job.attempt, step=name, outcome=state
         )
         raise LeaseLost(f"Effect {name!r} ended as {state} after the job had gone on without this attempt.")
-
-    def _in_window(self, effect: Effect[T]) -> bool:
-        if effect.key_window is None:
-            return False
-        since_first, _ = seconds_since_start(job_id=self._job.id, name=effect.name)
-        return _outlasts(effect, since_first)
 
 
 def _outlasts(effect: Effect[Any], age_seconds: float) -> bool:

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -59,7 +60,7 @@ def execute_job(job_id: UUID) -> Job | None:
     with structlog.contextvars.bound_contextvars(job_id=str(job.id), attempt=job.attempt):
         with Heartbeat(lease):
             outcome = perform(operation, job, lease)
-        return settle(job, outcome)
+        return lease.insist(partial(settle, job, outcome))
 
 
 def perform(operation: Operation, job: Job, lease: Lease) -> Outcome:

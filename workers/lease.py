@@ -5,22 +5,26 @@ from __future__ import annotations
 import threading
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, close_old_connections, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection
 
 from jobs.queries.lease import LeaseView, renew_lease
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from uuid import UUID
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 # Added to an operation's own limit, so that its last words can still be written.
 ATTEMPT_MARGIN = timedelta(seconds=30)
+# Between two tries of a write while the database is away: a restart takes seconds.
+_RETRY_SECONDS = 0.5
 
 
 class Lease:
@@ -54,6 +58,22 @@ class Lease:
             job_id=self.job_id, attempt=self.attempt, lease=self.length, attempt_limit=self.attempt_limit
         )
         self.learn(view, asked_at)
+
+    def insist(self, write: Callable[[], T]) -> T:
+        """What the write returned, tried again on a new connection while the lease lasts: what is known must get on record.
+
+        Each such write is fenced. One whose COMMIT got through although its reply was lost finds no row the second time,
+        and reads that as a lease that is gone: the next attempt finds what was recorded.
+        """
+        while True:
+            try:
+                return write()
+            except (OperationalError, InterfaceError) as error:
+                connection.close()
+                if self.seconds_left <= _RETRY_SECONDS:
+                    raise
+                log.warning("lease.write_again", job_id=str(self.job_id), error=repr(error))
+                time.sleep(_RETRY_SECONDS)
 
     def learn(self, view: LeaseView | None, asked_at: float) -> None:
         """Take over what a fenced write told: None means that the attempt holds the job no more."""
@@ -106,6 +126,6 @@ class Heartbeat:
         try:
             close_old_connections()
             self._lease.renew()
-        except (OperationalError, InterfaceError) as error:
+        except (DatabaseError, InterfaceError) as error:
             log.warning("heartbeat.failed", job_id=str(self._lease.job_id), error=repr(error))
             connection.close()

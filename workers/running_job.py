@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from django.conf import settings
@@ -13,7 +14,7 @@ from django.db import transaction
 from jobs.failures import printable
 from jobs.models import JobStep
 from jobs.operations import JobCanceled, LeaseLost
-from jobs.queries.history import append_event
+from jobs.queries.history import decline_cancel
 from jobs.queries.lease import write_progress
 from jobs.queries.steps import remember_step, steps_of
 from jobs.sealed import seal, unseal
@@ -133,12 +134,10 @@ class RunningJob:
         if self._effects.done == 0:
             return  # in doubt: what became of the effect decides
         self._declined = True
-        append_event(
-            job_id=self._job.id,
-            event_type="cancel-declined",
-            attempt=self._job.attempt,
-            data={"detail": "Something has been done to the world already; the job goes on."},
-        )
+        detail = "Something has been done to the world already; the job goes on."
+        if not decline_cancel(job_id=self._job.id, attempt=self._job.attempt, detail=detail):
+            self._lease.lose()
+            raise LeaseLost("The job is another attempt's.")
 
     def _use(self, name: str) -> None:
         if name in self._used:
@@ -148,9 +147,16 @@ class RunningJob:
         self._used.add(name)
 
     def _remember(self, name: str, kind: JobStep.Kind, result: object) -> None:
-        kept = remember_step(
-            job_id=self._job.id, attempt=self._job.attempt, name=name, kind=kind, result=seal(result)
+        remember = partial(
+            remember_step,
+            job_id=self._job.id,
+            attempt=self._job.attempt,
+            name=name,
+            kind=kind,
+            result=seal(result),
         )
+        # A commit step's record belongs to its transaction, and is lost or kept with it: nothing to try again.
+        kept = remember() if kind is JobStep.Kind.COMMIT else self._lease.insist(remember)
         if not kept:
             self._lease.lose()
             raise LeaseLost(f"Step {name!r} was not recorded: the job is another attempt's.")

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 # The pause doubles with each publication that nobody claims, so that a backlog does not flood the broker at every tick.
+# MATERIALIZED: as `id IN (SELECT … LIMIT …)` some plans run the sub-select once a row, and mark far more than the limit.
 _MARK_PUBLISHED = """
+    WITH due AS MATERIALIZED (
+        SELECT id FROM job WHERE state = 'queued' AND next_publish_at <= (SELECT clock_timestamp())
+        ORDER BY next_publish_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    )
     UPDATE job SET publications = LEAST(publications + 1, 1000),
         next_publish_at = clock_timestamp() + LEAST(%(grace)s * (2 ^ LEAST(publications, 10)), %(longest)s)
-    WHERE id IN (
-        SELECT id FROM job WHERE state = 'queued' AND next_publish_at <= (SELECT clock_timestamp())
-        ORDER BY next_publish_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-    RETURNING id, queue"""
+    FROM due WHERE job.id = due.id
+    RETURNING job.id, job.queue"""
 
 _EXPIRED = """
     SELECT id, attempt, max_attempts - attempts_left FROM job

@@ -20,6 +20,19 @@ _APPEND = """
     INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
     SELECT id, event_seq, %(type)s, %(attempt)s, %(data)s, clock_timestamp() FROM numbered"""
 
+_DECLINE_CANCEL = """
+    WITH held AS (
+        UPDATE job SET event_seq = job.event_seq + CASE WHEN told.already THEN 0 ELSE 1 END
+        FROM (SELECT EXISTS (SELECT FROM job_event WHERE job_id = %(job_id)s AND type = 'cancel-declined'
+                             AND created_at >= (SELECT cancel_requested_at FROM job WHERE id = %(job_id)s)) AS already) AS told
+        WHERE job.id = %(job_id)s AND job.attempt = %(attempt)s AND job.state = 'running'
+        RETURNING job.id, job.event_seq, told.already
+    ), event AS (
+        INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
+        SELECT id, event_seq, 'cancel-declined', %(attempt)s, %(data)s, clock_timestamp() FROM held WHERE NOT already
+    )
+    SELECT 1 FROM held"""
+
 _REQUEST_CANCEL = """
     WITH asked AS (
         UPDATE job SET cancel_requested_at = clock_timestamp(), event_seq = event_seq + 1
@@ -32,12 +45,28 @@ _REQUEST_CANCEL = """
     SELECT * FROM asked"""
 
 
-def append_event(*, job_id: UUID, event_type: str, attempt: int, data: Mapping[str, Any]) -> None:
-    """The job's history has one more line; its state, its lease and its attempt are as before. Locks the job's row."""
+def append_evidence(*, job_id: UUID, attempt: int, data: Mapping[str, Any]) -> None:
+    """What a stale attempt heard from the world is in the job's history, for whoever resolves it. Nothing else changes.
+
+    The one write of a worker's without a fence: it is made because the fence has passed. Locks the job's row.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            _APPEND, {"job_id": job_id, "type": event_type, "attempt": attempt, "data": json.dumps(data)}
+            _APPEND,
+            {"job_id": job_id, "type": "late-effect", "attempt": attempt, "data": json.dumps(dict(data))},
         )
+
+
+def decline_cancel(*, job_id: UUID, attempt: int, detail: str) -> bool:
+    """The history says, once for each wish, that it came too late; False where the attempt holds the job no more.
+
+    Locks the job's row.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _DECLINE_CANCEL, {"job_id": job_id, "attempt": attempt, "data": json.dumps({"detail": detail})}
+        )
+        return cursor.fetchone() is not None
 
 
 def request_cancel(*, job_id: UUID) -> Job | None:

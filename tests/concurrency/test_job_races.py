@@ -11,7 +11,7 @@ from django.db import connection
 from jobs import transitions
 from jobs.errors import IllegalTransition, StaleAttempt
 from jobs.models import Job, JobStep
-from jobs.queries.history import append_event
+from jobs.queries.history import append_evidence
 from jobs.queries.lease import renew_lease
 from jobs.queries.steps import begin_effect
 from jobs.sealed import seal
@@ -228,7 +228,7 @@ def test_two_operators_resolve_a_job_once(tenant):
 def test_events_are_numbered_without_a_gap_whoever_writes_them(tenant):
     job = claimed_job(tenant)
     begin(job, "charge")
-    late = partial(append_event, job_id=job.id, event_type="late-effect", attempt=1, data={})
+    late = partial(append_evidence, job_id=job.id, attempt=1, data={})
     at_one_row(job, late, late, canceling(job), canceling(job), late)
     assert sorted(history(job.id)) == [
         "cancel-requested",

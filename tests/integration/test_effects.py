@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -19,7 +20,7 @@ from jobs.sealed import unseal
 from jobs.services import redrive_job
 from jobs.states import State
 from tests.downstreams import Downstream, charging, run, step_of
-from tests.factories import queued_job
+from tests.factories import backdate, queued_job
 from tests.situations import history, outcomes
 
 pytestmark = pytest.mark.django_db
@@ -156,9 +157,26 @@ def test_a_name_is_one_steps_whatever_its_kind(tenant, script, first, second):
 
 
 @pytest.mark.parametrize("seconds", [44, 60, 3600])
-def test_an_effect_that_the_lease_does_not_outlast_is_not_sent(tenant, script, seconds):
+def test_an_effect_that_no_lease_outlasts_fails_the_job_unsent(tenant, script, seconds):
     bank = Downstream("never")
     job = run(job_for(tenant, script, charging(bank, timeout=timedelta(seconds=seconds))).id)
+    assert bank.calls == []
+    assert (job.state, job.open_effects) == (State.FAILED, 0)
+    assert unseal(job.error)["cause"] == "effect-outlasts-lease"
+    assert not job.steps.exists()
+
+
+def test_an_effect_that_what_is_left_of_the_attempt_does_not_outlast_is_not_sent(tenant, script):
+    bank = Downstream("never")
+
+    def perform(job):
+        # Most of the attempt's time is over: its lease can no longer be renewed for long.
+        backdate(job.id, started_at=timedelta(seconds=70))
+        job._lease._ends_at = time.monotonic() + 20
+        backdate(job.id, lease_expires_at=timedelta(seconds=25))
+        return charging(bank, timeout=timedelta(seconds=30))(job)
+
+    job = run(job_for(tenant, script, perform).id)
     assert bank.calls == []
     assert (job.state, job.open_effects, step_of(job).state) == (State.QUEUED, 0, "not_done")
     assert outcomes(job.id) == ["retry"]

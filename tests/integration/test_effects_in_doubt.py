@@ -6,7 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from jobs.models import Job
 from jobs.operations import EffectNotDone, EffectRefused
+from jobs.queries.steps import begin_effect
 from jobs.sealed import unseal
 from jobs.states import State
 from tests.downstreams import Downstream, charging, later, run, step_of
@@ -68,6 +70,20 @@ def test_a_window_that_the_call_could_outlast_is_over(tenant, script, left, call
     bank = Downstream(LOST, "ok")
     run(in_doubt(tenant, script, bank, key_window=DAY, age=DAY - left).id)
     assert len(bank.calls) == calls
+
+
+def test_the_window_is_looked_at_again_just_before_the_call(tenant, script, monkeypatch):
+    """A process that was frozen before it began again may wake up when the downstream has forgotten the key."""
+
+    def frozen(**values):
+        later(Job.objects.get(pk=values["job_id"]))
+        return begin_effect(**values)
+
+    bank = Downstream(LOST, "never")
+    job = in_doubt(tenant, script, bank, key_window=DAY)
+    monkeypatch.setattr("workers.effects.begin_effect", frozen)
+    job = run(job.id)
+    assert (job.state, job.open_effects, len(bank.calls)) == (State.QUEUED, 1, 1)
 
 
 def test_a_refusal_of_the_repeat_closes_the_doubt(tenant, script):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jobs.operations import JobHandle
 
 # What the attempt needs around the call on a busy machine.
-SLACK = timedelta(seconds=2)
+CALL_SLACK = timedelta(seconds=2)
 # How long the provider remembers a key.
 KEY_WINDOW = timedelta(hours=24)
 
@@ -25,7 +25,9 @@ KEY_WINDOW = timedelta(hours=24)
 class ChargeParams(serializers.Serializer[dict[str, Any]]):
     """How much, and from where."""
 
-    amount = StrictIntegerField(min_value=1, help_text="In minor units: 1999 is 19.99 USD.")
+    amount = StrictIntegerField(
+        min_value=1, max_value=2**53 - 1, help_text="In minor units: 1999 is 19.99 USD."
+    )
     currency = StrictCharField(
         validators=[RegexValidator(r"\A[a-z]{3}\Z", "Three lower-case letters, such as usd.")],
         help_text="Three lower-case letters (ISO 4217), such as usd.",
@@ -56,7 +58,7 @@ class ChargePayment(Operation):
         charge = job.effect(
             "charge",
             lambda key: provider.charge(**params, idempotency_key=key),
-            timeout=timeout + SLACK,
+            timeout=timeout + CALL_SLACK,
             key_window=KEY_WINDOW,
             reconcile=provider.find_charge,
         )
