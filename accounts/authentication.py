@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from rest_framework.views import APIView
 
 
+def scope_name(*, tenant_id: int, mode: str) -> str:
+    """What `idempotency` calls a tenant in one mode. Never changed: live keys are stored under it."""
+    return f"{tenant_id}:{mode}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Principal:
     """An authenticated caller: a tenant in one mode."""
@@ -30,7 +35,7 @@ class Principal:
     @property
     def scope(self) -> str:
         """Whose idempotency keys these are: the tenant's in this mode, whichever credential was used."""
-        return f"{self.tenant_id}:{self.mode}"
+        return scope_name(tenant_id=self.tenant_id, mode=self.mode)
 
 
 class ApiKeyAuthentication(BaseAuthentication):

@@ -7,6 +7,9 @@ import time
 
 from django.conf import settings
 
+# Longer than what is left of a request after its first failure, much shorter than the pause.
+_SPARED_SECONDS = 0.5
+
 
 class Breaker:
     """Open after a row of failures; then one caller at a time may try, and a success closes it.
@@ -20,9 +23,15 @@ class Breaker:
         self._lock = threading.Lock()
         self._failures = 0
         self._closed_again_at = 0.0
+        self._thread = threading.local()
 
     def allows(self) -> bool:
-        """Whether to try now. Once the pause is over, True for one caller and a new pause for the others."""
+        """Whether to try now. Once the pause is over, True for one caller and a new pause for the others.
+
+        A thread that has just paid for a failure does not pay again for the same client.
+        """
+        if time.monotonic() < getattr(self._thread, "spared_until", 0.0):
+            return False
         with self._lock:
             if self._failures < self._limit:
                 return True
@@ -35,17 +44,14 @@ class Breaker:
     def succeeded(self) -> None:
         """The link works; forget the failures."""
         self._failures = 0
+        self._thread.spared_until = 0.0
 
     def failed(self) -> None:
         """Count a failure; the last of a row opens the breaker."""
+        self._thread.spared_until = time.monotonic() + _SPARED_SECONDS
         with self._lock:
             self._failures += 1
             self._closed_again_at = time.monotonic() + self._open_seconds
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the link is taken to be down."""
-        return self._failures >= self._limit
 
 
 redis_breaker = Breaker(failures=settings.BREAKER_FAILURES, open_seconds=settings.BREAKER_OPEN_SECONDS)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from django.db import OperationalError, connection
 from psycopg import errors
 
+from idempotency.fingerprint import CURRENT_VERSION
+from idempotency.keyring import current_kid
 from idempotency.records import Expired, Record, Reservation
 
 if TYPE_CHECKING:
@@ -77,6 +79,13 @@ WHERE id = %s
 _ERASE_PAYLOAD = """
 UPDATE idempotency_record SET body = NULL, members = NULL, erased_at = coalesce(erased_at, clock_timestamp())
 WHERE id = %s
+"""
+
+# No request has this fingerprint: whoever comes with the key is told whose it is.
+_RESERVE_AGAIN = """
+INSERT INTO idempotency_record (scope, key, fingerprint, fingerprint_version, fingerprint_kid, method, path,
+status, headers, resource, created_at, expires_at) SELECT %s, %s, '', %s, %s, '', '', 409, '[]', %s, clock,
+clock + make_interval(secs => %s) FROM clock_timestamp() AS clock ON CONFLICT (scope, key) DO NOTHING RETURNING id
 """
 
 _READ_CLOCK = "SELECT clock_timestamp()"
@@ -174,6 +183,17 @@ def extend_expiry(record_id: int, *, ttl_seconds: int) -> bool:
     Locks one row; call it after lock_record(). Served by the primary key.
     """
     return _execute(_EXTEND_EXPIRY, (ttl_seconds, record_id)) == 1
+
+
+def reserve_again(*, scope: str, key: str, resource: str, ttl_seconds: int) -> int | None:
+    """Take a purged key back for what it once started; the new record's id, or None where the key is in use again.
+
+    What the first request was is forgotten: until this record expires, every request under the key is refused with a
+    link to the resource. Waits for a request that is being accepted under the key, as `reserve` does.
+    """
+    values = (scope, key, CURRENT_VERSION, current_kid(), resource, ttl_seconds)
+    row = _read_row(_RESERVE_AGAIN, values)
+    return row[0] if row else None
 
 
 def erase_payload(record_id: int) -> bool:

@@ -10,9 +10,11 @@ import uuid_utils.compat as uuid
 from django.conf import settings
 from django.db import transaction
 
-from idempotency.queries import extend_expiry, lock_record
+from accounts.authentication import scope_name
+from idempotency.queries import extend_expiry, lock_record, reserve_again
 from jobs import transitions
 from jobs.errors import IllegalTransition, InvalidVerdict, JobNotFound, KeyMovedOn
+from jobs.failures import printable
 from jobs.models import Job, JobStep, Priority
 from jobs.operations import downstream_key
 from jobs.queries.history import request_cancel
@@ -75,8 +77,12 @@ def cancel_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
     Raises JobNotFound, and IllegalTransition where it has ended otherwise or is unknown.
     """
     _mine(tenant_id, mode, job_id)
-    changed = transitions.cancel_queued_job(job_id=job_id) or request_cancel(job_id=job_id)
-    job = changed or Job.objects.get(pk=job_id)
+    # Asked a second time in case a retry queued the job between the two: it need not wait for its next attempt to be told.
+    canceled = transitions.cancel_queued_job(job_id=job_id)
+    wished = None if canceled else request_cancel(job_id=job_id)
+    if wished is not None and wished.state == State.QUEUED:
+        canceled = transitions.cancel_queued_job(job_id=job_id)
+    job = canceled or wished or Job.objects.get(pk=job_id)
     if job.state in (State.SUCCEEDED, State.FAILED, State.UNKNOWN):
         raise IllegalTransition(job_id, Event.CANCEL, State(job.state))
     return job
@@ -112,9 +118,15 @@ def resolve_job(
 ) -> Job:
     """A person has said what became of the step's effect (`done` or `not_done`), and where the job goes then.
 
+    `then` is succeeded, failed or queued. Raises ValueError for any other verdict or way.
+
     Verdict, state and the audit line (note, by whom) stand or fall together. Raises InvalidVerdict where the step is not
     in doubt, IllegalTransition where the job is not unknown or would end with another effect open.
     """
+    if verdict not in (JobStep.State.DONE, JobStep.State.NOT_DONE):
+        raise ValueError(f"A verdict is done or not_done, not {verdict}.")
+    if then not in (State.SUCCEEDED, State.FAILED, State.QUEUED):
+        raise ValueError(f"An unknown job goes to succeeded, failed or queued, not to {then}.")
     job = _mine(tenant_id, mode, job_id)
     with transaction.atomic():
         if then is State.QUEUED:
@@ -127,7 +139,7 @@ def resolve_job(
                 if state is State.UNKNOWN
                 else IllegalTransition(job_id, Event.RESOLVE, state)
             )
-        said = {"step": step, "verdict": verdict, "then": then, "note": note, "by": by}
+        said = {"step": step, "verdict": verdict, "then": then, "note": printable(note), "by": printable(by)}
         outcome = seal(result) if then is State.SUCCEEDED else None
         return transitions.resolve_job(job_id=job_id, target=then, said=said, result=outcome)
 
@@ -141,16 +153,23 @@ def _mine(tenant_id: int, mode: str, job_id: UUID) -> Job:
 
 
 def _keep_key(job: Job) -> None:
-    """The job's key stays its own while it runs again: locked against a take-over, and its expiry extended."""
-    if job.idempotency_record_id is None:
+    """The job's key stays its own while it runs again: locked against a take-over and extended, or taken back if purged.
+
+    Raises KeyMovedOn where the key has started another job since.
+    """
+    if job.idempotency_record_id is None or job.idempotency_key is None:
         return
+    ttl_seconds = settings.IDEMPOTENCY_TTL_SECONDS
     record = lock_record(job.idempotency_record_id)
-    if record is None:
-        # Purged. The key may have been used anew, under a record of its own; job_list_by_key serves it.
-        mine = Job.objects.filter(tenant_id=job.tenant_id, mode=job.mode, idempotency_key=job.idempotency_key)
-        if mine.filter(id__gt=job.id).exists():
+    if record is not None:
+        if record.resource != job.resource:
             raise KeyMovedOn
+        extend_expiry(record.id, ttl_seconds=ttl_seconds)
         return
-    if record.resource != job.resource:
+    scope = scope_name(tenant_id=job.tenant_id, mode=job.mode)
+    record_id = reserve_again(
+        scope=scope, key=job.idempotency_key, resource=job.resource, ttl_seconds=ttl_seconds
+    )
+    if record_id is None:
         raise KeyMovedOn
-    extend_expiry(record.id, ttl_seconds=settings.IDEMPOTENCY_TTL_SECONDS)
+    Job.objects.filter(pk=job.id).update(idempotency_record_id=record_id)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from psycopg.errors import UniqueViolation
 
 from jobs.errors import IllegalTransition, JobNotFound, StaleAttempt
 from jobs.failures import failure
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 _NOW = timedelta(0)
+_ONE_RUNNING = "job_one_running_per_concurrency_key"
 
 
 def claim_job(*, job_id: UUID, worker: str, known_operations: Collection[str]) -> Job | None:
@@ -39,9 +41,14 @@ def claim_job(*, job_id: UUID, worker: str, known_operations: Collection[str]) -
     known = sorted(known_operations)
     try:
         return _apply(Event.CLAIM, job_id, worker=worker, lease=lease, known_operations=known)
-    except IntegrityError:
+    except IntegrityError as error:
         # Two jobs of one concurrency key, claimed in the same instant: the partial unique index let one through.
-        return None
+        if (
+            isinstance(error.__cause__, UniqueViolation)
+            and error.__cause__.diag.constraint_name == _ONE_RUNNING
+        ):
+            return None
+        raise
 
 
 def succeed_job(*, job_id: UUID, attempt: int, result: bytes) -> Job:
