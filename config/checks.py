@@ -9,9 +9,29 @@ from django.core.checks import CheckMessage, Error, register
 
 from jobs.registry import operations
 from workers.lease import ATTEMPT_MARGIN
+from workers.operations.charge_payment import CALL_SLACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_POSITIVE = (
+    "API_THREADS",
+    "BACKOFF_BASE_SECONDS",
+    "BACKOFF_MAX_SECONDS",
+    "DATA_UPLOAD_MAX_MEMORY_SIZE",
+    "EFFECT_TIMEOUT_SECONDS",
+    "EFFECT_RECONCILE_AFTER_SECONDS",
+    "HEARTBEAT_SECONDS",
+    "LEASE_SECONDS",
+    "PAYMENT_PROVIDER_TIMEOUT_SECONDS",
+    "PUBLISH_BUDGET_SECONDS",
+    "PUBLISH_GRACE_SECONDS",
+    "PURGE_SECONDS",
+    "RESULT_MAX_BYTES",
+    "SWEEP_SECONDS",
+    "TASK_TIME_LIMIT_SECONDS",
+)
 
 
 @register
@@ -21,6 +41,16 @@ def check_times(**_options: Any) -> list[CheckMessage]:  # noqa: ANN401 - Django
 
 
 def _wrong_relations() -> Iterator[CheckMessage]:
+    for name in _POSITIVE:
+        if getattr(settings, name) <= 0:
+            yield Error(f"{name} ({getattr(settings, name)}) must be more than 0.", id="semel.E005")
+    provider = settings.PAYMENT_PROVIDER_TIMEOUT_SECONDS + CALL_SLACK.total_seconds()
+    if provider + settings.EFFECT_MARGIN_SECONDS > settings.LEASE_SECONDS:
+        yield Error(
+            f"LEASE_SECONDS ({settings.LEASE_SECONDS}) does not outlast PAYMENT_PROVIDER_TIMEOUT_SECONDS.",
+            hint=f"A charge is only sent if its lease outlasts it, by {CALL_SLACK} and the effects' margin.",
+            id="semel.E006",
+        )
     limit = settings.TASK_TIME_LIMIT_SECONDS
     if settings.HEARTBEAT_SECONDS * 3 > settings.LEASE_SECONDS:
         yield Error(

@@ -30,7 +30,7 @@ class StrictEnv(environ.Env):  # type: ignore[misc] # django-environ ships no ty
 
 
 class Process(StrEnum):
-    """Which of Semel's processes this is; it decides time-outs and nothing else."""
+    """Which of Semel's processes this is: it decides how long a statement may take and a connection lives."""
 
     API = "api"
     STREAMS = "streams"
@@ -39,8 +39,10 @@ class Process(StrEnum):
 
 
 env = StrictEnv()
-if (BASE_DIR / ".env").exists():
-    environ.Env.read_env(BASE_DIR / ".env")
+# run.py sets it empty: what a deployment's file says (a real payment provider, say) must not reach a demo or a test.
+_FILE = os.environ.get("SEMEL_ENV_FILE", str(BASE_DIR / ".env"))
+if _FILE and Path(_FILE).exists():
+    environ.Env.read_env(_FILE)
 # wsgi.py, asgi.py and manage.py say what they are; everything started by the celery command is a worker to the database.
 _DEFAULT = Process.WORKER if Path(sys.argv[0]).name == "celery" else Process.MANAGE
 PROCESS = Process(os.environ.get("SEMEL_PROCESS", _DEFAULT))

@@ -177,6 +177,16 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _respond(request, _case_of(exception))
 
 
+def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form of the admin without its token (settings.CSRF_FAILURE_VIEW)."""
+    return _respond(request, _Case("forbidden", 403, reason or PROBLEMS["forbidden"].title))
+
+
+def unavailable(request: HttpRequest, detail: str) -> HttpResponse:
+    """What the service cannot do without is missing."""
+    return _respond(request, _Case("service-unavailable", 503, detail, headers={"Retry-After": "1"}))
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
     """An address that does not exist."""
     return _respond(request, _Case("not-found", 404, f"There is nothing at {request.path}."))

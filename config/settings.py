@@ -24,6 +24,7 @@ SILENCED_SYSTEM_CHECKS = [
 
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
+CSRF_FAILURE_VIEW = "config.problems.csrf_failed"
 APPEND_SLASH = False  # a redirect would lose the body of a POST
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -100,13 +101,18 @@ DATABASES = {
         **env.db("DATABASE_URL"),
         "ATOMIC_REQUESTS": False,
         # A connection lives as long as its thread: opening one costs more than a whole request.
-        "CONN_MAX_AGE": None,
+        # Not under ASGI, where each request has a thread of its own, and a kept connection would outlive it for nobody.
+        "CONN_MAX_AGE": 0 if PROCESS is Process.STREAMS else None,
         # One cheap statement a request, so that a database restart costs nobody an error afterwards.
         "CONN_HEALTH_CHECKS": True,
         "DISABLE_SERVER_SIDE_CURSORS": True,  # PgBouncer in transaction mode
         "OPTIONS": {
             "connect_timeout": 3,
-            "tcp_user_timeout": 10_000,  # milliseconds: a cut network is noticed before a client gives up
+            # A cut network is noticed within seconds: in sending by the first, in waiting for an answer by the others.
+            "tcp_user_timeout": 10_000,  # milliseconds
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
             "application_name": f"semel-{PROCESS}",
             "options": (
                 f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c lock_timeout={_LOCK_TIMEOUT_MS} "
@@ -124,8 +130,6 @@ DATABASES = {
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("BODY_MAX_BYTES", default=256 * 1024)
 # Where problem types resolve; empty: the address that the client used.
 PUBLIC_BASE_URL = env.str("PUBLIC_BASE_URL", default="").rstrip("/")
-# Where waiting clients go; empty: no wait links are given out.
-STREAMS_URL = env.str("STREAMS_URL", default="").rstrip("/")
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.ApiKeyAuthentication"],
@@ -211,7 +215,12 @@ CELERY_TASK_TIME_LIMIT = TASK_TIME_LIMIT_SECONDS
 CELERY_TASK_SOFT_TIME_LIMIT = TASK_TIME_LIMIT_SECONDS - 30
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": TASK_TIME_LIMIT_SECONDS + 120,
-    "health_check_interval": 10,  # a silently cut connection is noticed (celery#8030)
+    # A silently cut connection is noticed: a PING every ten seconds (celery#8030), whose answer must come, as any other, in five.
+    # Longer than the one second for which a worker's BRPOP waits at the server.
+    "health_check_interval": 10,
+    "socket_timeout": 5.0,
+    "socket_connect_timeout": 5.0,
+    "socket_keepalive": True,
 }
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_CREATE_MISSING_QUEUES = True
@@ -230,18 +239,12 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_DB_REUSE_MAX = 1_000
 CELERY_TIMEZONE = "UTC"
-# Ticks go to a worker of their own, and a tick that nobody took until the next one is worth nothing.
+# Ticks go to a worker of their own. Those that nobody took for a minute are worth nothing; not sooner, since the clock that sets
+# the end and the one that checks it may stand on two hosts.
+_TICK = {"queue": "maintenance", "expires": 60}
 CELERY_BEAT_SCHEDULE = {
-    "sweep": {
-        "task": "workers.sweep",
-        "schedule": SWEEP_SECONDS,
-        "options": {"queue": "maintenance", "expires": SWEEP_SECONDS},
-    },
-    "purge": {
-        "task": "workers.purge",
-        "schedule": PURGE_SECONDS,
-        "options": {"queue": "maintenance", "expires": PURGE_SECONDS},
-    },
+    "sweep": {"task": "workers.sweep", "schedule": SWEEP_SECONDS, "options": _TICK},
+    "purge": {"task": "workers.purge", "schedule": PURGE_SECONDS, "options": _TICK},
 }
 
 # --- Effects -----------------------------------------------------------------------------------------------------------

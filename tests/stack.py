@@ -71,7 +71,7 @@ class Stack:
                 seconds=START_SECONDS,
                 pause_seconds=POLL_SECONDS,
             )
-            assert client.get(f"{url}/readyz").json()["database"] == "ok"
+            assert client.get(f"{url}/readyz").status_code == 200
         return url
 
     def start_workers(self, *names: str, **env: str) -> None:

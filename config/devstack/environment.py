@@ -46,6 +46,7 @@ def base_environment(tag: str) -> dict[str, str]:
     return with_our_tools(env) | {
         TAG: tag,
         "DJANGO_SETTINGS_MODULE": "config.settings",
+        "SEMEL_ENV_FILE": "",  # .env is a deployment's: its payment provider is a real one
         "PYTHONUNBUFFERED": "1",  # so that a log's end is there when it is wanted
     }
 

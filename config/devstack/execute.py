@@ -23,9 +23,8 @@ def execute(*, data: Path, words: list[str]) -> Never:
     if not words:
         raise LauncherError("Which command? For example: python3 run.py exec -- manage.py dbshell")
     stack: dict[str, str] = read_state(data)["env"]
-    env = with_postgres_tools(
-        with_our_tools({**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", **stack})
-    )
+    settled = {"DJANGO_SETTINGS_MODULE": "config.settings", "SEMEL_ENV_FILE": "", **stack}
+    env = with_postgres_tools(with_our_tools({**os.environ, **settled}))
     env.pop(TAG, None)  # the stack's end is not this command's
     env.pop("SEMEL_PROCESS", None)  # each program says what it is
     if words[0] == "manage.py":
