@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+import signal
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 from celery import Celery
-from celery.signals import setup_logging, task_prerun
+from celery.signals import setup_logging, task_prerun, worker_ready
 from django.db import close_old_connections
+
+from workers.shutdown import announce_shutdown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 app = Celery("semel")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -20,6 +27,24 @@ app.autodiscover_tasks(["workers"])
 def _check_connections(**_signal: Any) -> None:  # noqa: ANN401
     """A connection that a database restart has cut is opened anew, instead of failing every task of this process."""
     close_old_connections()
+
+
+@worker_ready.connect(dispatch_uid="announce_shutdown")
+def _announce_shutdown(**_signal: Any) -> None:  # noqa: ANN401
+    """A signal to stop is told to the attempts under way before Celery acts on it.
+
+    They have WORKER_SOFT_SHUTDOWN_TIMEOUT to end or to give their jobs back. Celery's own `worker_shutting_down` comes when
+    that is over.
+    """
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
+        handler = signal.getsignal(number)
+        if callable(handler):
+            signal.signal(number, partial(_stop, handler))
+
+
+def _stop(handler: Callable[[int, Any], Any], number: int, frame: Any) -> None:  # noqa: ANN401
+    announce_shutdown()
+    handler(number, frame)
 
 
 @setup_logging.connect(dispatch_uid="keep_our_logging")

@@ -8,7 +8,6 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
 from jobs.registry import operations
-from workers.lease import ATTEMPT_MARGIN
 from workers.operations.charge_payment import CALL_SLACK
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
 _POSITIVE = (
     "API_THREADS",
+    "ATTEMPT_MARGIN_SECONDS",
     "BACKOFF_BASE_SECONDS",
     "BACKOFF_MAX_SECONDS",
     "DATA_UPLOAD_MAX_MEMORY_SIZE",
@@ -29,6 +29,7 @@ _POSITIVE = (
     "PUBLISH_GRACE_SECONDS",
     "PURGE_SECONDS",
     "RESULT_MAX_BYTES",
+    "SELF_END_SECONDS",
     "SWEEP_SECONDS",
     "TASK_TIME_LIMIT_SECONDS",
 )
@@ -71,7 +72,7 @@ def _wrong_relations() -> Iterator[CheckMessage]:
             id="semel.E003",
         )
     for operation in operations().values():
-        if operation.timeout_seconds + ATTEMPT_MARGIN.total_seconds() > settings.CELERY_TASK_SOFT_TIME_LIMIT:
+        if operation.timeout_seconds + settings.ATTEMPT_MARGIN_SECONDS > settings.CELERY_TASK_SOFT_TIME_LIMIT:
             yield Error(
                 f"{operation.name} may run for {operation.timeout_seconds} s, longer than Celery's soft time limit.",
                 hint="Raise TASK_TIME_LIMIT_SECONDS.",

@@ -189,6 +189,10 @@ OPERATIONS = env.list(
 LEASE_SECONDS = env.float("LEASE_SECONDS", default=45.0)
 # A third of the lease: two renewals may fail before the third decides.
 HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", default=15.0)
+# Added to an operation's own limit before its lease can no longer be renewed, so that its last words can still be written.
+ATTEMPT_MARGIN_SECONDS = env.float("ATTEMPT_MARGIN_SECONDS", default=30.0)
+# How long an operation may go on without its lease before its process is ended: a check comes sooner in any loop.
+SELF_END_SECONDS = env.float("SELF_END_SECONDS", default=10.0)
 # How often due and expired jobs are looked for: what a lost message costs in latency.
 SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=5.0)
 # How long the first publication may take before the sweeper publishes again.
@@ -233,8 +237,10 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = False
 CELERY_TASK_RETRY_ON_WORKER_LOST = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 1_000
+# Seconds that attempts have to end or to give their jobs back: ten less than the grace of a container's stop.
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20.0
-CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = True
+# It would let an idle worker wait those seconds for nothing: there are no delayed tasks to give back, and messages are hints.
+CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_DB_REUSE_MAX = 1_000

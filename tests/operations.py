@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from typing import TYPE_CHECKING, Any
 
 from rest_framework import serializers
@@ -53,3 +56,30 @@ class Anything(Operation):
 
     def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
         return params["value"]
+
+
+class NoParams(serializers.Serializer):
+    """Nothing to say."""
+
+
+class Stuck(Operation):
+    """Never asks whether it should stop, and never ends."""
+
+    name = "test.stuck"
+    params = NoParams
+    max_attempts = 1
+    timeout_seconds = 1
+
+    def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
+        threading.Event().wait()
+
+
+class Poison(Operation):
+    """Kills the process that runs it."""
+
+    name = "test.poison"
+    params = NoParams
+    max_attempts = 3
+
+    def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)

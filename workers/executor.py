@@ -27,7 +27,7 @@ from jobs.operations import (
 from jobs.registry import known_operations, operation_of
 from jobs.sealed import seal, unseal
 from workers.backoff import retry_delay
-from workers.lease import ATTEMPT_MARGIN, Heartbeat, Lease
+from workers.lease import Heartbeat, Lease
 from workers.outcomes import Canceled, Failed, Lost, Outcome, Postponed, RetryAt, Succeeded, Unknown
 from workers.running_job import RunningJob
 
@@ -53,7 +53,7 @@ def execute_job(job_id: UUID) -> Job | None:
     lease = Lease(
         job_id=job.id,
         attempt=job.attempt,
-        attempt_limit=timedelta(seconds=operation.timeout_seconds) + ATTEMPT_MARGIN,
+        attempt_limit=timedelta(seconds=operation.timeout_seconds + settings.ATTEMPT_MARGIN_SECONDS),
         claimed_at=claimed_at,
     )
     lease.cancel_requested = job.cancel_requested_at is not None

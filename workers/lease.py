@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from datetime import timedelta
@@ -21,10 +22,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-# Added to an operation's own limit, so that its last words can still be written.
-ATTEMPT_MARGIN = timedelta(seconds=30)
 # Between two tries of a write while the database is away: a restart takes seconds.
 _RETRY_SECONDS = 0.5
+_EXIT_LOST = 75  # EX_TEMPFAIL: another process will do it
 
 
 class Lease:
@@ -97,7 +97,9 @@ class Lease:
 class Heartbeat:
     """Renews a lease from a thread of its own while the attempt works, once it outlives the first interval.
 
-    A database error is no loss: it tries again until the lease's local end. The thread has its own connection.
+    A database error is no loss: it tries again until the lease's local end. The thread has its own connection. Once the
+    lease is lost, the operation stops at its next check; one that does not is ended with its whole process, since nothing
+    else can stop it and its place in the worker is needed.
     """
 
     def __init__(self, lease: Lease) -> None:
@@ -116,10 +118,18 @@ class Heartbeat:
 
     def _run(self) -> None:
         try:
-            while not self._over.wait(settings.HEARTBEAT_SECONDS) and not self._lease.is_lost:
+            while not self._over.wait(settings.HEARTBEAT_SECONDS):
+                if self._lease.is_lost:
+                    self._end_process_unless_over()
+                    return
                 self.run_once()
         finally:
             connection.close()
+
+    def _end_process_unless_over(self) -> None:
+        if not self._over.wait(settings.SELF_END_SECONDS):
+            log.error("lease.process_ended", job_id=str(self._lease.job_id), attempt=self._lease.attempt)
+            os._exit(_EXIT_LOST)
 
     def run_once(self) -> None:
         """One renewal, or the knowledge why there was none."""

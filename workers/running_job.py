@@ -13,12 +13,13 @@ from django.db import transaction
 
 from jobs.failures import printable
 from jobs.models import JobStep
-from jobs.operations import JobCanceled, LeaseLost
+from jobs.operations import JobCanceled, LeaseLost, RunLater
 from jobs.queries.history import decline_cancel
 from jobs.queries.lease import write_progress
 from jobs.queries.steps import remember_step, steps_of
 from jobs.sealed import seal, unseal
 from workers.effects import Effect, Effects
+from workers.shutdown import is_shutting_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,6 +128,8 @@ class RunningJob:
         """See JobHandle.check. A wish to cancel that comes too late is declined once, in the job's history."""
         if self._lease.is_lost:
             raise LeaseLost("The lease is over.")
+        if is_shutting_down():
+            raise RunLater("The worker shuts down.", delay=timedelta(0))
         if not self._lease.cancel_requested or self._declined:
             return
         if self._effects.is_untouched:

@@ -1,0 +1,98 @@
+"""Workers that are told to stop, that cannot stop, and that die of their jobs: no job is lost, and no place in a worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from django.conf import settings
+
+from tests.stack import POLL_SECONDS, Caller, running_stack
+from tests.waiting import until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ENV = {
+    "PAYMENT_PROVIDER_TIMEOUT_SECONDS": "2",
+    "EFFECT_TIMEOUT_SECONDS": "4",
+    "LEASE_SECONDS": "7",
+    "HEARTBEAT_SECONDS": "0.5",
+    "ATTEMPT_MARGIN_SECONDS": "0.5",
+    "SELF_END_SECONDS": "0.5",
+    "BACKOFF_MAX_SECONDS": "0.5",
+}
+
+
+@pytest.fixture(scope="module")
+def stack(django_db_setup, django_db_blocker, tmp_path_factory):
+    operations = ",".join([*settings.OPERATIONS, "tests.operations.Stuck", "tests.operations.Poison"])
+    folder = tmp_path_factory.mktemp("stopped")
+    with django_db_blocker.unblock(), running_stack(folder, **ENV, OPERATIONS=operations) as stack:
+        stack.start_workers("worker", "maintenance", "beat")
+        stack.start_api()
+        yield stack
+
+
+@pytest.fixture
+def caller(stack, api_key):
+    caller = Caller(stack.urls["api"], api_key)
+    with caller.http:
+        yield caller
+
+
+def submit(caller, key, operation, **params):
+    body = {"operation": operation, "params": params}
+    return caller.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": key}).headers["Location"]
+
+
+def job_when(caller, address, state):
+    def there():
+        job = caller.http.get(address).json()
+        return job if job["state"] == state else None
+
+    return until(there, seconds=60, pause_seconds=POLL_SECONDS)
+
+
+def history(caller, address):
+    return [event["type"] for event in caller.http.get(f"{address}/events").json()["data"]]
+
+
+def test_a_job_that_kills_its_worker_ends_after_its_attempts_and_holds_up_nobody(stack, caller):
+    poison = submit(caller, "poison", "test.poison")
+    good = [submit(caller, f"good-{number}", "demo.sleep", seconds=0) for number in range(20)]
+    for address in good:
+        job_when(caller, address, "succeeded")
+    job = job_when(caller, poison, "failed")
+    assert (job["attempt"], job["attempts_left"]) == (3, 0)
+    assert job["error"]["code"] == "attempts-exhausted"
+    assert history(caller, poison) == ["submit", *["claim", "expire"] * 3]
+
+
+def test_an_attempt_that_cannot_stop_is_ended_with_its_process(stack, caller):
+    stuck = [submit(caller, f"stuck-{number}", "test.stuck") for number in range(4)]
+    for address in stuck:
+        job = job_when(caller, address, "failed")
+        assert (job["attempt"], job["error"]["cause"]) == (1, "lease-expired")
+    job_when(caller, submit(caller, "after", "demo.sleep", seconds=0), "succeeded")
+
+
+def test_a_worker_that_is_told_to_stop_gives_its_job_back_at_no_charge(stack, caller):
+    address = submit(caller, "long", "demo.sleep", seconds=600)
+    job_when(caller, address, "running")
+    os.kill(stack.running["worker"].popen.pid, signal.SIGTERM)
+    job = job_when(caller, address, "queued")
+    assert (job["attempt"], job["attempts_left"]) == (1, 5)
+    stack.kill("worker")
+    stack.start_workers("worker")
+    job_when(caller, address, "running")
+    assert caller.http.post(f"{address}/cancel").status_code == 200
+    job = job_when(caller, address, "canceled")
+    assert history(caller, address) == [
+        "submit",
+        "claim",
+        "postpone",
+        "claim",
+        "cancel-requested",
+        "canceled",
+    ]
