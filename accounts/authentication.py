@@ -71,6 +71,16 @@ class IsTenant(BasePermission):
         return isinstance(request.user, Principal)
 
 
+class IsAdmin(BasePermission):
+    """Only an API key made with `--admin` comes in."""
+
+    message = "This needs an API key with the scope admin."
+
+    def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 - DRF's signature
+        """Whether the key may do what only an operator should decide."""
+        return isinstance(request.user, Principal) and request.user.is_admin
+
+
 def principal_of(request: Request) -> Principal:
     """The caller of a request that IsTenant has let in."""
     if not isinstance(request.user, Principal):

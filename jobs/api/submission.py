@@ -8,6 +8,7 @@ from django.conf import settings
 from rest_framework import serializers
 
 from accounts.authentication import principal_of
+from jobs.api.strict import read_members
 from jobs.errors import QueueFull
 from jobs.fields import StrictCharField
 from jobs.registry import current_operation
@@ -15,8 +16,6 @@ from jobs.selectors import has_room
 from jobs.services import Submission
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rest_framework.request import Request
     from rest_framework.views import APIView
 
@@ -62,19 +61,12 @@ class _SubmissionSerializer(serializers.Serializer[Any]):
 
 def read_submission(view: APIView, request: Request) -> Submission:  # noqa: ARG001 - the hook's signature
     """The submission that the body asks for. Raises ValidationError, UnknownOperation or QueueFull; nothing is stored yet."""
-    serializer = _SubmissionSerializer(data=request.data)
-    errors: dict[str, Any] = {} if serializer.is_valid() else dict(serializer.errors)
-    if isinstance(request.data, dict):
-        errors |= _unknown_members(request.data, serializer.fields)
-    if errors:
-        raise serializers.ValidationError(errors)
-    envelope = serializer.validated_data
+    envelope = read_members(_SubmissionSerializer, request.data, not_offered=_NOT_OFFERED)
     operation = current_operation(envelope["operation"])
-    params = operation.params(data=envelope["params"])
-    errors = {} if params.is_valid() else dict(params.errors)
-    errors |= _unknown_members(envelope["params"], params.fields)
-    if errors:
-        raise serializers.ValidationError({"params": errors})
+    try:
+        read_members(operation.params, envelope["params"])
+    except serializers.ValidationError as error:
+        raise serializers.ValidationError({"params": error.detail}) from error
     _refuse_over_cap(principal_of(request))
     return Submission(operation=operation, params=envelope["params"], metadata=envelope.get("metadata", {}))
 
@@ -84,14 +76,3 @@ def _refuse_over_cap(principal: Principal) -> None:
     limit = settings.QUEUED_JOBS_MAX
     if limit and not has_room(tenant_id=principal.tenant_id, mode=principal.mode, limit=limit):
         raise QueueFull
-
-
-def _unknown_members(members: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """An error for each member that nobody would read: a misspelt option must not be dropped in silence."""
-    return {name: [_refusal(name)] for name in members if name not in known}
-
-
-def _refusal(name: str) -> serializers.ErrorDetail:
-    if name in _NOT_OFFERED:
-        return serializers.ErrorDetail("This release does not offer it yet.", code="not_offered")
-    return serializers.ErrorDetail("There is no such member.", code="unknown_member")

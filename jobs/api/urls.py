@@ -9,4 +9,6 @@ urlpatterns = [
     path("jobs/<uuid:job_id>", views.JobView.as_view(), name="job"),
     path("jobs/<uuid:job_id>/events", views.JobEventsView.as_view(), name="job-events"),
     path("jobs/<uuid:job_id>/cancel", views.JobCancelView.as_view(), name="job-cancel"),
+    path("jobs/<uuid:job_id>/redrive", views.JobRedriveView.as_view(), name="job-redrive"),
+    path("jobs/<uuid:job_id>/resolve", views.JobResolveView.as_view(), name="job-resolve"),
 ]

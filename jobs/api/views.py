@@ -8,14 +8,16 @@ from urllib.parse import urlencode
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.authentication import principal_of
+from accounts.authentication import IsAdmin, IsTenant, principal_of
 from idempotency.http import idempotent, reservation
 from jobs.api.caching import conditional
 from jobs.api.query_strings import check_job_query, cursor_after, read_after, read_listing
 from jobs.api.representation import event_document, job_document, poll_after
+from jobs.api.resolution import ResolutionForm
+from jobs.api.strict import read_members
 from jobs.api.submission import read_submission
 from jobs.selectors import effects_of, events_of, get_job, list_jobs
-from jobs.services import Submission, cancel_job, submit_job
+from jobs.services import Submission, cancel_job, redrive_job, resolve_job, submit_job
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -91,4 +93,30 @@ class JobCancelView(APIView):
         """The job: canceled, or with `cancel_requested_at`, which its attempt honours while nothing has been done."""
         principal = principal_of(request)
         job = cancel_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
+        return Response(job_document(job, effects_of([job])[job.id]), headers=poll_after(job))
+
+
+class JobRedriveView(APIView):
+    """Another go for a job that failed for good or was canceled."""
+
+    @idempotent(required=False)
+    def post(self, request: Request, job_id: UUID) -> Response:
+        """The job, queued again: finished steps stay finished, and what was refused begins under a new downstream key."""
+        principal = principal_of(request)
+        job = redrive_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
+        return Response(job_document(job, effects_of([job])[job.id]), headers=poll_after(job))
+
+
+class JobResolveView(APIView):
+    """An operator's word on an unknown outcome."""
+
+    permission_classes = [IsTenant, IsAdmin]
+
+    @idempotent(required=False)
+    def post(self, request: Request, job_id: UUID) -> Response:
+        """The job, gone where the operator's word sends it; who said what stays in its history."""
+        principal = principal_of(request)
+        said = read_members(ResolutionForm, request.data)
+        by = f"api key {principal.api_key_id}"
+        job = resolve_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id, by=by, **said)
         return Response(job_document(job, effects_of([job])[job.id]), headers=poll_after(job))
