@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import psutil  # type: ignore[import-untyped] # it ships no types
+import psutil
 import psycopg
 from psycopg import sql
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped] # it ships no types
+import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG_TAIL_LINES = 12

@@ -8,7 +8,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-import psutil  # type: ignore[import-untyped] # it ships no types
+import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

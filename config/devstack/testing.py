@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import psutil  # type: ignore[import-untyped] # it ships no types
+import psutil
 
 from config.devstack.environment import (
     OUTSIDE,
