@@ -12,11 +12,29 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 from celery import Celery
 from celery.signals import setup_logging, task_prerun, worker_ready
 from django.db import close_old_connections
+from kombu.transport import redis
 
 from workers.shutdown import announce_shutdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+class _QoS(redis.QoS):
+    """A message that could not be acknowledged frees its place in the worker all the same.
+
+    Kombu keeps the place, and Celery drops the error: after a few lost connections a worker would be full of messages that it
+    has long dealt with, and deaf. Such a message comes back after the visibility timeout, and its claim finds no row.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        try:
+            super().ack(delivery_tag)
+        finally:
+            self._dirty.add(delivery_tag)
+
+
+redis.Channel.QoS = _QoS
 
 app = Celery("semel")
 app.config_from_object("django.conf:settings", namespace="CELERY")

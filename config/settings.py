@@ -225,6 +225,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 5.0,
     "socket_connect_timeout": 5.0,
     "socket_keepalive": True,
+    # An acknowledgement that ran into a dead connection is sent once more over a new one; it may be repeated.
+    "retry_on_timeout": True,
 }
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_CREATE_MISSING_QUEUES = True

@@ -40,7 +40,9 @@ def refuse_if_other(record: Record, parts: RequestParts) -> None:
 
 def _describe_mismatch(record: Record, parts: RequestParts) -> KeyReused:
     mismatch = _differing_pointers(record, parts)
-    differing = [name for name in ("method", "path") if getattr(record, name) != getattr(parts, name)]
+    # Empty in a record that was taken back after its purge: what the first request was is forgotten.
+    kept = [name for name in ("method", "path") if getattr(record, name)]
+    differing = [name for name in kept if getattr(record, name) != getattr(parts, name)]
     if mismatch:
         differing.append("body")
     if not differing and record.members is not None:

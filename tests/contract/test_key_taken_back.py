@@ -1,0 +1,103 @@
+"""A job that is redriven after its key was forgotten takes the key back: nobody can start the same work beside it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db.models import F
+from django.utils import timezone
+
+from accounts.authentication import scope_name
+from idempotency import purge
+from idempotency.models import IdempotencyRecord
+from jobs import transitions
+from jobs.errors import KeyMovedOn
+from jobs.models import Job
+from jobs.services import redrive_job
+from jobs.states import State
+from tests.client import accepted, charge, post, problem
+from tests.factories import TenantFactory, claim
+from tests.situations import everything
+
+LONG = timedelta(days=3)
+
+
+def age_keys():
+    """All keys have been kept for as long as they had to be."""
+    IdempotencyRecord.objects.update(created_at=F("created_at") - LONG, expires_at=F("expires_at") - LONG)
+
+
+def fail(job_id):
+    held = claim(job_id)
+    return transitions.fail_job(job_id=held.id, attempt=held.attempt, detail="no", cause="no")
+
+
+def redrive(tenant, job_id):
+    return redrive_job(tenant_id=tenant.id, mode="test", job_id=job_id)
+
+
+@pytest.fixture
+def failed(api):
+    """The id of a failed job whose key has been purged."""
+    job_id = accepted(post(api))["id"]
+    fail(job_id)
+    age_keys()
+    assert purge.run_once(100) is not None
+    assert not IdempotencyRecord.objects.exists()
+    return job_id
+
+
+def refused(api, job_id, body=None):
+    document = problem(post(api) if body is None else post(api, body), 409, "idempotency-key-reused")
+    assert document["resource"] == f"/v1/jobs/{job_id}"
+    assert Job.objects.count() == 1
+
+
+def test_while_the_redriven_job_waits_its_key_starts_nothing_else(api, tenant, failed):
+    redrive(tenant, failed)
+    refused(api, failed)
+    refused(api, failed, charge(amount=2000))
+    record = IdempotencyRecord.objects.get()
+    assert (record.scope, record.key) == (scope_name(tenant_id=tenant.id, mode="test"), "a-key")
+    assert record.expires_at > timezone.now() + timedelta(hours=23)
+    assert Job.objects.get().idempotency_record_id == record.id
+
+
+def test_the_key_is_not_free_before_the_job_has_ended_and_is_then(api, tenant, failed):
+    redrive(tenant, failed)
+    age_keys()
+    refused(api, failed)
+    purge.run_once(100)
+    refused(api, failed)
+    fail(failed)
+    answer = post(api)
+    assert accepted(answer)["id"] != failed
+    assert answer["Idempotency-Replayed"] == "false"
+
+
+def test_a_key_that_was_taken_back_is_kept_by_the_next_redrive_as_any_other(api, tenant, failed):
+    redrive(tenant, failed)
+    fail(failed)
+    age_keys()
+    redrive(tenant, failed)
+    assert IdempotencyRecord.objects.get().expires_at > timezone.now() + timedelta(hours=23)
+    refused(api, failed)
+
+
+def test_a_job_whose_key_has_been_used_anew_is_not_redriven(api, tenant, failed):
+    other = accepted(post(api))["id"]
+    before = everything(failed)
+    with pytest.raises(KeyMovedOn):
+        redrive(tenant, failed)
+    assert everything(failed) == before
+    assert IdempotencyRecord.objects.get().resource == f"job/{other}"
+
+
+def test_another_tenants_key_of_the_same_name_is_no_hindrance(api, tenant, failed):
+    stranger = TenantFactory()
+    accepted(post(api))
+    scope = scope_name(tenant_id=stranger.id, mode="test")
+    IdempotencyRecord.objects.update(scope=scope)
+    assert redrive(tenant, failed).state == State.QUEUED
+    assert IdempotencyRecord.objects.filter(key="a-key").count() == 2

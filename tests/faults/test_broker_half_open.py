@@ -1,0 +1,101 @@
+"""Connections to the broker that died without a word: whoever held one notices, and works on over a new one (I2, I8)."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+
+import pytest
+from django.conf import settings
+
+from tests.broker_proxy import HOST, BrokerProxy
+from tests.stack import POLL_SECONDS, START_SECONDS, Caller, free_port, running_stack
+from tests.waiting import until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# How many messages the worker takes at once: one for each of its processes (config/devstack/services.py).
+SLOTS = 2
+PROCESSES = ("worker", "maintenance", "beat")
+# A health check every ten seconds, which may have to miss two answers; then a new connection, a tick, a sweep and the run.
+NOTICED_SECONDS = 60.0
+
+
+class HalfOpenProxy(BrokerProxy):
+    """A relay whose present connections can be lost as in a network that drops them: neither bytes nor ends get through."""
+
+    def __init__(self, url):
+        self._dropped = set()
+        super().__init__(url)
+
+    def drop_present(self):
+        """The connections of this moment are silent for ever, on both sides; new ones work. Returns how many."""
+        with self._lock:
+            self._dropped |= self._sockets
+            return len(self._sockets) // 2
+
+    def _relay(self, source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                if source not in self._dropped:
+                    sink.sendall(data)
+        if source not in self._dropped:
+            with contextlib.suppress(OSError):
+                sink.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            self._sockets.discard(source)
+        source.close()
+
+
+@pytest.fixture
+def proxy():
+    proxy = HalfOpenProxy(settings.REDIS_URL)
+    yield proxy
+    proxy.refuse()
+
+
+@pytest.fixture
+def stack(transactional_db, tmp_path, proxy):
+    with running_stack(tmp_path, "--slow-seconds", "3", REDIS_URL=proxy.url) as stack:
+        stack.start_workers(*PROCESSES)
+        # An api that reaches no broker publishes nothing: jobs run only if beat ticks, maintenance sweeps and the worker listens.
+        stack.start_api(REDIS_URL=f"redis://{HOST}:{free_port()}/0")
+        yield stack
+
+
+@pytest.fixture
+def caller(stack, api_key):
+    caller = Caller(stack.urls["api"], api_key)
+    with caller.http:
+        yield caller
+
+
+def test_beat_maintenance_and_worker_notice_that_their_connections_to_the_broker_are_dead(
+    stack, caller, proxy
+):
+    charge_and_wait(caller, stack)
+    # Each time one message cannot be acknowledged. If it kept its place, the worker would take no more after the last.
+    for number in range(SLOTS):
+        address = caller.charge(f"during-{number}", "tok_slow").headers["Location"]
+        until(
+            functools.partial(has_begun, caller, address), seconds=START_SECONDS, pause_seconds=POLL_SECONDS
+        )
+        assert proxy.drop_present() >= len(PROCESSES)
+        assert caller.charge(f"after-{number}").status_code == 202
+        jobs = caller.when_ended(3 + 2 * number, seconds=NOTICED_SECONDS, stack=stack)
+        assert {job["state"] for job in jobs} == {"succeeded"}
+    for job in jobs:
+        assert len(stack.provider.charges(f"semel-{job['id']}-charge-1")) == 1
+    # Each has gone on where it was, instead of ending and being started anew.
+    assert not [name for name in PROCESSES if stack.running[name].has_ended]
+
+
+def has_begun(caller, address):
+    return caller.http.get(address).json()["effects"]
+
+
+def charge_and_wait(caller, stack):
+    """The whole way has been gone once: every connection that there will be is there."""
+    assert caller.charge("before").status_code == 202
+    caller.when_ended(1, seconds=START_SECONDS, stack=stack)

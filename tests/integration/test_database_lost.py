@@ -1,0 +1,71 @@
+"""A database connection that is cut in the middle of an attempt costs nothing: what is known gets on record over a new one."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+
+from jobs.sealed import unseal
+from jobs.states import State
+from tests.downstreams import Downstream, run, step_of
+from tests.factories import queued_job
+from tests.situations import history, outcomes
+from tests.threads import at_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _connection(transactional_db):
+    """A connection that stays cut ends with the test."""
+    yield
+    connection.close()
+
+
+def cut(*_key):
+    """End the server's side of this thread's connection, as a restart of the database does."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        [pid] = cursor.fetchone()
+
+    def terminate():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+            return cursor.fetchone()[0]
+
+    assert at_once(terminate) == [True]
+    return "done"
+
+
+def in_the_call(job, bank):
+    return job.effect("charge", lambda key: cut(bank.call(key)))
+
+
+def before_the_end(job, bank):
+    return job.effect("charge", bank.call) and cut()
+
+
+def in_a_step(job, bank):
+    job.effect("charge", bank.call)
+    return job.step("count", cut)
+
+
+@pytest.mark.parametrize("perform", [in_the_call, before_the_end, in_a_step])
+def test_a_connection_cut_within_an_attempt_is_replaced_and_the_attempt_succeeds(tenant, script, perform):
+    bank = Downstream("charged", "never")
+    job = run(queued_job(tenant, script=script(lambda handle: perform(handle, bank))).id)
+    assert (job.state, unseal(job.result)) == (State.SUCCEEDED, "done")
+    assert (job.open_effects, job.done_effects) == (0, 1)
+    assert (len(bank.calls), step_of(job).state) == (1, "done")
+    assert history(job.id) == ["submit", "claim", "succeed"]
+    assert outcomes(job.id) == ["succeed"]
+
+
+def test_what_was_heard_before_the_cut_is_what_is_on_record(tenant, script):
+    """Not only that it is done: the result is the downstream's own."""
+    job = run(
+        queued_job(
+            tenant, script=script(lambda job: job.effect("charge", lambda _key: {"id": "ch_1", "cut": cut()}))
+        ).id
+    )
+    assert unseal(step_of(job).result) == unseal(job.result) == {"id": "ch_1", "cut": "done"}

@@ -1,0 +1,111 @@
+"""What an attempt makes of an effect that an earlier one has begun: how old an answer is, and what "refused" means later."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from jobs.operations import EffectRefused, RetryableError, downstream_key
+from jobs.sealed import unseal
+from jobs.services import redrive_job
+from jobs.states import State
+from tests.downstreams import Downstream, charging, later, run, step_of
+from tests.factories import queued_job
+from tests.situations import HOUR, history, outcomes
+
+pytestmark = pytest.mark.django_db
+
+LOST = ConnectionError  # raised anew at each call
+
+
+def in_doubt(tenant, script, bank, **options):
+    """Return a queued job whose first attempt sent the effect and did not hear what became of it."""
+    job = run(queued_job(tenant, script=script(charging(bank, asks=True, **options))).id)
+    assert (job.state, step_of(job).state) == (State.QUEUED, "started")
+    return job
+
+
+def test_an_answer_is_as_old_as_its_question(tenant, script):
+    """While a downstream takes its time to say "none", the cut request may land behind the question's back."""
+
+    def ask_for_long(_key):
+        later(job, by=HOUR)
+
+    bank = Downstream(LOST, "never", finds=ask_for_long)
+    job = in_doubt(tenant, script, bank)
+    job = run(job.id)
+    assert (len(bank.questions), len(bank.calls)) == (1, 1)
+    assert (job.state, job.open_effects, step_of(job).state) == (State.QUEUED, 1, "started")
+    assert outcomes(job.id) == ["retry", "postpone"]
+
+
+def test_a_question_asked_late_enough_is_believed(tenant, script):
+    bank = Downstream(LOST, "ok", finds=None)
+    job = in_doubt(tenant, script, bank)
+    later(job, by=HOUR)
+    job = run(job.id)
+    assert (job.state, len(bank.questions), len(bank.calls)) == (State.SUCCEEDED, 1, 2)
+
+
+def refused_then_retried(tenant, script, bank):
+    """Return a job whose first attempt was refused and was retried for another reason, as an operation may wish."""
+
+    def perform(job):
+        try:
+            return job.effect("charge", bank.call)
+        except EffectRefused:
+            if job.attempt == 1:
+                raise RetryableError("Something else went wrong.") from None
+            raise
+
+    job = run(queued_job(tenant, script=script(perform)).id)
+    assert (job.state, step_of(job).state) == (State.QUEUED, "refused")
+    return job
+
+
+def test_what_was_refused_is_not_asked_for_again_by_a_later_attempt(tenant, script):
+    bank = Downstream(EffectRefused("no"), "never")
+    job = run(refused_then_retried(tenant, script, bank).id)
+    assert (job.state, len(bank.calls)) == (State.FAILED, 1)
+    assert (job.open_effects, job.done_effects, step_of(job).state) == (0, 0, "refused")
+    error = unseal(job.error)
+    assert (error["code"], error["cause"]) == ("operation-failed", "refused")
+    assert "'charge'" in error["detail"]
+    assert history(job.id) == ["submit", "claim", "retry", "claim", "fail"]
+
+
+def test_a_redrive_asks_again_under_a_new_key(tenant, script):
+    bank = Downstream(EffectRefused("no"), "charged")
+    job = run(refused_then_retried(tenant, script, bank).id)
+    redrive_job(tenant_id=tenant.id, mode="test", job_id=job.id)
+    job = run(job.id)
+    assert (job.state, job.done_effects) == (State.SUCCEEDED, 1)
+    assert bank.calls == [downstream_key(job.id, "charge", generation) for generation in (1, 2)]
+
+
+@pytest.mark.parametrize(("seconds", "state"), [(43, State.SUCCEEDED), (43.001, State.FAILED)])
+def test_the_longest_effect_is_a_lease_less_its_margin(tenant, script, monkeypatch, seconds, state):
+    """Of 45 s, 2 s are kept; what has gone by of this lease is another question, answered by a new one."""
+    monkeypatch.setattr("workers.lease.Lease.seconds_left", property(lambda _lease: 45.0))
+    bank = Downstream("ok")
+    job = run(queued_job(tenant, script=script(charging(bank, timeout=timedelta(seconds=seconds)))).id)
+    assert (job.state, len(bank.calls)) == (state, int(state == State.SUCCEEDED))
+    if state == State.FAILED:
+        assert unseal(job.error)["cause"] == "effect-outlasts-lease"
+        assert not job.steps.exists()
+
+
+def test_too_long_an_effect_after_a_done_one_leaves_the_job_partially_done(tenant, script):
+    bank, post = Downstream("ok"), Downstream("never")
+
+    def perform(job):
+        job.effect("charge", bank.call)
+        job.effect("letter", post.call, timeout=HOUR)
+
+    job = run(queued_job(tenant, script=script(perform)).id)
+    assert (job.state, job.open_effects, job.done_effects) == (State.FAILED, 0, 1)
+    error = unseal(job.error)
+    assert (error["code"], error["cause"]) == ("partially-done", "effect-outlasts-lease")
+    assert [step.name for step in job.steps.all()] == ["charge"]
+    assert post.calls == []

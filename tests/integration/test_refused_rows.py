@@ -1,0 +1,131 @@
+"""A row that the database refuses for a reason of its own is an error that is told, and stands in nobody else's way."""
+
+from __future__ import annotations
+
+import logging
+from uuid import uuid4
+
+import pytest
+import redis
+from django.conf import settings
+from django.db import IntegrityError, OperationalError, connection
+
+from jobs import transitions
+from jobs.models import Job, JobAttempt
+from jobs.registry import known_operations
+from jobs.states import State
+from tests.factories import backdate, claimed_job, end_lease, make_due, queued_job
+from tests.situations import HOUR, blocker, everything, write
+from workers import sweeper
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _connection(transactional_db):
+    """A connection that a test has cut ends with it."""
+    yield
+    connection.close()
+
+
+def claim(job):
+    return transitions.claim_job(job_id=job.id, worker="a-worker", known_operations=known_operations())
+
+
+def spoil(job):
+    """Put another event where the job's next one would stand, as a fault of ours would."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)"
+            " SELECT id, event_seq + 1, 'claim', attempt, '{}', now() FROM job WHERE id = %s",
+            [job.id],
+        )
+    return job
+
+
+def state_of(job):
+    return Job.objects.get(pk=job.id).state
+
+
+def test_a_claim_that_the_database_refuses_is_not_taken_for_a_blocked_one(tenant):
+    job = queued_job(tenant)
+    JobAttempt.objects.create(job_id=job.id, number=1, worker="another", started_at=job.created_at)
+    before = everything(job.id)
+    with pytest.raises(IntegrityError, match="job_attempt"):
+        claim(job)
+    assert everything(job.id) == before
+
+
+def test_a_claim_that_meets_a_running_job_of_its_key_is_blocked(tenant):
+    """The index decides where the guard, a moment before, saw nothing yet."""
+    blocker(tenant)
+    job = queued_job(tenant)
+    # Older by its number, so that the guard lets it pass.
+    write(job.id, "concurrency_key = 'taken', accept_seq = 0")
+    assert claim(job) is None
+    assert state_of(job) == State.QUEUED
+
+
+@pytest.fixture
+def queue():
+    """A queue of this test's own."""
+    name = f"test-{uuid4()}"
+    with redis.Redis.from_url(settings.REDIS_URL) as broker:
+        yield lambda: broker.llen(name), name
+        broker.delete(name)
+
+
+def test_one_lease_that_cannot_be_ended_keeps_no_other_job_from_the_sweep(tenant, queue, caplog, monkeypatch):
+    length, name = queue
+    monkeypatch.setattr("workers.backoff.random.uniform", lambda _low, high: high)
+    first, spoiled, last = (claimed_job(tenant) for _ in range(3))
+    spoil(spoiled)
+    for job in (first, spoiled, last):
+        end_lease(job.id)
+    before = everything(spoiled.id)
+    lapsing = queued_job(tenant)
+    write(lapsing.id, "deadline_at = clock_timestamp() - interval '1 hour'")
+    due = make_due(queued_job(tenant).id)
+    write(due.id, f"queue = '{name}'")
+    monkeypatch.setattr(logging.getLogger("workers"), "propagate", True)
+    with caplog.at_level(logging.ERROR, logger="workers"):
+        counts = sweeper.run_once()
+    assert (counts.expired, counts.lapsed, counts.published) == (2, 1, 1)
+    assert [state_of(job) for job in (first, spoiled, last)] == [State.QUEUED, State.RUNNING, State.QUEUED]
+    assert state_of(lapsing) == State.FAILED
+    assert length() == 1
+    assert everything(spoiled.id) == before
+    assert "sweep.row_failed" in caplog.text
+
+
+def test_one_deadline_that_cannot_be_kept_keeps_no_other_job_from_the_sweep(tenant):
+    jobs = [queued_job(tenant) for _ in range(3)]
+    for hours, job in enumerate(jobs, 1):
+        write(job.id, f"deadline_at = clock_timestamp() - interval '{4 - hours} hours'")
+    spoil(jobs[0])
+    assert sweeper.run_once().lapsed == 2
+    assert [state_of(job) for job in jobs] == [State.QUEUED, State.FAILED, State.FAILED]
+
+
+def test_what_is_refused_stays_to_be_swept_once_its_fault_is_mended(tenant):
+    job = spoil(claimed_job(tenant))
+    backdate(job.id, lease_expires_at=HOUR)
+    assert sweeper.run_once().expired == 0
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM job_event WHERE job_id = %s AND seq > %s", [job.id, job.event_seq])
+    assert sweeper.run_once().expired == 1
+
+
+def test_a_sweep_whose_database_is_gone_ends_at_once(tenant, monkeypatch):
+    def gone(**_values):
+        asked.append(1)
+        connection.connection.close()
+        raise OperationalError("server closed the connection unexpectedly")
+
+    asked = []
+    for _ in range(3):
+        end_lease(claimed_job(tenant).id)
+    monkeypatch.setattr(transitions, "expire_job", gone)
+    with pytest.raises(OperationalError):
+        sweeper.run_once()
+    assert len(asked) == 1

@@ -1,0 +1,150 @@
+"""A wish to cancel that meets a retry, a stale attempt or a second attempt: granted at once, or declined once, or not touched."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from jobs import transitions
+from jobs.models import Job, JobEvent, JobStep
+from jobs.operations import JobCanceled, LeaseLost, RetryableError
+from jobs.services import cancel_job, redrive_job
+from jobs.states import State
+from tests.downstreams import Downstream, run
+from tests.factories import claim, claimed_job, queued_job
+from tests.situations import HOUR, begin, close, everything, expire, history
+from workers.lease import Lease
+from workers.running_job import RunningJob
+
+pytestmark = pytest.mark.django_db
+
+DONE, DECLINED = JobStep.State.DONE, "cancel-declined"
+
+
+def cancel(job):
+    return cancel_job(tenant_id=job.tenant_id, mode="test", job_id=job.id)
+
+
+def retry(job, *, delay=HOUR):
+    return transitions.retry_job(job_id=job.id, attempt=job.attempt, delay=delay, detail="no", cause="no")
+
+
+def handle(job, *, wished=True):
+    """Return what `perform` would be given, which knows of the wish."""
+    lease = Lease(job_id=job.id, attempt=job.attempt, attempt_limit=HOUR, claimed_at=time.monotonic())
+    lease.cancel_requested = wished
+    return RunningJob(job=job, lease=lease)
+
+
+def half_done(tenant):
+    """A running job that has done something to the world."""
+    job = claimed_job(tenant)
+    begin(job, "charge")
+    close(job, "charge", DONE, {})
+    return Job.objects.get(pk=job.id)
+
+
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """What is given happens right after the first of the two statements of `cancel_job` found nothing to cancel."""
+
+    def set_up(happen):
+        first = [happen]
+
+        def look_then_happen(*, job_id):
+            found = cancel_queued_job(job_id=job_id)
+            if first:
+                first.pop()()
+            return found
+
+        cancel_queued_job = transitions.cancel_queued_job
+        monkeypatch.setattr(transitions, "cancel_queued_job", look_then_happen)
+
+    return set_up
+
+
+def test_a_running_job_that_a_retry_queues_in_between_is_canceled_at_once(tenant, meanwhile):
+    job = claimed_job(tenant)
+    meanwhile(lambda: retry(job))
+    canceled = cancel(job)
+    assert canceled.state == State.CANCELED
+    assert canceled.finished_at is not None
+    assert history(job.id) == ["submit", "claim", "retry", "cancel-requested", "cancel"]
+    assert Job.objects.get(pk=job.id).state == State.CANCELED
+
+
+def test_a_job_with_a_done_effect_that_a_retry_queues_in_between_carries_the_wish(tenant, meanwhile):
+    job = half_done(tenant)
+    meanwhile(lambda: retry(job))
+    asked = cancel(job)
+    assert (asked.state, asked.cancel_requested_at is None) == (State.QUEUED, False)
+    assert history(job.id) == ["submit", "claim", "retry", "cancel-requested"]
+
+
+def test_a_job_that_is_claimed_again_in_between_carries_the_wish(tenant, meanwhile):
+    job = claimed_job(tenant)
+
+    def retry_and_claim():
+        retry(job, delay=-HOUR)
+        claim(job.id)
+
+    meanwhile(retry_and_claim)
+    asked = cancel(job)
+    assert (asked.state, asked.attempt, asked.cancel_requested_at is None) == (State.RUNNING, 2, False)
+    with pytest.raises(JobCanceled):
+        handle(asked).check()
+
+
+def test_a_stale_attempt_declines_nothing(tenant):
+    stale = half_done(tenant)
+    cancel(stale)
+    job = handle(stale)
+    expire(stale, delay=-HOUR)
+    claim(stale.id)
+    before = everything(stale.id)
+    with pytest.raises(LeaseLost):
+        job.check()
+    assert everything(stale.id) == before
+    with pytest.raises(LeaseLost):
+        job.progress(1, 1)
+    assert everything(stale.id) == before
+
+
+def test_an_attempt_of_an_ended_job_declines_nothing(tenant):
+    stale = half_done(tenant)
+    job = handle(stale)
+    transitions.fail_job(job_id=stale.id, attempt=stale.attempt, detail="no", cause="no")
+    before = everything(stale.id)
+    with pytest.raises(LeaseLost):
+        job.check()
+    assert everything(stale.id) == before
+
+
+def test_a_wish_is_declined_once_however_many_attempts_meet_it(tenant, script):
+    def perform(job):
+        job.effect("charge", Downstream("ok").call)
+        if job.attempt == 1:
+            cancel(queued)
+        job.progress(1, 1)
+        job.check()
+        if job.attempt < 3:
+            raise RetryableError
+        return "done"
+
+    queued = queued_job(tenant, script=script(perform))
+    for state in (State.QUEUED, State.QUEUED, State.SUCCEEDED):
+        assert run(queued.id).state == state
+    assert history(queued.id).count(DECLINED) == 1
+    assert JobEvent.objects.get(job_id=queued.id, type=DECLINED).attempt == 1
+
+
+def test_a_new_wish_after_a_redrive_is_declined_anew(tenant):
+    job = half_done(tenant)
+    for wishes in (1, 2):
+        cancel(job)
+        handle(job).check()
+        assert history(job.id).count(DECLINED) == wishes
+        transitions.fail_job(job_id=job.id, attempt=job.attempt, detail="no", cause="no")
+        redrive_job(tenant_id=tenant.id, mode="test", job_id=job.id)
+        job = claim(job.id)

@@ -1,0 +1,94 @@
+"""The breaker in front of the broker: who pays for a dead link, and how often."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+
+from accounts import breaker
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes as the test says."""
+    clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(breaker, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def link(clock):
+    return breaker.Breaker(failures=3, open_seconds=5.0)
+
+
+@pytest.fixture
+def others():
+    """Run something in another thread, always the same one."""
+    with ThreadPoolExecutor(1) as thread:
+        yield lambda action: thread.submit(action).result()
+
+
+def test_who_has_just_paid_is_not_asked_to_pay_again_at_once_and_others_are(link, others):
+    link.failed()
+    assert not link.allows()
+    assert others(link.allows)
+
+
+def test_who_has_paid_is_asked_again_for_the_next_client(link, clock):
+    link.failed()
+    clock.now += 0.49
+    assert not link.allows()
+    clock.now += 0.02
+    assert link.allows()
+
+
+def test_a_success_of_its_own_ends_the_sparing(link):
+    link.failed()
+    link.succeeded()
+    assert link.allows()
+
+
+def test_after_a_row_of_failures_nobody_pays_until_the_pause_is_over_and_then_one_at_a_time(
+    link, clock, others
+):
+    for _ in range(3):
+        link.failed()
+    clock.now += 4.9
+    assert not link.allows()
+    assert not others(link.allows)
+    clock.now += 0.2
+    assert others(link.allows)
+    assert not link.allows()
+    others(link.failed)
+    clock.now += 4.9
+    assert not link.allows()
+
+
+def test_one_who_is_spared_does_not_use_up_the_one_try_after_the_pause(link, clock, others):
+    """With a pause no longer than the sparing, the one who may try must be another."""
+    link = breaker.Breaker(failures=1, open_seconds=0.2)
+    link.failed()
+    clock.now += 0.3
+    assert not link.allows()
+    assert others(link.allows)
+
+
+def test_a_success_closes_it_for_everybody(link, clock, others):
+    for _ in range(3):
+        others(link.failed)
+    clock.now += 5.1
+    assert link.allows()
+    link.succeeded()
+    clock.now += 0.5
+    assert [link.allows(), others(link.allows), link.allows()] == [True, True, True]
+
+
+def test_failures_that_are_not_in_a_row_do_not_open_it(link, others):
+    for _ in range(5):
+        others(link.failed)
+        others(link.succeeded)
+        others(link.failed)
+        assert link.allows()
+        others(link.succeeded)

@@ -1,0 +1,58 @@
+"""`manage.py check` proves a deployment: each pair of durations that must stand in a relation is refused where it does not."""
+
+from __future__ import annotations
+
+import pytest
+from django.conf import settings as configured
+from django.core.checks import run_checks
+
+from config.checks import check_times
+
+
+def found():
+    return {error.id for error in check_times()}
+
+
+def test_the_defaults_stand_in_every_relation():
+    assert not [error for error in run_checks() if error.id.startswith("semel.")]
+    assert found() == set()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "overrides"),
+    [
+        ("semel.E001", {"HEARTBEAT_SECONDS": 15.1}),
+        ("semel.E002", {"EFFECT_TIMEOUT_SECONDS": 43.1}),
+        ("semel.E003", {"CELERY_BROKER_TRANSPORT_OPTIONS": {"visibility_timeout": 3_900}}),
+        ("semel.E004", {"CELERY_TASK_SOFT_TIME_LIMIT": 60}),
+        ("semel.E005", {"SWEEP_SECONDS": 0}),
+        ("semel.E006", {"PAYMENT_PROVIDER_TIMEOUT_SECONDS": 41.1}),
+    ],
+)
+def test_each_relation_that_does_not_hold_is_told_and_no_other(settings, wrong, overrides):
+    for name, value in overrides.items():
+        setattr(settings, name, value)
+    assert found() == {wrong}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HEARTBEAT_SECONDS", 15), ("EFFECT_TIMEOUT_SECONDS", 43), ("PAYMENT_PROVIDER_TIMEOUT_SECONDS", 41)],
+)
+def test_what_just_fits_is_right(settings, name, value):
+    setattr(settings, name, value)
+    assert found() == set()
+
+
+@pytest.mark.parametrize("value", [0, -1, -0.5])
+@pytest.mark.parametrize(
+    "name", ["BACKOFF_BASE_SECONDS", "HEARTBEAT_SECONDS", "PUBLISH_GRACE_SECONDS", "PURGE_SECONDS"]
+)
+def test_a_duration_that_is_none_is_told_by_name(settings, name, value):
+    setattr(settings, name, value)
+    [error] = [error for error in check_times() if error.id == "semel.E005"]
+    assert error.msg.startswith(f"{name} ({value})")
+
+
+def test_no_check_is_silenced():
+    assert not [name for name in configured.SILENCED_SYSTEM_CHECKS if name.startswith("semel.")]
