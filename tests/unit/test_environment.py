@@ -18,8 +18,15 @@ PROVIDER = "PAYMENT_PROVIDER_URL"
 
 def python(code, *, folder, **env):
     """What a fresh interpreter prints."""
+    # What the interpreter itself may need to start, and nothing of Semel's.
+    loader = {name: value for name, value in os.environ.items() if name in ("LD_LIBRARY_PATH", "PATH")}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**loader, **env},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
