@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.db import transaction
 from django.db.models.functions import Now
 
 from accounts.credentials import Credential, digest, new_credential
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 def create_tenant(*, name: str) -> Tenant:
     """A new tenant with that name. Raises IntegrityError where the name is taken."""
-    return Tenant.objects.create(name=name)
+    # A savepoint where a transaction is open: a name that is taken must not spoil what was done before.
+    with transaction.atomic():
+        return Tenant.objects.create(name=name)
 
 
 def create_api_key(

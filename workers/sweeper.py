@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -50,8 +50,8 @@ def run_once() -> Counts:
         longest=timedelta(seconds=settings.PUBLISH_BACKOFF_MAX_SECONDS),
     )
     counts = Counts(expired=expired, lapsed=lapsed, published=publish_jobs(due))
-    if any(vars(counts).values()):
-        log.info("sweep", **vars(counts))
+    if any(asdict(counts).values()):
+        log.info("sweep", **asdict(counts))
     return counts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -17,4 +18,4 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **_options: Any) -> None:  # noqa: ANN401 - Django's signature
         """Print what was done."""
         counts = run_once()
-        self.stdout.write(", ".join(f"{name}: {number}" for name, number in vars(counts).items()))
+        self.stdout.write(", ".join(f"{name}: {number}" for name, number in asdict(counts).items()))

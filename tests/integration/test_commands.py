@@ -1,0 +1,85 @@
+"""The management commands, as an operator types them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from accounts.models import ApiKey
+from accounts.services import revoke_api_key
+from idempotency.models import IdempotencyRecord
+from jobs.models import Job
+from jobs.states import State
+from tests.factories import claimed_job, end_lease, make_due, queued_job
+
+pytestmark = pytest.mark.django_db
+
+
+def said(*words, **options):
+    out = StringIO()
+    call_command(*words, stdout=out, stderr=StringIO(), **options)
+    return out.getvalue()
+
+
+def listing(key):
+    return APIClient().get("/v1/jobs", headers={"Authorization": f"Bearer {key}"}).status_code
+
+
+def test_a_new_tenants_new_key_opens_the_api_until_it_is_revoked():
+    assert "acme" in said("create_tenant", "acme")
+    key = said("create_api_key", "acme", "--mode", "live").strip()
+    assert key.startswith("live_")
+    assert listing(key) == 200
+    assert revoke_api_key(key_id=ApiKey.objects.get().id)
+    assert listing(key) == 401
+
+
+def test_the_secret_of_a_key_is_nowhere_in_the_database():
+    said("create_tenant", "acme")
+    key = said("create_api_key", "acme", "--mode", "test", "--admin").strip()
+    row = ApiKey.objects.get()
+    assert row.is_admin
+    assert key.rpartition("_")[2].encode() not in bytes(row.secret_sha256)
+    assert len(bytes(row.secret_sha256)) == 32
+
+
+def test_a_name_is_taken_once():
+    said("create_tenant", "acme")
+    with pytest.raises(CommandError, match="acme"):
+        said("create_tenant", "acme")
+    assert "already" in said("create_tenant", "acme", "--exist-ok")
+
+
+def test_a_key_needs_its_tenant():
+    with pytest.raises(CommandError, match="create_tenant nobody"):
+        said("create_api_key", "nobody", "--mode", "test")
+
+
+def test_sweep_tells_what_it_did(tenant):
+    end_lease(claimed_job(tenant).id)
+    job = make_due(queued_job(tenant).id)
+    assert said("sweep").startswith("expired: 1, lapsed: 0, published: ")
+    assert Job.objects.get(pk=job.id).publications == 1
+    assert not Job.objects.filter(state=State.RUNNING).exists()
+
+
+def test_purge_tells_what_it_did():
+    now = timezone.now()
+    IdempotencyRecord.objects.create(
+        scope="1:test",
+        key="k",
+        fingerprint=b"",
+        fingerprint_version=1,
+        fingerprint_kid="k1",
+        method="POST",
+        path="/v1/jobs",
+        created_at=now - timedelta(hours=2),
+        expires_at=now - timedelta(hours=1),
+    )
+    assert said("purge") == "deleted: 1, kept: 0\n"
+    assert not IdempotencyRecord.objects.exists()
