@@ -27,7 +27,8 @@ _BEGIN = f"""
         RETURNING job.id, job.attempt, job.lease_expires_at
     ), step AS (
         INSERT INTO job_step (job_id, name, kind, state, generation, downstream_key, attempt, first_started_at, last_started_at)
-        SELECT id, %(name)s, 'effect', 'started', 1, %(key)s, attempt, clock_timestamp(), clock_timestamp() FROM fenced
+        SELECT id, %(name)s, 'effect', 'started', 1, %(key)s, attempt, clock.at, clock.at
+        FROM fenced, (SELECT clock_timestamp() AS at) AS clock
         ON CONFLICT (job_id, name) DO UPDATE SET state = 'started', attempt = EXCLUDED.attempt, ended_at = NULL,
             last_started_at = EXCLUDED.last_started_at,
             first_started_at = CASE job_step.state WHEN 'started' THEN job_step.first_started_at
@@ -54,8 +55,8 @@ _CLOSE = f"""
 _REMEMBER = f"""
     WITH fenced AS (SELECT id, attempt FROM job WHERE {_FENCED} FOR NO KEY UPDATE)
     INSERT INTO job_step (job_id, name, kind, state, attempt, first_started_at, last_started_at, ended_at, result)
-    SELECT id, %(name)s, %(kind)s, 'done', attempt, clock_timestamp(), clock_timestamp(), clock_timestamp(), %(result)s
-    FROM fenced
+    SELECT id, %(name)s, %(kind)s, 'done', attempt, clock.at, clock.at, clock.at, %(result)s
+    FROM fenced, (SELECT clock_timestamp() AS at) AS clock
     RETURNING 1"""
 
 _VERDICT = """

@@ -47,7 +47,8 @@ _ENDED = f"finished_at = clock_timestamp(), next_publish_at = NULL, {_RELEASED}"
 _BY_TARGET: Mapping[State, str] = {
     State.RUNNING: """attempt = job.attempt + 1, attempts_left = job.attempts_left - 1, next_publish_at = NULL, publications = 0,
         lease_expires_at = clock_timestamp() + %(lease)s, worker = %(worker)s, started_at = clock_timestamp()""",
-    State.QUEUED: f"""run_at = clock_timestamp() + %(delay)s, next_publish_at = clock_timestamp() + %(delay)s + %(grace)s,
+    # One instant for both: a job is due for publication when it is due, and not a microsecond apart.
+    State.QUEUED: f"""run_at = statement_timestamp() + %(delay)s, next_publish_at = statement_timestamp() + %(delay)s + %(grace)s,
         publications = 0, {_RELEASED}""",
     State.SUCCEEDED: f"result = %(result)s, error = NULL, {_ENDED}",
     State.FAILED: f"error = CASE WHEN job.done_effects > 0 THEN %(partial_error)s ELSE %(error)s END::bytea, {_ENDED}",
