@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
+import sys
 from typing import TYPE_CHECKING
 
 import redis
@@ -37,7 +40,9 @@ def start_broker(supervisor: Supervisor, folder: Path, password: str, env: dict[
     file.write_text(
         CONFIGURATION.format(host=HOST, port=port, folder=quoted, password=password), encoding="utf-8"
     )
-    supervisor.start(Command("broker", [str(broker_binary()), str(file)], env))
+    # It hides its environment, and with it the stack's tag: killed before it is announced, the launcher would leave it behind.
+    options = {"preexec_fn": end_with_parent}
+    supervisor.start(Command("broker", [str(broker_binary()), str(file)], env, options=options))
     return f"redis://:{password}@{HOST}:{port}/0"
 
 
@@ -48,3 +53,10 @@ def is_ready(url: str) -> bool:
             return bool(client.ping())
     except redis.RedisError:
         return False
+
+
+def end_with_parent() -> None:
+    """On Linux the kernel tells this process to end when its parent has; elsewhere the guardian alone does."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
