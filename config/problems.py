@@ -19,6 +19,7 @@ from config.problem_catalogue import PROBLEMS, SLUGS
 from config.request_id import request_id_of
 from idempotency import errors as keys
 from jobs.api.query_strings import InvalidQuery
+from jobs.api.representation import instant
 from jobs.errors import QueueFull
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _add_facts(case: _Case, error: Exception) -> None:
             )
             case.members = {
                 "mismatch": list(error.mismatch),
-                "first_request_at": _instant(error.first_request_at),
+                "first_request_at": instant(error.first_request_at),
                 "resource": _path_of(error.resource),
             }
             # SDKs repeat other 409s; this one can never succeed.
@@ -153,10 +154,6 @@ def _address_of(request: HttpRequest) -> str:
 def _path_of(resource: str | None) -> str | None:
     """Where a record's resource ("job/<id>") is found."""
     return resource and f"/v1/{resource.replace('job/', 'jobs/', 1)}"
-
-
-def _instant(at: Any) -> str | None:  # noqa: ANN401
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None
 
 
 def _respond(request: HttpRequest, case: _Case) -> HttpResponse:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from django.http import HttpResponse
     from rest_framework.request import Request
 
+    from jobs.models import Job
+
 
 class JobsView(APIView):
     """Submit a job; list jobs."""
@@ -93,7 +95,7 @@ class JobCancelView(APIView):
         """The job: canceled, or with `cancel_requested_at`, which its attempt honours while nothing has been done."""
         principal = principal_of(request)
         job = cancel_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
-        return Response(job_document(job, effects_of([job])[job.id]), headers=poll_after(job))
+        return _changed(job)
 
 
 class JobRedriveView(APIView):
@@ -104,7 +106,7 @@ class JobRedriveView(APIView):
         """The job, queued again: finished steps stay finished, and what was refused begins under a new downstream key."""
         principal = principal_of(request)
         job = redrive_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
-        return Response(job_document(job, effects_of([job])[job.id]), headers=poll_after(job))
+        return _changed(job)
 
 
 class JobResolveView(APIView):
@@ -119,4 +121,9 @@ class JobResolveView(APIView):
         said = read_members(ResolutionForm, request.data)
         by = f"api key {principal.api_key_id}"
         job = resolve_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id, by=by, **said)
-        return Response(job_document(job, effects_of([job])[job.id]), headers=poll_after(job))
+        return _changed(job)
+
+
+def _changed(job: Job) -> Response:
+    """The job as somebody's request left it."""
+    return Response(job_document(job, effects_of([job])[job.id]), headers=poll_after(job))
