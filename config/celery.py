@@ -14,6 +14,7 @@ from celery.signals import setup_logging, task_prerun, worker_ready
 from django.db import close_old_connections
 from kombu.transport import redis
 
+from idempotency.crashpoints import reach
 from workers.shutdown import announce_shutdown
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class _QoS(redis.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         try:
+            reach("before_ack")
             super().ack(delivery_tag)
         finally:
             self._dirty.add(delivery_tag)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, register
 
 from jobs.registry import operations
 from workers.operations.charge_payment import CALL_SLACK
@@ -33,6 +33,15 @@ _POSITIVE = (
     "SWEEP_SECONDS",
     "TASK_TIME_LIMIT_SECONDS",
 )
+
+
+@register(Tags.security, deploy=True)
+def check_crashpoint(**_options: Any) -> list[CheckMessage]:  # noqa: ANN401 - Django's signature
+    """No process of a deployment is told to die."""
+    if not settings.CRASHPOINT:
+        return []
+    hint = "It is for tests: remove it from the environment."
+    return [Error(f"CRASHPOINT is set ({settings.CRASHPOINT}).", hint=hint, id="semel.E007")]
 
 
 @register

@@ -268,6 +268,11 @@ KEY_WINDOW_MARGIN_SECONDS = 60.0
 
 # --- Logging -----------------------------------------------------------------------------------------------------------
 
+# --- Tests -------------------------------------------------------------------------------------------------------------
+
+# Where this process is to die, for the tests of what happens then: <name>:<n>:kill|stop|raise|hang (idempotency/crashpoints.py).
+CRASHPOINT = env.str("CRASHPOINT", default="")
+
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 LOGGING = {
     "version": 1,

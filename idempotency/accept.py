@@ -19,6 +19,7 @@ from django.db import transaction
 
 from idempotency import queries
 from idempotency.compare import take_fingerprint
+from idempotency.crashpoints import reach
 from idempotency.errors import RequestInProgress
 from idempotency.records import Patience, Record, Reservation
 from idempotency.registry import has_ended
@@ -93,8 +94,14 @@ def _accept(
 ) -> Answer | Record:
     with transaction.atomic(durable=True):
         with slot:  # given back before `run`: by then nothing is waited for
+            reach("before_key")
             holder = _reserve(request, deadline, lock_milliseconds)
-        return run(holder) if isinstance(holder, Reservation) else holder
+        if isinstance(holder, Record):
+            return holder
+        reach("before_job")
+        answer = run(holder)
+        reach("before_commit")
+        return answer
 
 
 def _reserve(

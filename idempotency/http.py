@@ -14,6 +14,7 @@ from rest_framework.status import is_client_error, is_server_error
 from idempotency import queries, signals
 from idempotency.accept import Deadline, accept, find_live
 from idempotency.compare import refuse_if_other
+from idempotency.crashpoints import reach
 from idempotency.errors import KeyReused
 from idempotency.records import Record, Reservation
 from idempotency.requests import read_keyed_request
@@ -148,6 +149,7 @@ def _answer_once(keyed: KeyedRequest, call: _Call) -> HttpResponseBase:
     # From here on, and not from the request's beginning: it bounds the wait for another request, not a slow upload.
     deadline = Deadline(settings.IDEMPOTENCY_WAIT_SECONDS)
     outcome = accept(keyed, call.run_under, deadline=deadline)
+    reach("before_answer")
     if isinstance(outcome, Record):
         return _answer_again(keyed, outcome)
     held = reservation(call.request)

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from psycopg.errors import UniqueViolation
 
+from idempotency.crashpoints import reach
 from jobs.errors import IllegalTransition, JobNotFound, StaleAttempt
 from jobs.failures import failure
 from jobs.models import Job
@@ -140,6 +141,7 @@ def announce_due(job: Job) -> None:
 
 
 def _send_due(due: DueJob) -> None:
+    reach("after_commit")
     jobs_due.send(sender=None, due=[due])
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import structlog
 from django.conf import settings
 
+from idempotency.crashpoints import reach
 from jobs.models import JobStep
 from jobs.operations import (
     EffectNotDone,
@@ -139,8 +140,10 @@ class Effects:
         return self._call(effect, begun.key, is_repeat=is_repeat)
 
     def _call(self, effect: Effect[T], key: str, *, is_repeat: bool) -> T:
+        reach("before_effect")
         try:
             answer = effect.call(key)
+            reach("after_effect")
         except EffectRefused:
             # A refusal holds for the key. Even so, of a repeat: had the call before it got through, the downstream would know.
             earlier = effect.reconcile(key) if is_repeat and effect.reconcile is not None else None

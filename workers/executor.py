@@ -13,6 +13,7 @@ import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 
+from idempotency.crashpoints import reach
 from jobs import transitions
 from jobs.errors import IllegalTransition, StaleAttempt
 from jobs.operations import (
@@ -46,6 +47,7 @@ def execute_job(job_id: UUID) -> Job | None:
     """
     claimed_at = time.monotonic()
     job = transitions.claim_job(job_id=job_id, worker=worker_name(), known_operations=known_operations())
+    reach("before_claim")
     if job is None:
         log.info("job.not_claimed", job_id=str(job_id))
         return None
@@ -57,9 +59,12 @@ def execute_job(job_id: UUID) -> Job | None:
         claimed_at=claimed_at,
     )
     lease.cancel_requested = job.cancel_requested_at is not None
-    with structlog.contextvars.bound_contextvars(job_id=str(job.id), attempt=job.attempt):
-        with Heartbeat(lease):
-            outcome = perform(operation, job, lease)
+    said = structlog.contextvars.bound_contextvars(job_id=str(job.id), attempt=job.attempt)
+    # The heart beats until all is written: a process that hangs in its last words is ended as any other.
+    with said, Heartbeat(lease):
+        reach("after_claim")
+        outcome = perform(operation, job, lease)
+        reach("before_settle")
         return lease.insist(partial(settle, job, outcome))
 
 
