@@ -69,6 +69,10 @@ class LeaseLost(AttemptOver):
     """Another attempt may be running: nothing that this one writes counts any more."""
 
 
+class TimeLimitReached(AttemptOver):
+    """The attempt has run for as long as its operation allows; another one may be quicker."""
+
+
 class OutcomeUnknown(AttemptOver):
     """An effect began, and nobody can tell whether it happened. The job stops in ``unknown``."""
 
@@ -131,7 +135,10 @@ class JobHandle(Protocol):
         """Show how far the work is; writes at most once a second, and then checks as ``check`` does."""
 
     def check(self) -> None:
-        """Raise JobCanceled or LeaseLost if this attempt must stop. Call it in long loops."""
+        """Raise AttemptOver if this attempt must stop: canceled, its lease lost, its time over, the worker told to stop.
+
+        Call it in long loops.
+        """
 
 
 class Operation(ABC):
@@ -145,7 +152,9 @@ class Operation(ABC):
     max_attempts: ClassVar[int] = (
         5  # outlives a deploy and a short outage downstream; then a person should look
     )
-    timeout_seconds: ClassVar[int] = 300  # the longest that one attempt may take
+    timeout_seconds: ClassVar[int] = (
+        300  # how long one attempt may take; then it is asked to stop, and soon made to
+    )
 
     @abstractmethod
     def perform(self, params: dict[str, Any], job: JobHandle) -> Any:  # noqa: ANN401 - any JSON value

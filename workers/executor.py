@@ -24,6 +24,7 @@ from jobs.operations import (
     PermanentError,
     RetryableError,
     RunLater,
+    TimeLimitReached,
 )
 from jobs.registry import known_operations, operation_of
 from jobs.sealed import seal, unseal
@@ -55,7 +56,7 @@ def execute_job(job_id: UUID) -> Job | None:
     lease = Lease(
         job_id=job.id,
         attempt=job.attempt,
-        attempt_limit=timedelta(seconds=operation.timeout_seconds + settings.ATTEMPT_MARGIN_SECONDS),
+        time_limit=timedelta(seconds=operation.timeout_seconds),
         claimed_at=claimed_at,
     )
     lease.cancel_requested = job.cancel_requested_at is not None
@@ -91,10 +92,9 @@ def perform(operation: Operation, job: Job, lease: Lease) -> Outcome:
     except RetryableError as error:
         delay = retry_delay(attempts_charged=charged, at_least=error.retry_after)
         return RetryAt(delay, str(error), error.code)
-    except SoftTimeLimitExceeded:
-        return RetryAt(
-            retry_delay(attempts_charged=charged), "The attempt ran into its time limit.", "time-limit"
-        )
+    except (TimeLimitReached, SoftTimeLimitExceeded):
+        detail = f"The attempt ran into its time limit of {operation.timeout_seconds} s."
+        return RetryAt(retry_delay(attempts_charged=charged), detail, "time-limit")
     except Exception as error:
         log.exception("job.raised")
         return RetryAt(

@@ -30,10 +30,12 @@ _EXIT_LOST = 75  # EX_TEMPFAIL: another process will do it
 class Lease:
     """The lease of one attempt. Safe to use from the attempt's thread and its heartbeat's."""
 
-    def __init__(self, *, job_id: UUID, attempt: int, attempt_limit: timedelta, claimed_at: float) -> None:
+    def __init__(self, *, job_id: UUID, attempt: int, time_limit: timedelta, claimed_at: float) -> None:
         self.job_id = job_id
         self.attempt = attempt
-        self.attempt_limit = attempt_limit
+        # From the claim: how long the lease can be renewed, and when the attempt is asked to stop. Its last words take a while.
+        self.attempt_limit = time_limit + timedelta(seconds=settings.ATTEMPT_MARGIN_SECONDS)
+        self._time_is_over_at = claimed_at + time_limit.total_seconds()
         self.length = timedelta(seconds=settings.LEASE_SECONDS)
         self.cancel_requested = False
         self._lock = threading.Lock()
@@ -50,6 +52,11 @@ class Lease:
     def is_lost(self) -> bool:
         """Whether another attempt may be running."""
         return self.seconds_left == 0.0
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether the attempt has had the time that its operation gives it."""
+        return time.monotonic() >= self._time_is_over_at
 
     def renew(self) -> None:
         """The lease runs on, and a wish to cancel is known; or it is known to be lost."""

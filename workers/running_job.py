@@ -13,7 +13,7 @@ from django.db import transaction
 
 from jobs.failures import printable
 from jobs.models import JobStep
-from jobs.operations import JobCanceled, LeaseLost, RunLater
+from jobs.operations import JobCanceled, LeaseLost, RunLater, TimeLimitReached
 from jobs.queries.history import decline_cancel
 from jobs.queries.lease import write_progress
 from jobs.queries.steps import remember_step, steps_of
@@ -130,6 +130,8 @@ class RunningJob:
             raise LeaseLost("The lease is over.")
         if is_shutting_down():
             raise RunLater("The worker shuts down.", delay=timedelta(0))
+        if self._lease.is_out_of_time:
+            raise TimeLimitReached
         if not self._lease.cancel_requested or self._declined:
             return
         if self._effects.is_untouched:

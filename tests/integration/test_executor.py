@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from uuid import uuid4
 
@@ -115,6 +116,19 @@ def test_a_soft_time_limit_is_a_retry(tenant, script):
     job = execute_job(job_of(tenant, script, raising(SoftTimeLimitExceeded())).id)
     assert JobEvent.objects.get(job_id=job.id, seq=3).data["cause"] == "time-limit"
     assert job.state == State.QUEUED
+
+
+def test_an_attempt_that_had_its_time_stops_at_its_next_check_and_is_followed_by_another(tenant, script):
+    def perform(job):
+        job._lease._time_is_over_at = 0.0
+        # Whatever an operation catches, it stops here.
+        with contextlib.suppress(Exception):
+            job.check()
+        return "went on"
+
+    job = execute_job(job_of(tenant, script, perform).id)
+    assert JobEvent.objects.get(job_id=job.id, seq=3).data["cause"] == "time-limit"
+    assert (job.state, job.attempts_left) == (State.QUEUED, 2)
 
 
 def test_running_later_costs_no_attempt(tenant, script):

@@ -43,7 +43,7 @@ def renewed(job_id, *, after):
 
 
 def lease_of(job):
-    return Lease(job_id=job.id, attempt=job.attempt, attempt_limit=HOUR, claimed_at=time.monotonic())
+    return Lease(job_id=job.id, attempt=job.attempt, time_limit=HOUR, claimed_at=time.monotonic())
 
 
 def renew(job, **changes):
@@ -150,7 +150,7 @@ def _unreachable(**_values):
 def test_the_local_lease_counts_from_before_the_claim_was_sent(tenant):
     claimed_at = time.monotonic() - 44
     job = claimed_job(tenant)
-    lease = Lease(job_id=job.id, attempt=job.attempt, attempt_limit=HOUR, claimed_at=claimed_at)
+    lease = Lease(job_id=job.id, attempt=job.attempt, time_limit=HOUR, claimed_at=claimed_at)
     assert 0 < lease.seconds_left <= 1
 
 

@@ -53,7 +53,7 @@ def lose_the_job(job):
 
 def handle(job):
     """Return what `perform` would be given."""
-    lease = Lease(job_id=job.id, attempt=job.attempt, attempt_limit=HOUR, claimed_at=time.monotonic())
+    lease = Lease(job_id=job.id, attempt=job.attempt, time_limit=HOUR, claimed_at=time.monotonic())
     return RunningJob(job=job, lease=lease)
 
 

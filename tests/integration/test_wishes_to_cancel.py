@@ -32,7 +32,7 @@ def retry(job, *, delay=HOUR):
 
 def handle(job, *, wished=True):
     """Return what `perform` would be given, which knows of the wish."""
-    lease = Lease(job_id=job.id, attempt=job.attempt, attempt_limit=HOUR, claimed_at=time.monotonic())
+    lease = Lease(job_id=job.id, attempt=job.attempt, time_limit=HOUR, claimed_at=time.monotonic())
     lease.cancel_requested = wished
     return RunningJob(job=job, lease=lease)
 
