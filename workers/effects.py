@@ -182,7 +182,9 @@ class Effects:
             "outcome": state,
             "result": (result or b"").decode(errors="replace")[1:2_000],
         }
-        append_evidence(job_id=self._job.id, attempt=self._job.attempt, data=evidence)
+        self._lease.insist_as_witness(
+            partial(append_evidence, job_id=self._job.id, attempt=self._job.attempt, data=evidence)
+        )
         log.warning(
             "effect.late", job_id=str(self._job.id), attempt=self._job.attempt, step=name, outcome=state
         )

@@ -72,12 +72,20 @@ class Lease:
         Each such write is fenced. One whose COMMIT got through although its reply was lost finds no row the second time,
         and reads that as a lease that is gone: the next attempt finds what was recorded.
         """
+        return self._insist(write, lambda: self.seconds_left)
+
+    def insist_as_witness(self, write: Callable[[], T]) -> T:
+        """As `insist`, of a write that no fence forbids, for as long again as a lease: made because the lease is lost."""
+        end = time.monotonic() + self.length.total_seconds()
+        return self._insist(write, lambda: end - time.monotonic())
+
+    def _insist(self, write: Callable[[], T], seconds_left: Callable[[], float]) -> T:
         while True:
             try:
                 return write()
             except (OperationalError, InterfaceError) as error:
                 connection.close()
-                if self.seconds_left <= _RETRY_SECONDS:
+                if seconds_left() <= _RETRY_SECONDS:
                     raise
                 log.warning("lease.write_again", job_id=str(self.job_id), error=repr(error))
                 time.sleep(_RETRY_SECONDS)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
+from jobs.models import Job
+from jobs.queries.history import append_evidence
 from jobs.sealed import unseal
 from jobs.states import State
 from tests.downstreams import Downstream, run, step_of
 from tests.factories import queued_job
-from tests.situations import history, outcomes
+from tests.situations import HOUR, expire, history, outcomes
 from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,6 +50,25 @@ def before_the_end(job, bank):
 def in_a_step(job, bank):
     job.effect("charge", bank.call)
     return job.step("count", cut)
+
+
+def test_evidence_of_a_late_answer_is_kept_although_the_connection_is_cut(tenant, script, monkeypatch):
+    def overtaken(_key):
+        expire(Job.objects.get(pk=queued.id), delay=HOUR)
+        return {"id": "ch_late"}
+
+    def cut_once(**evidence):
+        tries.append(evidence)
+        if len(tries) == 1:
+            cut()
+        append_evidence(**evidence)
+
+    tries = []
+    monkeypatch.setattr("workers.effects.append_evidence", cut_once)
+    queued = queued_job(tenant, script=script(lambda handle: handle.effect("charge", overtaken)))
+    run(queued.id)
+    assert history(queued.id) == ["submit", "claim", "expire", "late-effect"]
+    assert len(tries) == 2
 
 
 @pytest.mark.parametrize("perform", [in_the_call, before_the_end, in_a_step])
