@@ -55,7 +55,8 @@ def _wrong_relations() -> Iterator[CheckMessage]:
         if getattr(settings, name) <= 0:
             yield Error(f"{name} ({getattr(settings, name)}) must be more than 0.", id="semel.E005")
     provider = settings.PAYMENT_PROVIDER_TIMEOUT_SECONDS + CALL_SLACK.total_seconds()
-    if provider + settings.EFFECT_MARGIN_SECONDS > settings.LEASE_SECONDS:
+    around = settings.EFFECT_MARGIN_SECONDS + settings.EFFECT_BEGIN_SECONDS
+    if provider + around > settings.LEASE_SECONDS:
         yield Error(
             f"LEASE_SECONDS ({settings.LEASE_SECONDS}) does not outlast PAYMENT_PROVIDER_TIMEOUT_SECONDS.",
             hint=f"A charge is only sent if its lease outlasts it, by {CALL_SLACK} and the effects' margin.",
@@ -68,7 +69,7 @@ def _wrong_relations() -> Iterator[CheckMessage]:
             hint="Two renewals must be able to fail before the third decides.",
             id="semel.E001",
         )
-    if settings.EFFECT_TIMEOUT_SECONDS + settings.EFFECT_MARGIN_SECONDS > settings.LEASE_SECONDS:
+    if settings.EFFECT_TIMEOUT_SECONDS + around > settings.LEASE_SECONDS:
         yield Error(
             f"LEASE_SECONDS ({settings.LEASE_SECONDS}) does not outlast EFFECT_TIMEOUT_SECONDS.",
             hint="An effect is only sent if its lease outlasts it.",

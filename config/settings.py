@@ -259,6 +259,8 @@ CELERY_BEAT_SCHEDULE = {
 
 # Seconds of the lease that must be left beyond an effect's time-out when it is sent: clocks, pauses, the way to the socket.
 EFFECT_MARGIN_SECONDS = 2.0
+# Seconds that recording its start may take: a lease that is no longer than all three would never let an effect be sent.
+EFFECT_BEGIN_SECONDS = 1.0
 # Seconds that a downstream call may take in all unless an effect says otherwise: shorter than a lease, so that one outlasts it.
 EFFECT_TIMEOUT_SECONDS = env.float("EFFECT_TIMEOUT_SECONDS", default=30.0)
 # Seconds after that time-out in which a cut request may still land at the downstream.
@@ -266,12 +268,12 @@ EFFECT_RECONCILE_AFTER_SECONDS = env.float("EFFECT_RECONCILE_AFTER_SECONDS", def
 # Seconds before the end of a downstream's key window in which a call is no longer repeated: its clock is not ours.
 KEY_WINDOW_MARGIN_SECONDS = 60.0
 
-# --- Logging -----------------------------------------------------------------------------------------------------------
-
 # --- Tests -------------------------------------------------------------------------------------------------------------
 
 # Where this process is to die, for the tests of what happens then: <name>:<n>:kill|stop|raise|hang (idempotency/crashpoints.py).
 CRASHPOINT = env.str("CRASHPOINT", default="")
+
+# --- Logging -----------------------------------------------------------------------------------------------------------
 
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 LOGGING = {

@@ -112,7 +112,7 @@ class Effects:
     def _send(self, effect: Effect[T], *, is_repeat: bool) -> T:
         """Record, send, record. The call is made only if lease and key window outlast it, checked just before."""
         needed = effect.timeout.total_seconds() + settings.EFFECT_MARGIN_SECONDS
-        if needed > self._lease.length.total_seconds():
+        if needed + settings.EFFECT_BEGIN_SECONDS > self._lease.length.total_seconds():
             raise PermanentError(
                 f"Effect {effect.name!r} may take {effect.timeout}, which no lease outlasts: see LEASE_SECONDS.",
                 code="effect-outlasts-lease",

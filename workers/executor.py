@@ -47,8 +47,8 @@ def execute_job(job_id: UUID) -> Job | None:
     Dying anywhere in here leaves a lease that runs out: the sweeper queues the job again, and its steps tell what was done.
     """
     claimed_at = time.monotonic()
-    job = transitions.claim_job(job_id=job_id, worker=worker_name(), known_operations=known_operations())
     reach("before_claim")
+    job = transitions.claim_job(job_id=job_id, worker=worker_name(), known_operations=known_operations())
     if job is None:
         log.info("job.not_claimed", job_id=str(job_id))
         return None
