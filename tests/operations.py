@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rest_framework import serializers
 
 from jobs.operations import JobHandle, Operation
+from workers.operations.charge_payment import ChargePayment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +76,31 @@ class Stuck(Operation):
         threading.Event().wait()
 
 
+class Stubborn(Operation):
+    """Takes no hint, whatever it is told; only its process can be ended."""
+
+    name = "test.stubborn"
+    params = NoParams
+    max_attempts = 1
+    timeout_seconds = 1
+
+    def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
+        while True:
+            with contextlib.suppress(Exception):
+                threading.Event().wait()
+
+
+class Quick(Operation):
+    """Is done at once."""
+
+    name = "test.quick"
+    params = NoParams
+    timeout_seconds = 1
+
+    def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
+        return None
+
+
 class Poison(Operation):
     """Kills the process that runs it."""
 
@@ -83,3 +110,10 @@ class Poison(Operation):
 
     def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class BriefCharge(ChargePayment):
+    """A charge whose attempts may take seconds only, so that one that hangs is soon ended."""
+
+    name = "test.brief_charge"
+    timeout_seconds = 6

@@ -1,0 +1,95 @@
+"""An api process that dies, freezes or fails anywhere on a request's way: the retry elsewhere finds one job, or makes it."""
+
+from __future__ import annotations
+
+import httpx2
+import pytest
+
+from tests.promises import Ledger
+from tests.stack import Caller, running_stack
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# Before the commit nothing is left, and the retry is the first request; after it the retry is a repeat.
+UNCOMMITTED = ("before_key", "before_job", "before_commit")
+COMMITTED = ("after_commit", "before_answer")
+# A frozen process answers nobody: how long the client waits for it.
+PATIENCE_SECONDS = 1.0
+
+
+@pytest.fixture(scope="module")
+def stack(django_db_setup, django_db_blocker, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("api")
+    with django_db_blocker.unblock(), running_stack(folder) as stack:
+        stack.start_workers("worker", "maintenance", "beat")
+        stack.start_api()
+        yield stack
+
+
+@pytest.fixture
+def ledger(stack, api_key):
+    caller = Caller(stack.urls["api"], api_key)
+    with caller.http:
+        yield Ledger(caller, stack)
+
+
+@pytest.fixture
+def doomed(stack, api_key):
+    """Start another api, of one process, that meets the crash point; it is gone at the end, whatever became of it."""
+    callers = []
+
+    def start(crashpoint):
+        caller = Caller(stack.start_api("doomed", API_WORKERS="1", CRASHPOINT=crashpoint), api_key)
+        callers.append(caller)
+        return caller
+
+    yield start
+    for caller in callers:
+        caller.http.close()
+    stack.kill("doomed")
+
+
+@pytest.mark.parametrize("point", [*UNCOMMITTED, *COMMITTED])
+def test_a_request_whose_server_was_killed_is_done_once_by_its_retry(ledger, doomed, point):
+    first = doomed(f"{point}:1:kill")
+    with pytest.raises(httpx2.TransportError):
+        ledger.send("order-1", by=first)
+    retry = ledger.send("order-1")
+    assert retry.headers["Idempotency-Replayed"] == ("true" if point in COMMITTED else "false")
+    ledger.charge("order-1")
+    assert ledger.settle()["order-1"]["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("point", [*UNCOMMITTED, "before_answer"])
+def test_a_request_that_fails_unexpectedly_is_told_so_and_done_once_by_its_retry(ledger, doomed, point):
+    first = ledger.send("order-1", by=doomed(f"{point}:1:raise"))
+    assert (first.status_code, first.json()["code"]) == (500, "internal-error")
+    assert first.headers["Content-Type"] == "application/problem+json"
+    retry = ledger.send("order-1")
+    assert retry.headers["Idempotency-Replayed"] == ("true" if point in COMMITTED else "false")
+    ledger.charge("order-1")
+    assert ledger.settle()["order-1"]["state"] == "succeeded"
+
+
+def test_a_publication_that_fails_unexpectedly_costs_the_client_nothing(ledger, doomed):
+    ledger.charge("order-1", by=doomed("after_commit:1:raise"))
+    assert ledger.settle()["order-1"]["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("action", ["stop", "hang"])
+@pytest.mark.parametrize("point", ["before_commit", "before_answer"])
+def test_a_request_whose_server_froze_is_done_once_by_its_retry(ledger, doomed, point, action):
+    first = doomed(f"{point}:1:{action}")
+    first.http.timeout = PATIENCE_SECONDS
+    with pytest.raises(httpx2.ReadTimeout):
+        ledger.send("order-1", by=first)
+    # Until PostgreSQL ends the frozen transaction, nobody can say what will become of it.
+    retry = ledger.send("order-1")
+    if point == "before_commit":
+        assert (retry.status_code, retry.json()["code"]) == (409, "idempotency-request-in-progress")
+        while retry.status_code == 409:
+            assert int(retry.headers["Retry-After"]) >= 1
+            retry = ledger.send("order-1")
+    assert retry.headers["Idempotency-Replayed"] == ("true" if point in COMMITTED else "false")
+    ledger.charge("order-1")
+    assert ledger.settle()["order-1"]["state"] == "succeeded"

@@ -1,0 +1,174 @@
+"""A worker that dies, hangs or fails anywhere on a job's way: another attempt goes on from what is on record (I1, I2, I4, I5)."""
+
+from __future__ import annotations
+
+import psutil
+import pytest
+import redis
+from django.conf import settings
+
+from tests.promises import UNACKED_INDEX, Ledger
+from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, Caller, running_stack
+from tests.waiting import until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# What is on record of the job that was hit, and the provider's word for each call that it got.
+LEASE_RAN_OUT = ["submit", "claim", "expire", "claim", "succeed"]
+RETRIED = ["submit", "claim", "retry", "claim", "succeed"]
+UNTOUCHED = ["submit", "claim", "succeed"]
+ONE_CALL, REPEATED = ["charged"], ["charged", "replayed"]
+# Processes of a worker, as config/devstack/services.py starts it.
+CONCURRENCY = 2
+KEYS = [f"order-{number}" for number in range(4)]
+
+
+@pytest.fixture(scope="module")
+def stack(django_db_setup, django_db_blocker, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("worker")
+    operations = ",".join([*settings.OPERATIONS, "tests.operations.BriefCharge"])
+    env = {**SHORT_LEASE, "OPERATIONS": operations}
+    with django_db_blocker.unblock(), running_stack(folder, **env) as stack:
+        stack.start_workers("maintenance", "beat")
+        stack.start_api()
+        yield stack
+
+
+@pytest.fixture
+def ledger(stack, api_key):
+    caller = Caller(stack.urls["api"], api_key)
+    with caller.http:
+        yield Ledger(caller, stack)
+
+
+@pytest.fixture
+def doomed(stack):
+    """Start a worker that meets the crash point, and give its log; it is gone at the end, whatever became of it."""
+
+    def start(crashpoint):
+        stack.start_workers("doomed", CRASHPOINT=crashpoint)
+        return stack.running["doomed"]
+
+    yield start
+    stack.kill("doomed")
+
+
+@pytest.mark.parametrize(
+    ("point", "history", "calls"),
+    [
+        ("after_claim", LEASE_RAN_OUT, ONE_CALL),
+        ("before_effect", LEASE_RAN_OUT, ONE_CALL),
+        ("after_effect", LEASE_RAN_OUT, REPEATED),
+        ("before_settle", LEASE_RAN_OUT, ONE_CALL),
+    ],
+)
+def test_a_job_whose_process_was_killed_goes_on_from_what_is_on_record(ledger, doomed, point, history, calls):
+    # The second that comes by: by then the worker is in full swing.
+    doomed(f"{point}:2:kill")
+    for key in KEYS:
+        ledger.charge(key)
+    jobs = ledger.settle()
+    assert {job["state"] for job in jobs.values()} == {"succeeded"}
+    hit = the_one_hit(ledger, history)
+    assert ledger.effects(hit) == calls
+    assert jobs[hit]["attempts_left"] == 3
+
+
+@pytest.mark.parametrize(
+    ("point", "history", "calls"),
+    [
+        ("before_claim", UNTOUCHED, ONE_CALL),
+        ("after_claim", LEASE_RAN_OUT, ONE_CALL),
+        ("before_effect", RETRIED, ONE_CALL),
+        ("after_effect", RETRIED, REPEATED),
+        ("before_settle", LEASE_RAN_OUT, ONE_CALL),
+    ],
+)
+def test_an_attempt_that_fails_unexpectedly_is_followed_by_another(ledger, doomed, point, history, calls):
+    worker = doomed(f"{point}:1:raise")
+    ledger.charge("order-0")
+    assert ledger.settle()["order-0"]["state"] == "succeeded"
+    assert ledger.history("order-0") == history
+    assert ledger.effects("order-0") == calls
+    until(lambda: "CrashpointReached" in worker.log.read_text(), pause_seconds=POLL_SECONDS)
+
+
+def test_a_message_that_was_lost_with_its_process_is_published_again(ledger, doomed):
+    worker = doomed("before_claim:1:kill")
+    before = until(lambda: all_children_of(worker), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
+    for key in KEYS:
+        ledger.charge(key)
+    jobs = ledger.settle()
+    assert {job["state"] for job in jobs.values()} == {"succeeded"}
+    assert {tuple(ledger.history(key)) for key in KEYS} == {tuple(UNTOUCHED)}
+    assert len(before & children_of(worker)) == len(before) - 1
+
+
+def test_a_process_that_hangs_before_its_claim_costs_one_place_and_no_job(stack, ledger, doomed):
+    doomed("before_claim:1:hang")
+    for key in KEYS:
+        ledger.charge(key)
+    jobs = ledger.caller.when_ended(len(KEYS), seconds=60, stack=stack)
+    assert {job["state"] for job in jobs} == {"succeeded"}
+    # The message of the one that hangs is held for as long as its process lives.
+    redeliver(stack)
+    ledger.settle()
+    assert {tuple(ledger.history(key)) for key in KEYS} == {tuple(UNTOUCHED)}
+
+
+@pytest.mark.parametrize(
+    ("point", "calls"), [("after_claim", ONE_CALL), ("after_effect", REPEATED), ("before_settle", ONE_CALL)]
+)
+def test_an_attempt_that_hangs_is_ended_with_its_process_when_its_time_is_over(ledger, doomed, point, calls):
+    ledger.operation = "test.brief_charge"
+    worker = doomed(f"{point}:1:hang")
+    before = until(lambda: all_children_of(worker), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
+    ledger.charge("order-0")
+    assert ledger.settle()["order-0"]["state"] == "succeeded"
+    assert ledger.history("order-0") == LEASE_RAN_OUT
+    assert ledger.effects("order-0") == calls
+    until(lambda: before - children_of(worker), pause_seconds=POLL_SECONDS)
+
+
+@pytest.mark.parametrize("action", ["kill", "raise"])
+def test_a_job_whose_message_was_not_acknowledged_is_not_run_again(stack, ledger, doomed, action):
+    worker = doomed(f"before_ack:1:{action}")
+    for key in KEYS:
+        ledger.charge(key)
+    # An error that Celery does not know ends the worker as well.
+    until(lambda: worker.has_ended, seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
+    redeliver(stack)
+    jobs = ledger.settle()
+    assert {job["state"] for job in jobs.values()} == {"succeeded"}
+    assert UNTOUCHED in [ledger.history(key) for key in KEYS]
+
+
+def redeliver(stack):
+    """Another worker is there, and the visibility timeout of each message that the first one held has passed.
+
+    The broker's clock is a score; a worker looks at it as it starts, and every hundred seconds.
+    """
+    stack.kill("doomed")
+    with redis.Redis.from_url(settings.REDIS_URL) as broker:
+        held = broker.zrange(UNACKED_INDEX, 0, -1)
+        assert held
+        broker.zadd(UNACKED_INDEX, dict.fromkeys(held, 0), xx=True)
+    stack.start_workers("doomed")
+
+
+def children_of(worker):
+    return {child.pid for child in psutil.Process(worker.popen.pid).children()}
+
+
+def all_children_of(worker):
+    """Each of the worker's processes, once all are there."""
+    children = children_of(worker)
+    return children if len(children) == CONCURRENCY else None
+
+
+def the_one_hit(ledger, history):
+    """The key of the one job with this history; the others' ran through."""
+    histories = {key: ledger.history(key) for key in KEYS}
+    [hit] = [key for key in KEYS if histories[key] == history]
+    assert all(histories[key] == UNTOUCHED for key in KEYS if key != hit), histories
+    return hit

@@ -1,0 +1,74 @@
+"""Jobs that kill whatever runs them end after their attempts (I5), and the many good ones among them are not held up."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from tests.stack import POLL_SECONDS, SHORT_LEASE, Caller, running_stack
+from tests.waiting import until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+GOOD, POISONED = 2_000, 100
+CLIENTS = 8
+# Some hundred processes are started anew, each a fraction of a second of a processor.
+PATIENCE_SECONDS = 400
+
+
+@pytest.fixture(scope="module")
+def stack(django_db_setup, django_db_blocker, tmp_path_factory):
+    operations = ",".join([*settings.OPERATIONS, "tests.operations.Poison"])
+    folder = tmp_path_factory.mktemp("poison")
+    with django_db_blocker.unblock(), running_stack(folder, **SHORT_LEASE, OPERATIONS=operations) as stack:
+        stack.start_workers("worker", "maintenance", "beat")
+        stack.start_api()
+        yield stack
+
+
+@pytest.fixture
+def caller(stack, api_key):
+    caller = Caller(stack.urls["api"], api_key)
+    with caller.http:
+        yield caller
+
+
+def test_a_hundred_poisoned_jobs_end_and_do_not_hold_up_two_thousand_good_ones(stack, caller):
+    def submit(numbered):
+        number, body = numbered
+        answer = caller.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": f"order-{number}"})
+        assert answer.status_code == 202, answer.text
+
+    good = {"operation": "demo.sleep", "params": {"seconds": 0}}
+    poisoned = {"operation": "test.poison", "params": {}}
+    bodies = random.sample([good, poisoned], k=GOOD + POISONED, counts=[GOOD, POISONED])
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        list(clients.map(submit, enumerate(bodies)))
+    until(
+        lambda: states("demo.sleep") == {"succeeded": GOOD},
+        seconds=PATIENCE_SECONDS,
+        pause_seconds=POLL_SECONDS,
+    )
+    # The last good job was done before the last of the bad: it did not wait for them.
+    assert states("test.poison") != {"failed": POISONED}
+    until(
+        lambda: states("test.poison") == {"failed": POISONED},
+        seconds=PATIENCE_SECONDS,
+        pause_seconds=POLL_SECONDS,
+    )
+    for job in caller.jobs(operation="test.poison"):
+        assert (job["attempt"], job["attempts_left"]) == (3, 0)
+        assert job["error"]["code"] == "attempts-exhausted"
+    assert not stack.running["worker"].has_ended
+
+
+def states(operation):
+    """How many jobs of the operation are in which state."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT state FROM job WHERE operation = %s", [operation])
+        return Counter(state for (state,) in cursor.fetchall())

@@ -1,0 +1,80 @@
+"""Celery's time limits, the net below the lease's: an attempt that takes no hint gives up its place, or loses its process."""
+
+from __future__ import annotations
+
+import psutil
+import pytest
+
+from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, Caller, running_stack
+from tests.waiting import until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+OPERATIONS = ("Stuck", "Stubborn", "Quick")
+# Each place of the worker is taken by one of them.
+CONCURRENCY = 2
+ENV = {
+    **SHORT_LEASE,
+    "OPERATIONS": ",".join(f"tests.operations.{name}" for name in OPERATIONS),
+    # Soft after 2 s, hard after 32: the least that the operations' own limit and its margin leave.
+    "TASK_TIME_LIMIT_SECONDS": "32",
+    # The heart would end the process sooner.
+    "SELF_END_SECONDS": "3600",
+}
+
+
+@pytest.fixture(scope="module")
+def stack(django_db_setup, django_db_blocker, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("limits")
+    with django_db_blocker.unblock(), running_stack(folder, **ENV) as stack:
+        stack.start_workers("worker", "maintenance", "beat")
+        stack.start_api()
+        yield stack
+
+
+@pytest.fixture
+def caller(stack, api_key):
+    caller = Caller(stack.urls["api"], api_key)
+    with caller.http:
+        yield caller
+
+
+def submit(caller, key, operation):
+    body = {"operation": operation, "params": {}}
+    answer = caller.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": key})
+    assert answer.status_code == 202, answer.text
+    return answer.headers["Location"]
+
+
+def job_when(caller, address, state):
+    def there():
+        job = caller.http.get(address).json()
+        return job if job["state"] == state else None
+
+    return until(there, seconds=90, pause_seconds=POLL_SECONDS)
+
+
+def children(stack):
+    """The worker's processes, once all are there."""
+    found = {child.pid for child in psutil.Process(stack.running["worker"].popen.pid).children()}
+    return found if len(found) == CONCURRENCY else None
+
+
+@pytest.mark.parametrize(
+    ("operation", "survivors"),
+    [
+        # The soft limit is an exception in the attempt, whose process goes on to the next job.
+        ("test.stuck", CONCURRENCY),
+        # The hard one is the end of the process.
+        ("test.stubborn", 0),
+    ],
+)
+def test_attempts_that_take_no_hint_give_their_places_to_the_next_job(stack, caller, operation, survivors):
+    before = until(lambda: children(stack), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
+    endless = [submit(caller, f"endless-{number}", operation) for number in range(CONCURRENCY)]
+    for address in endless:
+        # Who ends the attempt first, the soft limit or the lease, is all the same.
+        assert job_when(caller, address, "failed")["error"]["cause"] in ("lease-expired", "time-limit")
+    job_when(caller, submit(caller, "after", "test.quick"), "succeeded")
+    after = until(lambda: children(stack), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
+    assert len(before & after) == survivors

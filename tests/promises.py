@@ -1,0 +1,138 @@
+"""What must hold after any fault (DESIGN.md §9), seen from outside: over HTTP, in the provider's book, at the two servers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import redis
+from django.conf import settings
+from django.db import connection
+
+from tests.stack import POLL_SECONDS
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import httpx2
+
+    from tests.stack import Caller, Stack
+
+QUEUES = ("high", "default", "low")
+# The unacknowledged messages of every worker, as kombu keeps them.
+UNACKED, UNACKED_INDEX = "unacked", "unacked_index"
+_IN_TRANSACTION = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND state LIKE 'idle in transaction%%'"""
+
+
+@dataclass
+class Ledger:
+    """A client that notes every 202 it was told, and holds Semel to it. Its amounts tell its charges from others'."""
+
+    caller: Caller
+    stack: Stack
+    operation: str = "payments.charge"
+    told: dict[str, bytes] = field(default_factory=dict)
+    amounts: dict[str, int] = field(default_factory=dict)
+    _charged_before: int = 0
+
+    def __post_init__(self) -> None:
+        self._charged_before = self.stack.provider.stats()["charges"]
+
+    def charge(self, key: str, *, by: Caller | None = None) -> dict[str, Any]:
+        """The charge is accepted, perhaps again; the job as it was told."""
+        answer = self.send(key, by=by)
+        assert answer.status_code == 202, answer.text
+        assert self.told.setdefault(key, answer.content) == answer.content
+        return answer.json()
+
+    def send(self, key: str, *, by: Caller | None = None) -> httpx2.Response:
+        """One POST of the key's charge, whatever comes of it."""
+        return (by or self.caller).charge(key, amount=self._amount_of(key), operation=self.operation)
+
+    def _amount_of(self, key: str) -> int:
+        """What is asked for under the key: another amount for each."""
+        return self.amounts.setdefault(key, 100 + len(self.amounts))
+
+    def settle(self, *, seconds: float = 60.0) -> dict[str, dict[str, Any]]:
+        """Every job that was told has ended, and every promise is kept; the jobs by key."""
+        jobs = self.caller.when_ended(len(self.told), seconds=seconds, stack=self.stack)
+        by_key = {job["idempotency_key"]: job for job in jobs}
+        self._assert_accepted_once(jobs, by_key)
+        self._assert_charged_once(jobs)
+        for job in jobs:
+            self._assert_history_holds(job)
+        self._assert_retries_are_answered()
+        self._assert_nothing_is_left_over()
+        return by_key
+
+    def history(self, key: str) -> list[str]:
+        """What happened to the key's job, by name."""
+        return [event["type"] for event in self._events(self._job_id(key))]
+
+    def effects(self, key: str) -> list[str]:
+        """The provider's word for each call that it got for the key's job."""
+        return self.stack.provider.outcomes(f"semel-{self._job_id(key)}-charge-1")
+
+    def _job_id(self, key: str) -> str:
+        [job] = self.caller.jobs(idempotency_key=key)
+        return job["id"]
+
+    def _events(self, job_id: str) -> list[dict[str, Any]]:
+        return self.caller.http.get(f"/v1/jobs/{job_id}/events").raise_for_status().json()["data"]
+
+    def _assert_accepted_once(self, jobs: list[dict[str, Any]], by_key: dict[str, dict[str, Any]]) -> None:
+        """I2 and the key's half of I1: one job for each 202, and none beside them."""
+        assert len(jobs) == len(by_key) == len(self.told)
+        assert set(by_key) == set(self.told)
+
+    def _assert_charged_once(self, jobs: list[dict[str, Any]]) -> None:
+        """I1, counted at the provider: once if the job succeeded, and nothing under any other key."""
+        for job in jobs:
+            charges = self.stack.provider.charges(f"semel-{job['id']}-charge-1")
+            assert len(charges) == (1 if job["state"] == "succeeded" else 0), (job, charges)
+            if charges:
+                assert job["result"]["charge_id"] == charges[0]["id"]
+        succeeded = [job for job in jobs if job["state"] == "succeeded"]
+        assert self.stack.provider.stats()["charges"] - self._charged_before == len(succeeded)
+
+    def _assert_history_holds(self, job: dict[str, Any]) -> None:
+        """I4 and I5: the fence only rises, an end is the end, and attempts are bounded."""
+        events = self._events(job["id"])
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+        claims = [event["attempt"] for event in events if event["type"] == "claim"]
+        assert claims == list(range(1, job["attempt"] + 1))
+        after = [event["type"] for event in events]
+        end = next(place for place, name in enumerate(after) if name in ("succeed", "fail"))
+        assert set(after[end + 1 :]) <= {"late-effect"}
+        charged = len(claims) - after.count("postpone")
+        assert charged <= job["attempts_left"] + charged <= 5
+
+    def _assert_retries_are_answered(self) -> None:
+        """I3: the same request gets the same answer, another one is refused."""
+        for key, body in self.told.items():
+            again = self.send(key)
+            assert (again.status_code, again.content) == (202, body)
+            assert again.headers["Idempotency-Replayed"] == "true"
+            other = self.caller.charge(key, amount=1, operation=self.operation)
+            assert other.json()["code"] == "idempotency-key-reused"
+
+    def _assert_nothing_is_left_over(self) -> None:
+        """I9: no message waits, none is held, no transaction stands open."""
+        until(lambda: not idle_transactions(), seconds=30, pause_seconds=POLL_SECONDS)
+        until(lambda: not messages(), seconds=30, pause_seconds=POLL_SECONDS)
+
+
+def idle_transactions() -> int:
+    """How many sessions of this database have begun a transaction and do nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute(_IN_TRANSACTION)
+        return int(cursor.fetchone()[0])
+
+
+def messages() -> int:
+    """How many messages the broker holds: waiting, or with a worker that has not acknowledged them."""
+    with redis.Redis.from_url(settings.REDIS_URL) as broker:
+        return sum(broker.llen(queue) for queue in QUEUES) + broker.hlen(UNACKED)
