@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 TIMEOUT_SECONDS = 30.0
+ACCEPTED, CONFLICT, UNAVAILABLE = 202, 409, 503
 
 
 @dataclass(frozen=True)

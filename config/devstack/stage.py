@@ -98,6 +98,10 @@ class Stage:
         jobs: list[dict[str, Any]] = self.api.get(f"/v1/jobs?idempotency_key={quote(key)}").document["data"]
         return jobs
 
+    def count(self, key: str, *, requests: int, replays: int, charges_before: int) -> Figures:
+        """The scene's figures: its jobs by its key, its charges by what was added to the book since."""
+        return Figures(requests, len(self.jobs(key)), self.charges() - charges_before, replays)
+
     def total(self, rows: Sequence[Row]) -> Row:
         """The last line: what the scenes should add up to, against what there is in all, under whatever key."""
         sums = {
