@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.factories import TenantFactory, new_api_key
+from tests.launcher import COMMAND, Launcher
 
 
 @pytest.fixture
 def api_key(transactional_db):
     """A key of a tenant that the stack's processes see."""
     return new_api_key(TenantFactory())
+
+
+@pytest.fixture
+def launch():
+    """`launch("demo")` starts `run.py demo`, and `launch(code=…)` Python code that plays with parts of it."""
+    started = []
+
+    def start(*words, code=None, **env):
+        command = [*COMMAND, *words] if code is None else [sys.executable, "-c", code]
+        started.append(Launcher(command, **env))
+        return started[-1]
+
+    yield start
+    for launcher in started:
+        launcher.popen.kill()
+        launcher.leaves_nothing()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import secrets
 import signal
 import socket
 import stat
@@ -25,31 +24,10 @@ from config.devstack.folder import Folder, read_state
 from config.devstack.postgres import forget_dead_server
 from config.devstack.processes import Identity, identify
 from config.devstack.testing import arguments
+from tests.launcher import COMMAND, ROOT, STOP_SECONDS, eventually, exit_code_of, processes_marked
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = {"postgres", "broker", "api", "streams", "worker", "maintenance", "beat", "provider"}
-START_SECONDS, STOP_SECONDS = 60, 10
-# Where .venv was not made by run.py, it would make it anew under our feet: then straight to what it hands over to.
-COMMAND = [sys.executable, *(["run.py"] if run.is_ready() else ["-m", "config.devstack"])]
-
-
-def eventually(is_true, seconds, what):
-    end = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
-
-
-def processes_marked(mark):
-    """Every live process that has inherited our mark, whatever became of its parents."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("LAUNCHER_TEST") == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+START_SECONDS = 60
 
 
 def is_listening(url):
@@ -57,46 +35,6 @@ def is_listening(url):
     host, _, port = address.partition(":")
     with socket.socket() as probe:
         return probe.connect_ex((host, int(port))) == 0
-
-
-class Launcher:
-    """A `run.py` process of this test, in an environment without servers: it embeds its own."""
-
-    def __init__(self, *words):
-        self.mark = secrets.token_hex(8)
-        ours = ("DATABASE_URL", "REDIS_URL", "PAYMENT_", "SECRET_KEY", "IDEMPOTENCY_", "SEMEL_", "PYTEST_")
-        env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        self.env = env | {"LAUNCHER_TEST": self.mark}
-        self.popen = subprocess.Popen(
-            [*COMMAND, *words],
-            cwd=ROOT,
-            env=self.env,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-    def leaves_nothing(self):
-        self.popen.communicate(timeout=STOP_SECONDS)
-        eventually(
-            lambda: not processes_marked(self.mark), STOP_SECONDS, f"{processes_marked(self.mark)} are gone"
-        )
-        return self.popen.returncode
-
-
-@pytest.fixture
-def launch():
-    started = []
-
-    def start(*words):
-        started.append(Launcher(*words))
-        return started[-1]
-
-    yield start
-    for launcher in started:
-        launcher.popen.kill()
-        launcher.leaves_nothing()
 
 
 def serving(launch, data):
@@ -171,8 +109,7 @@ def test_a_signal_during_the_start_leaves_nothing(launch, tmp_path, number):
         lambda: len(processes_marked(launcher.mark)) >= 3, START_SECONDS, "the first servers are starting"
     )
     launcher.popen.send_signal(number)
-    code = launcher.leaves_nothing()
-    assert code == (-number if number == signal.SIGKILL else 128 + number)
+    assert launcher.leaves_nothing() == exit_code_of(number)
 
 
 def test_a_process_that_refuses_to_end_and_its_orphans_end_with_a_killed_launcher(tmp_path):
