@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -24,6 +27,8 @@ START_SECONDS = 90.0
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 SHORT_LIFE_SECONDS = 10.0
+# What is asked to end in good order does so within a second; beyond this it hangs.
+END_SECONDS = 30.0
 
 
 class Supervisor:
@@ -81,6 +86,23 @@ class Supervisor:
         del self.running[command.name]
         if one.popen.returncode != 0:
             raise self._failure(one, "failed")
+
+    def end(self, name: str, number: int) -> Command:
+        """The signal has ended the process and reached its children too; how to start it again.
+
+        The group is still its own: until we have waited for its leader, the kernel gives that number to nobody else. A signal
+        to us in the middle of this leaves the process among those that are stopped at the end.
+        """
+        one = self.running[name]
+        if one.has_ended:
+            raise self._failure(one, "had ended by itself")
+        os.killpg(one.identity.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            one.popen.wait(END_SECONDS)
+        if not one.has_ended:
+            raise self._failure(one, f"did not end within {END_SECONDS:.0f} s")
+        del self.running[name]
+        return one.command
 
     def wait_for(self, checks: Mapping[str, Callable[[], bool]], *, seconds: float = START_SECONDS) -> None:
         """Each named process has passed its check; LauncherError with its last words if it ended or took too long."""

@@ -18,13 +18,15 @@ import pytest
 
 import run
 from config.devstack.client import Api
-from config.devstack.environment import outside_servers
+from config.devstack.environment import base_environment, outside_servers
 from config.devstack.errors import LauncherError
 from config.devstack.folder import Folder, read_state
+from config.devstack.interrupts import Interrupts
 from config.devstack.postgres import forget_dead_server
-from config.devstack.processes import Identity, identify
+from config.devstack.processes import Command, Identity, identify
+from config.devstack.supervisor import Supervisor
 from config.devstack.testing import arguments
-from tests.launcher import COMMAND, ROOT, STOP_SECONDS, eventually, exit_code_of, processes_marked
+from tests.launcher import COMMAND, ROOT, STOP_SECONDS, eventually, exit_code_of, is_alive, processes_marked
 
 NAMES = {"postgres", "broker", "api", "streams", "worker", "maintenance", "beat", "provider"}
 START_SECONDS = 60
@@ -138,6 +140,26 @@ with Interrupts() as interrupts, Supervisor(interrupts) as supervisor:
         launcher.kill()
     eventually(lambda: not any(one.is_running() for one in family), STOP_SECONDS, "both are gone")
     eventually(lambda: not scratch.exists(), STOP_SECONDS, "the temporary folder is gone")
+
+
+def test_one_process_is_ended_with_its_children_and_can_be_started_again(tmp_path):
+    pids = tmp_path / "pids"
+    parent = f"import os, time; os.fork(); open({str(pids)!r}, 'a').write(str(os.getpid()) + '\\n'); time.sleep(600)"
+    with Supervisor(Interrupts()) as supervisor:
+        command = Command("parent", [sys.executable, "-c", parent], base_environment(supervisor.tag))
+        first = supervisor.start(command)
+        eventually(lambda: pids.exists() and len(pids.read_text().split()) == 2, 15, "both processes run")
+        family = [psutil.Process(int(pid)) for pid in pids.read_text().split()]
+        assert supervisor.end("parent", signal.SIGKILL) == command
+        assert first.popen.returncode == -signal.SIGKILL
+        assert "parent" not in supervisor.running
+        eventually(lambda: not any(is_alive(one) for one in family), STOP_SECONDS, "both are gone")
+
+        second = supervisor.start(command)
+        os.kill(second.identity.pid, signal.SIGKILL)
+        eventually(lambda: second.has_ended, STOP_SECONDS, "the second has ended")
+        with pytest.raises(LauncherError, match="parent had ended by itself"):
+            supervisor.end("parent", signal.SIGKILL)
 
 
 def test_a_number_that_the_kernel_gave_to_another_process_is_left_alone():
