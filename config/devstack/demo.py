@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 from typing import TYPE_CHECKING
 
-from config.devstack.client import Api
 from config.devstack.console import Console
 from config.devstack.environment import OUTSIDE, ours_alone
 from config.devstack.errors import LauncherError
@@ -16,6 +15,7 @@ from config.devstack.scenes import SCENES
 from config.devstack.stack import Stack
 from config.devstack.stage import Row, Stage
 from config.devstack.supervisor import Supervisor
+from config.devstack.tempo import TEMPO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ def demo() -> int:
             with Supervisor(interrupts) as supervisor:
                 console.say("Starting PostgreSQL, Valkey and Semel in a temporary folder.")
                 folder = Folder(supervisor.scratch / "data")
-                stack = Stack(supervisor, folder, console, port=free_port())
+                stack = Stack(supervisor, folder, console, port=free_port(), tempo=TEMPO)
                 stack.start(outside=None)
                 rows = _play(stack, console)
         except Interrupted as interrupted:
@@ -49,7 +49,7 @@ def demo() -> int:
 
 
 def _play(stack: Stack, console: Console) -> list[Row]:
-    stage = Stage(Api(stack.base_url, stack.api_key), Api(stack.provider_url, stack.provider_key), console)
+    stage = Stage(stack, console)
     try:
         rows = [scene(stage) for scene in SCENES]
         return [*rows, stage.total(rows)]

@@ -16,6 +16,8 @@ from config.devstack.readiness import answers, takes_orders
 from config.devstack.seed import ADMIN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from config.devstack.console import Console
     from config.devstack.folder import Folder
     from config.devstack.supervisor import Supervisor
@@ -50,13 +52,22 @@ def embed_servers(
 class Stack:
     """Every process of Semel, from an empty folder to answering requests."""
 
-    def __init__(self, supervisor: Supervisor, folder: Folder, console: Console, *, port: int) -> None:
-        """``port``: the API's."""
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        folder: Folder,
+        console: Console,
+        *,
+        port: int,
+        tempo: Mapping[str, str] | None = None,
+    ) -> None:
+        """``port``: the API's. ``tempo``: settings that hold whatever the user has set."""
         self.supervisor = supervisor
         self.folder = folder
         self.base_url = f"http://{HOST}:{port}"
         self._console = console
         self._port = port
+        self._tempo = tempo or {}
         self._streams_port = companion_port(port)
         self.streams_url = f"http://{HOST}:{self._streams_port}"
         self.env: dict[str, str] = {}
@@ -76,7 +87,7 @@ class Stack:
         self.env = settings_environment(
             base, self.folder.secrets(), database_url=servers.database_url, redis_url=servers.redis_url
         )
-        self.env |= {"STREAMS_URL": self.streams_url}
+        self.env |= {"STREAMS_URL": self.streams_url, **self._tempo}
         self._start_provider()
         self.supervisor.run(services.migrate(self.env))
         self._console.say("The schema is in place.")

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from config.devstack.client import Api
 from config.devstack.errors import LauncherError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from config.devstack.client import Answer, Api
+    from config.devstack.client import Answer
     from config.devstack.console import Console
+    from config.devstack.stack import Stack
 
 ENDED = ("succeeded", "failed", "canceled", "unknown")
 JOB_SECONDS = 60.0
@@ -49,12 +51,14 @@ class Row:
 
 
 class Stage:
-    """A client of Semel, and an observer at the payment provider."""
+    """A client of Semel, an observer at the payment provider, and the hand that ends processes."""
 
-    def __init__(self, api: Api, provider: Api, console: Console) -> None:
-        """``provider``: the sandbox's book, read with its own key."""
-        self.api = api
-        self.provider = provider
+    def __init__(self, stack: Stack, console: Console) -> None:
+        """``stack``: everything runs. Its provider is the sandbox, whose book is read with its own key."""
+        self.api = Api(stack.base_url, stack.api_key)
+        self.provider = Api(stack.provider_url, stack.provider_key)
+        self.redis_url = stack.env["REDIS_URL"]
+        self.supervisor = stack.supervisor
         self.console = console
 
     def say(self, line: str) -> None:
@@ -69,29 +73,34 @@ class Stage:
         """An idempotency key that nobody has used."""
         return f"{scene}-{secrets.token_hex(4)}"
 
-    def charge(self, amount: int) -> bytes:
-        """The body that asks for a charge, in minor units."""
-        params = {"amount": amount, "currency": "usd", "source": "tok_visa"}
+    def charge(self, amount: int, source: str = "tok_visa") -> bytes:
+        """The body that asks for a charge, in minor units. The source decides how the provider behaves."""
+        params = {"amount": amount, "currency": "usd", "source": source}
         return json.dumps({"operation": "payments.charge", "params": params}).encode()
 
     def post(self, body: bytes, key: str) -> Answer:
         """The answer to a new job."""
         return self.api.post("/v1/jobs", body, key)
 
-    def final_state(self, answer: Answer) -> str:
-        """The state in which the accepted job ended. The answer's ``Location`` leads to it."""
-        location = answer.headers.get("Location")
-        if location is None:
-            raise LauncherError(
-                f"The demo got {answer.status} without a job: {answer.body.decode(errors='replace')}"
-            )
+    def job(self, answer: Answer) -> dict[str, Any]:
+        """The accepted job as it is now. The answer's ``Location`` leads to it."""
+        document: dict[str, Any] = self.api.get(_address(answer)).document
+        return document
+
+    def ended_job(self, answer: Answer) -> dict[str, Any]:
+        """The accepted job once it has ended, or as it is after JOB_SECONDS."""
         end = time.monotonic() + JOB_SECONDS
-        while time.monotonic() < end:
-            state = str(self.api.get(location).document["state"])
-            if state in ENDED:
-                return state
+        while (job := self.job(answer))["state"] not in ENDED and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
-        return state
+        return job
+
+    def final_state(self, answer: Answer) -> str:
+        """The state in which the accepted job ended."""
+        return str(self.ended_job(answer)["state"])
+
+    def history(self, answer: Answer) -> list[str]:
+        """What happened to the accepted job, in order."""
+        return [event["type"] for event in self.api.get(f"{_address(answer)}/events").document["data"]]
 
     def jobs(self, key: str) -> list[dict[str, Any]]:
         """Every job that the key started."""
@@ -111,6 +120,24 @@ class Stage:
         jobs = self.api.get("/v1/jobs?limit=100").document["data"]
         return Row("in all", Figures(**sums), Figures(jobs=len(jobs), charges=self.charges(), **sent))
 
+    def book(self, job: dict[str, Any]) -> list[dict[str, Any]]:
+        """The charges in the provider's book that were made for the job."""
+        key = f"semel-{job['id']}-charge-1"
+        charges: list[dict[str, Any]] = self.provider.get(f"/v1/charges?idempotency_key={key}").document[
+            "data"
+        ]
+        return charges
+
     def charges(self) -> int:
         """How often money moved at the provider, under whatever key."""
         return int(self.provider.get("/v1/stats").document["charges"])
+
+
+def _address(answer: Answer) -> str:
+    """Where the job is that the answer tells of; LauncherError if it tells of none."""
+    location = answer.headers.get("Location")
+    if location is None:
+        raise LauncherError(
+            f"The demo got {answer.status} without a job: {answer.body.decode(errors='replace')}"
+        )
+    return location

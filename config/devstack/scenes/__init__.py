@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from config.devstack.scenes.crowd import crowd
+from config.devstack.scenes.killed_worker import killed_worker
 from config.devstack.scenes.lost_answer import lost_answer
 from config.devstack.scenes.reused_key import reused_key
+from config.devstack.scenes.stopped_broker import stopped_broker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from config.devstack.stage import Row, Stage
 
-SCENES: tuple[Callable[[Stage], Row], ...] = (lost_answer, crowd, reused_key)
+SCENES: tuple[Callable[[Stage], Row], ...] = (lost_answer, crowd, reused_key, killed_worker, stopped_broker)
