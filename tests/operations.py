@@ -14,7 +14,7 @@ from jobs.operations import JobHandle, Operation
 from workers.operations.charge_payment import ChargePayment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 SCRIPTS: dict[str, Callable[[JobHandle], Any]] = {}
 
@@ -117,3 +117,38 @@ class BriefCharge(ChargePayment):
 
     name = "test.brief_charge"
     timeout_seconds = 6
+
+
+class _Knowing:
+    """A job's handle whose effects offer in case of doubt no more than these of their options."""
+
+    def __init__(self, job: JobHandle, offered: Collection[str]) -> None:
+        self._job = job
+        self._offered = {"timeout", *offered}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._job, name)
+
+    def effect(self, name: str, call: Callable[[str], Any], **options: Any) -> Any:
+        return self._job.effect(
+            name, call, **{key: value for key, value in options.items() if key in self._offered}
+        )
+
+
+class BlindCharge(ChargePayment):
+    """A charge at a downstream that remembers no keys and cannot be asked."""
+
+    name = "test.blind_charge"
+
+    def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
+        return super().perform(params, _Knowing(job, ()))
+
+
+class AskingCharge(ChargePayment):
+    """A charge that is tried once, at a downstream that remembers no keys and can be asked."""
+
+    name = "test.asking_charge"
+    max_attempts = 1
+
+    def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
+        return super().perform(params, _Knowing(job, ("reconcile",)))
