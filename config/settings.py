@@ -193,12 +193,16 @@ HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", default=15.0)
 ATTEMPT_MARGIN_SECONDS = env.float("ATTEMPT_MARGIN_SECONDS", default=30.0)
 # How long an operation may go on without its lease before its process is ended: a check comes sooner in any loop.
 SELF_END_SECONDS = env.float("SELF_END_SECONDS", default=10.0)
-# How often due and expired jobs are looked for: what a lost message costs in latency.
+# How often due and expired jobs are looked for: what a lost message costs in latency. A sweep that has not dealt with all of
+# them by then leaves the rest to the next, which is due.
 SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=5.0)
 # How long the first publication may take before the sweeper publishes again.
 PUBLISH_GRACE_SECONDS = env.float("PUBLISH_GRACE_SECONDS", default=5.0)
 # The longest pause between two publications of one job that nobody claims.
 PUBLISH_BACKOFF_MAX_SECONDS = 60.0
+# Messages of a queue from which on the sweeper adds none: more than a large fleet runs until the next sweep, and about 4 MB
+# of the broker's memory where no worker runs at all. The jobs themselves wait in PostgreSQL.
+PUBLISH_QUEUE_CAP = env.int("PUBLISH_QUEUE_CAP", default=5_000)
 # Full jitter between 0 and base x 2^n seconds, capped: a downstream's outage of five minutes costs one more attempt, not ten.
 BACKOFF_BASE_SECONDS = env.float("BACKOFF_BASE_SECONDS", default=2.0)
 BACKOFF_MAX_SECONDS = env.float("BACKOFF_MAX_SECONDS", default=300.0)

@@ -68,8 +68,11 @@ class Job(models.Model):
     class Meta:
         db_table = "job"
         indexes = [
+            # By queue first: the jobs of a full one, due and left alone, must not stand before those of another.
             models.Index(
-                fields=["next_publish_at"], name="job_queued_by_publish", condition=Q(state=State.QUEUED)
+                fields=["queue", "next_publish_at"],
+                name="job_queued_by_queue",
+                condition=Q(state=State.QUEUED),
             ),
             models.Index(fields=["id"], name="job_running", condition=Q(state=State.RUNNING)),
             models.Index(

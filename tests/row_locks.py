@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from django.db import connection
@@ -20,16 +20,17 @@ _WAITING = """
     WHERE datname = current_database() AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()"""
 
 
+def connection_parameters() -> dict[str, Any]:
+    """How a session of its own reaches this test's database."""
+    parameters = connection.get_connection_params()
+    names = ("host", "port", "dbname", "user", "password")
+    return {name: parameters[name] for name in names if parameters.get(name)}
+
+
 @contextmanager
 def locked(*jobs: Job) -> Iterator[None]:
     """These jobs' rows are held by a transaction of somebody else's, until the block ends."""
-    parameters = {**connection.get_connection_params(), "cursor_factory": None}
-    parameters = {
-        name: parameters[name]
-        for name in ("host", "port", "dbname", "user", "password")
-        if parameters.get(name)
-    }
-    with psycopg.connect(**parameters) as session:
+    with psycopg.connect(**connection_parameters()) as session:
         session.execute("SELECT FROM job WHERE id = ANY(%s) FOR UPDATE", [[job.id for job in jobs]])
         yield
         session.rollback()

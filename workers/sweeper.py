@@ -12,52 +12,124 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from jobs import transitions
-from jobs.queries.due import expired_leases, lapsed_jobs, mark_published
+from jobs.queries.due import (
+    FIRST_LAPSED,
+    FIRST_LEASE,
+    count_due,
+    due_queues,
+    expired_leases,
+    lapsed_jobs,
+    mark_published,
+)
 from workers.backoff import retry_delay
+from workers.broker import queue_lengths
 from workers.publisher import publish_jobs
+from workers.rounds import take_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from uuid import UUID
+    from collections.abc import Callable, Iterator
 
     from jobs.models import Job
+    from jobs.queries.due import OverdueLease
+    from jobs.signals import DueJob
 
 log = structlog.get_logger(__name__)
+
+# How far the jobs that wait for room in a full queue are counted: a sign of a backlog for the price of a short index scan.
+_HELD_BACK_COUNTED = 10_000
 
 
 @dataclass(frozen=True)
 class Counts:
     """What one sweep did."""
 
-    expired: int
-    lapsed: int
-    published: int
+    expired: int = 0
+    lapsed: int = 0
+    published: int = 0
+    held_back: int = 0  # due, but left for a queue that is full; counted up to 10,000 a queue
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.expired + other.expired,
+            self.lapsed + other.lapsed,
+            self.published + other.published,
+            self.held_back + other.held_back,
+        )
 
 
 def run_once() -> Counts:
-    """Up to BATCH_ROWS of each kind are dealt with, each row by a guarded UPDATE of its own: two sweepers are harmless.
+    """All that is due is dealt with, batch by batch, or SWEEP_SECONDS are over: then the next tick goes on.
 
-    Marked and committed first, then published: dying in between costs the jobs one publication pause.
+    Each row is changed by a guarded UPDATE of its own commit, or marked in a batch that is committed before it is published.
+    So two sweepers are harmless, and one that dies leaves each row either done or to be found again; the batch that it had
+    marked and not published waits one publication pause.
     """
-    limit = settings.BATCH_ROWS
-    expired = sum(_expire(*lease) for lease in expired_leases(limit=limit))
-    lapsed = sum(
-        _changes(partial(transitions.lapse_job, job_id=job_id)) for job_id in lapsed_jobs(limit=limit)
-    )
-    due = mark_published(
-        limit=limit,
-        grace=timedelta(seconds=settings.PUBLISH_GRACE_SECONDS),
-        longest=timedelta(seconds=settings.PUBLISH_BACKOFF_MAX_SECONDS),
-    )
-    counts = Counts(expired=expired, lapsed=lapsed, published=publish_jobs(due))
+    kinds = (_expire_leases(), _lapse_jobs(), _publish_due())
+    counts = sum(take_turns(*kinds, seconds=settings.SWEEP_SECONDS), start=Counts())
     if any(asdict(counts).values()):
         log.info("sweep", **asdict(counts))
     return counts
 
 
-def _expire(job_id: UUID, attempt: int, charged: int) -> bool:
-    delay = retry_delay(attempts_charged=charged)
-    return _changes(partial(transitions.expire_job, job_id=job_id, attempt=attempt, delay=delay))
+def _expire_leases() -> Iterator[Counts]:
+    """From the beginning to the end, so that a row that the database refuses is met once a sweep."""
+    limit, after = settings.BATCH_ROWS, FIRST_LEASE
+    while True:
+        leases = expired_leases(limit=limit, after=after)
+        yield Counts(expired=sum(map(_expire, leases)))
+        if len(leases) < limit:
+            return
+        after = leases[-1].job_id
+
+
+def _lapse_jobs() -> Iterator[Counts]:
+    """As with leases."""
+    limit, after = settings.BATCH_ROWS, FIRST_LAPSED
+    while True:
+        jobs = lapsed_jobs(limit=limit, after=after)
+        yield Counts(lapsed=sum(_changes(partial(transitions.lapse_job, job_id=job.job_id)) for job in jobs))
+        if len(jobs) < limit:
+            return
+        after = jobs[-1]
+
+
+def _publish_due() -> Iterator[Counts]:
+    """A batch of each queue at a time, never more than its queue has room for; one that is full waits for the next tick.
+
+    Nothing is marked for a broker that is down, hung or full: once it is back, the jobs are as due as before. One that
+    fails in the middle of a batch costs that batch one publication pause.
+    """
+    queues = due_queues()
+    while queues and (lengths := queue_lengths(queues)) is not None:
+        counts, unfinished = Counts(), []
+        for queue in queues:
+            room = settings.PUBLISH_QUEUE_CAP - lengths[queue]
+            due = _mark(queue, limit=min(settings.BATCH_ROWS, room)) if room > 0 else []
+            published = publish_jobs(due)
+            counts += Counts(published=published)
+            if published < len(due):
+                yield counts
+                return
+            if len(due) >= room:
+                counts += Counts(held_back=count_due(queue=queue, at_most=_HELD_BACK_COUNTED))
+            elif len(due) == settings.BATCH_ROWS:
+                unfinished.append(queue)
+        yield counts
+        queues = unfinished
+
+
+def _mark(queue: str, *, limit: int) -> list[DueJob]:
+    return mark_published(
+        queue=queue,
+        limit=limit,
+        grace=timedelta(seconds=settings.PUBLISH_GRACE_SECONDS),
+        longest=timedelta(seconds=settings.PUBLISH_BACKOFF_MAX_SECONDS),
+    )
+
+
+def _expire(lease: OverdueLease) -> bool:
+    delay = retry_delay(attempts_charged=lease.attempts_charged)
+    return _changes(partial(transitions.expire_job, job_id=lease.job_id, attempt=lease.attempt, delay=delay))
 
 
 def _changes(transition: Callable[[], Job | None]) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.db import connection
 
@@ -10,13 +13,47 @@ from jobs.signals import DueJob
 
 if TYPE_CHECKING:
     from datetime import timedelta
-    from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class OverdueLease:
+    """A running job whose lease is over. Fields in the order of the query's columns."""
+
+    job_id: UUID
+    attempt: int
+    attempts_charged: int
+
+
+@dataclass(frozen=True, slots=True)
+class LapsedJob:
+    """A queued job whose deadline has passed. Fields in the order of the query's columns."""
+
+    job_id: UUID
+    deadline_at: datetime
+
+
+# Before all others.
+FIRST_LEASE = UUID(int=0)
+FIRST_LAPSED = LapsedJob(UUID(int=0), datetime.min.replace(tzinfo=UTC))
+
+# From each queue's first entry to the next queue's: as many steps as there are queues, however many jobs wait in them.
+_DUE_QUEUES = """
+    WITH RECURSIVE first AS (
+        (SELECT queue, next_publish_at FROM job WHERE state = 'queued' ORDER BY queue, next_publish_at LIMIT 1)
+        UNION ALL
+        SELECT following.* FROM first, LATERAL (
+            SELECT job.queue, job.next_publish_at FROM job WHERE job.state = 'queued' AND job.queue > first.queue
+            ORDER BY job.queue, job.next_publish_at LIMIT 1
+        ) AS following
+    )
+    SELECT queue FROM first WHERE next_publish_at <= (SELECT clock_timestamp())"""
 
 # The pause doubles with each publication that nobody claims, so that a backlog does not flood the broker at every tick.
 # MATERIALIZED: as `id IN (SELECT … LIMIT …)` some plans run the sub-select once a row, and mark far more than the limit.
 _MARK_PUBLISHED = """
     WITH due AS MATERIALIZED (
-        SELECT id FROM job WHERE state = 'queued' AND next_publish_at <= (SELECT clock_timestamp())
+        SELECT id FROM job
+        WHERE state = 'queued' AND queue = %(queue)s AND next_publish_at <= (SELECT clock_timestamp())
         ORDER BY next_publish_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     )
     UPDATE job SET publications = LEAST(publications + 1, 1000),
@@ -24,41 +61,68 @@ _MARK_PUBLISHED = """
     FROM due WHERE job.id = due.id
     RETURNING job.id, job.queue"""
 
+_COUNT_DUE = """
+    SELECT count(*) FROM (
+        SELECT FROM job WHERE state = 'queued' AND queue = %(queue)s AND next_publish_at <= (SELECT clock_timestamp())
+        LIMIT %(at_most)s
+    ) AS due"""
+
 _EXPIRED = """
     SELECT id, attempt, max_attempts - attempts_left FROM job
-    WHERE state = 'running' AND lease_expires_at <= (SELECT clock_timestamp())
+    WHERE state = 'running' AND id > %(after)s AND lease_expires_at <= (SELECT clock_timestamp())
     ORDER BY id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED"""
 
+# The first condition is where the index is entered; the second decides among deadlines of one instant.
 _LAPSED = """
-    SELECT id FROM job WHERE state = 'queued' AND deadline_at <= (SELECT clock_timestamp()) AND open_effects = 0
-    ORDER BY deadline_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED"""
+    SELECT id, deadline_at FROM job
+    WHERE state = 'queued' AND deadline_at <= (SELECT clock_timestamp()) AND open_effects = 0
+      AND deadline_at >= %(after_at)s AND (deadline_at, id) > (%(after_at)s, %(after_id)s)
+    ORDER BY deadline_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED"""
 
 
-def mark_published(*, limit: int, grace: timedelta, longest: timedelta) -> list[DueJob]:
-    """Queued jobs that are due for publication, each marked for its next one.
+def due_queues() -> list[str]:
+    """The queues in which jobs are due for publication. One entry of job_queued_by_queue is read for each queue in use."""
+    return [queue for (queue,) in _fetch(_DUE_QUEUES, {})]
 
-    Locks up to `limit` job rows and skips those that a claim or another sweeper holds; job_queued_by_publish serves it.
-    The caller publishes after the commit: dying in between costs one pause, publishing before it could flood the broker.
+
+def mark_published(*, queue: str, limit: int, grace: timedelta, longest: timedelta) -> list[DueJob]:
+    """The queue's jobs that are due for publication, longest waiting first, each marked for its next one.
+
+    Locks up to `limit` job rows and skips those that a claim or another sweeper holds. Served by job_queued_by_queue, so
+    that the backlog of one queue costs another nothing. The caller publishes after the commit: dying in between costs one
+    pause, publishing before it could flood the broker.
     """
-    with connection.cursor() as cursor:
-        values: dict[str, Any] = {"limit": limit, "grace": grace, "longest": longest}
-        cursor.execute(_MARK_PUBLISHED, values)
-        return [DueJob(*row) for row in cursor.fetchall()]
+    values = {"queue": queue, "limit": limit, "grace": grace, "longest": longest}
+    return [DueJob(*row) for row in _fetch(_MARK_PUBLISHED, values)]
 
 
-def expired_leases(*, limit: int) -> list[tuple[UUID, int, int]]:
-    """Running jobs whose lease is over: id, attempt, attempts charged. The expire rule checks again.
+def count_due(*, queue: str, at_most: int) -> int:
+    """How many of the queue's jobs are due for publication, counted up to `at_most`. Served by job_queued_by_queue."""
+    ((count,),) = _fetch(_COUNT_DUE, {"queue": queue, "at_most": at_most})
+    return int(count)
+
+
+def expired_leases(*, limit: int, after: UUID = FIRST_LEASE) -> list[OverdueLease]:
+    """The next running jobs whose lease is over, by id, behind `after`. The expire rule checks again.
 
     Skips rows that somebody holds, so that one of them cannot keep the whole sweep waiting; locks none beyond the statement.
+    Fewer than `limit`: there are no more. Served by job_running.
     """
+    return [OverdueLease(*row) for row in _fetch(_EXPIRED, {"limit": limit, "after": after})]
+
+
+def lapsed_jobs(*, limit: int, after: LapsedJob = FIRST_LAPSED) -> list[LapsedJob]:
+    """The next queued jobs whose deadline has passed, nothing begun, the oldest deadline first, behind `after`.
+
+    The lapse rule checks again. Skips rows that somebody holds. Fewer than `limit`: there are no more. Served by
+    job_queued_by_deadline.
+    """
+    values = {"limit": limit, "after_at": after.deadline_at, "after_id": after.job_id}
+    return [LapsedJob(*row) for row in _fetch(_LAPSED, values)]
+
+
+def _fetch(statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
-        cursor.execute(_EXPIRED, {"limit": limit})
-        rows: list[tuple[UUID, int, int]] = cursor.fetchall()
+        cursor.execute(statement, values)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
     return rows
-
-
-def lapsed_jobs(*, limit: int) -> list[UUID]:
-    """Queued jobs whose deadline has passed, nothing begun. The lapse rule checks again; skips rows that somebody holds."""
-    with connection.cursor() as cursor:
-        cursor.execute(_LAPSED, {"limit": limit})
-        return [row[0] for row in cursor.fetchall()]

@@ -169,7 +169,7 @@ def test_a_batch_takes_the_longest_waiting_first(tenant, queue, settings):
     settings.BATCH_ROWS = 2
     jobs = [due_job(tenant, queue) for _ in range(3)]
     backdate(jobs[2].id, next_publish_at=HOUR)
-    assert [sweeper.run_once().published for _ in range(3)] == [2, 1, 0]
+    assert sweeper.run_once().published == 3
     first_batch = [str(jobs[2].id), str(jobs[0].id)]
     assert sorted(ids(settings, queue)[1:]) == sorted(first_batch)
     assert ids(settings, queue)[0] == str(jobs[1].id)
@@ -183,16 +183,15 @@ def test_a_batch_is_never_larger_than_its_limit_whatever_the_plan(tenant, queue)
     with connection.cursor() as cursor:
         for way in ways:
             cursor.execute(f"SET LOCAL enable_{way} = off")
-    assert len(mark_published(limit=2, grace=HOUR, longest=HOUR)) == 2
+    assert len(mark_published(queue=queue, limit=2, grace=HOUR, longest=HOUR)) == 2
 
 
-def test_a_dead_broker_costs_a_job_one_pause_and_is_no_error(tenant, queue, settings, dead_broker):
+def test_a_dead_broker_costs_a_job_nothing_and_is_no_error(tenant, queue, settings, dead_broker):
     job = due_job(tenant, queue)
-    assert sweeper.run_once().published == 0
-    assert (round(pause(job).total_seconds()), Job.objects.get(pk=job.id).publications) == (5, 1)
+    assert sweeper.run_once() == sweeper.Counts()
+    after = Job.objects.get(pk=job.id)
+    assert (after.next_publish_at, after.publications) == (job.next_publish_at, 0)
     dead_broker()
-    assert sweeper.run_once().published == 0
-    make_due(job.id)
     assert sweeper.run_once().published == 1
     assert ids(settings, queue) == [str(job.id)]
 

@@ -11,7 +11,16 @@ from django.utils import timezone
 
 from jobs import transitions
 from jobs.models import Job
-from jobs.queries.due import expired_leases, lapsed_jobs, mark_published
+from jobs.queries.due import (
+    _DUE_QUEUES,
+    _MARK_PUBLISHED,
+    FIRST_LAPSED,
+    count_due,
+    due_queues,
+    expired_leases,
+    lapsed_jobs,
+    mark_published,
+)
 from jobs.queries.lease import renew_lease
 from jobs.sealed import seal
 from jobs.selectors import JobFilter, list_jobs
@@ -42,6 +51,13 @@ _FILL = """
             CASE WHEN n > 29900 THEN 'running' WHEN n > 28500 THEN 'queued' WHEN n %% 20 = 3 THEN 'failed'
                  ELSE 'succeeded' END AS state
           FROM generate_series(1, 30000) AS n) AS numbers"""
+
+
+_BACKLOG = """
+    INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, state, attempts_left, max_attempts, run_at,
+        next_publish_at, queue, priority)
+    SELECT gen_random_uuid(), 1, 'test', 'payments.charge', 1, '', 'queued', 3, 3, at, at, 'backlog', 1
+    FROM (SELECT now() - n * interval '1 second' - interval '1 hour' AS at FROM generate_series(1, 20000) AS n) AS numbers"""
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +116,20 @@ def plan(action):
     return plans, result
 
 
+def analyzed(statement, **values):
+    """The plan of the statement after it has been run, with what each step read."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {statement}", values)
+        return "\n".join(line for (line,) in cursor.fetchall())
+
+
+def rows_read(text):
+    """How many rows the steps of an analyzed plan that read the table gave, in all."""
+    scans = re.findall(r"Scan .* on job .*rows=([\d.]+) loops=(\d+)", text)
+    assert scans, text
+    return sum(float(rows) * int(loops) for rows, loops in scans)
+
+
 def test_a_claim_finds_its_job_by_its_key(full):
     job = queued_job(full)
     plans, claimed = plan(lambda: claim(job.id))
@@ -135,11 +165,43 @@ def test_a_redrive_finds_its_job_and_its_steps_by_their_keys(full):
     assert plans.indexed_by_id
 
 
+@pytest.fixture
+def backlog(full):
+    """20,000 jobs of another queue, due for longer than those of any other."""
+    with connection.cursor() as cursor:
+        cursor.execute(_BACKLOG)
+        cursor.execute("ANALYZE job")
+    return full
+
+
 def test_due_publications_are_read_in_their_order(full):
-    plans, due = plan(lambda: mark_published(limit=20, grace=HOUR, longest=HOUR))
+    plans, due = plan(lambda: mark_published(queue="default", limit=20, grace=HOUR, longest=HOUR))
     assert len(due) == 20
-    assert "job_queued_by_publish" in plans.indexes
-    assert plans.indexes <= {"job_queued_by_publish", "job_pkey"}
+    assert "job_queued_by_queue" in plans.indexes
+    assert plans.indexes <= {"job_queued_by_queue", "job_pkey"}
+
+
+def test_the_backlog_of_one_queue_costs_another_nothing(backlog):
+    """All of it is due before, and left alone while its queue is full."""
+    plans, due = plan(lambda: mark_published(queue="default", limit=20, grace=HOUR, longest=HOUR))
+    assert (len(due), {job.queue for job in due}) == (20, {"default"})
+    assert "job_queued_by_queue" in plans.indexes
+    assert "Rows Removed" not in analyzed(
+        _MARK_PUBLISHED, queue="default", limit=20, grace=HOUR, longest=HOUR
+    )
+
+
+def test_the_queues_with_due_jobs_are_found_by_one_entry_of_each(backlog):
+    write(queued_job(backlog).id, "queue = 'quiet'")
+    plans, queues = plan(due_queues)
+    assert (queues, plans.indexes) == (["backlog", "default"], {"job_queued_by_queue"})
+    assert rows_read(analyzed(_DUE_QUEUES)) <= 3 * 3
+
+
+def test_due_jobs_are_counted_in_their_queue_and_no_further_than_asked(backlog):
+    plans, count = plan(lambda: count_due(queue="backlog", at_most=1_000))
+    assert (count, plans.indexes) == (1_000, {"job_queued_by_queue"})
+    assert count_due(queue="backlog", at_most=100_000) == 20_000
 
 
 def test_only_running_jobs_are_looked_at_for_leases_that_are_over(full):
@@ -148,8 +210,11 @@ def test_only_running_jobs_are_looked_at_for_leases_that_are_over(full):
     assert plans.indexes == {"job_running"}
 
 
-def test_only_jobs_with_a_deadline_are_looked_at_for_deadlines_that_passed(full):
-    plans, lapsed = plan(lambda: lapsed_jobs(limit=500))
+@pytest.mark.parametrize("first", [True, False], ids=["first batch", "later batch"])
+def test_only_jobs_with_a_deadline_are_looked_at_for_deadlines_that_passed(full, first):
+    write(queued_job(full).id, "deadline_at = clock_timestamp()")
+    after = FIRST_LAPSED if first else lapsed_jobs(limit=1)[0]
+    plans, lapsed = plan(lambda: lapsed_jobs(limit=500, after=after))
     assert lapsed
     assert plans.indexes == {"job_queued_by_deadline"}
 

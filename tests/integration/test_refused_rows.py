@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 import redis
-from django.conf import settings
+from django.conf import settings as configured
 from django.db import IntegrityError, OperationalError, connection
 
 from jobs import transitions
@@ -70,7 +70,7 @@ def test_a_claim_that_meets_a_running_job_of_its_key_is_blocked(tenant):
 def queue():
     """A queue of this test's own."""
     name = f"test-{uuid4()}"
-    with redis.Redis.from_url(settings.REDIS_URL) as broker:
+    with redis.Redis.from_url(configured.REDIS_URL) as broker:
         yield lambda: broker.llen(name), name
         broker.delete(name)
 
@@ -105,6 +105,32 @@ def test_one_deadline_that_cannot_be_kept_keeps_no_other_job_from_the_sweep(tena
     spoil(jobs[0])
     assert sweeper.run_once().lapsed == 2
     assert [state_of(job) for job in jobs] == [State.QUEUED, State.FAILED, State.FAILED]
+
+
+def test_rows_that_are_refused_are_met_once_a_sweep_however_small_its_batches(tenant, settings):
+    settings.BATCH_ROWS = 1
+    leases = [end_lease(claimed_job(tenant).id) for _ in range(3)]
+    deadlines = [
+        write(queued_job(tenant).id, f"deadline_at = clock_timestamp() - interval '{hours} hours'")
+        for hours in (3, 2, 1)
+    ]
+    for job in (*leases[:2], *deadlines[:2]):
+        spoil(job)
+    counts = sweeper.run_once()
+    assert (counts.expired, counts.lapsed) == (1, 1)
+    assert [state_of(job) for job in leases] == [State.RUNNING, State.RUNNING, State.QUEUED]
+    assert [state_of(job) for job in deadlines] == [State.QUEUED, State.QUEUED, State.FAILED]
+
+
+def test_a_kind_of_work_that_the_database_refuses_keeps_no_other_from_the_sweep(tenant, monkeypatch):
+    def refused(**_values):
+        raise OperationalError("canceling statement due to statement timeout")
+
+    end_lease(claimed_job(tenant).id)
+    write(queued_job(tenant).id, "deadline_at = clock_timestamp() - interval '1 hour'")
+    monkeypatch.setattr(sweeper, "expired_leases", refused)
+    counts = sweeper.run_once()
+    assert (counts.expired, counts.lapsed) == (0, 1)
 
 
 def test_what_is_refused_stays_to_be_swept_once_its_fault_is_mended(tenant):

@@ -104,11 +104,31 @@ def test_every_kind_is_dealt_with_in_one_sweep(tenant, queue):
     assert sweeper.run_once() == sweeper.Counts(expired=1, lapsed=1, published=1)
 
 
-def test_a_broken_row_of_many_is_dealt_with_in_the_next_sweeps(tenant, settings):
+def test_more_than_a_batch_of_each_kind_is_dealt_with_in_one_sweep(tenant, queue, settings):
     settings.BATCH_ROWS = 2
-    jobs = [end_lease(claimed_job(tenant).id) for _ in range(5)]
-    assert [sweeper.run_once().expired for _ in range(4)] == [2, 2, 1, 0]
-    assert all(outcomes(job.id) == ["expire"] for job in jobs)
+    overdue = [end_lease(claimed_job(tenant).id) for _ in range(5)]
+    for _ in range(5):
+        write(queued_job(tenant).id, "deadline_at = clock_timestamp()")
+        due_job(tenant, queue)
+    assert sweeper.run_once() == sweeper.Counts(expired=5, lapsed=5, published=5)
+    assert all(outcomes(job.id) == ["expire"] for job in overdue)
+
+
+def test_deadlines_of_one_instant_are_all_seen(tenant, settings):
+    settings.BATCH_ROWS = 2
+    for _ in range(5):
+        write(queued_job(tenant).id, "deadline_at = date_trunc('day', clock_timestamp())")
+    assert sweeper.run_once().lapsed == 5
+
+
+def test_a_sweep_whose_time_is_over_has_dealt_with_a_batch_of_each_kind(tenant, queue, settings):
+    settings.BATCH_ROWS, settings.SWEEP_SECONDS = 2, 0
+    for _ in range(3):
+        end_lease(claimed_job(tenant).id)
+        write(queued_job(tenant).id, "deadline_at = clock_timestamp()")
+        due_job(tenant, queue)
+    assert sweeper.run_once() == sweeper.Counts(expired=2, lapsed=2, published=2)
+    assert sweeper.run_once() == sweeper.Counts(expired=1, lapsed=1, published=1)
 
 
 def test_the_management_command_sweeps(tenant):

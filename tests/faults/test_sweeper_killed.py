@@ -1,0 +1,137 @@
+"""A sweeper that dies in the middle of its work leaves each row done or to be found again (I2, I8)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from threading import Event
+from uuid import uuid4
+
+import psycopg
+import pytest
+import redis
+from django.conf import settings
+from django.db import connection
+
+from config.devstack.processes import Command, start
+from jobs.models import Job
+from jobs.states import State
+from tests.broker_proxy import BrokerProxy
+from tests.factories import TenantFactory, claimed_job, end_lease, make_due, queued_job
+from tests.row_locks import connection_parameters, sessions_waiting, until_waiting
+from tests.situations import history, outcomes, write
+from tests.stack import POLL_SECONDS, START_SECONDS, database_url
+from tests.waiting import until
+from workers import sweeper
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Swallowing(BrokerProxy):
+    """A relay that keeps the first message on its way to a queue, and all that its connection says after it."""
+
+    def __init__(self, url):
+        self.has_swallowed = Event()
+        super().__init__(url)
+
+    def _relay(self, source, sink):
+        super()._relay(_Tap(source, self.has_swallowed), sink)
+
+
+class _Tap:
+    """A socket that is never heard again once a message comes in."""
+
+    def __init__(self, source, has_swallowed):
+        self._source, self._has_swallowed = source, has_swallowed
+
+    def recv(self, size):
+        data = self._source.recv(size)
+        if b"LPUSH\r\n" not in data:
+            return data
+        self._has_swallowed.set()
+        while self._source.recv(size):
+            pass
+        return b""
+
+    def __getattr__(self, name):
+        return getattr(self._source, name)
+
+    def __hash__(self):
+        return hash(self._source)
+
+    def __eq__(self, other):
+        return self._source == other
+
+
+@pytest.fixture
+def sweep(tmp_path, transactional_db):
+    """Start `manage.py sweep`, as often as is asked; what still runs at the end is killed."""
+    running = []
+
+    def begin(**env):
+        # It waits for its broker for as long as this test may need to kill it.
+        env = {**os.environ, "DATABASE_URL": database_url(), "PUBLISH_BUDGET_SECONDS": "60", **env}
+        running.append(start(Command("sweep", [sys.executable, "manage.py", "sweep"], env), tmp_path / "log"))
+        return running[-1]
+
+    yield begin
+    for one in running:
+        one.popen.kill()
+        one.popen.wait()
+
+
+@pytest.fixture
+def tenant(transactional_db):
+    return TenantFactory()
+
+
+def kill(running):
+    running.popen.kill()
+    assert running.popen.wait() == -9, running.last_lines()
+
+
+def test_killed_between_mark_and_publication_it_costs_a_job_one_pause(tenant, sweep):
+    queue = f"test-{uuid4()}"
+    jobs = [write(make_due(queued_job(tenant).id).id, f"queue = '{queue}'") for _ in range(3)]
+    proxy = Swallowing(settings.REDIS_URL)
+    try:
+        running = sweep(REDIS_URL=proxy.url)
+        until(
+            lambda: proxy.has_swallowed.is_set() or running.has_ended,
+            seconds=START_SECONDS,
+            pause_seconds=POLL_SECONDS,
+        )
+        kill(running)
+    finally:
+        proxy.refuse()
+    assert set(Job.objects.values_list("state", "publications")) == {(State.QUEUED, 1)}
+    assert sweeper.run_once().published == 0
+    for job in jobs:
+        make_due(job.id)
+    with redis.Redis.from_url(settings.REDIS_URL) as broker:
+        assert broker.llen(queue) == 0
+        assert sweeper.run_once().published == broker.llen(queue) == 3
+        broker.delete(queue)
+
+
+def test_killed_between_two_leases_it_leaves_the_second_to_the_next(tenant, sweep, monkeypatch):
+    monkeypatch.setattr("workers.backoff.random.uniform", lambda _low, high: high)
+    first, second = (end_lease(claimed_job(tenant).id) for _ in range(2))
+    with psycopg.connect(**connection_parameters()) as session:
+        # Not the job's row, which a sweep would skip.
+        session.execute("SELECT FROM job_attempt WHERE job_id = %s FOR UPDATE", [second.id])
+        running = sweep()
+        until(lambda: sessions_waiting() or running.has_ended, seconds=START_SECONDS)
+        until_waiting(1)
+        kill(running)
+        assert [job.state for job in Job.objects.order_by("id")] == [State.QUEUED, State.RUNNING]
+        with connection.cursor() as cursor:
+            # The dead sweeper's session does not know yet: its statement would still be carried out.
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+        until_waiting(0)
+    assert sweeper.run_once().expired == 1
+    for job in (first, second):
+        assert (history(job.id), outcomes(job.id)) == (["submit", "claim", "expire"], ["expire"])

@@ -1,0 +1,231 @@
+"""A queue of the broker stays below its cap; what has no room there waits in PostgreSQL, as due as before (I9)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+import redis
+from django.conf import settings as configured
+from django.db import connection
+
+from accounts.breaker import redis_breaker
+from config.devstack.binaries import broker_binary
+from config.devstack.processes import Command, start
+from jobs.models import Job
+from jobs.states import State
+from tests.broker_proxy import BrokerProxy
+from tests.factories import claimed_job, end_lease, queued_job
+from tests.situations import write
+from tests.stack import free_port
+from tests.threads import at_once
+from tests.waiting import until
+from workers import publisher, sweeper
+
+pytestmark = pytest.mark.django_db
+
+CAP = 500
+# Between two looks at ten minutes: the longest pause, so that each time every job is due again.
+STEP = timedelta(minutes=1)
+
+_FILL = """
+    INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, state, attempts_left, max_attempts, run_at,
+        next_publish_at, queue, priority)
+    SELECT gen_random_uuid(), %(tenant)s, 'test', 'test.scripted', 1, '', 'queued', 3, 3, at, at, %(queue)s, 1
+    FROM (SELECT clock_timestamp() - interval '1 hour' - n * interval '1 ms' AS at
+          FROM generate_series(1, %(count)s) AS n) AS numbers"""
+
+
+@pytest.fixture(autouse=True)
+def broker():
+    """Nothing is in this test process's database of the broker."""
+    with redis.Redis.from_url(configured.REDIS_URL) as client:
+        client.flushdb()
+        yield client
+        client.flushdb()
+
+
+@pytest.fixture(autouse=True)
+def _small(settings):
+    settings.PUBLISH_QUEUE_CAP = CAP
+    settings.BATCH_ROWS = 200
+
+
+@pytest.fixture(autouse=True)
+def _connections():
+    """Where the broker is may differ from test to test."""
+    yield
+    publisher._producers.cache_clear()
+
+
+@pytest.fixture
+def queue():
+    return f"test-{uuid4()}"
+
+
+def fill(tenant, queue, count):
+    """Queue so many jobs, each due for publication for an hour."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FILL, {"tenant": tenant.id, "queue": queue, "count": count})
+
+
+def untouched(queue):
+    return Job.objects.filter(queue=queue, publications=0).count()
+
+
+def pass_by(time):
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE job SET next_publish_at = next_publish_at - %s WHERE state = 'queued'", [time])
+
+
+def stand_in(broker, queue, count):
+    broker.lpush(queue, *["{}"] * count)
+
+
+# --- Room ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("waiting", [CAP, CAP + 1])
+def test_the_jobs_of_a_full_queue_are_left_as_due_as_they_were(tenant, queue, broker, waiting):
+    fill(tenant, queue, 3)
+    before = list(Job.objects.order_by("id").values())
+    stand_in(broker, queue, waiting)
+    assert sweeper.run_once() == sweeper.Counts(held_back=3)
+    assert list(Job.objects.order_by("id").values()) == before
+    assert broker.llen(queue) == waiting
+
+
+def test_a_queue_is_filled_to_its_cap_and_not_beyond(tenant, queue, broker):
+    fill(tenant, queue, 600)
+    stand_in(broker, queue, 7)
+    assert sweeper.run_once() == sweeper.Counts(published=CAP - 7, held_back=600 - (CAP - 7))
+    assert (broker.llen(queue), untouched(queue)) == (CAP, 600 - (CAP - 7))
+
+
+def test_room_that_is_made_is_filled_with_those_that_waited_longest(tenant, queue, broker):
+    fill(tenant, queue, CAP + 100)
+    sweeper.run_once()
+    broker.ltrim(queue, 0, CAP - 101)
+    assert sweeper.run_once().published == 100
+    assert (broker.llen(queue), untouched(queue)) == (CAP, 0)
+
+
+def test_a_full_queue_does_not_stand_before_another(tenant, queue, broker):
+    fill(tenant, f"a{queue}", CAP)
+    stand_in(broker, f"a{queue}", CAP)
+    fill(tenant, queue, 3)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE job SET next_publish_at = clock_timestamp() WHERE queue = %s", [queue])
+    assert sweeper.run_once() == sweeper.Counts(published=3, held_back=CAP)
+    assert broker.llen(queue) == 3
+
+
+def test_as_many_as_a_batch_fit_exactly(tenant, queue, broker, settings):
+    settings.PUBLISH_QUEUE_CAP = settings.BATCH_ROWS = 5
+    fill(tenant, queue, 5)
+    assert sweeper.run_once() == sweeper.Counts(published=5)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sweepers_at_once_overshoot_by_no_more_than_a_batch_each(tenant, queue, broker, settings):
+    settings.BATCH_ROWS = 20
+    fill(tenant, queue, CAP * 2)
+    counts = at_once(*[sweeper.run_once] * 3)
+    assert sum(count.published for count in counts) == broker.llen(queue)
+    assert CAP <= broker.llen(queue) <= CAP + 2 * 20
+    assert untouched(queue) == CAP * 2 - broker.llen(queue)
+
+
+def test_ten_minutes_without_a_worker_leave_the_broker_at_its_cap_and_it_fills_again_after_it_forgot(
+    tenant, queue, broker
+):
+    fill(tenant, queue, 10_000)
+    for _ in range(int(timedelta(minutes=10) / STEP)):
+        sweeper.run_once()
+        assert broker.llen(queue) == CAP
+        pass_by(STEP)
+    # Not one job has been put off for want of room.
+    assert untouched(queue) == 10_000 - CAP
+    broker.flushdb()
+    assert sweeper.run_once().published == CAP
+    assert broker.llen(queue) == CAP
+
+
+# --- A broker that takes nothing --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def proxy(settings):
+    proxy = BrokerProxy(settings.REDIS_URL)
+    settings.REDIS_URL = proxy.url
+    publisher._producers.cache_clear()
+    settings.PUBLISH_BUDGET_SECONDS = 0.2
+    yield proxy
+    proxy.refuse()
+
+
+@pytest.fixture
+def full_broker(tmp_path, settings):
+    """A broker of this test's own, whose memory is used up."""
+    port = free_port()
+    words = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    memory = ["--maxmemory", "1", "--maxmemory-policy", "noeviction"]
+    running = start(Command("broker", [str(broker_binary()), *words, *memory], {}), tmp_path / "log")
+    settings.REDIS_URL = f"redis://127.0.0.1:{port}/0"
+    publisher._producers.cache_clear()
+    with redis.Redis.from_url(settings.REDIS_URL) as client:
+        until(lambda: answers(client))
+        yield client
+    running.popen.kill()
+    running.popen.wait()
+
+
+def answers(client):
+    try:
+        return client.ping()
+    except redis.RedisError:
+        return False
+
+
+def prove_that_nothing_is_marked(tenant, queue):
+    fill(tenant, queue, 3)
+    end_lease(claimed_job(tenant).id)
+    write(queued_job(tenant).id, "deadline_at = clock_timestamp()")
+    before = list(Job.objects.filter(queue=queue).order_by("id").values())
+    assert sweeper.run_once() == sweeper.Counts(expired=1, lapsed=1)
+    assert list(Job.objects.filter(queue=queue).order_by("id").values()) == before
+    assert not Job.objects.filter(state=State.RUNNING).exists()
+
+
+def forget_the_failure():
+    """As after the breaker's pause."""
+    redis_breaker.succeeded()
+
+
+@pytest.mark.parametrize("way", ["refuse", "fall_silent"])
+def test_nothing_is_marked_for_a_broker_that_is_gone_and_all_is_published_once_it_is_back(
+    tenant, queue, broker, proxy, way
+):
+    getattr(proxy, way)()
+    prove_that_nothing_is_marked(tenant, queue)
+    proxy.come_back()
+    forget_the_failure()
+    assert sweeper.run_once().published == 3
+    assert broker.llen(queue) == 3
+
+
+def test_nothing_is_marked_for_a_broker_without_memory_and_all_is_published_once_it_has_some(
+    tenant, queue, full_broker
+):
+    prove_that_nothing_is_marked(tenant, queue)
+    full_broker.config_set("maxmemory", 0)
+    forget_the_failure()
+    assert sweeper.run_once().published == 3
+    assert full_broker.llen(queue) == 3
+
+
+def test_the_question_leaves_nothing_in_the_broker(tenant, queue, broker):
+    fill(tenant, queue, 1)
+    sweeper.run_once()
+    assert {key.decode() for key in broker.scan_iter()} <= {queue, f"_kombu.binding.{queue}"}
