@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import Warning as CheckWarning
 
 from jobs.registry import operations
 from workers.operations.charge_payment import CALL_SLACK
@@ -23,11 +24,13 @@ _POSITIVE = (
     "EFFECT_TIMEOUT_SECONDS",
     "EFFECT_RECONCILE_AFTER_SECONDS",
     "HEARTBEAT_SECONDS",
+    "JOB_RETENTION_SECONDS",
     "LEASE_SECONDS",
     "PAYMENT_PROVIDER_TIMEOUT_SECONDS",
     "PUBLISH_BUDGET_SECONDS",
     "PUBLISH_GRACE_SECONDS",
     "PUBLISH_QUEUE_CAP",
+    "PURGE_BUDGET_SECONDS",
     "PURGE_SECONDS",
     "RESULT_MAX_BYTES",
     "SELF_END_SECONDS",
@@ -81,6 +84,12 @@ def _wrong_relations() -> Iterator[CheckMessage]:
             "The broker's visibility timeout is not longer than TASK_TIME_LIMIT_SECONDS.",
             hint="Every long job would be delivered again while it runs.",
             id="semel.E003",
+        )
+    if settings.JOB_RETENTION_SECONDS < settings.IDEMPOTENCY_TTL_SECONDS:
+        yield CheckWarning(
+            f"JOB_RETENTION_SECONDS ({settings.JOB_RETENTION_SECONDS}) is shorter than IDEMPOTENCY_TTL_SECONDS.",
+            hint="A job is kept as long as its key: until then every purge would look at it in vain.",
+            id="semel.W001",
         )
     for operation in operations().values():
         if operation.timeout_seconds + settings.ATTEMPT_MARGIN_SECONDS > settings.CELERY_TASK_SOFT_TIME_LIMIT:

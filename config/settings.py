@@ -209,6 +209,10 @@ BACKOFF_MAX_SECONDS = env.float("BACKOFF_MAX_SECONDS", default=300.0)
 # Seconds between purges, and rows that one transaction of sweep or purge touches: short locks, quick replicas.
 PURGE_SECONDS = env.float("PURGE_SECONDS", default=60.0)
 BATCH_ROWS = 500
+# Seconds that one purge may take: the sweep waits for it, as both are the maintenance worker's.
+PURGE_BUDGET_SECONDS = env.float("PURGE_BUDGET_SECONDS", default=10.0)
+# Seconds that an ended job is kept: a month to look it up in, and as long as the longest-lived key that can stand for it.
+JOB_RETENTION_SECONDS = env.int("JOB_RETENTION_SECONDS", default=30 * 24 * 3600)
 # Jobs of one tenant and mode that may wait at once; 0: no limit, since a backlog is what a queue is for.
 QUEUED_JOBS_MAX = env.int("QUEUED_JOBS_MAX", default=0)
 # Bytes of a job's result: an answer, not a file.

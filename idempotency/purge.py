@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from django.db import transaction
 
@@ -11,33 +12,40 @@ from idempotency import queries
 from idempotency.records import Expired
 from idempotency.registry import find_ended
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _BEGINNING = Expired(id=0, expires_at=datetime.min.replace(tzinfo=UTC))
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What one purge did."""
+    """What a purge did."""
 
     deleted: int = 0
-    kept: int = 0  # expired, but what they started has not ended
+    kept: int = 0  # old enough, but needed: what the record started has not ended, say
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(self.deleted + other.deleted, self.kept + other.kept)
 
 
 def run_once(limit: int) -> Counts:
-    """Delete the records that have expired by now and whose resource has ended, `limit` a transaction.
+    """Every record that has expired by now and whose resource has ended is gone, `limit` a transaction."""
+    return sum(batches(limit), start=Counts())
+
+
+def batches(limit: int) -> Iterator[Counts]:
+    """Delete the records that have expired by now and whose resource has ended, a batch a step.
 
     Records locked by a request, a redrive or another purge are left for the next time. Those that must stay
     are passed by, so any number of them holds up nobody behind them.
     """
-    until = queries.read_clock()
-    total, after = Counts(), _BEGINNING
+    until, after = queries.read_clock(), _BEGINNING
     while True:
         counts, last = _purge_batch(until=until, after=after, limit=limit)
-        total += counts
+        yield counts
         if last is None:
-            return total
+            return
         after = last
 
 

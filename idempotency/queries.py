@@ -100,6 +100,8 @@ FOR UPDATE SKIP LOCKED
 
 _DELETE = "DELETE FROM idempotency_record WHERE id = ANY(%s)"
 
+_READ_RESOURCES = "SELECT id, resource FROM idempotency_record WHERE id = ANY(%s)"
+
 
 def look_up(*, scope: str, key: str) -> Record | None:
     """Return the committed record of the key, None while there is none.
@@ -226,6 +228,13 @@ def lock_expired_batch(*, until: datetime, after: Expired, limit: int) -> list[E
 def delete_records(record_ids: Collection[int]) -> int:
     """Delete the records, and return how many; the caller has locked them. Served by the primary key."""
     return _execute(_DELETE, (list(record_ids),))
+
+
+def read_resources(record_ids: Collection[int]) -> dict[int, str | None]:
+    """Return what each of the records that exist stands for, as committed; locks nothing. Served by the primary key."""
+    with connection.cursor() as cursor:
+        cursor.execute(_READ_RESOURCES, (list(record_ids),))
+        return dict(cursor.fetchall())
 
 
 def _reservation(request: KeyedRequest, row: tuple[Any, ...]) -> Reservation:

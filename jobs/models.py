@@ -85,6 +85,9 @@ class Job(models.Model):
                 name="job_concurrency_order",
                 condition=Q(concurrency_key__isnull=False, state__in=[State.QUEUED, State.RUNNING]),
             ),
+            models.Index(
+                fields=["finished_at", "id"], name="job_ended", condition=Q(finished_at__isnull=False)
+            ),  # purge, in this order
             models.Index(fields=["tenant", "mode", "-id"], name="job_list"),
             models.Index(fields=["tenant", "mode", "state", "-id"], name="job_list_by_state"),
             models.Index(fields=["tenant", "mode", "operation", "-id"], name="job_list_by_operation"),

@@ -82,7 +82,7 @@ def cancel_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
     wished = None if canceled else request_cancel(job_id=job_id)
     if wished is not None and wished.state == State.QUEUED:
         canceled = transitions.cancel_queued_job(job_id=job_id)
-    job = canceled or wished or Job.objects.get(pk=job_id)
+    job = canceled or wished or _mine(tenant_id, mode, job_id)
     if job.state in (State.SUCCEEDED, State.FAILED, State.UNKNOWN):
         raise IllegalTransition(job_id, Event.CANCEL, State(job.state))
     return job
@@ -133,7 +133,7 @@ def resolve_job(
             _keep_key(job)
         sealed = seal(result) if verdict == JobStep.State.DONE else None
         if not close_by_verdict(job_id=job_id, name=step, state=verdict, result=sealed):
-            state = State(Job.objects.values_list("state", flat=True).get(pk=job_id))
+            state = State(_mine(tenant_id, mode, job_id).state)
             raise (
                 InvalidVerdict(step)
                 if state is State.UNKNOWN

@@ -7,8 +7,7 @@ from uuid import UUID
 from celery import shared_task
 from django.conf import settings
 
-from idempotency import purge as key_purge
-from workers import sweeper
+from workers import purger, sweeper
 from workers.executor import execute_job
 from workers.publisher import RUN_JOB_TASK
 
@@ -28,4 +27,4 @@ def sweep() -> None:
 @shared_task(name="workers.purge", acks_late=False)
 def purge() -> None:
     """One purge; the next tick does the rest."""
-    key_purge.run_once(settings.BATCH_ROWS)
+    purger.run_once(seconds=settings.PURGE_BUDGET_SECONDS)

@@ -22,6 +22,7 @@ from jobs.queries.due import (
     mark_published,
 )
 from jobs.queries.lease import renew_lease
+from jobs.queries.purge import FIRST_ENDED, delete_jobs, lock_ended_batch, time_ago
 from jobs.sealed import seal
 from jobs.selectors import JobFilter, list_jobs
 from jobs.services import redrive_job
@@ -217,6 +218,39 @@ def test_only_jobs_with_a_deadline_are_looked_at_for_deadlines_that_passed(full,
     plans, lapsed = plan(lambda: lapsed_jobs(limit=500, after=after))
     assert lapsed
     assert plans.indexes == {"job_queued_by_deadline"}
+
+
+def test_jobs_past_their_retention_are_read_in_the_order_of_their_ends(full):
+    until = time_ago(timedelta(days=10))
+    first = lock_ended_batch(until=until, after=FIRST_ENDED, limit=500)
+    plans, second = plan(lambda: lock_ended_batch(until=until, after=first[-1], limit=500))
+    assert (len(second), plans.indexes) == (500, {"job_ended"})
+    assert not re.search("Sort|Filter", plans.texts[-1]), plans.texts[-1]
+
+
+def test_jobs_are_deleted_with_their_past_by_their_keys(full):
+    gone = [job.id for job in lock_ended_batch(until=time_ago(HOUR), after=FIRST_ENDED, limit=50)]
+    _fill_the_past(full)
+    plans, count = plan(lambda: delete_jobs(gone))
+    assert (count, "job_pkey" in plans.indexes) == (50, True)
+    assert "Seq Scan" not in plans.texts[-1], plans.texts[-1]
+
+
+def _fill_the_past(tenant):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)"
+            " SELECT id, seq, 'submit', 0, '{}', created_at FROM job, generate_series(1, 3) AS seq"
+        )
+        cursor.execute(
+            "INSERT INTO job_attempt (job_id, number, worker, started_at)"
+            " SELECT id, 1, 'w', created_at FROM job"
+        )
+        cursor.execute(
+            "INSERT INTO job_step (job_id, name, kind, state, attempt, first_started_at, last_started_at, ended_at, result)"
+            " SELECT id, 'book', 'step', 'done', 1, created_at, created_at, created_at, '' FROM job"
+        )
+        cursor.execute("ANALYZE job_event, job_attempt, job_step")
 
 
 NOW = timezone.now()

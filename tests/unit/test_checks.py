@@ -27,6 +27,7 @@ def test_the_defaults_stand_in_every_relation():
         ("semel.E004", {"CELERY_TASK_SOFT_TIME_LIMIT": 60}),
         ("semel.E005", {"SWEEP_SECONDS": 0}),
         ("semel.E006", {"PAYMENT_PROVIDER_TIMEOUT_SECONDS": 40.1}),
+        ("semel.W001", {"JOB_RETENTION_SECONDS": 24 * 3600 - 1}),
     ],
 )
 def test_each_relation_that_does_not_hold_is_told_and_no_other(settings, wrong, overrides):
@@ -37,7 +38,12 @@ def test_each_relation_that_does_not_hold_is_told_and_no_other(settings, wrong, 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("HEARTBEAT_SECONDS", 15), ("EFFECT_TIMEOUT_SECONDS", 42), ("PAYMENT_PROVIDER_TIMEOUT_SECONDS", 40)],
+    [
+        ("HEARTBEAT_SECONDS", 15),
+        ("EFFECT_TIMEOUT_SECONDS", 42),
+        ("PAYMENT_PROVIDER_TIMEOUT_SECONDS", 40),
+        ("JOB_RETENTION_SECONDS", 24 * 3600),
+    ],
 )
 def test_what_just_fits_is_right(settings, name, value):
     setattr(settings, name, value)
@@ -46,7 +52,14 @@ def test_what_just_fits_is_right(settings, name, value):
 
 @pytest.mark.parametrize("value", [0, -1, -0.5])
 @pytest.mark.parametrize(
-    "name", ["BACKOFF_BASE_SECONDS", "HEARTBEAT_SECONDS", "PUBLISH_GRACE_SECONDS", "PURGE_SECONDS"]
+    "name",
+    [
+        "BACKOFF_BASE_SECONDS",
+        "HEARTBEAT_SECONDS",
+        "PUBLISH_GRACE_SECONDS",
+        "PUBLISH_QUEUE_CAP",
+        "PURGE_SECONDS",
+    ],
 )
 def test_a_duration_that_is_none_is_told_by_name(settings, name, value):
     setattr(settings, name, value)

@@ -1,0 +1,180 @@
+"""Jobs past their retention go with all that the database holds of them, unless an idempotency key still stands for them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from idempotency.models import IdempotencyRecord
+from idempotency.purge import Counts
+from jobs import purge
+from jobs.models import Job, JobAttempt, JobEvent, JobStep
+from jobs.states import TERMINAL, State
+from tests.factories import TenantFactory, backdate, claim, queued_job
+from tests.keyed import LONG_AGO, expire_key, failed_long_ago, keyed_job
+from tests.row_locks import locked
+from tests.situations import begin, close, everything, in_state, write
+from workers import purger
+from workers.tasks import purge as purge_task
+
+pytestmark = pytest.mark.django_db
+
+
+def rows():
+    """How many rows there are of any job."""
+    return sum(model.objects.count() for model in (Job, JobAttempt, JobStep, JobEvent))
+
+
+def ended_long_ago(tenant, state=State.SUCCEEDED):
+    return backdate(in_state(tenant, state).id, finished_at=LONG_AGO)
+
+
+@pytest.mark.parametrize("state", sorted(TERMINAL))
+def test_a_job_that_ended_long_ago_goes_with_its_past(tenant, state):
+    ended_long_ago(tenant, state)
+    assert purge.run_once(10) == Counts(deleted=1)
+    assert rows() == 0
+
+
+def test_the_steps_of_a_job_go_with_it_and_those_of_another_stay(tenant):
+    jobs = [claim(queued_job(tenant).id) for _ in range(2)]
+    for job in jobs:
+        begin(job, "charge")
+        close(job, "charge", JobStep.State.DONE, {"id": 1})
+    stays = everything(jobs[1].id)
+    write(
+        jobs[0].id,
+        "state = 'succeeded', result = '', worker = NULL, lease_expires_at = NULL, finished_at = now() - interval '31 days'",
+    )
+    assert purge.run_once(10).deleted == 1
+    assert everything(jobs[1].id) == stays
+    assert rows() == sum(map(len, stays.values()))
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - TERMINAL))
+def test_a_job_that_has_not_ended_stays_however_old_it_is(tenant, state):
+    job = in_state(tenant, state)
+    write(
+        job.id, "created_at = created_at - interval '1 year'", "started_at = started_at - interval '1 year'"
+    )
+    before = everything(job.id)
+    assert purge.run_once(10) == Counts()
+    assert everything(job.id) == before
+
+
+def test_a_job_stays_until_its_retention_is_over(tenant, settings):
+    settings.JOB_RETENTION_SECONDS = 3600
+    job = backdate(in_state(tenant, State.SUCCEEDED).id, finished_at=timedelta(minutes=59))
+    assert purge.run_once(10) == Counts()
+    backdate(job.id, finished_at=timedelta(minutes=1))
+    assert purge.run_once(10) == Counts(deleted=1)
+
+
+def test_more_than_a_batch_is_deleted_in_as_many_short_transactions_as_it_takes(tenant):
+    for _ in range(5):
+        ended_long_ago(tenant)
+    with CaptureQueriesContext(connection) as captured:
+        assert purge.run_once(2) == Counts(deleted=5)
+    assert sum(query["sql"].startswith("SAVEPOINT") for query in captured) == 3
+
+
+def test_jobs_that_ended_at_the_same_instant_are_all_seen(tenant):
+    for _ in range(5):
+        write(
+            ended_long_ago(tenant).id,
+            "finished_at = date_trunc('day', clock_timestamp() - interval '40 days')",
+        )
+    assert purge.run_once(2) == Counts(deleted=5)
+
+
+# --- Keys ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_stays_for_as_long_as_its_key_stands_for_it(tenant):
+    job = failed_long_ago(keyed_job(tenant, "k"))
+    before = everything(job.id)
+    assert purge.run_once(10) == Counts(kept=1)
+    assert everything(job.id) == before
+    IdempotencyRecord.objects.all().delete()
+    assert purge.run_once(10) == Counts(deleted=1)
+
+
+def test_a_job_whose_key_has_started_another_since_goes(tenant):
+    job = failed_long_ago(keyed_job(tenant, "k"))
+    IdempotencyRecord.objects.update(resource=queued_job(tenant).resource)
+    assert purge.run_once(10) == Counts(deleted=1)
+    assert not Job.objects.filter(pk=job.id).exists()
+
+
+def test_jobs_that_must_stay_do_not_hold_up_those_behind_them(tenant):
+    stuck = [failed_long_ago(keyed_job(tenant, f"stuck-{number}")) for number in range(5)]
+    for job in stuck:
+        backdate(job.id, finished_at=timedelta(hours=1))
+    for _ in range(5):
+        ended_long_ago(tenant)
+    assert purge.run_once(2) == Counts(deleted=5, kept=5)
+    assert set(Job.objects.values_list("pk", flat=True)) == {job.id for job in stuck}
+
+
+def test_an_expired_key_and_its_old_job_go_in_one_purge(tenant):
+    expire_key(failed_long_ago(keyed_job(tenant, "k")))
+    assert purger.run_once() == purger.Counts(keys_deleted=1, jobs_deleted=1)
+    assert (rows(), IdempotencyRecord.objects.count()) == (0, 0)
+
+
+def test_an_expired_key_goes_and_its_young_job_stays(tenant):
+    job = keyed_job(tenant, "k")
+    expire_key(job)
+    backdate(failed_long_ago(job).id, finished_at=timedelta(days=-1))
+    assert purger.run_once() == purger.Counts(keys_deleted=1)
+    assert Job.objects.filter(pk=job.id).exists()
+
+
+# --- As it is run -----------------------------------------------------------------------------------------------------
+
+
+def test_a_purge_whose_time_is_over_has_dealt_with_a_batch_of_each_kind_and_the_next_goes_on(
+    tenant, settings
+):
+    settings.BATCH_ROWS = 2
+    for number in range(3):
+        expire_key(keyed_job(tenant, f"going-on-{number}"))
+        ended_long_ago(tenant)
+    assert purger.run_once(seconds=0) == purger.Counts(keys_kept=2, jobs_deleted=2)
+    assert purger.run_once(seconds=0) == purger.Counts(keys_kept=2, jobs_deleted=1)
+    assert purger.run_once() == purger.Counts(keys_kept=3)
+
+
+def test_the_task_that_beat_sends_purges(tenant):
+    ended_long_ago(tenant)
+    purge_task()
+    assert rows() == 0
+
+
+def test_a_purged_job_is_one_that_never_was(tenant, api):
+    job = ended_long_ago(tenant)
+    assert api.get(f"/v1/jobs/{job.id}").status_code == 200
+    purge.run_once(10)
+    answers = [
+        api.get(f"/v1/jobs/{job.id}"),
+        api.get(f"/v1/jobs/{job.id}/events"),
+        api.post(f"/v1/jobs/{job.id}/cancel"),
+        api.post(f"/v1/jobs/{job.id}/redrive"),
+    ]
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(404, "not-found")] * 4
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_somebody_holds_is_left_for_the_next_time():
+    tenant = TenantFactory()
+    held, free = ended_long_ago(tenant), ended_long_ago(tenant)
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '5s'")  # to fail, rather than to wait for ever
+    with locked(held):
+        assert purge.run_once(10) == Counts(deleted=1)
+    assert not Job.objects.filter(pk=free.id).exists()
+    assert purge.run_once(10) == Counts(deleted=1)
+    connection.close()

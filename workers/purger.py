@@ -1,0 +1,58 @@
+"""Storage is bounded: what is past its time is deleted, at least as fast as it arrives."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+from django.conf import settings
+
+from idempotency import purge as key_purge
+from jobs import purge as job_purge
+from workers.rounds import take_turns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What one purge did."""
+
+    keys_deleted: int = 0
+    keys_kept: int = 0  # expired, but their job has not ended
+    jobs_deleted: int = 0
+    jobs_kept: int = 0  # past retention, but their key has not expired
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            keys_deleted=self.keys_deleted + other.keys_deleted,
+            keys_kept=self.keys_kept + other.keys_kept,
+            jobs_deleted=self.jobs_deleted + other.jobs_deleted,
+            jobs_kept=self.jobs_kept + other.jobs_kept,
+        )
+
+
+def run_once(*, seconds: float | None = None) -> Counts:
+    """All that is past its time is gone, or `seconds` are over; None: as long as it takes.
+
+    A batch of each kind by turns, each batch one transaction: dying in one undoes that batch alone, and two purges pass
+    each other's rows by. Keys come first: a job whose key goes can go in the same purge.
+    """
+    counts = sum(take_turns(_keys(), _jobs(), seconds=seconds), start=Counts())
+    if any(asdict(counts).values()):
+        log.info("purge", **asdict(counts))
+    return counts
+
+
+def _keys() -> Iterator[Counts]:
+    for counts in key_purge.batches(settings.BATCH_ROWS):
+        yield Counts(keys_deleted=counts.deleted, keys_kept=counts.kept)
+
+
+def _jobs() -> Iterator[Counts]:
+    for counts in job_purge.batches(settings.BATCH_ROWS):
+        yield Counts(jobs_deleted=counts.deleted, jobs_kept=counts.kept)
