@@ -168,6 +168,8 @@ API_THREADS = env.int("API_THREADS", default=8)
 IDEMPOTENCY_WAITING_DUPLICATES = max(1, API_THREADS // 4)
 # Secrets of the fingerprints, "kid:secret", the newest first; old ones stay until the last record made under them is purged.
 IDEMPOTENCY_FINGERPRINT_KEYS = env.list("IDEMPOTENCY_FINGERPRINT_KEYS")
+# Seconds that a consumed message is remembered: longer than any provider that we know of delivers one again (Stripe: three days).
+INBOX_RETENTION_SECONDS = env.int("INBOX_RETENTION_SECONDS", default=30 * 24 * 3600)
 
 # --- Redis: a hint -----------------------------------------------------------------------------------------------------
 

@@ -15,4 +15,7 @@ that `manage.py check` asks for, and decorate the method:
 
 The order and the stored answer commit together, or not at all. Map `idempotency.errors` to statuses in the
 project's exception handler, and call `idempotency.purge.run_once` from time to time.
+
+`idempotency.inbox.consume_once` does the same for messages that others deliver, more than once now and then (webhooks):
+call it first in the transaction that acts upon one, set INBOX_RETENTION_SECONDS and call `idempotency.inbox.run_once`.
 """

@@ -1,4 +1,4 @@
-"""The row that makes a request happen once."""
+"""The rows that make a request, or a message, happen once."""
 
 from __future__ import annotations
 
@@ -67,3 +67,28 @@ class IdempotencyRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.scope}/{self.key}"
+
+
+class InboxMessage(models.Model):
+    """One message that one consumer has acted upon: whoever inserts the row acts, and both commit together."""
+
+    MAX_LENGTH = 255  # characters, of each name
+
+    pk = models.CompositePrimaryKey("consumer", "message_id")
+    # "C", as above. Who acts: ids of two senders may be the same.
+    consumer = models.CharField(max_length=MAX_LENGTH, db_collation="C")
+    # The sender's, the same in each delivery.
+    message_id = models.CharField(max_length=MAX_LENGTH, db_collation="C")
+    received_at = models.DateTimeField(db_default=Now())
+
+    class Meta:  # Django's own form
+        db_table = "inbox_message"
+        constraints = [  # Django's own form
+            models.CheckConstraint(condition=~Q(consumer="") & ~Q(message_id=""), name="inbox_message_named"),
+        ]
+        indexes = [  # Django's own form
+            models.Index(fields=["received_at"], name="inbox_message_received"),  # purge, in this order
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.consumer}/{self.message_id}"

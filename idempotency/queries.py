@@ -1,4 +1,4 @@
-"""Every statement on `idempotency_record`: the only place with SQL and locks.
+"""Every statement on `idempotency_record`. SQL and locks are here and in inbox_queries.py alone.
 
 Lock order: a record before whatever the request makes. READ COMMITTED is assumed: after a lost race the next
 statement sees the winner. Times are the database's; conditions say `(SELECT clock_timestamp())`, since the

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 from django.conf import settings
 
+from idempotency import inbox
 from idempotency import purge as key_purge
 from jobs import purge as job_purge
 from workers.rounds import take_turns
@@ -26,6 +27,7 @@ class Counts:
     keys_kept: int = 0  # expired, but their job has not ended
     jobs_deleted: int = 0
     jobs_kept: int = 0  # past retention, but their key has not expired
+    messages_deleted: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -33,6 +35,7 @@ class Counts:
             keys_kept=self.keys_kept + other.keys_kept,
             jobs_deleted=self.jobs_deleted + other.jobs_deleted,
             jobs_kept=self.jobs_kept + other.jobs_kept,
+            messages_deleted=self.messages_deleted + other.messages_deleted,
         )
 
 
@@ -42,7 +45,7 @@ def run_once(*, seconds: float | None = None) -> Counts:
     A batch of each kind by turns, each batch one transaction: dying in one undoes that batch alone, and two purges pass
     each other's rows by. Keys come first: a job whose key goes can go in the same purge.
     """
-    counts = sum(take_turns(_keys(), _jobs(), seconds=seconds), start=Counts())
+    counts = sum(take_turns(_keys(), _jobs(), _messages(), seconds=seconds), start=Counts())
     if any(asdict(counts).values()):
         log.info("purge", **asdict(counts))
     return counts
@@ -56,3 +59,8 @@ def _keys() -> Iterator[Counts]:
 def _jobs() -> Iterator[Counts]:
     for counts in job_purge.batches(settings.BATCH_ROWS):
         yield Counts(jobs_deleted=counts.deleted, jobs_kept=counts.kept)
+
+
+def _messages() -> Iterator[Counts]:
+    for counts in inbox.batches(settings.BATCH_ROWS):
+        yield Counts(messages_deleted=counts.deleted)

@@ -81,5 +81,6 @@ def test_purge_tells_what_it_did():
         created_at=now - timedelta(hours=2),
         expires_at=now - timedelta(hours=1),
     )
-    assert said("purge") == "keys_deleted: 1, keys_kept: 0, jobs_deleted: 0, jobs_kept: 0\n"
+    told = said("purge")
+    assert told == "keys_deleted: 1, keys_kept: 0, jobs_deleted: 0, jobs_kept: 0, messages_deleted: 0\n"
     assert not IdempotencyRecord.objects.exists()

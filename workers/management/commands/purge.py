@@ -13,7 +13,7 @@ from workers.purger import run_once
 class Command(BaseCommand):
     """Runs what beat runs, now, and until nothing is left."""
 
-    help = "Delete expired idempotency keys and jobs past their retention: now, all of them."
+    help = "Delete expired idempotency keys, and jobs and consumed messages past their retention: now, all of them."
 
     def handle(self, *_args: Any, **_options: Any) -> None:  # noqa: ANN401 - Django's signature
         """Print what was done."""
