@@ -224,6 +224,9 @@ RESULT_MAX_BYTES = env.int("RESULT_MAX_BYTES", default=256 * 1024)
 
 # Seconds after which an attempt is asked to stop (soft), then killed (hard), then delivered again (visibility).
 TASK_TIME_LIMIT_SECONDS = env.int("TASK_TIME_LIMIT_SECONDS", default=3_900)
+# Seconds after which a sweep or a purge that hangs is killed, for the next tick to go on: both keep to budgets of seconds, and
+# within them to a statement's time-out.
+MAINTENANCE_TIME_LIMIT_SECONDS = env.int("MAINTENANCE_TIME_LIMIT_SECONDS", default=120)
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TASK_TIME_LIMIT = TASK_TIME_LIMIT_SECONDS
 CELERY_TASK_SOFT_TIME_LIMIT = TASK_TIME_LIMIT_SECONDS - 30

@@ -84,10 +84,13 @@ class Stack:
         return url
 
     def start_workers(self, *names: str, **env: str) -> None:
-        """These of worker, maintenance and beat are started; that they work is seen by what they do."""
+        """These of worker, maintenance and beat are started; that they work is seen by what they do.
+
+        A second of a kind is told apart by a dash; any other name is a worker's.
+        """
         env = {**self.env, **env}
         for name in names:
-            match name:
+            match name.partition("-")[0]:
                 case "beat":
                     command = services.beat(env, self.folder / "schedule")
                 case "maintenance":

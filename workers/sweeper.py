@@ -11,6 +11,7 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, connection
 
+from idempotency.crashpoints import reach
 from jobs import transitions
 from jobs.queries.due import (
     FIRST_LAPSED,
@@ -105,6 +106,8 @@ def _publish_due() -> Iterator[Counts]:
         for queue in queues:
             room = settings.PUBLISH_QUEUE_CAP - lengths[queue]
             due = _mark(queue, limit=min(settings.BATCH_ROWS, room)) if room > 0 else []
+            if due:
+                reach("mid_sweep")
             published = publish_jobs(due)
             counts += Counts(published=published)
             if published < len(due):
@@ -134,6 +137,7 @@ def _expire(lease: OverdueLease) -> bool:
 
 def _changes(transition: Callable[[], Job | None]) -> bool:
     """Whether the transition was taken. One row that the database refuses is told, and does not stop the others."""
+    reach("mid_sweep")
     try:
         return transition() is not None
     except DatabaseError:

@@ -18,13 +18,17 @@ def run_job(job_id: str) -> None:
     execute_job(UUID(job_id))
 
 
-@shared_task(name="workers.sweep", acks_late=False)
+# Both alike: a soft limit above the hard one, as the default is, would keep beat from sending at all.
+_IN_TIME = dict.fromkeys(("time_limit", "soft_time_limit"), settings.MAINTENANCE_TIME_LIMIT_SECONDS)
+
+
+@shared_task(name="workers.sweep", acks_late=False, **_IN_TIME)
 def sweep() -> None:
     """One sweep; the next tick does the rest."""
     sweeper.run_once()
 
 
-@shared_task(name="workers.purge", acks_late=False)
+@shared_task(name="workers.purge", acks_late=False, **_IN_TIME)
 def purge() -> None:
     """One purge; the next tick does the rest."""
     purger.run_once(seconds=settings.PURGE_BUDGET_SECONDS)
