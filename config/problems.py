@@ -19,7 +19,7 @@ from config.problem_catalogue import PROBLEMS, SLUGS
 from config.request_id import request_id_of
 from idempotency import errors as keys
 from jobs.api.query_strings import InvalidQuery
-from jobs.api.representation import instant
+from jobs.api.representation import instant, path_of
 from jobs.errors import QueueFull
 
 if TYPE_CHECKING:
@@ -76,14 +76,14 @@ def _add_facts(case: _Case, error: Exception) -> None:
             case.members = {
                 "mismatch": list(error.mismatch),
                 "first_request_at": instant(error.first_request_at),
-                "resource": _path_of(error.resource),
+                "resource": path_of(error.resource),
             }
             # SDKs repeat other 409s; this one can never succeed.
             case.headers |= {"Stripe-Should-Retry": "false", "X-Should-Retry": "false"}
         case SuspiciousOperation():
             case.detail = _refusal_of(error)
         case keys.PayloadErased():
-            case.members["resource"] = _path_of(error.resource)
+            case.members["resource"] = path_of(error.resource)
         case keys.RequestInProgress():
             case.headers["Retry-After"] = str(error.retry_after_seconds)
         case InvalidQuery():
@@ -149,11 +149,6 @@ def _address_of(request: HttpRequest) -> str:
         return f"{request.scheme}://{request.get_host()}"
     except SuspiciousOperation:
         return ""
-
-
-def _path_of(resource: str | None) -> str | None:
-    """Where a record's resource ("job/<id>") is found."""
-    return resource and f"/v1/{resource.replace('job/', 'jobs/', 1)}"
 
 
 def _respond(request: HttpRequest, case: _Case) -> HttpResponse:

@@ -159,6 +159,8 @@ IDEMPOTENCY_MISMATCH_STATUS = env.int(
 )  # 422 follows the IETF draft
 # Seconds that a key is remembered: longer than any client's retry schedule that we know of (Stripe keeps 24 h as well).
 IDEMPOTENCY_TTL_SECONDS = env.int("IDEMPOTENCY_TTL_SECONDS", default=24 * 3600)
+# Seconds after which the replays that a process has counted are written: nobody looks at them more often.
+IDEMPOTENCY_REPLAY_FLUSH_SECONDS = env.float("IDEMPOTENCY_REPLAY_FLUSH_SECONDS", default=5.0)
 # Bytes of an answer that are stored; a larger one keeps status and headers, and its work is done once all the same.
 IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES = env.int("IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES", default=1024 * 1024)
 # Seconds that a duplicate waits for the first request in all; the first needs milliseconds, a stalled disk a second.

@@ -4,11 +4,13 @@ from django.contrib import admin
 from django.urls import include, path
 
 from config.health import livez, readyz
+from config.idempotency_policy import show_policy
 from config.problem_catalogue import explain_problem
 from config.problems import read_only
 
 urlpatterns = [
     path("v1/", include("jobs.api.urls")),
+    path(".well-known/idempotency", read_only(show_policy), name="idempotency-policy"),
     path("problems/<slug:slug>", read_only(explain_problem), name="problem"),
     path("livez", read_only(livez)),
     path("readyz", read_only(readyz)),

@@ -14,6 +14,9 @@ class IdempotencyConfig(AppConfig):
 
     def ready(self) -> None:
         """Its settings are checked from now on, and a test's crash point is armed."""
-        from idempotency import checks  # noqa: F401, PLC0415 # registers them; importable only once apps are loaded
+        # Importable only once apps are loaded; the first registers its checks.
+        from idempotency import checks, replays, signals  # noqa: F401, PLC0415
+
+        signals.replayed.connect(replays.note_replay, dispatch_uid="count_replays")
 
         crashpoints.arm(getattr(settings, "CRASHPOINT", ""))

@@ -45,6 +45,8 @@ def idempotent(
     validate: Validate | None = None,
     store_errors: Collection[int] = DEFINITE_ERRORS,
     ttl_seconds: int | None = None,
+    wait_seconds: float | None = None,
+    max_stored_bytes: int | None = None,
 ) -> Callable[[Handler], Handler]:
     """Make a DRF view method take effect once for each key: repeats of a request get its stored answer.
 
@@ -63,6 +65,11 @@ def idempotent(
     empty where the method never refuses after its work began: that saves the savepoint.
 
     ttl_seconds: how long the key is remembered unless the client says so; IDEMPOTENCY_TTL_SECONDS by default.
+
+    wait_seconds: how long a duplicate waits for the first request in all; IDEMPOTENCY_WAIT_SECONDS by default.
+
+    max_stored_bytes: of an answer's body; IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES by default. A larger one is sent once and
+    not kept: its replay has the same status and headers and no body, and says so (`Idempotency-Body-Omitted`).
     """
     kept = frozenset(store_errors)
     if any(status not in range(400, 500) for status in kept):
@@ -76,8 +83,8 @@ def idempotent(
             if keyed and record:
                 return _answer_again(keyed, record)
             extra = {} if validate is None else {"validated": validate(view, request, *args, **kwargs)}
-            call = _Call(view, request, handler, args, {**kwargs, **extra}, kept)
-            return _answer_once(keyed, call) if keyed else call.run()
+            call = _Call(view, request, handler, args, {**kwargs, **extra}, kept, max_stored_bytes)
+            return _answer_once(keyed, call, wait_seconds) if keyed else call.run()
 
         return handle
 
@@ -100,6 +107,7 @@ class _Call:
     args: tuple[object, ...]
     kwargs: dict[str, object]
     store_errors: frozenset[int]
+    max_stored_bytes: int | None
 
     def run(self) -> HttpResponseBase:
         return self.handler(self.view, self.request, *self.args, **self.kwargs)
@@ -115,7 +123,7 @@ class _Call:
         response = self._finalize(response)
         if isinstance(response, SimpleTemplateResponse):
             response.render()
-        if not queries.store_response(held, snapshot(response)):
+        if not queries.store_response(held, snapshot(response, max_bytes=self.max_stored_bytes)):
             raise RuntimeError("The idempotency record changed hands within its own transaction.")
         mark(response, is_replayed=False, expires_at=held.expires_at)
         return response
@@ -145,9 +153,9 @@ def _is_error(response: HttpResponseBase) -> bool:
     return is_client_error(response.status_code) or is_server_error(response.status_code)
 
 
-def _answer_once(keyed: KeyedRequest, call: _Call) -> HttpResponseBase:
+def _answer_once(keyed: KeyedRequest, call: _Call, wait_seconds: float | None) -> HttpResponseBase:
     # From here on, and not from the request's beginning: it bounds the wait for another request, not a slow upload.
-    deadline = Deadline(settings.IDEMPOTENCY_WAIT_SECONDS)
+    deadline = Deadline(settings.IDEMPOTENCY_WAIT_SECONDS if wait_seconds is None else wait_seconds)
     outcome = accept(keyed, call.run_under, deadline=deadline)
     reach("before_answer")
     if isinstance(outcome, Record):

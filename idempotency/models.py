@@ -36,6 +36,10 @@ class IdempotencyRecord(models.Model):
     resource = models.TextField(null=True)  # noqa: DJ001 # opaque, "job/<id>"; null: there is none
     owner = models.IntegerField(db_default=0)  # raised by each take-over: a fence for the answer
 
+    # Approximate, and late by seconds: see replays.py.
+    replays = models.PositiveIntegerField(db_default=0, default=0)
+    last_replayed_at = models.DateTimeField(null=True)
+
     created_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField()  # the earliest moment at which the key can be free
 

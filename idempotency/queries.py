@@ -17,7 +17,7 @@ from idempotency.keyring import current_kid
 from idempotency.records import Expired, Record, Reservation
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from idempotency.records import Fingerprint, KeyedRequest, Patience
@@ -59,6 +59,7 @@ _TAKE_OVER = """
 UPDATE idempotency_record AS record
 SET fingerprint = %s, fingerprint_version = %s, fingerprint_kid = %s, members = %s, method = %s, path = %s,
     status = NULL, headers = NULL, body = NULL, erased_at = NULL, resource = NULL,
+    replays = 0, last_replayed_at = NULL,
     owner = record.owner + 1, created_at = clock, expires_at = clock + make_interval(secs => %s)
 FROM clock_timestamp() AS clock
 WHERE record.id = %s AND record.owner = %s
@@ -86,6 +87,16 @@ _RESERVE_AGAIN = """
 INSERT INTO idempotency_record (scope, key, fingerprint, fingerprint_version, fingerprint_kid, method, path,
 status, headers, resource, created_at, expires_at) SELECT %s, %s, '', %s, %s, '', '', 409, '[]', %s, clock,
 clock + make_interval(secs => %s) FROM clock_timestamp() AS clock ON CONFLICT (scope, key) DO NOTHING RETURNING id
+"""
+
+# One row a record, however often it was replayed. No indexed column changes, so each update is HOT; a record that is
+# locked is being changed by whoever needs it more, and its replays are lost to the count.
+_ADD_REPLAYS = """
+UPDATE idempotency_record AS record
+SET replays = LEAST(record.replays::bigint + told.replays, 2147483647), last_replayed_at = clock_timestamp()
+FROM unnest(%s::bigint[], %s::int[]) AS told (id, replays),
+    LATERAL (SELECT FROM idempotency_record WHERE id = told.id FOR NO KEY UPDATE SKIP LOCKED) AS held
+WHERE record.id = told.id
 """
 
 _READ_CLOCK = "SELECT clock_timestamp()"
@@ -196,6 +207,14 @@ def reserve_again(*, scope: str, key: str, resource: str, ttl_seconds: int) -> i
     values = (scope, key, CURRENT_VERSION, current_kid(), resource, ttl_seconds)
     row = _read_row(_RESERVE_AGAIN, values)
     return row[0] if row else None
+
+
+def add_replays(replays: Mapping[int, int]) -> None:
+    """Count these replays, by record; the last one counts as seen now.
+
+    Locks each row, waits for none, and passes by those that are gone. Served by the primary key.
+    """
+    _execute(_ADD_REPLAYS, (list(replays), list(replays.values())))
 
 
 def erase_payload(record_id: int) -> bool:

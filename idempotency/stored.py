@@ -49,8 +49,12 @@ class StoredResponse:
     body: bytes | None  # None: too large to keep
 
 
-def snapshot(response: HttpResponseBase) -> StoredResponse:
-    """Return what is kept of a rendered response; TypeError for a stream, which cannot be sent twice."""
+def snapshot(response: HttpResponseBase, *, max_bytes: int | None = None) -> StoredResponse:
+    """Return what is kept of a rendered response; TypeError for a stream, which cannot be sent twice.
+
+    A body of more than `max_bytes` (IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES) is not.
+    """
+    limit = settings.IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES if max_bytes is None else max_bytes
     if not isinstance(response, HttpResponse):
         raise TypeError("A streaming response cannot be stored; an idempotent view returns its whole body.")
     headers = [[name, value] for name, value in response.items() if name.lower() in STORED_HEADERS]
@@ -59,7 +63,7 @@ def snapshot(response: HttpResponseBase) -> StoredResponse:
         status=response.status_code,
         headers=json.dumps(headers, separators=(",", ":")).encode(),
         # The work is done and must not be done again for the sake of its answer: keep the rest.
-        body=body if len(body) <= settings.IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES else None,
+        body=body if len(body) <= limit else None,
     )
 
 

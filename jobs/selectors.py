@@ -38,6 +38,15 @@ def get_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
     return job
 
 
+def state_of(*, tenant_id: int, mode: str, resource: str | None) -> State | None:
+    """The state of the tenant's job that an idempotency record calls so ("job/<id>"); None where there is none. By job_pkey."""
+    if resource is None or not resource.startswith("job/"):
+        return None
+    found = Job.objects.filter(pk=resource.removeprefix("job/"), tenant_id=tenant_id, mode=mode)
+    state = found.values_list("state", flat=True).first()
+    return None if state is None else State(state)
+
+
 def list_jobs(*, tenant_id: int, mode: str, wanted: JobFilter, before: UUID | None, limit: int) -> list[Job]:
     """Up to `limit` of the tenant's jobs, newest first, older than the job `before`.
 

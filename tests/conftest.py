@@ -28,6 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
     base = settings.REDIS_URL.rsplit("/", 1)[0] if settings.REDIS_URL.count("/") > 2 else settings.REDIS_URL
     url = f"{base}/{number % _VALKEY_DATABASES + 1}"
     settings.REDIS_URL = settings.CELERY_BROKER_URL = os.environ["REDIS_URL"] = url
+    # Nothing is written behind a test's back.
+    settings.IDEMPOTENCY_REPLAY_FLUSH_SECONDS = 3600.0
     settings.OPERATIONS = [
         *settings.OPERATIONS,
         "tests.operations.Scripted",

@@ -36,6 +36,28 @@ def locked(*jobs: Job) -> Iterator[None]:
         session.rollback()
 
 
+@contextmanager
+def locked_record(record_id: int) -> Iterator[None]:
+    """The idempotency record is held by a transaction of somebody else's, until the block ends."""
+    with psycopg.connect(**connection_parameters()) as session:
+        session.execute("SELECT FROM idempotency_record WHERE id = %s FOR UPDATE", [record_id])
+        yield
+        session.rollback()
+
+
+@contextmanager
+def locked_key(*, scope: str, key: str) -> Iterator[None]:
+    """Somebody else's request under this key is being accepted, until the block ends; then it has never been."""
+    with psycopg.connect(**connection_parameters()) as session:
+        session.execute(
+            "INSERT INTO idempotency_record (scope, key, fingerprint, fingerprint_version, fingerprint_kid, method, path,"
+            " expires_at) VALUES (%s, %s, '', 1, '', '', '', now() + interval '1 day')",
+            [scope, key],
+        )
+        yield
+        session.rollback()
+
+
 def sessions_waiting() -> int:
     """How many sessions of this database wait for a lock."""
     with connection.cursor() as cursor:

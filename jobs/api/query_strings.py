@@ -47,6 +47,10 @@ class _EventsQuery(serializers.Serializer[Any]):
     after = serializers.IntegerField(min_value=0, max_value=2**31 - 1, default=0)
 
 
+class _NoQuery(serializers.Serializer[Any]):
+    pass
+
+
 class _JobQuery(serializers.Serializer[Any]):
     wait = serializers.IntegerField(min_value=0, max_value=60, default=0)
 
@@ -61,6 +65,11 @@ def read_listing(query: QueryDict) -> tuple[JobFilter, UUID | None, int]:
 def read_after(query: QueryDict) -> int:
     """The number of the event to go on from. Raises ValidationError."""
     return int(_read(_EventsQuery, query)["after"])
+
+
+def check_no_query(query: QueryDict) -> None:
+    """Nothing can be asked for here. Raises ValidationError where something is."""
+    _read(_NoQuery, query)
 
 
 def check_job_query(query: QueryDict) -> None:

@@ -64,6 +64,11 @@ def poll_after(job: Job) -> dict[str, str]:
     return {} if State(job.state).is_terminal or job.state == State.UNKNOWN else {"Retry-After": "1"}
 
 
+def path_of(resource: str | None) -> str | None:
+    """Where an idempotency record's resource ("job/<id>") is found."""
+    return resource and f"/v1/{resource.replace('job/', 'jobs/', 1)}"
+
+
 def instant(at: datetime | None) -> str | None:
     """RFC 3339 in UTC, milliseconds, `Z`."""
     return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from jobs.api import views
+from jobs.api import keys, views
 
 urlpatterns = [
     path("jobs", views.JobsView.as_view(), name="jobs"),
@@ -11,4 +11,5 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/cancel", views.JobCancelView.as_view(), name="job-cancel"),
     path("jobs/<uuid:job_id>/redrive", views.JobRedriveView.as_view(), name="job-redrive"),
     path("jobs/<uuid:job_id>/resolve", views.JobResolveView.as_view(), name="job-resolve"),
+    path("idempotency-keys/<path:key>", keys.IdempotencyKeyView.as_view(), name="idempotency-key"),
 ]

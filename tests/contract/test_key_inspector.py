@@ -1,0 +1,79 @@
+"""`GET /v1/idempotency-keys/{key}`: what a key stands for, to its tenant alone."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+from rest_framework.test import APIClient
+
+from idempotency.models import IdempotencyRecord
+from idempotency.queries import erase_payload
+from idempotency.replays import tally
+from tests.client import CHARGE, accepted, post, problem
+from tests.factories import TenantFactory, claim, new_api_key
+
+pytestmark = pytest.mark.django_db
+
+MEMBERS = {
+    *["object", "key", "method", "path", "status", "first_seen_at", "last_seen_at", "replays", "expires_at"],
+    *["fingerprint_version", "payload_erased_at", "resource", "resource_state"],
+}
+
+
+def look_at(api, key):
+    return api.get(f"/v1/idempotency-keys/{quote(key, safe='')}")
+
+
+def test_a_key_tells_what_it_stands_for_and_how_often_it_was_used(api):
+    first = post(api)
+    job = accepted(first)
+    told = look_at(api, "a-key").json()
+    assert told.keys() == MEMBERS
+    assert (told["object"], told["key"]) == ("idempotency_key", "a-key")
+    assert (told["method"], told["path"], told["status"]) == ("POST", "/v1/jobs", 202)
+    assert (told["resource"], told["resource_state"]) == (f"/v1/jobs/{job['id']}", "queued")
+    assert (told["replays"], told["fingerprint_version"], told["payload_erased_at"]) == (0, 1, None)
+    assert told["first_seen_at"] == told["last_seen_at"]
+    assert told["first_seen_at"].endswith("Z")
+    post(api)
+    tally.flush()
+    claim(job["id"])
+    later = look_at(api, "a-key").json()
+    assert (later["replays"], later["resource_state"]) == (1, "running")
+    assert later["last_seen_at"] >= later["first_seen_at"] == told["first_seen_at"]
+
+
+@pytest.mark.parametrize("key", ["a/b", "a%2Fb", "a?b#c", "100%", "a+b&c=d", "~!@$'()*"])
+def test_any_key_can_be_asked_about_percent_encoded(api, key):
+    accepted(post(api, key=key))
+    assert look_at(api, key).json()["key"] == key
+
+
+def test_a_key_in_quotes_is_asked_about_by_what_is_between_them(api):
+    accepted(post(api, key='"with a blank, and a comma"'))
+    assert look_at(api, "with a blank, and a comma").json()["status"] == 202
+
+
+@pytest.mark.parametrize("owner", ["another tenant", "the other mode"])
+def test_a_strangers_key_is_as_free_as_any(api, tenant, owner):
+    accepted(post(api))
+    stranger = APIClient(raise_request_exception=False)
+    other = TenantFactory() if owner == "another tenant" else tenant
+    mode = "test" if owner == "another tenant" else "live"
+    stranger.credentials(HTTP_AUTHORIZATION=f"Bearer {new_api_key(other, mode=mode)}")
+    refused = problem(look_at(stranger, "a-key"), 404, "not-found")
+    unused = problem(look_at(stranger, "b-key"), 404, "not-found")
+    assert refused["detail"] == unused["detail"]
+
+
+def test_an_erased_payload_is_told(api):
+    accepted(post(api))
+    erase_payload(IdempotencyRecord.objects.get().id)
+    assert look_at(api, "a-key").json()["payload_erased_at"] is not None
+
+
+def test_it_needs_a_credential_and_takes_no_query(api):
+    problem(look_at(APIClient(), "a-key"), 401, "unauthenticated")
+    problem(api.get("/v1/idempotency-keys/a-key?x=1"), 400, "validation-failed")
+    problem(api.post("/v1/idempotency-keys/a-key", CHARGE, format="json"), 405, "method-not-allowed")

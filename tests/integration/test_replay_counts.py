@@ -1,0 +1,101 @@
+"""Replays are counted in memory and written in batches: approximately, and never at a request's expense."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from idempotency import queries
+from idempotency.models import IdempotencyRecord
+from idempotency.replays import ReplayTally, tally
+from tests.client import accepted, post
+from tests.row_locks import locked_record
+from tests.waiting import until
+
+
+@pytest.fixture(autouse=True)
+def _nothing_counted():
+    tally._counts.clear()
+    yield
+    tally._counts.clear()
+
+
+def record():
+    return IdempotencyRecord.objects.get()
+
+
+@pytest.mark.django_db
+def test_replays_are_counted_and_written_by_one_statement(api):
+    for _ in range(3):
+        accepted(post(api))
+    accepted(post(api, key="another"))
+    accepted(post(api, key="another"))
+    assert set(IdempotencyRecord.objects.values_list("replays", "last_replayed_at")) == {(0, None)}
+    with CaptureQueriesContext(connection) as statements:
+        tally.flush()
+    assert len(statements) == 1
+    assert dict(IdempotencyRecord.objects.values_list("key", "replays")) == {"a-key": 2, "another": 1}
+    assert all(one.last_replayed_at > one.created_at for one in IdempotencyRecord.objects.all())
+    with CaptureQueriesContext(connection) as statements:
+        tally.flush()
+    assert len(statements) == 0
+
+
+@pytest.mark.django_db
+def test_refused_requests_are_no_replays(api):
+    accepted(post(api))
+    assert post(api, {"operation": "demo.sleep", "params": {"seconds": 1}}).status_code == 409
+    tally.flush()
+    assert record().replays == 0
+
+
+@pytest.mark.django_db
+def test_counts_of_records_that_are_gone_or_taken_over_are_harmless(api):
+    accepted(post(api))
+    queries.add_replays({record().id + 1: 5})
+    assert record().replays == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_record_that_is_held_is_passed_by(api):
+    accepted(post(api))
+    accepted(post(api, key="another"))
+    held, free = IdempotencyRecord.objects.order_by("id")
+    with locked_record(held.id):
+        queries.add_replays({held.id: 1, free.id: 1})
+    assert dict(IdempotencyRecord.objects.values_list("id", "replays")) == {held.id: 0, free.id: 1}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_counted_is_written_soon_by_a_thread_that_ends(api, settings):
+    settings.IDEMPOTENCY_REPLAY_FLUSH_SECONDS = 0.05
+    accepted(post(api))
+    own = ReplayTally()
+    own.note(record().id)
+    until(lambda: record().replays == 1)
+    own.note(record().id)
+    until(lambda: record().replays == 2)
+    until(
+        lambda: not [one for one in threading.enumerate() if one.name == "replay-tally" and not is_late(one)]
+    )
+
+
+@pytest.mark.django_db
+def test_a_database_that_does_not_take_them_costs_the_counts_and_nothing_else(api, monkeypatch, caplog):
+    accepted(post(api))
+    own = ReplayTally()
+    own._counts[record().id] = 2
+    monkeypatch.setattr(queries, "_ADD_REPLAYS", "SELECT %s::text FROM nowhere WHERE %s IS NULL")
+    with transaction.atomic():
+        own.flush()
+        transaction.set_rollback(True)
+    assert "replays.not_counted" in caplog.text
+    assert not own._counts
+
+
+def is_late(timer):
+    """Whether the thread waits for another test's long flush interval."""
+    return timer.interval > 1
