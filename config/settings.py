@@ -96,9 +96,13 @@ _IDLE_IN_TRANSACTION_MS = {
     Process.MANAGE: 0,
 }[PROCESS]
 
+# Seconds beyond a statement's time that the client waits for the server to say that it is over: a frozen one says nothing.
+_ANSWER_SLACK_SECONDS = 2.0
+
 DATABASES = {
     "default": {
         **env.db("DATABASE_URL"),
+        "ENGINE": "config.postgresql",
         "ATOMIC_REQUESTS": False,
         # A connection lives as long as its thread: opening one costs more than a whole request.
         # Not under ASGI, where each request has a thread of its own, and a kept connection would outlive it for nobody.
@@ -107,7 +111,11 @@ DATABASES = {
         "CONN_HEALTH_CHECKS": True,
         "DISABLE_SERVER_SIDE_CURSORS": True,  # PgBouncer in transaction mode
         "OPTIONS": {
+            # Seconds, for a kept connection's health check as well.
             "connect_timeout": 3,
+            "answer_seconds": _STATEMENT_TIMEOUT_MS / 1_000 + _ANSWER_SLACK_SECONDS
+            if _STATEMENT_TIMEOUT_MS
+            else None,
             # A cut network is noticed within seconds: in sending by the first, in waiting for an answer by the others.
             "tcp_user_timeout": 10_000,  # milliseconds
             "keepalives_idle": 5,

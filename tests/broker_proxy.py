@@ -26,6 +26,8 @@ class BrokerProxy:
         self._awake = Event()
         self._listener: socket.socket | None = None
         self._port = 0
+        # How many connections there have been.
+        self.accepted = 0
         self.come_back()
         credentials, at, _ = parts.netloc.rpartition("@")
         self.url = parts._replace(netloc=f"{credentials}{at}{HOST}:{self._port}").geturl()
@@ -61,6 +63,7 @@ class BrokerProxy:
         with contextlib.suppress(OSError):
             while True:
                 near, _address = listener.accept()
+                self.accepted += 1
                 try:
                     far = socket.create_connection(self._target)
                 except OSError:
@@ -74,8 +77,7 @@ class BrokerProxy:
     def _relay(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
-                self._awake.wait()
-                sink.sendall(data)
+                self._pass_on(data, source, sink)
         for one in (source, sink):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -86,6 +88,10 @@ class BrokerProxy:
             # The relay of the other direction has been woken by the shutdown, and leaves by its own error.
             source.close()
             sink.close()
+
+    def _pass_on(self, data: bytes, source: socket.socket, sink: socket.socket) -> None:
+        self._awake.wait()
+        sink.sendall(data)
 
 
 @contextlib.contextmanager
