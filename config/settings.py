@@ -268,6 +268,8 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20.0
 CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+# A broker that is full, or just became a replica, answers with an error: a reason to connect anew, not to end.
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True
 CELERY_DB_REUSE_MAX = 1_000
 CELERY_TIMEZONE = "UTC"
 # Ticks go to a worker of their own. Those that nobody took for a minute are worth nothing; not sooner, since the clock that sets
