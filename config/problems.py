@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -50,8 +51,12 @@ def handle_exception(error: Exception, context: Mapping[str, Any]) -> Response:
     return Response(document, status=case.status, headers=case.headers, content_type=CONTENT_TYPE)
 
 
+def _slug_of(error: Exception) -> str:
+    return next((slug for kind, slug in SLUGS if isinstance(error, kind)), "internal-error")
+
+
 def _case_of(error: Exception) -> _Case:
-    slug = next((slug for kind, slug in SLUGS if isinstance(error, kind)), "internal-error")
+    slug = _slug_of(error)
     problem = PROBLEMS[slug]
     case = _Case(slug, problem.status or 500, str(error) or problem.title)
     if slug == "internal-error":
@@ -185,7 +190,10 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
 
 
 def internal_error(request: HttpRequest) -> HttpResponse:
-    """An exception outside of a DRF view; Django has logged it."""
+    """An exception outside of a DRF view, in the admin say; Django has logged it. A database that is away is a 503 there too."""
+    error = sys.exception()
+    if isinstance(error, Exception) and _slug_of(error) == "service-unavailable":
+        return _respond(request, _case_of(error))
     return _respond(request, _Case("internal-error", 500, PROBLEMS["internal-error"].title))
 
 

@@ -75,6 +75,15 @@ def test_without_the_database_clients_are_asked_to_come_back(method, path):
 
 
 @pytest.mark.django_db
+def test_without_the_database_the_admin_asks_to_come_back_too():
+    client = APIClient(raise_request_exception=False)
+    client.cookies["sessionid"] = "somebodys"
+    response = with_its_own_connection(lambda: client.get("/admin/"), closed_port())
+    problem(response, 503, "service-unavailable")
+    assert int(response["Retry-After"]) >= 1
+
+
+@pytest.mark.django_db
 def test_without_the_database_the_process_lives_and_is_not_ready():
     client = APIClient()
     live, ready = with_its_own_connection(
