@@ -92,6 +92,13 @@ PROBLEMS: Mapping[str, Problem] = {
     "unknown-operation": Problem(
         400, "There is no such operation.", False, "Use the name of an operation that this service offers."
     ),
+    "duplicate-operation": Problem(
+        409,
+        "Another job stands for the same business intent.",
+        False,
+        "Look at `resource`: it is the job that you want. Nothing was stored; once that one has failed or been canceled, the "
+        "same request, under the same key, is accepted.",
+    ),
     "illegal-state-transition": Problem(
         409, "The job's state does not allow that.", False, "Read the job and act on its present state."
     ),
@@ -167,6 +174,8 @@ SLUGS: tuple[tuple[type[Exception], str], ...] = (
     (keys.UnsupportedContentEncoding, "unsupported-media-type"),
     (jobs.JobNotFound, "not-found"),
     (jobs.UnknownOperation, "unknown-operation"),
+    (jobs.DuplicateOperation, "duplicate-operation"),
+    (jobs.JobErased, "payload-erased"),
     (jobs.QueueFull, "queue-full"),
     (jobs.IllegalTransition, "illegal-state-transition"),
     (jobs.InvalidVerdict, "validation-failed"),

@@ -21,7 +21,7 @@ from config.request_id import request_id_of
 from idempotency import errors as keys
 from jobs.api.query_strings import InvalidQuery
 from jobs.api.representation import instant, path_of
-from jobs.errors import QueueFull
+from jobs.errors import DuplicateOperation, JobErased, QueueFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
+# SDKs repeat a 409 by themselves; most can never succeed. 422 is what KeyReused may be instead.
+_REPEATED_BY_SDKS = (409, 422)
 _READING = ("GET", "HEAD")
 
 
@@ -67,6 +69,8 @@ def _case_of(error: Exception) -> _Case:
         log.warning("request.unavailable", exc_info=error)
         case.detail, case.headers["Retry-After"] = problem.advice, "1"
     _add_facts(case, error)
+    if case.status in _REPEATED_BY_SDKS and not problem.retryable:
+        case.headers |= {"Stripe-Should-Retry": "false", "X-Should-Retry": "false"}
     return case
 
 
@@ -83,11 +87,9 @@ def _add_facts(case: _Case, error: Exception) -> None:
                 "first_request_at": instant(error.first_request_at),
                 "resource": path_of(error.resource),
             }
-            # SDKs repeat other 409s; this one can never succeed.
-            case.headers |= {"Stripe-Should-Retry": "false", "X-Should-Retry": "false"}
         case SuspiciousOperation():
             case.detail = _refusal_of(error)
-        case keys.PayloadErased():
+        case keys.PayloadErased() | JobErased() | DuplicateOperation():
             case.members["resource"] = path_of(error.resource)
         case keys.RequestInProgress():
             case.headers["Retry-After"] = str(error.retry_after_seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -47,10 +47,26 @@ class StaleAttempt(JobError):  # noqa: N818
 class IllegalTransition(JobError):  # noqa: N818
     """The job's state does not allow that."""
 
-    def __init__(self, job_id: UUID, event: Event, state: State) -> None:
+    def __init__(self, job_id: UUID, event: Event | Literal["erase"], state: State) -> None:
         super().__init__(f"Job {job_id} is {state}, which {event} does not allow.")
         self.event = event
         self.state = state
+
+
+class DuplicateOperation(JobError):  # noqa: N818
+    """Another job of yours stands for the same business intent, and has neither failed nor been canceled."""
+
+    def __init__(self, twin: UUID | None) -> None:
+        super().__init__()
+        self.resource = None if twin is None else f"job/{twin}"
+
+
+class JobErased(JobError):  # noqa: N818
+    """The job's payload was erased, so that it cannot run again."""
+
+    def __init__(self, resource: str) -> None:
+        super().__init__()
+        self.resource = resource
 
 
 class KeyMovedOn(JobError):  # noqa: N818

@@ -7,10 +7,17 @@ are not whole; never float.
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from rest_framework import serializers
+
+# Seconds of 60 are left out: Python has no leap seconds.
+_RFC_3339 = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)
 
 
 class StrictIntegerField(serializers.IntegerField):
@@ -45,6 +52,23 @@ class StrictCharField(serializers.CharField):
         if not isinstance(data, str):
             self.fail("invalid")
         return str(super().to_internal_value(data))
+
+
+class InstantField(serializers.Field[datetime, str, str, Any]):
+    """An instant (RFC 3339): a date, a time and an offset or Z. Nothing is guessed, no offset and no time of day."""
+
+    default_error_messages = {
+        "invalid": "An instant such as 2026-11-22T01:02:03Z: a date, a time, and an offset or Z."
+    }
+
+    def to_internal_value(self, data: Any) -> datetime:  # noqa: ANN401 - what the client sent
+        """The instant, in UTC."""
+        if not isinstance(data, str) or not _RFC_3339.fullmatch(data):
+            self.fail("invalid")
+        try:
+            return datetime.fromisoformat(data.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail("invalid")
 
 
 def _is_number(data: Any) -> bool:  # noqa: ANN401 - what the client sent

@@ -54,6 +54,8 @@ class Job(models.Model):
     worker = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: no worker holds it
     deadline_at = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)
+    erased_at = models.DateTimeField(null=True)  # since when params, result and errors are gone
+    identity = models.BinaryField(null=True)  # digest of the business intent, where the operation names one
     concurrency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: runs beside any other
     accept_seq = models.BigIntegerField(null=True)  # the order among jobs of one concurrency key
     queue = models.CharField(max_length=50)
@@ -135,6 +137,15 @@ class Job(models.Model):
                 fields=["tenant", "mode", "concurrency_key"],
                 name="job_one_running_per_concurrency_key",
                 condition=Q(state=State.RUNNING, concurrency_key__isnull=False),
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "mode", "operation", "identity"],
+                name="job_one_per_identity",
+                condition=Q(identity__isnull=False) & ~Q(state__in=[State.CANCELED, State.FAILED]),
+            ),
+            models.CheckConstraint(
+                condition=Q(erased_at__isnull=True) | Q(finished_at__isnull=False),
+                name="job_erased_has_ended",
             ),
         ]
 

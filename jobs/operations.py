@@ -156,6 +156,14 @@ class Operation(ABC):
         300  # how long one attempt may take; then it is asked to stop, and soon made to
     )
 
+    def identity(self, params: dict[str, Any]) -> str | None:  # noqa: ARG002 - for operations that have one
+        """The business intent, where a second click must not be a second job: "invoice 4711", say. None: each job is its own.
+
+        Unique among the tenant's jobs of this operation that have not failed or been canceled; another one is refused.
+        Of any length; only a digest is kept. The params are as the client sent them, checked.
+        """
+        return None
+
     @abstractmethod
     def perform(self, params: dict[str, Any], job: JobHandle) -> Any:  # noqa: ANN401 - any JSON value
         """Do the work and return its result (JSON). Raise PermanentError or RetryableError; anything else is retried."""

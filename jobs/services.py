@@ -1,7 +1,8 @@
-"""What changes a job at somebody's request: submit, cancel, redrive, resolve."""
+"""What changes a job at somebody's request: submit, cancel, redrive, resolve, erase."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,19 +12,29 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts.authentication import scope_name
+from idempotency.queries import erase_payload as forget_answer
 from idempotency.queries import extend_expiry, lock_record, reserve_again
 from jobs import transitions
-from jobs.errors import IllegalTransition, InvalidVerdict, JobNotFound, KeyMovedOn
-from jobs.failures import printable
+from jobs.errors import (
+    DuplicateOperation,
+    IllegalTransition,
+    InvalidVerdict,
+    JobErased,
+    JobNotFound,
+    KeyMovedOn,
+)
+from jobs.failures import failure, printable
 from jobs.models import Job, JobStep, Priority
 from jobs.operations import downstream_key
+from jobs.queries.erase import erase_job, lock_job
 from jobs.queries.history import request_cancel
 from jobs.queries.steps import close_by_verdict, raise_generation, steps_of
-from jobs.queries.submit import insert_job
-from jobs.sealed import seal
+from jobs.queries.submit import find_twin, insert_job, lock_line
+from jobs.sealed import seal, unseal
 from jobs.states import Event, State
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
     from jobs.operations import Operation
@@ -36,6 +47,10 @@ class Submission:
     operation: Operation
     params: dict[str, Any]
     metadata: dict[str, str] = field(default_factory=dict)
+    run_at: datetime | None = None
+    deadline: datetime | None = None
+    priority: Priority = Priority.DEFAULT
+    concurrency_key: str | None = None
 
 
 def submit_job(
@@ -46,28 +61,40 @@ def submit_job(
     idempotency_record_id: int | None = None,
     idempotency_key: str | None = None,
 ) -> Job:
-    """The job is queued, due now, and told to the publisher once the surrounding transaction is committed.
+    """The job is queued, and told to the publisher once the surrounding transaction is committed, if it is due by then.
 
     Called inside that transaction, after the key's reservation: both are there or neither. Dying after the commit and
-    before the publication costs the publish grace: the row is its own outbox. One statement.
+    before the publication costs the publish grace: the row is its own outbox. One statement, two with a concurrency key.
+    Raises DuplicateOperation where another live job of the tenant's stands for the same business intent.
     """
     operation = submission.operation
+    owner: dict[str, Any] = {"tenant_id": tenant_id, "mode": mode}
+    identity = _identity_of(submission)
+    if submission.concurrency_key is not None:
+        lock_line(**owner, concurrency_key=submission.concurrency_key)
     job = insert_job(
         job_id=uuid.uuid7(),
-        tenant_id=tenant_id,
-        mode=mode,
+        **owner,
         operation=operation.name,
         operation_version=operation.version,
         params=seal(submission.params),
         metadata=submission.metadata,
         max_attempts=operation.max_attempts,
-        queue=Priority.DEFAULT.name.lower(),
-        priority=Priority.DEFAULT,
+        run_at=submission.run_at,
+        deadline=submission.deadline,
+        queue=submission.priority.name.lower(),
+        priority=submission.priority,
+        concurrency_key=submission.concurrency_key,
+        identity=identity,
         grace=timedelta(seconds=settings.PUBLISH_GRACE_SECONDS),
         idempotency_record_id=idempotency_record_id,
         idempotency_key=idempotency_key,
     )
-    transitions.announce_due(job)
+    if job is None:
+        twin = None if identity is None else find_twin(**owner, operation=operation.name, identity=identity)
+        raise DuplicateOperation(twin)
+    if job.run_at <= job.created_at:
+        transitions.announce_due(job)
     return job
 
 
@@ -91,12 +118,15 @@ def cancel_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
 def redrive_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
     """The failed or canceled job runs again from its finished steps; what was refused begins anew under another key.
 
-    Raises KeyMovedOn where the job's idempotency key has since started another job. Locks the record, then the job.
+    Raises KeyMovedOn where the job's idempotency key has since started another job, DuplicateOperation where another live job
+    has its identity, JobErased where its params are gone. Locks the record, then the job.
     """
     job = _mine(tenant_id, mode, job_id)
     with transaction.atomic():
         _keep_key(job)
         job = transitions.redrive_job(job_id=job_id)
+        if job.erased_at is not None:
+            raise JobErased(job.resource)
         for step in steps_of(job_id).values():
             if step.state == JobStep.State.REFUSED:
                 key = downstream_key(job_id, step.name, step.generation + 1)
@@ -142,6 +172,37 @@ def resolve_job(
         said = {"step": step, "verdict": verdict, "then": then, "note": printable(note), "by": printable(by)}
         outcome = seal(result) if then is State.SUCCEEDED else None
         return transitions.resolve_job(job_id=job_id, target=then, said=said, result=outcome)
+
+
+def erase_payload(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
+    """What the client gave and got is gone, here and in the key's stored answer; ids, key and states stay. Twice changes nothing.
+
+    The key stays taken: its retries are told so. Raises IllegalTransition where the job has not ended. Locks the record, then
+    the job: a redrive either comes first, and the job has not ended, or finds it erased.
+    """
+    job = _mine(tenant_id, mode, job_id)
+    with transaction.atomic():
+        record = None if job.idempotency_record_id is None else lock_record(job.idempotency_record_id)
+        held = lock_job(job_id)
+        if held is None:
+            raise JobNotFound
+        if not State(held.state).is_terminal:
+            raise IllegalTransition(job_id, "erase", State(held.state))
+        if record is not None and record.resource == job.resource:
+            forget_answer(record.id)
+        error = failure(_code_of(held), "The details were erased.")
+        return erase_job(job_id=job_id, error=error) or held
+
+
+def _code_of(job: Job) -> str:
+    """The kind of failure, which stays when its words are erased; any, where the job did not fail."""
+    return "operation-failed" if job.error is None else str(unseal(job.error)["code"])
+
+
+def _identity_of(submission: Submission) -> bytes | None:
+    """A digest of the business intent, where the operation names one: of any length, in 16 bytes."""
+    intent = submission.operation.identity(submission.params)
+    return None if intent is None else hashlib.blake2b(intent.encode(), digest_size=16).digest()
 
 
 def _mine(tenant_id: int, mode: str, job_id: UUID) -> Job:

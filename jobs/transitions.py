@@ -15,9 +15,10 @@ from django.db import IntegrityError, transaction
 from psycopg.errors import UniqueViolation
 
 from idempotency.crashpoints import reach
-from jobs.errors import IllegalTransition, JobNotFound, StaleAttempt
+from jobs.errors import DuplicateOperation, IllegalTransition, JobNotFound, StaleAttempt
 from jobs.failures import failure
 from jobs.models import Job
+from jobs.queries.due import release_next
 from jobs.queries.transition import apply_rule
 from jobs.sealed import seal
 from jobs.signals import DueJob, jobs_due
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 _NOW = timedelta(0)
 _ONE_RUNNING = "job_one_running_per_concurrency_key"
+_ONE_PER_IDENTITY = "job_one_per_identity"
+# A job here stands in nobody's way.
+_OUT_OF_LINE = frozenset(State) - {State.QUEUED, State.RUNNING}
 
 
 def claim_job(*, job_id: UUID, worker: str, known_operations: Collection[str]) -> Job | None:
@@ -44,10 +48,7 @@ def claim_job(*, job_id: UUID, worker: str, known_operations: Collection[str]) -
         return _apply(Event.CLAIM, job_id, worker=worker, lease=lease, known_operations=known)
     except IntegrityError as error:
         # Two jobs of one concurrency key, claimed in the same instant: the partial unique index let one through.
-        if (
-            isinstance(error.__cause__, UniqueViolation)
-            and error.__cause__.diag.constraint_name == _ONE_RUNNING
-        ):
+        if _broken_constraint(error) == _ONE_RUNNING:
             return None
         raise
 
@@ -111,7 +112,14 @@ def cancel_queued_job(*, job_id: UUID) -> Job | None:
 
 def redrive_job(*, job_id: UUID) -> Job:
     """The failed or canceled job is queued again with all its attempts; finished steps stay finished."""
-    job = _apply(Event.REDRIVE, job_id, delay=_NOW, grace=_publish_grace())
+    try:
+        # A savepoint, so that the caller's transaction can go on to say why.
+        with transaction.atomic():
+            job = _apply(Event.REDRIVE, job_id, delay=_NOW, grace=_publish_grace())
+    except IntegrityError as error:
+        if _broken_constraint(error) == _ONE_PER_IDENTITY:
+            raise DuplicateOperation(None) from error
+        raise
     if job is None:
         raise _illegal(Event.REDRIVE, job_id)
     announce_due(job)
@@ -140,9 +148,34 @@ def announce_due(job: Job) -> None:
     transaction.on_commit(lambda: _send_due(due), robust=True)
 
 
+def _announce_next(job: Job) -> None:
+    """Once this transaction is committed, the next job of the same concurrency key is due for publication, and told.
+
+    After the commit, so that no lock of ours is held, and its claim finds the way free. Dying in between costs the next job
+    its publication pause, a minute at most; and a second telling is harmless.
+    """
+
+    def announce() -> None:
+        due = release_next(
+            tenant_id=job.tenant_id,
+            mode=job.mode,
+            concurrency_key=str(job.concurrency_key),
+            grace=_publish_grace(),
+        )
+        if due is not None:
+            _send_due(due)
+
+    transaction.on_commit(announce, robust=True)
+
+
 def _send_due(due: DueJob) -> None:
     reach("after_commit")
     jobs_due.send(sender=None, due=[due])
+
+
+def _broken_constraint(error: IntegrityError) -> str | None:
+    cause = error.__cause__
+    return cause.diag.constraint_name if isinstance(cause, UniqueViolation) else None
 
 
 def _settle(event: Event, job_id: UUID, attempt: int, **values: Any) -> Job:  # noqa: ANN401 - statement parameters
@@ -165,7 +198,10 @@ def _apply(event: Event, job_id: UUID, **values: Any) -> Job | None:  # noqa: AN
 
 def _apply_rule(rule: Rule, job_id: UUID, **values: Any) -> Job | None:  # noqa: ANN401
     """`said`, where it is given, is what the history tells of the event."""
-    return apply_rule(rule, job_id=job_id, data=json.dumps(dict(values.pop("said", {}))), **values)
+    job = apply_rule(rule, job_id=job_id, data=json.dumps(dict(values.pop("said", {}))), **values)
+    if job is not None and job.concurrency_key is not None and job.state in _OUT_OF_LINE:
+        _announce_next(job)
+    return job
 
 
 def _errors(code: str, detail: str, cause: str) -> dict[str, Any]:

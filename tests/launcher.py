@@ -16,7 +16,7 @@ import psutil
 import run
 
 ROOT = Path(__file__).resolve().parents[1]
-STOP_SECONDS = 10
+STOP_SECONDS = 60
 # Where .venv was not made by run.py, it would make it anew under our feet: then straight to what it hands over to.
 COMMAND = [sys.executable, *(["run.py"] if run.is_ready() else ["-m", "config.devstack"])]
 

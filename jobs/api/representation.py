@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -12,9 +14,12 @@ from jobs.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
 
     from jobs.models import Job, JobEvent, JobStep
+
+
+# A job that is put off may be canceled or redriven before: worth a look now and then.
+_POLL_MAX_SECONDS = 60
 
 
 def job_document(job: Job, effects: Iterable[JobStep] = ()) -> dict[str, Any]:
@@ -61,7 +66,10 @@ def event_document(event: JobEvent) -> dict[str, Any]:
 
 def poll_after(job: Job) -> dict[str, str]:
     """`Retry-After` while polling can still bring news; a job in `unknown` waits for a person."""
-    return {} if State(job.state).is_terminal or job.state == State.UNKNOWN else {"Retry-After": "1"}
+    if State(job.state).is_terminal or job.state == State.UNKNOWN:
+        return {}
+    waits = math.ceil((job.run_at - datetime.now(UTC)).total_seconds()) if job.state == State.QUEUED else 1
+    return {"Retry-After": str(min(max(waits, 1), _POLL_MAX_SECONDS))}
 
 
 def path_of(resource: str | None) -> str | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.core.validators import RegexValidator
 from rest_framework import serializers
 
 from accounts.authentication import principal_of
 from jobs.api.strict import read_members
 from jobs.errors import QueueFull
-from jobs.fields import StrictCharField
+from jobs.fields import InstantField, StrictCharField
+from jobs.models import Priority
 from jobs.registry import current_operation
 from jobs.selectors import has_room
 from jobs.services import Submission
@@ -22,8 +25,11 @@ if TYPE_CHECKING:
     from accounts.authentication import Principal
 
 _METADATA_MEMBERS, _METADATA_NAME, _METADATA_VALUE = 50, 40, 500
-# In the contract, and not built yet: refused, since a client that sends them relies on them.
-_NOT_OFFERED = ("run_at", "deadline", "concurrency_key", "priority")
+_CONCURRENCY_KEY = 255
+# As an idempotency key's: it can be sent in a URL, a header or a log line.
+_PRINTABLE = RegexValidator(
+    r"\A[!-~]+\Z", "Printable ASCII characters other than space.", code="invalid_characters"
+)
 
 
 class _ObjectField(serializers.Field[dict[str, Any], Any, Any, Any]):
@@ -53,22 +59,57 @@ class _MetadataField(_ObjectField):
         return members
 
 
+class _PriorityField(StrictCharField):
+    def to_internal_value(self, data: object) -> Priority:  # type: ignore[override] # a string's meaning
+        name = super().to_internal_value(data)
+        if name not in _PRIORITIES:
+            self.fail("invalid_choice")
+        return _PRIORITIES[name]
+
+    default_error_messages = {"invalid_choice": "One of high, default and low."}
+
+
+_PRIORITIES = {priority.name.lower(): priority for priority in Priority}
+
+
 class _SubmissionSerializer(serializers.Serializer[Any]):
     operation = StrictCharField(max_length=100)
     params = _ObjectField()
     metadata = _MetadataField(required=False)
+    run_at = InstantField(required=False, allow_null=True)
+    deadline = InstantField(required=False, allow_null=True)
+    concurrency_key = StrictCharField(
+        max_length=_CONCURRENCY_KEY, validators=[_PRINTABLE], required=False, allow_null=True
+    )
+    priority = _PriorityField(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Times that can be kept. The database's clock decides later; this one only keeps out what is plainly wrong."""
+        now, latest = datetime.now(UTC), timedelta(seconds=settings.RUN_AT_MAX_SECONDS)
+        begins = max(now, attrs.get("run_at") or now)
+        if begins > now + latest:
+            raise serializers.ValidationError({"run_at": [_error(f"At most {latest} from now.", "too_late")]})
+        if attrs.get("deadline") and attrs["deadline"] <= begins:
+            raise serializers.ValidationError(
+                {"deadline": [_error("After now, and after run_at.", "too_early")]}
+            )
+        return attrs
+
+
+def _error(detail: str, code: str) -> serializers.ErrorDetail:
+    return serializers.ErrorDetail(detail, code=code)
 
 
 def read_submission(view: APIView, request: Request) -> Submission:  # noqa: ARG001 - the hook's signature
     """The submission that the body asks for. Raises ValidationError, UnknownOperation or QueueFull; nothing is stored yet."""
-    envelope = read_members(_SubmissionSerializer, request.data, not_offered=_NOT_OFFERED)
-    operation = current_operation(envelope["operation"])
+    envelope = read_members(_SubmissionSerializer, request.data)
+    operation = current_operation(envelope.pop("operation"))
     try:
         read_members(operation.params, envelope["params"])
     except serializers.ValidationError as error:
         raise serializers.ValidationError({"params": error.detail}) from error
     _refuse_over_cap(principal_of(request))
-    return Submission(operation=operation, params=envelope["params"], metadata=envelope.get("metadata", {}))
+    return Submission(operation=operation, **envelope)
 
 
 def _refuse_over_cap(principal: Principal) -> None:

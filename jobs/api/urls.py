@@ -10,6 +10,7 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/events", views.JobEventsView.as_view(), name="job-events"),
     path("jobs/<uuid:job_id>/cancel", views.JobCancelView.as_view(), name="job-cancel"),
     path("jobs/<uuid:job_id>/redrive", views.JobRedriveView.as_view(), name="job-redrive"),
+    path("jobs/<uuid:job_id>/payload", views.JobPayloadView.as_view(), name="job-payload"),
     path("jobs/<uuid:job_id>/resolve", views.JobResolveView.as_view(), name="job-resolve"),
     path("idempotency-keys/<path:key>", keys.IdempotencyKeyView.as_view(), name="idempotency-key"),
 ]

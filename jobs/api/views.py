@@ -17,7 +17,7 @@ from jobs.api.resolution import ResolutionForm
 from jobs.api.strict import read_members
 from jobs.api.submission import read_submission
 from jobs.selectors import effects_of, events_of, get_job, list_jobs
-from jobs.services import Submission, cancel_job, redrive_job, resolve_job, submit_job
+from jobs.services import Submission, cancel_job, erase_payload, redrive_job, resolve_job, submit_job
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -106,6 +106,17 @@ class JobRedriveView(APIView):
         """The job, queued again: finished steps stay finished, and what was refused begins under a new downstream key."""
         principal = principal_of(request)
         job = redrive_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
+        return _changed(job)
+
+
+class JobPayloadView(APIView):
+    """What a client gave and got."""
+
+    @idempotent(required=False)
+    def delete(self, request: Request, job_id: UUID) -> Response:
+        """The job without its payload: ids, key and states stay. A retry of the first request is told that it is gone."""
+        principal = principal_of(request)
+        job = erase_payload(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
         return _changed(job)
 
 

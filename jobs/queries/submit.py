@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import connection
 
 from jobs.models import Job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from uuid import UUID
 
+# One that is due later is published then, by the sweeper; one that is due now was published by its accept, if all went well.
+# DO NOTHING: of two jobs with one identity the second is refused without breaking the transaction that accepts it.
 _INSERT = """
     WITH submitted AS (
         INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, metadata, state, attempts_left, max_attempts,
-                         run_at, next_publish_at, queue, priority, created_at, idempotency_record_id, idempotency_key)
+                         run_at, next_publish_at, deadline_at, queue, priority, concurrency_key, accept_seq, identity, created_at,
+                         idempotency_record_id, idempotency_key)
         SELECT %(id)s, %(tenant_id)s, %(mode)s, %(operation)s, %(operation_version)s, %(params)s, %(metadata)s, 'queued',
-               %(max_attempts)s, %(max_attempts)s, t.at, t.at + %(grace)s, %(queue)s, %(priority)s, t.at,
-               %(idempotency_record_id)s, %(idempotency_key)s
+               %(max_attempts)s, %(max_attempts)s, GREATEST(t.at, %(run_at)s::timestamptz),
+               CASE WHEN %(run_at)s::timestamptz > t.at THEN %(run_at)s::timestamptz ELSE t.at + %(grace)s END,
+               %(deadline)s::timestamptz, %(queue)s, %(priority)s,
+               %(concurrency_key)s, CASE WHEN %(concurrency_key)s::text IS NOT NULL THEN nextval('job_accept_seq') END,
+               %(identity)s, t.at, %(idempotency_record_id)s, %(idempotency_key)s
         FROM (SELECT clock_timestamp() AS at) AS t
+        ON CONFLICT (tenant_id, mode, operation, identity)
+            WHERE identity IS NOT NULL AND NOT (state IN ('canceled', 'failed')) DO NOTHING
         RETURNING *
     ), event AS (
         INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
@@ -26,8 +36,41 @@ _INSERT = """
     )
     SELECT * FROM submitted"""
 
+_LOCK_LINE = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
-def insert_job(*, job_id: UUID, metadata: Mapping[str, str], **values: Any) -> Job:  # noqa: ANN401 - statement parameters
-    """The new job, queued and due, with event 1. Locks nothing that others could hold: the id is fresh."""
+_FIND_TWIN = """
+    SELECT id FROM job WHERE tenant_id = %(tenant_id)s AND mode = %(mode)s AND operation = %(operation)s
+        AND identity = %(identity)s AND identity IS NOT NULL AND NOT (state IN ('canceled', 'failed'))"""
+
+
+def insert_job(*, job_id: UUID, metadata: Mapping[str, str], **values: Any) -> Job | None:  # noqa: ANN401 - statement parameters
+    """The new job, queued, with event 1; None where a live job has its identity.
+
+    Locks nothing that others could hold: the id is fresh. With an identity it waits for another job of it that is being
+    accepted, under the connection's lock_timeout; job_one_per_identity serves it.
+    """
     parameters = {"id": job_id, "metadata": json.dumps(dict(metadata)), **values}
-    return Job.objects.raw(_INSERT, parameters)[0]
+    return next(iter(Job.objects.raw(_INSERT, parameters)), None)
+
+
+def lock_line(*, tenant_id: int, mode: str, concurrency_key: str) -> None:
+    """Nobody else joins the line of this concurrency key until the transaction ends: places are in the order of commits.
+
+    An advisory lock; two keys whose hashes clash wait for each other, and nothing worse. Taken after the record's lock.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK_LINE, [f"job-line:{tenant_id}:{mode}:{concurrency_key}"])
+
+
+def find_twin(*, tenant_id: int, mode: str, operation: str, identity: bytes) -> UUID | None:
+    """The live job with this identity; None where it has just failed or been canceled. Served by job_one_per_identity."""
+    values: dict[str, Any] = {
+        "tenant_id": tenant_id,
+        "mode": mode,
+        "operation": operation,
+        "identity": identity,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_FIND_TWIN, values)
+        row = cursor.fetchone()
+    return row and UUID(str(row[0]))

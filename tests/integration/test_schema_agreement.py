@@ -17,6 +17,7 @@ pytestmark = pytest.mark.django_db
 # Constraint: the state of a job, and what may not be written to it.
 ILLEGAL_JOBS = [
     ("job_state_is_known", State.UNKNOWN, "state = 'paused'"),
+    ("job_erased_has_ended", State.QUEUED, "erased_at = now()"),
     ("job_mode_is_known", State.QUEUED, "mode = 'prod'"),
     ("job_queued_is_to_be_published", State.QUEUED, "next_publish_at = NULL"),
     ("job_queued_is_to_be_published", State.QUEUED, "attempts_left = 0"),
