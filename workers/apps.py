@@ -10,11 +10,16 @@ class WorkersConfig(AppConfig):
     verbose_name = "Workers"
 
     def ready(self) -> None:
-        """Jobs that become due are published, from whichever process made them due."""
-        from jobs.signals import jobs_due  # noqa: PLC0415 - after the apps are loaded
+        """Jobs that become due are published, and waiters woken, from whichever process changed the job."""
+        from jobs.signals import job_changed, jobs_due  # noqa: PLC0415 - after the apps are loaded
         from workers.publisher import publish_jobs  # noqa: PLC0415
+        from workers.wakeups import publish_wakeup  # noqa: PLC0415
 
         def publish(*, due: object, **_signal: object) -> None:
             publish_jobs(due)  # type: ignore[arg-type]
 
+        def wake(*, change: object, **_signal: object) -> None:
+            publish_wakeup(change)  # type: ignore[arg-type]
+
         jobs_due.connect(publish, weak=False, dispatch_uid="publish_jobs")
+        job_changed.connect(wake, weak=False, dispatch_uid="publish_wakeup")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import connection
 
 from jobs.models import Job
+from jobs.signals import announce_change
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,8 @@ _APPEND = """
         UPDATE job SET event_seq = event_seq + 1 WHERE id = %(job_id)s RETURNING id, event_seq
     )
     INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
-    SELECT id, event_seq, %(type)s, %(attempt)s, %(data)s, clock_timestamp() FROM numbered"""
+    SELECT id, event_seq, %(type)s, %(attempt)s, %(data)s, clock_timestamp() FROM numbered
+    RETURNING seq"""
 
 _DECLINE_CANCEL = """
     WITH held AS (
@@ -31,7 +33,7 @@ _DECLINE_CANCEL = """
         INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
         SELECT id, event_seq, 'cancel-declined', %(attempt)s, %(data)s, clock_timestamp() FROM held WHERE NOT already
     )
-    SELECT 1 FROM held"""
+    SELECT event_seq, already FROM held"""
 
 _REQUEST_CANCEL = """
     WITH asked AS (
@@ -55,6 +57,9 @@ def append_evidence(*, job_id: UUID, attempt: int, data: Mapping[str, Any]) -> N
             _APPEND,
             {"job_id": job_id, "type": "late-effect", "attempt": attempt, "data": json.dumps(dict(data))},
         )
+        row = cursor.fetchone()
+    if row is not None:
+        announce_change(job_id, row[0])
 
 
 def decline_cancel(*, job_id: UUID, attempt: int, detail: str) -> bool:
@@ -66,9 +71,18 @@ def decline_cancel(*, job_id: UUID, attempt: int, detail: str) -> bool:
         cursor.execute(
             _DECLINE_CANCEL, {"job_id": job_id, "attempt": attempt, "data": json.dumps({"detail": detail})}
         )
-        return cursor.fetchone() is not None
+        row = cursor.fetchone()
+    if row is None:
+        return False
+    seq, already = row
+    if not already:
+        announce_change(job_id, seq)
+    return True
 
 
 def request_cancel(*, job_id: UUID) -> Job | None:
     """The wish to cancel is on the job, for its attempt to see; None where it was there or the job has ended. Locks its row."""
-    return next(iter(Job.objects.raw(_REQUEST_CANCEL, {"job_id": job_id})), None)
+    job = next(iter(Job.objects.raw(_REQUEST_CANCEL, {"job_id": job_id})), None)
+    if job is not None:
+        announce_change(job.id, job.event_seq)
+    return job

@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jobs.models import Job
+from jobs.signals import announce_change
 from jobs.states import Event, Fence, Guard, Rule, State
 
 if TYPE_CHECKING:
@@ -113,4 +114,7 @@ def apply_rule(rule: Rule, **values: Any) -> Job | None:  # noqa: ANN401 - the s
         "sources": sorted(source.value for source in rule.sources),
         "recorded_as": rule.recorded_as.value,
     }
-    return next(iter(Job.objects.raw(_statement(rule), parameters)), None)
+    job = next(iter(Job.objects.raw(_statement(rule), parameters)), None)
+    if job is not None:
+        announce_change(job.id, job.event_seq)
+    return job

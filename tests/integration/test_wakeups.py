@@ -1,0 +1,120 @@
+"""Each event of a job is told on Redis once its commit is through; what that costs; and that it may fail."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+from django.db import transaction
+from rest_framework.test import APIClient
+
+from accounts.breaker import redis_breaker
+from jobs import transitions
+from jobs.models import Job, JobEvent
+from jobs.queries.history import append_evidence, decline_cancel, request_cancel
+from jobs.sealed import seal
+from jobs.services import cancel_job, redrive_job
+from jobs.signals import JobChange
+from jobs.states import State
+from jobs.streams.channel import CHANNEL, decode, encode
+from tests.client import accepted, post
+from tests.factories import TenantFactory, claim, new_api_key, queued_job
+from tests.situations import in_state
+from workers.executor import execute_job
+from workers.wakeups import publish_wakeup
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def owner(transactional_db):
+    return TenantFactory()
+
+
+@pytest.fixture
+def told(settings):
+    """`told()` gives what has been said since it was last asked."""
+    with redis.Redis.from_url(settings.REDIS_URL) as client, client.pubsub() as pubsub:
+        pubsub.subscribe(CHANNEL)
+        assert pubsub.get_message(timeout=5)["type"] == "subscribe"
+
+        def read():
+            # What was published before this marker was delivered before it.
+            client.publish(CHANNEL, "marker")
+            said = []
+            while (message := pubsub.get_message(timeout=5))["data"] != b"marker":
+                said.append(decode(message["data"]))
+            return said
+
+        yield read
+
+
+def seqs(told, job_id):
+    return [change.seq for change in told() if change.id == job_id]
+
+
+def numbers(job_id):
+    return list(JobEvent.objects.filter(job_id=job_id).order_by("seq").values_list("seq", flat=True))
+
+
+def test_a_whole_job_costs_two_round_trips(owner, script, told):
+    job = queued_job(owner, script=script(lambda _job: None))
+    assert seqs(told, job.id) == []
+    execute_job(job.id)
+    assert seqs(told, job.id) == [2, 3]
+
+
+def test_a_submission_and_a_replay_cost_none(owner, told):
+    api = APIClient()
+    api.credentials(HTTP_AUTHORIZATION=f"Bearer {new_api_key(owner)}")
+    accepted(post(api))
+    accepted(post(api))
+    assert told() == []
+
+
+def test_every_event_but_the_first_is_told(owner, told):
+    job = claim(queued_job(owner).id)
+    request_cancel(job_id=job.id)
+    request_cancel(job_id=job.id)
+    decline_cancel(job_id=job.id, attempt=1, detail="too late")
+    decline_cancel(job_id=job.id, attempt=1, detail="too late")
+    append_evidence(job_id=job.id, attempt=1, data={})
+    transitions.fail_job(job_id=job.id, attempt=1, detail="no", cause="no")
+    redrive_job(tenant_id=owner.id, mode="test", job_id=job.id)
+    cancel_job(tenant_id=owner.id, mode="test", job_id=job.id)
+    assert seqs(told, job.id) == numbers(job.id)[1:] == [2, 3, 4, 5, 6, 7, 8]
+
+
+def test_nothing_is_told_before_its_commit_nor_after_a_rollback(owner, told):
+    job = in_state(owner, State.RUNNING)
+    told()
+    with transaction.atomic():
+        transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=seal(1))
+        assert told() == []
+        transaction.set_rollback(True)
+    assert told() == []
+    with transaction.atomic():
+        transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=seal(1))
+    assert told() == [JobChange(job.id, Job.objects.get(pk=job.id).event_seq)]
+
+
+def test_without_redis_a_job_ends_all_the_same_and_soon_nothing_is_tried(owner, settings):
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    job = claim(queued_job(owner).id)
+    assert transitions.succeed_job(job_id=job.id, attempt=1, result=seal(1)).state == State.SUCCEEDED
+    for _ in range(settings.BREAKER_FAILURES):
+        redis_breaker._thread.spared_until = 0.0
+        assert not publish_wakeup(JobChange(job.id, 3))
+    redis_breaker._thread.spared_until = 0.0
+    assert not redis_breaker.allows()
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b"x", b":", b"\xff:1", b"0199:1", encode(JobChange("x", 1)).encode()]
+)
+def test_what_is_no_change_is_none(message):
+    assert decode(message) is None
+
+
+def test_a_change_comes_back_as_it_went(owner):
+    change = JobChange(queued_job(owner).id, 7)
+    assert decode(encode(change).encode()) == change
