@@ -1,14 +1,25 @@
-"""The one statement of every request: who holds this key. Written out, since the ORM takes four times as long to say it."""
+"""Who holds this key: the one statement of every request, written out, since the ORM takes four times as long to say it.
+
+And, for requests that stay open, which keys still hold good.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from django.db import connection
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _LIVE_KEY = """
     SELECT tenant_id, mode, is_admin, secret_sha256 FROM api_key
     WHERE id = %s AND mode = %s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())"""
+
+_LIVE_KEYS = """
+    SELECT id FROM api_key
+    WHERE id = ANY(%(ids)s) AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())"""
 
 
 @dataclass(frozen=True)
@@ -27,3 +38,10 @@ def find_live_key(*, key_id: str, mode: str) -> LiveKey | None:
         cursor.execute(_LIVE_KEY, (key_id, mode))
         row = cursor.fetchone()
     return LiveKey(*row) if row else None
+
+
+def live_key_ids(key_ids: Collection[str]) -> set[str]:
+    """Those of the keys that are neither revoked nor expired, by the database's clock. One statement; locks nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LIVE_KEYS, {"ids": sorted(key_ids)})
+        return {row[0] for row in cursor.fetchall()}

@@ -177,6 +177,7 @@ SLUGS: tuple[tuple[type[Exception], str], ...] = (
     (jobs.DuplicateOperation, "duplicate-operation"),
     (jobs.JobErased, "payload-erased"),
     (jobs.QueueFull, "queue-full"),
+    (jobs.TooManyWaits, "service-unavailable"),
     (jobs.IllegalTransition, "illegal-state-transition"),
     (jobs.InvalidVerdict, "validation-failed"),
     (jobs.KeyMovedOn, "illegal-state-transition"),

@@ -19,9 +19,10 @@ from rest_framework.response import Response
 from config.problem_catalogue import PROBLEMS, SLUGS
 from config.request_id import request_id_of
 from idempotency import errors as keys
+from jobs.api.negotiation import NotStreamedHere
 from jobs.api.query_strings import InvalidQuery
 from jobs.api.representation import instant, path_of
-from jobs.errors import DuplicateOperation, JobErased, QueueFull
+from jobs.errors import DuplicateOperation, JobErased, QueueFull, TooManyWaits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -64,7 +65,7 @@ def _case_of(error: Exception) -> _Case:
     if slug == "internal-error":
         log.error("request.failed", exc_info=error)
         case.detail = problem.title
-    elif slug == "service-unavailable":
+    elif slug == "service-unavailable" and not isinstance(error, TooManyWaits):
         # The text of a database error is for the log: it may show what is not the client's.
         log.warning("request.unavailable", exc_info=error)
         case.detail, case.headers["Retry-After"] = problem.advice, "1"
@@ -74,7 +75,7 @@ def _case_of(error: Exception) -> _Case:
     return case
 
 
-def _add_facts(case: _Case, error: Exception) -> None:
+def _add_facts(case: _Case, error: Exception) -> None:  # noqa: C901 - one case for each kind, none within another
     """What the exception knows about the case."""
     match error:
         case keys.KeyReused():
@@ -102,6 +103,11 @@ def _add_facts(case: _Case, error: Exception) -> None:
         case QueueFull():
             # Long enough for a worker to have made room, short enough not to waste it.
             case.headers["Retry-After"] = "5"
+        case TooManyWaits():
+            # A wait lasts a minute at most.
+            case.headers["Retry-After"] = "10"
+        case NotStreamedHere():
+            case.members["streams_url"] = error.streams_url or None
         case drf.Throttled():
             case.headers["Retry-After"] = str(max(1, round(getattr(error, "wait", None) or 1)))
         case drf.NotAuthenticated() | drf.AuthenticationFailed():

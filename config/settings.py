@@ -232,6 +232,24 @@ QUEUED_JOBS_MAX = env.int("QUEUED_JOBS_MAX", default=0)
 # Bytes of a job's result: an answer, not a file.
 RESULT_MAX_BYTES = env.int("RESULT_MAX_BYTES", default=256 * 1024)
 
+# --- Waiting (the streams process) ----------------------------------------------------------------------------------------
+
+# Where clients reach the streams process: a job's links `wait` and `events` begin with it. Empty: they are relative, which is
+# right where one address serves both processes; on the api itself a wait is answered at once.
+STREAMS_URL = env.str("STREAMS_URL", default="").rstrip("/")
+# How often all watched jobs are looked at together: what a lost wake-up costs a waiter, and no longer than a poller would wait.
+STREAMS_TICK_SECONDS = env.float("STREAMS_TICK_SECONDS", default=1.0)
+# How often the credentials of open requests are checked again, all in one statement: how long a revoked key may still listen.
+STREAMS_RECHECK_SECONDS = env.float("STREAMS_RECHECK_SECONDS", default=5.0)
+# A comment on a stream that is quiet: sooner than proxies cut what they take for dead (30 to 60 s).
+STREAMS_COMMENT_SECONDS = env.float("STREAMS_COMMENT_SECONDS", default=15.0)
+# How long a client may take to take what it is sent before its connection is cut: a mobile network's worst pause.
+STREAMS_SEND_SECONDS = env.float("STREAMS_SEND_SECONDS", default=20.0)
+# Requests that may wait in one process; each costs some 20 KB and a file descriptor. Beyond it they are refused with 503.
+STREAMS_MAX_WAITS = env.int("STREAMS_MAX_WAITS", default=10_000)
+# Threads (and database connections) that let requests in: one look at credential and job each, after which no thread is held.
+STREAMS_THREADS = env.int("STREAMS_THREADS", default=4)
+
 # --- Celery ------------------------------------------------------------------------------------------------------------
 
 # Seconds after which an attempt is asked to stop (soft), then killed (hard), then delivered again (visibility).

@@ -37,6 +37,12 @@ class QueueFull(JobError):  # noqa: N818
     retryable = True
 
 
+class TooManyWaits(JobError):  # noqa: N818
+    """As many requests wait here as may. Ask without waiting, or come again."""
+
+    retryable = True
+
+
 class StaleAttempt(JobError):  # noqa: N818
     """The attempt no longer holds the job: another one was begun, or the job has ended."""
 

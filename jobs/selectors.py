@@ -47,6 +47,11 @@ def state_of(*, tenant_id: int, mode: str, resource: str | None) -> State | None
     return None if state is None else State(state)
 
 
+def jobs_by_id(job_ids: Collection[UUID]) -> list[Job]:
+    """Those of the jobs that there are, whosever they are: for requests that were let in to them. Rows by job_pkey."""
+    return list(Job.objects.filter(pk__in=job_ids))
+
+
 def list_jobs(*, tenant_id: int, mode: str, wanted: JobFilter, before: UUID | None, limit: int) -> list[Job]:
     """Up to `limit` of the tenant's jobs, newest first, older than the job `before`.
 

@@ -24,6 +24,11 @@ class State(StrEnum):
         """Whether the job has ended. ``unknown`` has not: a person must say what happened."""
         return self in TERMINAL
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether no process of ours moves the job on: it has ended, or waits for a person in ``unknown``."""
+        return self in TERMINAL or self is State.UNKNOWN
+
 
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELED})
 

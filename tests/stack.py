@@ -72,7 +72,15 @@ class Stack:
     def start_api(self, name: str = "api", **env: str) -> str:
         """The address of an api that answers."""
         port = free_port()
-        self._start(name, services.api({**self.env, **env}, port))
+        return self._serve(name, services.api({**self.env, **env}, port), port)
+
+    def start_streams(self, name: str = "streams", **env: str) -> str:
+        """The address of a streams process that answers."""
+        port = free_port()
+        return self._serve(name, services.streams({**self.env, **env}, port), port)
+
+    def _serve(self, name: str, command: Command, port: int) -> str:
+        self._start(name, command)
         url = self.urls[name] = f"http://127.0.0.1:{port}"
         with httpx2.Client(trust_env=False) as client:
             until(

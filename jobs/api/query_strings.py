@@ -7,7 +7,6 @@ import binascii
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.conf import settings
 from rest_framework import serializers
 
 from jobs.selectors import JobFilter
@@ -72,13 +71,17 @@ def check_no_query(query: QueryDict) -> None:
     _read(_NoQuery, query)
 
 
-def check_job_query(query: QueryDict) -> None:
-    """`wait` may be asked for where it is answered at once (api), not yet where it would be kept (streams)."""
-    wait = _read(_JobQuery, query)["wait"]
-    if wait and settings.PROCESS == "streams":
-        raise InvalidQuery(
-            {"wait": [serializers.ErrorDetail("This release cannot wait yet; poll.", code="not_offered")]}
-        )
+def read_last_event_id(value: str) -> int:
+    """The number that a stream's `Last-Event-ID` names. Raises ValidationError, as for `after`."""
+    form = _EventsQuery(data={"after": value})
+    if not form.is_valid():
+        raise InvalidQuery({"Last-Event-ID": form.errors["after"]})
+    return int(form.validated_data["after"])
+
+
+def read_wait(query: QueryDict) -> int:
+    """For how many seconds the client would wait. Raises ValidationError."""
+    return int(_read(_JobQuery, query)["wait"])
 
 
 def cursor_after(job_id: UUID) -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from django.conf import settings
 
 from jobs.models import Priority
 from jobs.sealed import unseal_json
@@ -25,7 +26,14 @@ _POLL_MAX_SECONDS = 60
 def job_document(job: Job, effects: Iterable[JobStep] = ()) -> dict[str, Any]:
     """The document of one job. Params, result and error are the stored JSON text, so that every number stays exact."""
     self_link = f"/v1/jobs/{job.id}"
-    links = {"self": self_link, "events": f"{self_link}/events", "cancel": f"{self_link}/cancel"}
+    # Where waiting is done: never the api, which would answer at once. Relative where nobody said at which address that is.
+    waiting = f"{settings.STREAMS_URL}{self_link}"
+    links = {
+        "self": self_link,
+        "events": f"{waiting}/events",
+        "wait": f"{waiting}?wait=30",
+        "cancel": f"{self_link}/cancel",
+    }
     return {
         "id": str(job.id),
         "object": "job",
@@ -66,7 +74,7 @@ def event_document(event: JobEvent) -> dict[str, Any]:
 
 def poll_after(job: Job) -> dict[str, str]:
     """`Retry-After` while polling can still bring news; a job in `unknown` waits for a person."""
-    if State(job.state).is_terminal or job.state == State.UNKNOWN:
+    if State(job.state).is_settled:
         return {}
     waits = math.ceil((job.run_at - datetime.now(UTC)).total_seconds()) if job.state == State.QUEUED else 1
     return {"Retry-After": str(min(max(waits, 1), _POLL_MAX_SECONDS))}

@@ -11,7 +11,8 @@ from rest_framework.views import APIView
 from accounts.authentication import IsAdmin, IsTenant, principal_of
 from idempotency.http import idempotent, reservation
 from jobs.api.caching import conditional
-from jobs.api.query_strings import check_job_query, cursor_after, read_after, read_listing
+from jobs.api.negotiation import EventsNegotiation
+from jobs.api.query_strings import cursor_after, read_after, read_listing, read_wait
 from jobs.api.representation import event_document, job_document, poll_after
 from jobs.api.resolution import ResolutionForm
 from jobs.api.strict import read_members
@@ -69,17 +70,23 @@ class JobView(APIView):
     """One job."""
 
     def get(self, request: Request, job_id: UUID) -> HttpResponse:
-        """The job as it is now; 304 where the client has it already."""
+        """The job as it is now; 304 where the client has it already. `?wait` is checked, and kept by the streams process."""
         principal = principal_of(request)
-        check_job_query(request.query_params)
-        job = get_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
-        return conditional(request, job_document(job, effects_of([job])[job.id]), poll_after(job))
+        read_wait(request.query_params)
+        return answer_now(request, get_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id))
+
+
+def answer_now(request: Request, job: Job) -> HttpResponse:
+    """The job as it is, or 304."""
+    return conditional(request, job_document(job, effects_of([job])[job.id]), poll_after(job))
 
 
 class JobEventsView(APIView):
     """A job's history."""
 
-    def get(self, request: Request, job_id: UUID) -> Response:
+    content_negotiation_class = EventsNegotiation
+
+    def get(self, request: Request, job_id: UUID) -> HttpResponse:
         """The events after `?after=SEQ`, oldest first."""
         principal = principal_of(request)
         after = read_after(request.query_params)
