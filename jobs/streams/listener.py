@@ -74,5 +74,6 @@ class Listener:
             # What was said before is lost; everything that is watched is looked at once.
             self._pause_seconds = _FIRST_PAUSE_SECONDS
             self._hub.hints_were_lost()
+            log.debug("streams.subscribed")
         elif kind == "message" and (change := decode(data)):
             self._hub.hint(change)

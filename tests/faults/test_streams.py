@@ -1,0 +1,319 @@
+"""The streams process over real sockets: cut streams, a Redis that goes and comes, stops, and clients that do not behave."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
+from urllib.parse import urlsplit
+
+import httpx2
+import psutil
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from jobs import transitions
+from jobs.queries.history import append_evidence
+from jobs.sealed import seal
+from jobs.services import cancel_job
+from tests.broker_proxy import broker_proxy
+from tests.event_stream import EventStream
+from tests.factories import TenantFactory, claim, new_api_key, queued_job
+from tests.stack import POLL_SECONDS, Caller, running_stack
+from tests.waiting import until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# So long that nothing in a test can be owed to a tick.
+NEVER = "3600"
+
+
+@pytest.fixture
+def owner(transactional_db):
+    return TenantFactory()
+
+
+@pytest.fixture
+def api_key(owner):
+    return new_api_key(owner)
+
+
+@pytest.fixture(scope="module")
+def stack(django_db_setup, django_db_blocker, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("streams")
+    with django_db_blocker.unblock(), running_stack(folder, LOG_LEVEL="DEBUG") as stack:
+        stack.start_streams("streams", STREAMS_TICK_SECONDS=NEVER)
+        stack.start_streams("ticking", STREAMS_TICK_SECONDS="0.2", REDIS_URL="redis://127.0.0.1:1/0")
+        yield stack
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(8) as pool:
+        yield pool
+
+
+def wait(stack, name, api_key, job, seconds=60):
+    """`?wait` in its own connection; for a thread."""
+    with httpx2.Client(trust_env=False, timeout=70) as client:
+        headers = {"Authorization": f"Bearer {api_key}"}
+        return client.get(f"{stack.urls[name]}/v1/jobs/{job.id}?wait={seconds}", headers=headers)
+
+
+def held(stack, name):
+    """How many requests this process has held so far."""
+    return stack.running[name].log.read_text(encoding="utf-8").count("streams.held")
+
+
+def begin_waits(pool, stack, name, api_key, *jobs):
+    """The answers to come; each request is seen to wait."""
+    before = held(stack, name)
+    answers = [pool.submit(wait, stack, name, api_key, job) for job in jobs]
+    until(lambda: held(stack, name) == before + len(jobs), pause_seconds=POLL_SECONDS)
+    return answers
+
+
+def subscribed(stack, name):
+    """Whether Redis has told this process that it listens: after that a hint reaches it."""
+    return "streams.subscribed" in stack.running[name].log.read_text(encoding="utf-8")
+
+
+def connections(stack, name):
+    """The clients' ends of this process' open connections."""
+    process = psutil.Process(stack.running[name].popen.pid)
+    return {one.raddr.port for one in process.net_connections() if one.status == psutil.CONN_ESTABLISHED}
+
+
+# --- waits ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_hint_by_redis_answers_those_who_wait(stack, owner, api_key, pool):
+    until(lambda: subscribed(stack, "streams"), pause_seconds=POLL_SECONDS)
+    jobs = [claim(queued_job(owner).id) for _ in range(4)]
+    answers = begin_waits(pool, stack, "streams", api_key, *jobs)
+    for job in jobs:
+        transitions.succeed_job(job_id=job.id, attempt=1, result=seal(1))
+    assert [answer.result().json()["state"] for answer in answers] == ["succeeded"] * 4
+
+
+def test_without_redis_the_tick_answers_them(stack, owner, api_key, pool):
+    jobs = [claim(queued_job(owner).id) for _ in range(4)]
+    answers = begin_waits(pool, stack, "ticking", api_key, *jobs)
+    for job in jobs:
+        transitions.succeed_job(job_id=job.id, attempt=1, result=seal(1))
+    assert [answer.result().json()["state"] for answer in answers] == ["succeeded"] * 4
+
+
+def test_open_waits_hold_neither_threads_nor_connections(stack, owner, api_key):
+    job = queued_job(owner)
+    process = psutil.Process(stack.running["streams"].popen.pid)
+    head = f"GET /v1/jobs/{job.id}?wait=60 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {api_key}\r\n\r\n"
+    url, before = urlsplit(stack.urls["streams"]), held(stack, "streams")
+    with contextlib.ExitStack() as sockets:
+        for _ in range(200):
+            one = sockets.enter_context(socket.create_connection((url.hostname, url.port)))
+            one.sendall(head.encode())
+        until(lambda: held(stack, "streams") == before + 200, pause_seconds=POLL_SECONDS)
+        # Those of the entrance and the reader, and a few of the runtime's own.
+        assert process.num_threads() < 20
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'semel-streams'")
+            # Two processes, each with its entrance and its reader.
+            assert cursor.fetchone()[0] <= 2 * (settings.STREAMS_THREADS + 1)
+        assert len(connections(stack, "streams")) >= 200
+    until(lambda: len(connections(stack, "streams")) < 50, pause_seconds=POLL_SECONDS)
+
+
+def test_plain_requests_are_answered_here_as_well(stack, owner, api_key):
+    caller = Caller(stack.urls["streams"], api_key)
+    with caller.http:
+        accepted = caller.charge("a-key")
+        assert accepted.status_code == 202
+        links = accepted.json()["links"]
+        assert caller.http.get(links["events"]).json()["data"][0]["type"] == "submit"
+        assert caller.http.get("/livez").status_code == 204
+        odd = caller.http.get("/nothing?wait=1", headers={"Accept": "text/event-stream"})
+        assert (odd.status_code, odd.json()["code"]) == (404, "not-found")
+        assert caller.http.get("/v1/jobs/x?wait=1").json()["code"] == "not-found"
+
+
+def test_a_database_that_cuts_every_connection_costs_no_wait(stack, owner, api_key, pool):
+    job, other = claim(queued_job(owner).id), claim(queued_job(owner).id)
+    client = EventStream(api_key, other.id)
+    reader = Thread(target=client.read, args=[stack.urls["ticking"]])
+    reader.start()
+    until(lambda: client.ids == [1, 2])
+    answers = begin_waits(pool, stack, "ticking", api_key, job)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'semel-streams'"
+        )
+        assert cursor.rowcount > 0
+    for one in (job, other):
+        transitions.succeed_job(job_id=one.id, attempt=1, result=seal(1))
+    assert answers[0].result().json()["state"] == "succeeded"
+    reader.join()
+    assert client.ids == [1, 2, 3]
+    client.close()
+
+
+# --- Redis goes and comes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["refuse", "fall_silent"])
+def test_what_happened_while_redis_was_away_is_told_when_it_is_back(tmp_path, owner, api_key, pool, way):
+    with (
+        broker_proxy(settings.REDIS_URL) as proxy,
+        running_stack(tmp_path, REDIS_URL=proxy.url, LOG_LEVEL="DEBUG") as stack,
+    ):
+        stack.start_streams(STREAMS_TICK_SECONDS=NEVER)
+        until(lambda: subscribed(stack, "streams"), pause_seconds=POLL_SECONDS)
+        first, second = claim(queued_job(owner).id), claim(queued_job(owner).id)
+        answers = begin_waits(pool, stack, "streams", api_key, first, second)
+        getattr(proxy, way)()
+        if way == "refuse":
+            log = stack.running["streams"].log
+            until(lambda: "streams.unsubscribed" in log.read_text(), pause_seconds=POLL_SECONDS)
+        transitions.succeed_job(job_id=first.id, attempt=1, result=seal(1))
+        proxy.come_back()
+        assert answers[0].result().json()["state"] == "succeeded"
+        # And it listens again.
+        transitions.succeed_job(job_id=second.id, attempt=1, result=seal(1))
+        assert answers[1].result().json()["state"] == "succeeded"
+
+
+# --- streams -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_client_that_is_cut_ten_times_sees_every_event_once_and_in_order(stack, owner, api_key):
+    """While events arrive, now by hints, now by ticks: it goes on at either process."""
+    job, count, piece = claim(queued_job(owner).id), 200, 12
+    client = EventStream(api_key, job.id)
+
+    def feed():
+        try:
+            for number in range(count):
+                until(lambda number=number: len(client.ids) > number - 2 * piece)
+                append_evidence(job_id=job.id, attempt=1, data={"number": number})
+            transitions.succeed_job(job_id=job.id, attempt=1, result=seal(1))
+        finally:
+            connection.close()
+
+    feeder = Thread(target=feed)
+    feeder.start()
+    try:
+        for number in range(10):
+            assert client.read(stack.urls[["streams", "ticking"][number % 2]], count=piece) == 200
+        assert client.read(stack.urls["streams"]) == 200
+    finally:
+        feeder.join()
+    assert client.ids == list(range(1, count + 4))
+    told = [event["data"]["number"] for event in client.events if event["type"] == "late-effect"]
+    assert told == list(range(count))
+    # The end was told; there is nothing to come back for.
+    assert client.read(stack.urls["ticking"]) == 204
+    client.close()
+
+
+def test_a_stream_that_is_quiet_carries_comments(tmp_path, owner, api_key):
+    with running_stack(tmp_path, STREAMS_COMMENT_SECONDS="0.1") as stack:
+        url = stack.start_streams()
+        job = queued_job(owner)
+        client = EventStream(api_key, job.id)
+        reader = Thread(target=client.read, args=[url])
+        reader.start()
+        until(lambda: client.comments >= 3)
+        cancel_job(tenant_id=owner.id, mode="test", job_id=job.id)
+        reader.join()
+    assert client.ids == [1, 2]
+    client.close()
+
+
+def test_a_revoked_key_ends_its_stream(tmp_path, owner, api_key):
+    with running_stack(tmp_path, STREAMS_RECHECK_SECONDS="0.2", STREAMS_TICK_SECONDS="0.2") as stack:
+        url = stack.start_streams()
+        client = EventStream(api_key, queued_job(owner).id)
+        reader = Thread(target=client.read, args=[url])
+        reader.start()
+        until(lambda: client.ids == [1])
+        assert owner.api_keys.update(revoked_at="2020-01-01T00:00:00Z") == 1
+        reader.join(30)
+        assert not reader.is_alive()
+        assert client.read(url) == 401
+    client.close()
+
+
+def test_who_does_not_read_is_cut_off(tmp_path, owner, api_key):
+    """More is to be sent than all buffers on the way hold; after STREAMS_SEND_SECONDS the server lets go of all of it."""
+    job = claim(queued_job(owner).id)
+    for _ in range(250):
+        append_evidence(job_id=job.id, attempt=1, data={"much": "x" * 100_000})
+    head = (
+        f"GET /v1/jobs/{job.id}/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {api_key}\r\n"
+        "Accept: text/event-stream\r\n\r\n"
+    )
+    with running_stack(tmp_path, STREAMS_SEND_SECONDS="1", LOG_LEVEL="DEBUG") as stack:
+        url = urlsplit(stack.start_streams())
+        with socket.create_connection((url.hostname, url.port)) as deaf:
+            port = deaf.getsockname()[1]
+            deaf.sendall(head.encode())
+            until(lambda: held(stack, "streams") == 1, pause_seconds=POLL_SECONDS)
+            assert port in connections(stack, "streams")
+            until(lambda: port not in connections(stack, "streams"), pause_seconds=POLL_SECONDS)
+        log = stack.running["streams"].log.read_text()
+    assert "ASGI callable returned" not in log
+    assert "Traceback" not in log
+
+
+# --- the end -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_stop_answers_all_who_wait_and_takes_seconds(tmp_path, owner, api_key, pool):
+    jobs = [claim(queued_job(owner).id) for _ in range(4)]
+    with running_stack(tmp_path, LOG_LEVEL="DEBUG", STREAMS_TICK_SECONDS=NEVER) as stack:
+        url = stack.start_streams()
+        client = EventStream(api_key, jobs[0].id)
+        reader = Thread(target=client.read, args=[url])
+        reader.start()
+        until(lambda: client.ids == [1, 2])
+        answers = begin_waits(pool, stack, "streams", api_key, *jobs)
+        began, process = time.monotonic(), stack.running["streams"].popen
+        stack.signal("streams", signal.SIGTERM)
+        documents = [answer.result() for answer in answers]
+        reader.join(30)
+        process.wait(30)
+        took = time.monotonic() - began
+        assert [(one.status_code, one.json()["state"], one.headers["Retry-After"]) for one in documents] == [
+            (200, "running", "1")
+        ] * 4
+        assert took < 5.0, f"the stop took {took:.1f} s"
+        log = stack.running["streams"].log.read_text()
+        assert "Traceback" not in log
+        assert "Cancel" not in log
+        # The stream ended after a whole event, and goes on at the process that comes next.
+        url = stack.start_streams("next")
+        transitions.succeed_job(job_id=jobs[0].id, attempt=1, result=seal(1))
+        assert client.read(url) == 200
+    assert client.ids == [1, 2, 3]
+    client.close()
+
+
+def test_a_worker_that_ends_a_job_wakes_who_waits_for_it(tmp_path, api_key):
+    """The whole way: submit at the api, wait where the job's link says, a worker in between."""
+    with running_stack(tmp_path) as stack:
+        streams = stack.start_streams(STREAMS_TICK_SECONDS=NEVER)
+        caller = Caller(stack.start_api(STREAMS_URL=streams), api_key)
+        stack.start_workers("worker")
+        with caller.http:
+            job = caller.charge("a-key").json()
+            assert job["links"]["wait"] == f"{streams}/v1/jobs/{job['id']}?wait=30"
+            refused = caller.http.get(f"/v1/jobs/{job['id']}/events", headers={"Accept": "text/event-stream"})
+            assert (refused.status_code, refused.json()["streams_url"]) == (406, streams)
+            ended = until(
+                lambda: caller.http.get(job["links"]["wait"]).json()["state"] == "succeeded", seconds=60
+            )
+            assert ended
