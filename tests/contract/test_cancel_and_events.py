@@ -154,3 +154,21 @@ def test_a_place_that_is_no_number_is_refused(api, tenant, query):
 
 def test_a_missing_job_has_no_history(api):
     problem(api.get(f"/v1/jobs/{uuid4()}/events"), 404, "not-found")
+
+
+def test_who_wants_a_stream_here_is_told_where_one_is(api, tenant, settings):
+    """Told, not sent: a client drops its credentials on a redirect to another port."""
+    path = f"/v1/jobs/{in_state(tenant, State.QUEUED).id}/events"
+    for settings.STREAMS_URL in ("https://streams.example", ""):
+        document = problem(api.get(path, headers={"Accept": "text/event-stream"}), 406, "not-acceptable")
+        assert document["streams_url"] == (settings.STREAMS_URL or None)
+        assert settings.STREAMS_URL + (path if settings.STREAMS_URL else "") in document["detail"]
+    other = problem(api.get(path, headers={"Accept": "text/html"}), 406, "not-acceptable")
+    assert "streams_url" not in other
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/event-stream, */*;q=0.1"])
+def test_who_also_takes_json_gets_the_list(api, tenant, accept):
+    path = f"/v1/jobs/{in_state(tenant, State.QUEUED).id}/events"
+    response = api.get(path, headers={"Accept": accept})
+    assert [event["seq"] for event in response.json()["data"]] == [1]

@@ -49,7 +49,7 @@ QUEUED = {
     "idempotency_key": "a-key",
     "artifacts": [],
     "effects": [],
-    "links": lambda value: {"self", "events", "cancel"} <= value.keys(),
+    "links": lambda value: {"self", "events", "wait", "cancel"} <= value.keys(),
 }
 
 
@@ -77,6 +77,7 @@ def test_a_queued_job_has_every_member_of_the_contract(api, job):
 def test_links_lead_to_the_job_its_events_and_its_cancel(api, job):
     assert api.get(job["links"]["self"]).json() == job
     assert api.get(job["links"]["events"]).json()["data"]
+    assert api.get(job["links"]["wait"]).json() == job
     assert api.post(job["links"]["cancel"]).json()["state"] == "canceled"
 
 
@@ -182,6 +183,14 @@ def test_a_head_request_is_a_get_without_its_body(api, job):
 @pytest.mark.parametrize("seconds", [0, 1, 30, 60])
 def test_waiting_is_answered_at_once_here(api, job, seconds):
     assert api.get(f"/v1/jobs/{job['id']}?wait={seconds}").json() == job
+
+
+def test_links_to_waiting_lead_to_where_it_is_done(api, job, settings):
+    settings.STREAMS_URL = "https://streams.example"
+    links = api.get(f"/v1/jobs/{job['id']}").json()["links"]
+    assert links["wait"] == f"https://streams.example/v1/jobs/{job['id']}?wait=30"
+    assert links["events"] == f"https://streams.example/v1/jobs/{job['id']}/events"
+    assert links["self"] == job["links"]["self"] == f"/v1/jobs/{job['id']}"
 
 
 @pytest.mark.parametrize("query", ["wait=61", "wait=-1", "wait=x", "wait=", "wait=1&wait=2", "weit=1"])

@@ -23,6 +23,7 @@ from jobs.queries.due import (
 )
 from jobs.queries.lease import renew_lease
 from jobs.queries.purge import FIRST_ENDED, delete_jobs, lock_ended_batch, time_ago
+from jobs.queries.watch import events_beyond, positions_beyond
 from jobs.sealed import seal
 from jobs.selectors import JobFilter, list_jobs
 from jobs.services import redrive_job
@@ -301,3 +302,31 @@ def test_the_last_page_costs_what_the_first_costs(full):
     plans, jobs = plan(lambda: page(full, JobFilter(), before=oldest.id))
     assert (plans.indexes, len(jobs)) == ({"job_list"}, 50)
     assert "Sort" not in plans.texts[-1], plans.texts[-1]
+
+
+@pytest.mark.parametrize("count", [1, 100, 5000])
+def test_watched_jobs_are_looked_up_by_their_keys_however_many_they_are(full, count):
+    """On a table of 30,000 rows 5,000 of them would be read by a scan, which on thirty million rows would be a catastrophe."""
+    known = dict.fromkeys(Job.objects.values_list("id", flat=True)[:count], 0)
+    plans, positions = plan(lambda: positions_beyond(known))
+    assert plans.indexes == {"job_pkey"}
+    assert positions.keys() == known.keys()
+    assert positions_beyond({job_id: position.seq for job_id, position in positions.items()}) == {}
+
+
+@pytest.mark.parametrize("count", [1, 200])
+def test_events_of_many_jobs_are_ranges_of_their_key(full, count):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)"
+            " SELECT id, seq, 'claim', 1, '{}', now() FROM job, generate_series(1, 4) AS seq ON CONFLICT DO NOTHING"
+        )
+        cursor.execute("ANALYZE job_event")
+    asked = [(job_id, 1) for job_id in Job.objects.values_list("id", flat=True)[:count]]
+    plans, events = plan(lambda: events_beyond(asked, limit=2))
+    text = plans.texts[-1]
+    assert "Seq Scan on job_event" not in text, text
+    assert re.search(r"Index Cond: .*job_id = asked.id\) AND \(seq > asked.seq", text), text
+    assert {key: [event.seq for event in found] for key, found in events.items()} == {
+        key: [2, 3] for key in asked
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from uuid import uuid4
 
 import pytest
@@ -159,7 +160,7 @@ def test_what_is_no_time_to_wait_is_refused(streams, owner, query):
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
 
-def test_a_hint_is_enough_and_one_for_another_job_costs_nothing(streams, owner, django_assert_num_queries):
+def test_a_hint_is_enough_and_one_for_another_job_costs_nothing(streams, owner):
     streams.tick()
     job, other = claimed_job(owner), claimed_job(owner)
     request = wait(streams, job)
@@ -181,6 +182,46 @@ def test_without_a_hint_nothing_is_looked_at_before_the_tick(streams, owner):
     streams.held(request)
     streams.tick()
     assert request.wait().status == 200
+
+
+@pytest.fixture
+def statements(monkeypatch):
+    """What the reader's thread asks the database, by what the hub and the batches call."""
+    asked = []
+    for place, name in (
+        ("jobs.streams.hub", "positions_beyond"),
+        ("jobs.streams.hub", "live_key_ids"),
+        ("jobs.streams.rendering", "jobs_by_id"),
+        ("jobs.streams.rendering", "events_beyond"),
+    ):
+        module = import_module(place)
+        real = getattr(module, name)
+
+        def told(*args, _real=real, _name=name, **options):
+            asked.append((_name, len(args[0])))
+            return _real(*args, **options)
+
+        monkeypatch.setattr(module, name, told)
+    return asked
+
+
+def test_a_tick_is_one_statement_for_all_and_so_are_their_answers(statements, streams, owner):
+    jobs = [claimed_job(owner) for _ in range(20)]
+    requests = [wait(streams, job) for job in jobs] + [wait(streams, jobs[0])]
+    assert statements == []
+    streams.tick()
+    assert statements == [("positions_beyond", 20), ("live_key_ids", 1)]
+    for job in jobs:
+        succeed(job)
+    statements.clear()
+    streams.tick()
+    assert [request.wait().status for request in requests] == [200] * 21
+    assert statements[0] == ("positions_beyond", 20)
+    # The answers were read together, not one by one.
+    assert 1 <= sum(name == "jobs_by_id" for name, _ in statements) <= 3
+    statements.clear()
+    streams.tick()
+    assert statements == []
 
 
 # --- who may wait --------------------------------------------------------------------------------------------------------
