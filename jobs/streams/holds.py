@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 Header = tuple[bytes, bytes]
 
-# The answer's own, which the one to come has of its own: the rest are the request's.
-_OF_THE_BODY = ("content-length", "etag", "retry-after")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobHold:
@@ -49,8 +46,8 @@ class Held(HttpResponse):
 
 
 def headers_of(response: HttpResponse) -> list[Header]:
-    """The headers that any answer to this request has, for ASGI."""
-    return [_header(name, value) for name, value in response.items() if name.lower() not in _OF_THE_BODY]
+    """The headers that any answer to this request has, for ASGI; its length is known when there is one."""
+    return [_header(name, value) for name, value in response.items() if name.lower() != "content-length"]
 
 
 def all_headers_of(response: HttpResponse) -> list[Header]:

@@ -6,6 +6,7 @@ from importlib import import_module
 from uuid import uuid4
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from accounts.models import ApiKey
@@ -16,7 +17,7 @@ from jobs.sealed import seal
 from jobs.services import cancel_job, redrive_job, resolve_job
 from jobs.signals import JobChange
 from jobs.states import State
-from jobs.streams import admission
+from jobs.streams import admission, hub, rendering
 from tests.factories import TenantFactory, claim, claimed_job, new_api_key, queued_job
 from tests.situations import begin, in_state
 from tests.streams import streams_application
@@ -476,6 +477,69 @@ def test_a_job_that_is_gone_ends_what_waits_for_it(streams, owner):
     streams.tick()
     assert request.wait().json()["code"] == "not-found"
     assert events.wait().seqs == [1]
+
+
+# --- trouble -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trouble(monkeypatch):
+    """Add names of what the database refuses to answer; take them away and it answers again."""
+    refused = set()
+    for name in ("jobs_by_id", "events_beyond"):
+        real = getattr(rendering, name)
+
+        def ask(*args, _real=real, _name=name, **options):
+            if _name in refused:
+                raise OperationalError("the connection is lost")
+            return _real(*args, **options)
+
+        monkeypatch.setattr(rendering, name, ask)
+    return refused
+
+
+def test_where_the_answer_cannot_be_read_the_api_is_asked(streams, owner, trouble):
+    job = claimed_job(owner)
+    request = wait(streams, job)
+    trouble.add("jobs_by_id")
+    succeed(job)
+    streams.tick()
+    answer = request.wait()
+    assert (answer.status, answer.json()["state"]) == (200, "succeeded")
+    assert answer.headers["etag"]
+
+
+def test_a_stream_outlives_a_database_that_was_away(streams, owner, trouble, settings):
+    job = claimed_job(owner)
+    events = stream(streams, job)
+    trouble.add("events_beyond")
+    settings.STREAMS_TICK_SECONDS = 0.01
+    succeed(job)
+    streams.tick()
+    until(lambda: events.waits)
+    assert not events.is_answered
+    trouble.clear()
+    assert events.wait().seqs == [1, 2, 3]
+
+
+def test_a_hub_that_could_not_look_looks_again(streams, owner, monkeypatch, settings):
+    job = claimed_job(owner)
+    request, failures = wait(streams, job), []
+    real = hub.positions_beyond
+
+    def refuse_twice(known):
+        if len(failures) < 2:
+            failures.append(known)
+            raise OperationalError("the connection is lost")
+        return real(known)
+
+    monkeypatch.setattr(hub, "positions_beyond", refuse_twice)
+    streams.hub._tick_seconds = 0.01
+    running = streams.begin(streams.hub.run())
+    succeed(job)
+    assert request.wait().json()["state"] == "succeeded"
+    assert len(failures) == 2
+    running.cancel()
 
 
 # --- leaving and stopping ------------------------------------------------------------------------------------------------
