@@ -5,7 +5,7 @@ from django.urls import include, path
 
 from config.health import livez, readyz
 from config.idempotency_policy import show_policy
-from config.problem_catalogue import explain_problem
+from config.problem_pages import explain_problem
 from config.problems import read_only
 
 urlpatterns = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import escape
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -12,34 +13,8 @@ from rest_framework.test import APIClient
 from config.problem_catalogue import PROBLEMS
 from tests.client import CHARGE, accepted, post, problem
 
-# Slugs that API.md names and that this release can answer with, or write into a job.
-SLUGS = [
-    "idempotency-key-missing",
-    "idempotency-key-invalid",
-    "idempotency-key-reused",
-    "idempotency-request-in-progress",
-    "validation-failed",
-    "malformed-json",
-    "unsupported-media-type",
-    "payload-too-large",
-    "not-found",
-    "method-not-allowed",
-    "not-acceptable",
-    "unauthenticated",
-    "forbidden",
-    "unknown-operation",
-    "illegal-state-transition",
-    "payload-erased",
-    "rate-limited",
-    "queue-full",
-    "service-unavailable",
-    "internal-error",
-    "operation-failed",
-    "attempts-exhausted",
-    "deadline-exceeded",
-    "partially-done",
-    "outcome-unknown",
-]
+# What browsers send.
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
 @pytest.fixture
@@ -151,7 +126,7 @@ def test_an_answer_that_cannot_be_rendered_is_a_problem_too(api, monkeypatch):
 # --- what problems have in common ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("slug", SLUGS)
+@pytest.mark.parametrize("slug", PROBLEMS)
 def test_every_problem_is_explained_at_its_type(anyone, slug):
     response = anyone.get(f"/problems/{slug}")
     assert response.status_code == 200
@@ -159,7 +134,40 @@ def test_every_problem_is_explained_at_its_type(anyone, slug):
     explanation = response.json()
     assert explanation["code"] == slug
     assert explanation["title"] == PROBLEMS[slug].title
+    assert explanation["status"] == PROBLEMS[slug].status
+    assert explanation["retryable"] is PROBLEMS[slug].retryable
     assert explanation["advice"]
+    assert explanation["meaning"]
+    assert explanation["key"]["use"] in {"same or new", "same", "new", "none"}
+    assert explanation["key"]["reason"]
+
+
+def test_what_may_be_retried_is_retried_with_the_same_key():
+    answers = {slug: one for slug, one in PROBLEMS.items() if one.status}
+    assert {slug for slug, one in answers.items() if one.retryable} == {
+        slug for slug, one in answers.items() if one.key == "same"
+    }
+
+
+@pytest.mark.parametrize("slug", PROBLEMS)
+def test_every_problem_has_a_page_for_people_that_loads_nothing(anyone, slug):
+    response = anyone.get(f"/problems/{slug}", headers={"Accept": BROWSER})
+    assert (response.status_code, response["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert response["Vary"] == "Accept"
+    assert "default-src 'none'" in response["Content-Security-Policy"]
+    page = response.content.decode()
+    told = PROBLEMS[slug]
+    for text in (slug, told.title, told.meaning, told.advice, told.key.reason):
+        assert escape(text) in page
+    assert not re.search(r"(src|href)=|<script|<style|url\(|//", page)
+
+
+@pytest.mark.parametrize(
+    "accept", ["", "*/*", "application/json", "application/json, text/html", "image/png"]
+)
+def test_who_does_not_ask_for_a_page_gets_json(anyone, accept):
+    response = anyone.get("/problems/not-found", headers={"Accept": accept})
+    assert (response.status_code, response["Content-Type"]) == (200, "application/json")
 
 
 def test_a_problem_that_does_not_exist_is_one(anyone):
