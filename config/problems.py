@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 
 from config.problem_catalogue import PROBLEMS, SLUGS
 from config.request_id import request_id_of
@@ -128,9 +129,9 @@ def _errors(tree: Any, kind: str, place: str) -> Iterator[dict[str, str]]:  # no
     if isinstance(tree, dict):
         for name, branch in tree.items():
             part = str(name).replace("~", "~0").replace("/", "~1")
-            here = (
-                place if name == "non_field_errors" else f"{place}/{part}" if kind == "pointer" else str(name)
-            )
+            here = f"{place}/{part}" if kind == "pointer" else str(name)
+            if name == api_settings.NON_FIELD_ERRORS_KEY:
+                here = place
             yield from _errors(branch, kind, here)
     elif isinstance(tree, list):
         for number, branch in enumerate(tree):

@@ -146,6 +146,8 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["idempotency.parsers.ExactJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["config.renderers.OrjsonRenderer"],
     "EXCEPTION_HANDLER": "config.problems.handle_exception",
+    # What is wrong with a body as a whole stands under a name that no member and no parameter can have: a lone surrogate.
+    "NON_FIELD_ERRORS_KEY": "\ud800",
     "UNAUTHENTICATED_USER": None,
     "UNAUTHENTICATED_TOKEN": None,
     "URL_FORMAT_OVERRIDE": None,

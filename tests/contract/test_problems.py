@@ -11,7 +11,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from config.problem_catalogue import PROBLEMS
-from tests.client import CHARGE, accepted, post, problem
+from tests.client import CHARGE, accepted, pointers, post, problem
 
 # What browsers send.
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -168,6 +168,19 @@ def test_every_problem_has_a_page_for_people_that_loads_nothing(anyone, slug):
 def test_who_does_not_ask_for_a_page_gets_json(anyone, accept):
     response = anyone.get("/problems/not-found", headers={"Accept": accept})
     assert (response.status_code, response["Content-Type"]) == (200, "application/json")
+
+
+def test_a_member_is_named_even_where_it_is_called_as_drf_calls_the_whole(api):
+    name = "non_field_errors"
+    document = problem(post(api, {**CHARGE, name: 1, "": 2, "a/b~c": 3}), 400, "validation-failed")
+    assert pointers(document) == {f"/{name}", "/", "/a~1b~0c"}
+    document = problem(api.get(f"/v1/jobs?{name}=1"), 400, "validation-failed")
+    assert [error["parameter"] for error in document["errors"]] == [name]
+
+
+def test_what_is_wrong_with_the_whole_body_is_told_at_its_root(api):
+    document = problem(post(api, ["not", "an", "object"]), 400, "validation-failed")
+    assert pointers(document) == {""}
 
 
 def test_a_problem_that_does_not_exist_is_one(anyone):
