@@ -193,6 +193,12 @@ def unavailable(request: HttpRequest, detail: str) -> HttpResponse:
     return _respond(request, _Case("service-unavailable", 503, detail, headers={"Retry-After": "1"}))
 
 
+def headers_too_large(request: HttpRequest) -> HttpResponse:
+    """More than anybody should read."""
+    detail = f"The headers are larger than {settings.HEADERS_MAX_BYTES} bytes."
+    return _respond(request, _Case("headers-too-large", 431, detail))
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
     """An address that does not exist."""
     return _respond(request, _Case("not-found", 404, f"There is nothing at {request.path}."))

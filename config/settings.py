@@ -53,6 +53,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "config.request_id.RequestIdMiddleware",
+    "config.header_limit.HeaderLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -136,6 +137,9 @@ DATABASES = {
 
 # Bytes of a request body; a job's input is a description of work, not the data itself.
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("BODY_MAX_BYTES", default=256 * 1024)
+# Bytes of a request's header names and values: what proxies take in all (nginx: four buffers of 8 KiB). Beyond about 400 KB
+# granian itself answers 431, with no body: where that matters, the proxy in front has a lower limit and a body for it.
+HEADERS_MAX_BYTES = env.int("HEADERS_MAX_BYTES", default=32 * 1024)
 # Where problem types resolve; empty: the address that the client used.
 PUBLIC_BASE_URL = env.str("PUBLIC_BASE_URL", default="").rstrip("/")
 

@@ -85,6 +85,10 @@ def test_two_credentials_are_none(caller):
 
 def test_headers_over_the_limit_are_refused_without_harm(caller):
     with httpx2.Client(base_url=caller.http.base_url, trust_env=False) as plain:
+        for length in (40_000, 300_000):
+            problem(plain.get("/livez", headers={"X-Long": "x" * length}), 431, "headers-too-large")
+        assert plain.get("/livez", headers={"X-Long": "x" * 30_000}).status_code == 204
+        # Too much for the server itself.
         assert plain.get("/livez", headers={"X-Long": "x" * 1_000_000}).status_code == 431
     assert caller.http.get("/livez").status_code == 204
 
