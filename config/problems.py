@@ -219,7 +219,10 @@ def read_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     @wraps(view)
     def answer(request: HttpRequest, **captured: object) -> HttpResponse:
         if request.method in _READING:
-            return view(request, **captured)
+            try:
+                return view(request, **captured)
+            except InvalidQuery as error:
+                return _respond(request, _case_of(error))
         detail = f'Method "{request.method}" not allowed.'
         return _respond(
             request, _Case("method-not-allowed", 405, detail, headers={"Allow": ", ".join(_READING)})

@@ -44,6 +44,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "accounts",
     "idempotency",
     "jobs",
@@ -149,6 +151,7 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_CLASSES": ["accounts.rate_limit.TenantRateLimit"],
     "DEFAULT_PARSER_CLASSES": ["idempotency.parsers.ExactJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["config.renderers.OrjsonRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "config.openapi.generator.TableSchema",
     "EXCEPTION_HANDLER": "config.problems.handle_exception",
     # What is wrong with a body as a whole stands under a name that no member and no parameter can have: a lone surrogate.
     "NON_FIELD_ERRORS_KEY": "\ud800",
@@ -156,6 +159,20 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_TOKEN": None,
     "URL_FORMAT_OVERRIDE": None,
     "FORMAT_SUFFIX_KWARG": None,
+}
+
+# What /schema says of the whole; of each endpoint: config/openapi/endpoints.py.
+SPECTACULAR_SETTINGS = {
+    "OAS_VERSION": "3.1.1",
+    "TITLE": "Semel",
+    "VERSION": "1",
+    "DESCRIPTION": "Start slow work over HTTP so that it takes effect once. What to retry, and with which key: docs/clients.md.",
+    "LICENSE": {"name": "MIT", "identifier": "MIT"},
+    "SERVERS": [{"url": PUBLIC_BASE_URL or "/"}],
+    "SCHEMA_PATH_PREFIX": "",
+    "ENFORCE_NON_BLANK_FIELDS": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "DEFAULT_GENERATOR_CLASS": "config.openapi.generator.Generator",
 }
 
 # Requests per second and tenant, and how many at once beyond that. 0: no limit, since one tenant's honest load is unknown.

@@ -5,6 +5,7 @@ from django.urls import include, path
 
 from config.health import livez, readyz
 from config.idempotency_policy import show_policy
+from config.openapi.pages import browse, show_schema
 from config.problem_pages import explain_problem
 from config.problems import read_only
 
@@ -12,6 +13,8 @@ urlpatterns = [
     path("v1/", include("jobs.api.urls")),
     path(".well-known/idempotency", read_only(show_policy), name="idempotency-policy"),
     path("problems/<slug:slug>", read_only(explain_problem), name="problem"),
+    path("schema", read_only(show_schema), name="schema"),
+    path("docs", read_only(browse), name="docs"),
     path("livez", read_only(livez)),
     path("readyz", read_only(readyz)),
     path("admin/", admin.site.urls),

@@ -32,7 +32,9 @@ class _CursorField(serializers.Field[UUID, str, str, Any]):
             self.fail("invalid")
 
 
-class _ListQuery(serializers.Serializer[Any]):
+class ListQuery(serializers.Serializer[Any]):
+    """What a listing can be narrowed to."""
+
     state = serializers.ChoiceField(choices=list(State), required=False)
     operation = serializers.CharField(max_length=100, required=False)
     idempotency_key = serializers.CharField(max_length=255, trim_whitespace=False, required=False)
@@ -42,38 +44,42 @@ class _ListQuery(serializers.Serializer[Any]):
     cursor = _CursorField(required=False)
 
 
-class _EventsQuery(serializers.Serializer[Any]):
+class EventsQuery(serializers.Serializer[Any]):
+    """From where on events are wanted."""
+
     after = serializers.IntegerField(min_value=0, max_value=2**31 - 1, default=0)
 
 
-class _NoQuery(serializers.Serializer[Any]):
-    pass
+class NoQuery(serializers.Serializer[Any]):
+    """No parameter at all."""
 
 
-class _JobQuery(serializers.Serializer[Any]):
+class JobQuery(serializers.Serializer[Any]):
+    """How a job is read."""
+
     wait = serializers.IntegerField(min_value=0, max_value=60, default=0)
 
 
 def read_listing(query: QueryDict) -> tuple[JobFilter, UUID | None, int]:
     """The filter, the id to go on from, and the page size. Raises ValidationError."""
-    wanted = _read(_ListQuery, query)
+    wanted = _read(ListQuery, query)
     limit, before = wanted.pop("limit"), wanted.pop("cursor", None)
     return JobFilter(**wanted), before, limit
 
 
 def read_after(query: QueryDict) -> int:
     """The number of the event to go on from. Raises ValidationError."""
-    return int(_read(_EventsQuery, query)["after"])
+    return int(_read(EventsQuery, query)["after"])
 
 
 def check_no_query(query: QueryDict) -> None:
     """Nothing can be asked for here. Raises ValidationError where something is."""
-    _read(_NoQuery, query)
+    _read(NoQuery, query)
 
 
 def read_last_event_id(value: str) -> int:
     """The number that a stream's `Last-Event-ID` names. Raises ValidationError, as for `after`."""
-    form = _EventsQuery(data={"after": value})
+    form = EventsQuery(data={"after": value})
     if not form.is_valid():
         raise InvalidQuery({"Last-Event-ID": form.errors["after"]})
     return int(form.validated_data["after"])
@@ -81,7 +87,7 @@ def read_last_event_id(value: str) -> int:
 
 def read_wait(query: QueryDict) -> int:
     """For how many seconds the client would wait. Raises ValidationError."""
-    return int(_read(_JobQuery, query)["wait"])
+    return int(_read(JobQuery, query)["wait"])
 
 
 def cursor_after(job_id: UUID) -> str:

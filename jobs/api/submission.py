@@ -72,7 +72,9 @@ class _PriorityField(StrictCharField):
 _PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 
 
-class _SubmissionSerializer(serializers.Serializer[Any]):
+class SubmissionForm(serializers.Serializer[Any]):
+    """The members of the body; those of `params` are the operation's."""
+
     operation = StrictCharField(max_length=100)
     params = _ObjectField()
     metadata = _MetadataField(required=False)
@@ -102,7 +104,7 @@ def _error(detail: str, code: str) -> serializers.ErrorDetail:
 
 def read_submission(view: APIView, request: Request) -> Submission:  # noqa: ARG001 - the hook's signature
     """The submission that the body asks for. Raises ValidationError, UnknownOperation or QueueFull; nothing is stored yet."""
-    envelope = read_members(_SubmissionSerializer, request.data)
+    envelope = read_members(SubmissionForm, request.data)
     operation = current_operation(envelope.pop("operation"))
     try:
         read_members(operation.params, envelope["params"])

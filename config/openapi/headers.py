@@ -1,0 +1,103 @@
+"""Every header of the contract, each described once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from idempotency.keys import MAX_KEY_LENGTH, MAX_TTL_SECONDS, MIN_TTL_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_FLAG = {"type": "string", "enum": ["true", "false"]}
+# RFC 9110 §5.6.7, the one form that servers send.
+_HTTP_DATE = {"type": "string", "pattern": "^[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT$"}
+_SECONDS = {"type": "integer", "minimum": 1}
+_KEY = {
+    "type": "string",
+    "minLength": 1,
+    # The quoted form may escape each of its characters.
+    "maxLength": 2 * MAX_KEY_LENGTH + 2,
+    "pattern": rf'^([!#-+\-.\/0-9:<-\[\]-~]{{1,{MAX_KEY_LENGTH}}}|"([ !#-\[\]-~]|\\["\\]){{1,{MAX_KEY_LENGTH}}}")$',
+}
+_KEY_MEANING = (
+    f'1 to {MAX_KEY_LENGTH} printable ASCII characters, bare or as a Structured Field string (RFC 9651): `abc` and `"abc"` are '
+    "the same key. Bare keys hold no space, comma, quote, semicolon or backslash. "
+)
+
+
+def _request(name: str, schema: Mapping[str, Any], description: str, **more: object) -> Mapping[str, Any]:
+    return {"name": name, "in": "header", "schema": schema, "description": description, **more}
+
+
+def _response(schema: Mapping[str, Any], description: str, **more: object) -> Mapping[str, Any]:
+    return {"schema": schema, "description": description, **more}
+
+
+REQUEST: Mapping[str, Mapping[str, Any]] = {
+    "Idempotency-Key": _request(
+        "Idempotency-Key",
+        _KEY,
+        f"{_KEY_MEANING}A new one for each new request, the same one with every retry of it.",
+        required=True,
+        example="order-1001",
+    ),
+    "Idempotency-Key-Optional": _request(
+        "Idempotency-Key",
+        _KEY,
+        f"{_KEY_MEANING}Without one the request runs, and a repeat runs again.",
+        example="cancel-order-1001",
+    ),
+    "Idempotency-TTL": _request(
+        "Idempotency-TTL",
+        {"type": "integer", "minimum": MIN_TTL_SECONDS, "maximum": MAX_TTL_SECONDS},
+        "Seconds for which the key is remembered. The first request's counts.",
+        example=86_400,
+    ),
+    "If-None-Match": _request(
+        "If-None-Match", {"type": "string"}, "The `ETag` of the answer that the client has.", example='W/"0"'
+    ),
+    "X-Request-Id": _request(
+        "X-Request-Id",
+        {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
+        "An id of the client's own for this request; any other value is replaced.",
+    ),
+}
+
+_NEVER = _response(
+    {"type": "string", "const": "false"}, "SDKs repeat other 409s; this one can never succeed."
+)
+
+RESPONSE: Mapping[str, Mapping[str, Any]] = {
+    "X-Request-Id": _response(
+        {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
+        "The request's id: the client's own where it was sane. Logs and problem documents show it.",
+        required=True,
+    ),
+    "Idempotency-Replayed": _response(
+        _FLAG, "Where a key was sent: whether this is the stored answer of an earlier request."
+    ),
+    "Idempotency-Expires": _response(
+        _HTTP_DATE, "Where a key was sent: the earliest moment at which it can be free."
+    ),
+    "Idempotency-Body-Omitted": _response(
+        {"type": "string", "enum": ["true"]}, "On a replay whose body was too large to keep."
+    ),
+    "Location": _response({"type": "string", "format": "uri-reference"}, "Where the job is.", required=True),
+    "Retry-After": _response(_SECONDS, "Seconds until asking again can bring news."),
+    "Retry-After-Required": _response(_SECONDS, "Seconds until a repeat can succeed.", required=True),
+    "ETag": _response({"type": "string", "pattern": '^W/"[0-9a-f]+"$'}, "For If-None-Match.", required=True),
+    "Link": _response({"type": "string"}, 'The next page, `rel="next"`; absent on the last.'),
+    "Cache-Control": _response({"type": "string"}, "For how long the answer may be kept.", required=True),
+    "Content-Security-Policy": _response({"type": "string"}, "What the page may load."),
+    "Vary": _response({"type": "string"}, "What else the answer depends on.", required=True),
+    "WWW-Authenticate": _response(
+        {"type": "string", "const": 'Bearer realm="semel"'}, "How to authenticate (RFC 6750).", required=True
+    ),
+    "Allow": _response({"type": "string"}, "The methods that the address takes.", required=True),
+    "X-Should-Retry": _NEVER,
+    "Stripe-Should-Retry": _NEVER,
+}
+
+# Where a component describes a header of another name.
+NAMES = {"Retry-After-Required": "Retry-After"}

@@ -1,0 +1,283 @@
+"""`/schema` and `/docs`: the description is true, whole and valid, and nothing is loaded from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from http import HTTPStatus
+
+import pytest
+import yaml
+from django.urls import URLPattern, URLResolver, get_resolver
+from drf_spectacular.validation import validate_schema
+from jsonschema import Draft202012Validator
+from rest_framework.test import APIClient
+
+from config.openapi.endpoints import ENDPOINTS
+from config.openapi.pages import document
+from config.problem_catalogue import PROBLEMS
+from jobs.registry import operations
+from tests.client import CHARGE, accepted, charge, post, problem
+from tests.factories import TenantFactory, new_api_key
+
+ADMIN = "/admin/"
+
+
+@pytest.fixture
+def anyone():
+    return APIClient(raise_request_exception=False, enforce_csrf_checks=True)
+
+
+def described():
+    """Every method of every address that the document describes."""
+    return {(method.upper(), path) for path, item in document()["paths"].items() for method in item}
+
+
+def existing(patterns=None, prefix="/"):
+    """Every method of every address that Django answers, but for the admin's."""
+    found = set()
+    for one in get_resolver().url_patterns if patterns is None else patterns:
+        path = prefix + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(one.pattern))
+        if isinstance(one, URLResolver) and path != ADMIN:
+            found |= existing(one.url_patterns, path)
+        elif isinstance(one, URLPattern):
+            view = getattr(one.callback, "cls", None)
+            methods = view().allowed_methods if view else ["GET"]
+            found |= {(method, path) for method in methods if method not in ("HEAD", "OPTIONS")}
+    return found
+
+
+def nodes(tree, *, place=()):
+    """Every object within, with where it stands."""
+    if isinstance(tree, dict):
+        yield place, tree
+    for name, branch in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        if isinstance(branch, dict | list):
+            yield from nodes(branch, place=(*place, name))
+
+
+def at(reference):
+    found = document()
+    for name in reference.removeprefix("#/").split("/"):
+        found = found[name.replace("~1", "/")]
+    return found
+
+
+def complaints(value, schema):
+    """What is wrong with the value, by a schema of the document."""
+    whole = {**schema, "components": document()["components"]}
+    checker = Draft202012Validator(whole, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    return [error.message for error in checker.iter_errors(value)]
+
+
+def check(answer, method, path):
+    """The answer is one that is described: its status, type, body and each of its headers."""
+    told = document()["paths"][path][method.lower()]["responses"][str(answer.status_code)]
+    media = answer.get("Content-Type", "").partition(";")[0]
+    if media == "text/html":
+        assert media in told["content"]
+    elif "content" in told:
+        assert complaints(json.loads(answer.content), told["content"][media]["schema"]) == []
+    else:
+        assert answer.content == b""
+    # Of HTTP itself, or of the middleware for browsers.
+    plain = {"content-type", "content-length", "vary", "allow", "x-frame-options", "x-content-type-options"}
+    plain |= {"referrer-policy", "cross-origin-opener-policy"}
+    assert {name.lower() for name in answer.headers} - plain <= {name.lower() for name in told["headers"]}
+    for name, header in told["headers"].items():
+        said = at(header["$ref"])
+        assert answer.has_header(name) or not said.get("required"), name
+        if answer.has_header(name):
+            kind = said["schema"]["type"]
+            value = int(answer[name]) if kind == "integer" else answer[name]
+            assert complaints(value, said["schema"]) == []
+    return answer
+
+
+# --- The document ------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_openapi_3_1():
+    validate_schema(document())
+    assert document()["openapi"].startswith("3.1")
+
+
+def test_what_exists_is_described_and_what_is_described_exists():
+    assert described() == existing()
+    assert set(ENDPOINTS) == existing()
+
+
+def test_every_problem_of_the_catalogue_can_be_answered_somewhere():
+    told = document()
+    examples = {
+        reference.rsplit("/", 1)[1]
+        for _, node in nodes({"paths": told["paths"], "responses": told["components"]["responses"]})
+        if (reference := node.get("$ref", "")).startswith("#/components/examples/")
+    }
+    assert examples == {slug for slug, one in PROBLEMS.items() if one.status}
+    assert set(told["components"]["schemas"]["JobError"]["properties"]["code"]["enum"]) == {
+        slug for slug, one in PROBLEMS.items() if not one.status
+    }
+
+
+def test_every_reference_leads_somewhere_and_every_component_is_referred_to():
+    references = {node["$ref"] for _, node in nodes(document()) if "$ref" in node}
+    assert all(at(reference) for reference in references)
+    kinds = document()["components"]
+    every = {f"#/components/{kind}/{name}" for kind, named in kinds.items() for name in named}
+    unused = every - references - {"#/components/securitySchemes/apiKey"}
+    assert unused == {"#/components/responses/method-not-allowed"}
+
+
+def test_every_example_fits_its_schema():
+    checked = 0
+    for place, node in nodes(document()["paths"]):
+        if "examples" in node and "schema" in node:
+            for name, example in node["examples"].items():
+                value = at(example["$ref"])["value"] if "$ref" in example else example["value"]
+                assert complaints(value, node["schema"]) == [], (place, name)
+                checked += 1
+    for _, node in nodes(document()):
+        if "in" in node and "example" in node:
+            assert complaints(node["example"], node["schema"]) == [], node["name"]
+    assert checked > 100
+
+
+def test_every_operation_has_a_name_of_its_own_and_a_summary():
+    told = [operation for item in document()["paths"].values() for operation in item.values()]
+    assert len({operation["operationId"] for operation in told}) == len(told)
+    assert all(operation["summary"] and operation["description"] for operation in told)
+
+
+def test_every_operation_offers_a_form_of_its_own_that_takes_no_other_member():
+    body = document()["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert set(body["discriminator"]["mapping"]) == {name for name, _ in operations()}
+    assert complaints(CHARGE, body) == []
+    for wrong in ({**CHARGE, "x": 1}, charge(x=1), charge(amount=0), charge(currency="USD"), {"params": {}}):
+        assert complaints(wrong, body) != []
+
+
+def test_only_what_needs_an_api_key_says_so(anyone, db):
+    for method, path in described():
+        is_public = document()["paths"][path][method.lower()]["security"] == []
+        address = re.sub(r"{job_id}", "0199f3a4-7a3c-7000-8000-000000000000", path)
+        address = address.replace("{key}", "a-key").replace("{slug}", "not-found")
+        answer = anyone.generic(method, address)
+        assert (answer.status_code != HTTPStatus.UNAUTHORIZED) is is_public, path
+
+
+# --- True of what is answered ------------------------------------------------------------------------------------------
+
+
+def test_a_job_has_the_members_that_are_described(api):
+    job = accepted(check(post(api), "POST", "/v1/jobs"))
+    schema = document()["components"]["schemas"]["Job"]
+    assert set(job) == set(schema["properties"]) == set(schema["required"])
+
+
+def test_answers_are_as_described(api, anyone):
+    job = accepted(check(post(api), "POST", "/v1/jobs"))
+    check(post(api), "POST", "/v1/jobs")  # replayed
+    for body, key in ((charge(amount=1), "a-key"), (charge(amount="x"), "new"), (b"{", "new")):
+        check(post(api, body, key=key), "POST", "/v1/jobs")
+    check(post(api, key=None), "POST", "/v1/jobs")
+    check(post(api, CHARGE, key="new", content_type="text/plain"), "POST", "/v1/jobs")
+    check(post(api, b" " * 300_000, key="new"), "POST", "/v1/jobs")
+    first = check(api.get(job["links"]["self"]), "GET", "/v1/jobs/{job_id}")
+    unchanged = api.get(job["links"]["self"], headers={"If-None-Match": first["ETag"]})
+    assert check(unchanged, "GET", "/v1/jobs/{job_id}").status_code == HTTPStatus.NOT_MODIFIED
+    check(api.get(job["links"]["events"]), "GET", "/v1/jobs/{job_id}/events")
+    check(api.get("/v1/idempotency-keys/a-key"), "GET", "/v1/idempotency-keys/{key}")
+    check(api.get("/v1/idempotency-keys/free"), "GET", "/v1/idempotency-keys/{key}")
+    accepted(post(api, key="another"))
+    assert check(api.get("/v1/jobs?limit=1"), "GET", "/v1/jobs").has_header("Link")
+    check(api.get("/v1/jobs?limit=x"), "GET", "/v1/jobs")
+    check(api.get("/v1/jobs", headers={"Accept": "text/html"}), "GET", "/v1/jobs")
+    check(anyone.get("/v1/jobs"), "GET", "/v1/jobs")
+    for verb in ("cancel", "redrive", "redrive", "resolve"):
+        path = f"{job['links']['self']}/{verb}"
+        check(post(api, b"", path=path, key=None), "POST", f"/v1/jobs/{{job_id}}/{verb}")
+        check(post(api, b"", path=path, key=verb), "POST", f"/v1/jobs/{{job_id}}/{verb}")
+    for path in ("/.well-known/idempotency", "/livez", "/readyz", "/schema"):
+        check(anyone.get(path), "GET", path)
+    check(anyone.get("/schema?format=xml"), "GET", "/schema")
+    check(anyone.get("/docs"), "GET", "/docs")
+    for accept in ("*/*", "text/html"):
+        check(anyone.get("/problems/not-found", headers={"Accept": accept}), "GET", "/problems/{slug}")
+    check(anyone.get("/livez", headers={"X-Long": "x" * 40_000}), "GET", "/livez")
+
+
+def test_an_operator_is_answered_as_described(db):
+    tenant = TenantFactory()
+    operator = APIClient(raise_request_exception=False)
+    operator.credentials(HTTP_AUTHORIZATION=f"Bearer {new_api_key(tenant, is_admin=True)}")
+    job = accepted(post(operator))
+    path = f"{job['links']['self']}/resolve"
+    body = {"step": "charge", "verdict": "done", "then": "succeed", "note": "seen"}
+    assert check(post(operator, body, path=path), "POST", "/v1/jobs/{job_id}/resolve").status_code == 409
+    assert (
+        check(post(operator, {}, path=path, key="b"), "POST", "/v1/jobs/{job_id}/resolve").status_code == 400
+    )
+
+
+# --- The two addresses -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "accept", "media_type"),
+    [
+        ("", "*/*", "application/json"),
+        ("", "", "application/json"),
+        ("", "text/html,*/*;q=0.8", "application/json"),
+        ("", "image/png", "application/json"),
+        ("", "application/vnd.oai.openapi+json", "application/json"),
+        ("", "application/yaml", "application/yaml"),
+        ("", "application/vnd.oai.openapi", "application/yaml"),
+        ("?format=json", "application/yaml", "application/json"),
+        ("?format=yaml", "application/json", "application/yaml"),
+    ],
+)
+def test_the_description_comes_as_json_or_yaml(anyone, query, accept, media_type):
+    answer = anyone.get(f"/schema{query}", headers={"Accept": accept})
+    assert (answer.status_code, answer["Content-Type"], answer["Vary"]) == (200, media_type, "Accept")
+    read = json.loads if media_type.endswith("json") else yaml.safe_load
+    assert read(answer.content) == document()
+
+
+def test_a_form_that_there_is_not_is_refused(anyone):
+    refused = problem(anyone.get("/schema?format=xml"), 400, "validation-failed")
+    assert [error["parameter"] for error in refused["errors"]] == ["format"]
+
+
+def test_the_pages_are_for_reading(anyone):
+    for path in ("/schema", "/docs"):
+        problem(anyone.post(path), 405, "method-not-allowed")
+
+
+def test_the_page_names_no_other_host_and_may_load_from_none(anyone):
+    answer = anyone.get("/docs")
+    assert (answer.status_code, answer["Content-Type"]) == (200, "text/html; charset=utf-8")
+    page = answer.content.decode()
+    assert "//" not in page
+    assert not re.search(r"<script(?! src=)|<style|\son\w+=", page), "a strict policy would block it"
+    policy = answer["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "http" not in policy
+    assert "*" not in policy
+
+
+def test_what_the_page_loads_is_served_from_here(anyone):
+    page = anyone.get("/docs").content.decode()
+    files = [path for path in re.findall(r'(?:src|href)="([^"]+)"', page) if path != "data:,"]
+    assert len(files) == 3
+    for path in files:
+        answer = anyone.get(path)
+        assert answer.status_code == 200, path
+        kind = "text/css" if path.endswith("css") else "text/javascript"
+        assert answer["Content-Type"].startswith(kind)
+        assert answer.getvalue()
+    [schema] = re.findall(r'data-schema="([^"]+)"', page)
+    assert anyone.get(schema)["Content-Type"] == "application/json"
+    script = anyone.get(next(path for path in files if path.endswith("docs.js"))).getvalue().decode()
+    assert "validatorUrl: null" in script
