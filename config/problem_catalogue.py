@@ -169,6 +169,7 @@ PROBLEMS: Mapping[str, Problem] = {
         False,
         "Look at `resource`: it is the job that you want. Nothing was stored; once that one has failed or been canceled, the "
         "same request, under the same key, is accepted.",
+        meaning="The operation names a business intent, an invoice say, and this one has a job already under another key.",
     ),
     "illegal-state-transition": Problem(
         409,

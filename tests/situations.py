@@ -17,6 +17,7 @@ from jobs.states import Guard, State
 from tests.factories import backdate, claim, claimed_job, queued_job
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from uuid import UUID
 
     from accounts.models import Tenant
@@ -157,6 +158,11 @@ def everything(job_id: UUID) -> dict[str, list[dict[str, object]]]:
         ]
         for name, rows in tables.items()
     }
+
+
+def publications(told: Sequence[Callable[[], object]]) -> list[Callable[[], object]]:
+    """Those of a transaction's callbacks that tell the publisher of a job."""
+    return [one for one in told if one.__qualname__.startswith("announce_due")]
 
 
 def history(job_id: UUID) -> list[str]:

@@ -125,6 +125,7 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
             *_KEYED,
             "idempotency-key-missing",
             "unknown-operation",
+            "duplicate-operation",
             "queue-full",
         ),
     ),
@@ -184,7 +185,16 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
         "what it cannot undo. Canceling a canceled job: 200.",
     ),
     ("POST", "/v1/jobs/{job_id}/redrive"): _change(
-        "redriveJob", "Queue a failed or canceled job again", "Finished steps stay finished."
+        "redriveJob",
+        "Queue a failed or canceled job again",
+        "Finished steps stay finished. 410 where its payload was erased.",
+        problems=("duplicate-operation",),
+    ),
+    ("DELETE", "/v1/jobs/{job_id}/payload"): _change(
+        "erasePayload",
+        "Erase what a client gave and got",
+        "Of a job that has ended: params, result, errors and what steps and history quote of them; ids, key and states stay. A "
+        "retry of the first request is told that it is gone. Twice: 200.",
     ),
     ("POST", "/v1/jobs/{job_id}/resolve"): _change(
         "resolveJob",

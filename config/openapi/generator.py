@@ -145,6 +145,20 @@ class _Anything(OpenApiSerializerFieldExtension):
         return {}
 
 
+class _Instant(OpenApiSerializerFieldExtension):
+    target_class = "jobs.fields.InstantField"
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
+        return {"type": "string", "format": "date-time"}
+
+
+class _Priority(OpenApiSerializerFieldExtension):
+    target_class = "jobs.api.submission._PriorityField"
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
+        return {"type": "string", "enum": ["high", "default", "low"], "default": "default"}
+
+
 class _Cursor(OpenApiSerializerFieldExtension):
     target_class = "jobs.api.query_strings._CursorField"
 
