@@ -252,6 +252,9 @@ JOB_RETENTION_SECONDS = env.int("JOB_RETENTION_SECONDS", default=30 * 24 * 3600)
 RUN_AT_MAX_SECONDS = env.int("RUN_AT_MAX_SECONDS", default=30 * 24 * 3600)
 # Jobs of one tenant and mode that may wait at once; 0: no limit, since a backlog is what a queue is for.
 QUEUED_JOBS_MAX = env.int("QUEUED_JOBS_MAX", default=0)
+# Seconds that a job's run_at may lie ahead: as long as jobs are kept after their end; what is planned for longer belongs in a
+# calendar that can be changed.
+RUN_AT_MAX_SECONDS = env.int("RUN_AT_MAX_SECONDS", default=30 * 24 * 3600)
 # Bytes of a job's result: an answer, not a file.
 RESULT_MAX_BYTES = env.int("RESULT_MAX_BYTES", default=256 * 1024)
 

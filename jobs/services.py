@@ -47,10 +47,8 @@ class Submission:
     operation: Operation
     params: dict[str, Any]
     metadata: dict[str, str] = field(default_factory=dict)
-    run_at: datetime | None = None
+    run_at: datetime | None = None  # None, or gone by: now
     deadline: datetime | None = None
-    priority: Priority = Priority.DEFAULT
-    concurrency_key: str | None = None
 
 
 def submit_job(
@@ -61,11 +59,11 @@ def submit_job(
     idempotency_record_id: int | None = None,
     idempotency_key: str | None = None,
 ) -> Job:
-    """The job is queued, and told to the publisher once the surrounding transaction is committed, if it is due by then.
+    """The job is queued and, if it is due now, told to the publisher once the surrounding transaction is committed.
 
-    Called inside that transaction, after the key's reservation: both are there or neither. Dying after the commit and
-    before the publication costs the publish grace: the row is its own outbox. One statement, two with a concurrency key.
-    Raises DuplicateOperation where another live job of the tenant's stands for the same business intent.
+    One that is due later is the sweeper's to publish. Called inside that transaction, after the key's reservation: both
+    are there or neither. Dying after the commit and before the publication costs the publish grace: the row is its own
+    outbox. One statement.
     """
     operation = submission.operation
     owner: dict[str, Any] = {"tenant_id": tenant_id, "mode": mode}
@@ -81,18 +79,13 @@ def submit_job(
         metadata=submission.metadata,
         max_attempts=operation.max_attempts,
         run_at=submission.run_at,
-        deadline=submission.deadline,
-        queue=submission.priority.name.lower(),
-        priority=submission.priority,
-        concurrency_key=submission.concurrency_key,
-        identity=identity,
+        deadline_at=submission.deadline,
+        queue=Priority.DEFAULT.name.lower(),
+        priority=Priority.DEFAULT,
         grace=timedelta(seconds=settings.PUBLISH_GRACE_SECONDS),
         idempotency_record_id=idempotency_record_id,
         idempotency_key=idempotency_key,
     )
-    if job is None:
-        twin = None if identity is None else find_twin(**owner, operation=operation.name, identity=identity)
-        raise DuplicateOperation(twin)
     if job.run_at <= job.created_at:
         transitions.announce_due(job)
     return job

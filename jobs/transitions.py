@@ -41,16 +41,20 @@ def claim_job(*, job_id: UUID, worker: str, known_operations: Collection[str]) -
     None when it is not due, blocked, held, ended or of an operation that this worker does not know: a redelivered message
     is normal, not an error. Invariant: at most one attempt of a job has a live lease. An attempt is charged here, before
     any work, so that a job that kills its worker is bounded. Locks one job row; served by job_pkey.
+    A job that is found too late for its deadline fails here, and need not wait for the sweeper.
     """
     lease = timedelta(seconds=settings.LEASE_SECONDS)
     known = sorted(known_operations)
     try:
-        return _apply(Event.CLAIM, job_id, worker=worker, lease=lease, known_operations=known)
+        job = _apply(Event.CLAIM, job_id, worker=worker, lease=lease, known_operations=known)
     except IntegrityError as error:
         # Two jobs of one concurrency key, claimed in the same instant: the partial unique index let one through.
         if _broken_constraint(error) == _ONE_RUNNING:
             return None
         raise
+    if job is None:
+        lapse_job(job_id=job_id)
+    return job
 
 
 def succeed_job(*, job_id: UUID, attempt: int, result: bytes) -> Job:

@@ -72,17 +72,19 @@ def event_document(event: JobEvent) -> dict[str, Any]:
     }
 
 
+# A client that was told to come back much later might miss a cancel or a redrive by others.
+_POLL_AFTER_MAX_SECONDS = 60
+
+
 def poll_after(job: Job) -> dict[str, str]:
-    """`Retry-After` while polling can still bring news; a job in `unknown` waits for a person."""
-    if State(job.state).is_settled:
+    """`Retry-After` while polling can still bring news; a job in `unknown` waits for a person.
+
+    While a queued job is not due, nothing will happen: until then, or for a minute.
+    """
+    if State(job.state).is_terminal or job.state == State.UNKNOWN:
         return {}
-    waits = math.ceil((job.run_at - datetime.now(UTC)).total_seconds()) if job.state == State.QUEUED else 1
-    return {"Retry-After": str(min(max(waits, 1), _POLL_MAX_SECONDS))}
-
-
-def path_of(resource: str | None) -> str | None:
-    """Where an idempotency record's resource ("job/<id>") is found."""
-    return resource and f"/v1/{resource.replace('job/', 'jobs/', 1)}"
+    until_due = (job.run_at - datetime.now(UTC)).total_seconds() if job.state == State.QUEUED else 0
+    return {"Retry-After": str(min(max(1, math.ceil(until_due)), _POLL_AFTER_MAX_SECONDS))}
 
 
 def instant(at: datetime | None) -> str | None:

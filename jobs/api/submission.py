@@ -13,7 +13,6 @@ from accounts.authentication import principal_of
 from jobs.api.strict import read_members
 from jobs.errors import QueueFull
 from jobs.fields import InstantField, StrictCharField
-from jobs.models import Priority
 from jobs.registry import current_operation
 from jobs.selectors import has_room
 from jobs.services import Submission
@@ -25,11 +24,8 @@ if TYPE_CHECKING:
     from accounts.authentication import Principal
 
 _METADATA_MEMBERS, _METADATA_NAME, _METADATA_VALUE = 50, 40, 500
-_CONCURRENCY_KEY = 255
-# As an idempotency key's: it can be sent in a URL, a header or a log line.
-_PRINTABLE = RegexValidator(
-    r"\A[!-~]+\Z", "Printable ASCII characters other than space.", code="invalid_characters"
-)
+# In the contract, and not built yet: refused, since a client that sends them relies on them.
+_NOT_OFFERED = ("concurrency_key", "priority")
 
 
 class _ObjectField(serializers.Field[dict[str, Any], Any, Any, Any]):
@@ -78,28 +74,22 @@ class SubmissionForm(serializers.Serializer[Any]):
     operation = StrictCharField(max_length=100)
     params = _ObjectField()
     metadata = _MetadataField(required=False)
-    run_at = InstantField(required=False, allow_null=True)
-    deadline = InstantField(required=False, allow_null=True)
-    concurrency_key = StrictCharField(
-        max_length=_CONCURRENCY_KEY, validators=[_PRINTABLE], required=False, allow_null=True
-    )
-    priority = _PriorityField(required=False)
+    run_at = InstantField(required=False)
+    deadline = InstantField(required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Times that can be kept. The database's clock decides later; this one only keeps out what is plainly wrong."""
-        now, latest = datetime.now(UTC), timedelta(seconds=settings.RUN_AT_MAX_SECONDS)
-        begins = max(now, attrs.get("run_at") or now)
-        if begins > now + latest:
-            raise serializers.ValidationError({"run_at": [_error(f"At most {latest} from now.", "too_late")]})
-        if attrs.get("deadline") and attrs["deadline"] <= begins:
-            raise serializers.ValidationError(
-                {"deadline": [_error("After now, and after run_at.", "too_early")]}
-            )
+        """Neither instant makes the job impossible. Judged once, by this process's clock; the rows obey the database's."""
+        now, errors = datetime.now(UTC), {}
+        run_at, deadline = attrs.get("run_at"), attrs.get("deadline")
+        if run_at and run_at - now > timedelta(seconds=settings.RUN_AT_MAX_SECONDS):
+            errors["run_at"] = _error("too_late", f"At most {settings.RUN_AT_MAX_SECONDS} s from now.")
+        if deadline and deadline <= now:
+            errors["deadline"] = _error("in_the_past", "Must be in the future.")
+        elif deadline and run_at and deadline <= run_at:
+            errors["deadline"] = _error("before_run_at", "Must be after run_at.")
+        if errors:
+            raise serializers.ValidationError(errors)
         return attrs
-
-
-def _error(detail: str, code: str) -> serializers.ErrorDetail:
-    return serializers.ErrorDetail(detail, code=code)
 
 
 def read_submission(view: APIView, request: Request) -> Submission:  # noqa: ARG001 - the hook's signature
@@ -111,7 +101,11 @@ def read_submission(view: APIView, request: Request) -> Submission:  # noqa: ARG
     except serializers.ValidationError as error:
         raise serializers.ValidationError({"params": error.detail}) from error
     _refuse_over_cap(principal_of(request))
-    return Submission(operation=operation, **envelope)
+    return Submission(**{**envelope, "operation": operation})
+
+
+def _error(code: str, detail: str) -> serializers.ErrorDetail:
+    return serializers.ErrorDetail(detail, code=code)
 
 
 def _refuse_over_cap(principal: Principal) -> None:

@@ -18,14 +18,12 @@ if TYPE_CHECKING:
 _INSERT = """
     WITH submitted AS (
         INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, metadata, state, attempts_left, max_attempts,
-                         run_at, next_publish_at, deadline_at, queue, priority, concurrency_key, accept_seq, identity, created_at,
+                         run_at, next_publish_at, deadline_at, queue, priority, created_at,
                          idempotency_record_id, idempotency_key)
         SELECT %(id)s, %(tenant_id)s, %(mode)s, %(operation)s, %(operation_version)s, %(params)s, %(metadata)s, 'queued',
-               %(max_attempts)s, %(max_attempts)s, GREATEST(t.at, %(run_at)s::timestamptz),
-               CASE WHEN %(run_at)s::timestamptz > t.at THEN %(run_at)s::timestamptz ELSE t.at + %(grace)s END,
-               %(deadline)s::timestamptz, %(queue)s, %(priority)s,
-               %(concurrency_key)s, CASE WHEN %(concurrency_key)s::text IS NOT NULL THEN nextval('job_accept_seq') END,
-               %(identity)s, t.at, %(idempotency_record_id)s, %(idempotency_key)s
+               %(max_attempts)s, %(max_attempts)s, GREATEST(%(run_at)s, t.at), GREATEST(%(run_at)s, t.at + %(grace)s),
+               %(deadline_at)s, %(queue)s, %(priority)s, t.at,
+               %(idempotency_record_id)s, %(idempotency_key)s
         FROM (SELECT clock_timestamp() AS at) AS t
         ON CONFLICT (tenant_id, mode, operation, identity)
             WHERE identity IS NOT NULL AND NOT (state IN ('canceled', 'failed')) DO NOTHING
@@ -38,17 +36,8 @@ _INSERT = """
 
 _LOCK_LINE = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
-_FIND_TWIN = """
-    SELECT id FROM job WHERE tenant_id = %(tenant_id)s AND mode = %(mode)s AND operation = %(operation)s
-        AND identity = %(identity)s AND identity IS NOT NULL AND NOT (state IN ('canceled', 'failed'))"""
-
-
-def insert_job(*, job_id: UUID, metadata: Mapping[str, str], **values: Any) -> Job | None:  # noqa: ANN401 - statement parameters
-    """The new job, queued, with event 1; None where a live job has its identity.
-
-    Locks nothing that others could hold: the id is fresh. With an identity it waits for another job of it that is being
-    accepted, under the connection's lock_timeout; job_one_per_identity serves it.
-    """
+def insert_job(*, job_id: UUID, metadata: Mapping[str, str], **values: Any) -> Job:  # noqa: ANN401 - statement parameters
+    """The new job, queued and due now or at `run_at`, with event 1. Locks nothing that others could hold: the id is fresh."""
     parameters = {"id": job_id, "metadata": json.dumps(dict(metadata)), **values}
     return next(iter(Job.objects.raw(_INSERT, parameters)), None)
 

@@ -178,7 +178,8 @@ def test_a_deadline_that_passed_fails_the_job_and_no_claim_takes_it(tenant):
     job = queued_job(tenant)
     write(job.id, "deadline_at = clock_timestamp()")
     assert transitions.claim_job(job_id=job.id, worker="w", known_operations=["test.scripted@1"]) is None
-    lapsed = transitions.lapse_job(job_id=job.id)
+    lapsed = Job.objects.get(pk=job.id)
+    assert transitions.lapse_job(job_id=job.id) is None
     assert unseal(lapsed.error)["code"] == "deadline-exceeded"
     assert (lapsed.state, lapsed.attempt) == (State.FAILED, 0)
     assert history(job.id) == ["submit", "lapse"]

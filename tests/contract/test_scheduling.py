@@ -1,0 +1,260 @@
+"""`run_at` and `deadline` of POST /v1/jobs: not before the one, and not begun after the other."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from django.conf import settings as django_settings
+
+from idempotency.models import IdempotencyRecord
+from jobs import transitions
+from jobs.api.representation import instant
+from jobs.models import Job
+from jobs.queries.due import mark_published
+from jobs.registry import known_operations
+from jobs.states import State
+from tests.client import CHARGE, accepted, pointers, post, problem
+from tests.factories import claim, make_due
+from tests.situations import begin, history, write
+from workers import sweeper
+
+HOUR = timedelta(hours=1)
+GRACE = timedelta(seconds=django_settings.PUBLISH_GRACE_SECONDS)
+
+
+def ahead(**delta):
+    """The instant so far from now, as a client would write it."""
+    return instant(datetime.now(UTC) + timedelta(**delta))
+
+
+def submit(api, **members):
+    return Job.objects.get(pk=accepted(post(api, {**CHARGE, **members}))["id"])
+
+
+def try_to_claim(job):
+    return transitions.claim_job(job_id=job.id, worker="w", known_operations=known_operations())
+
+
+def published():
+    return [due.id for due in mark_published(limit=100, grace=HOUR, longest=HOUR)]
+
+
+def told(error):
+    return [(one["pointer"], one["code"]) for one in error["errors"]]
+
+
+# --- run_at ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_waits_for_its_run_at(api, django_capture_on_commit_callbacks):
+    at = ahead(hours=1)
+    with django_capture_on_commit_callbacks() as announced:
+        job = submit(api, run_at=at)
+    assert announced == []
+    document = api.get(f"/v1/jobs/{job.id}").json()
+    assert (document["state"], document["run_at"]) == ("queued", at)
+    assert job.next_publish_at == job.run_at
+    assert published() == []
+    assert try_to_claim(job) is None
+    make_due(job.id)
+    assert published() == [job.id]
+    assert claim(job.id).state == State.RUNNING
+
+
+@pytest.mark.parametrize("at", ["2000-01-01T00:00:00Z", "0001-01-01T00:00:00Z"])
+def test_a_run_at_that_has_gone_by_is_now(api, at, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks() as announced:
+        job = submit(api, run_at=at)
+    assert len(announced) == 1
+    assert job.run_at == job.created_at
+    assert job.next_publish_at == job.created_at + GRACE
+    assert claim(job.id).state == State.RUNNING
+
+
+def test_the_sweeper_does_not_look_before_the_publish_grace(api):
+    """A job that is due within the grace is published at its end: earlier than that nobody would be late."""
+    job = submit(api, run_at=ahead(seconds=1))
+    assert job.created_at < job.run_at < job.next_publish_at == job.created_at + GRACE
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("{}-03-01T12:00:00+02:00", "{}-03-01T10:00:00.000Z"),
+        ("{}-03-01T12:00:00.123456-00:30", "{}-03-01T12:30:00.123Z"),
+        ("{}-03-01t12:00:00.5z", "{}-03-01T12:00:00.500Z"),
+        ("{}-03-01T12:00:00-00:00", "{}-03-01T12:00:00.000Z"),
+    ],
+)
+def test_every_spelling_of_an_instant_is_told_in_utc(api, settings, written, meant):
+    settings.RUN_AT_MAX_SECONDS = 3 * 366 * 86_400
+    year = datetime.now(UTC).year + 1
+    assert accepted(post(api, {**CHARGE, "run_at": written.format(year)}))["run_at"] == meant.format(year)
+
+
+@pytest.mark.parametrize("member", ["run_at", "deadline"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2030-01-01T00:00:00",
+        "2030-01-01",
+        "2030-01-01T00:00Z",
+        "2030-01-01 00:00:00Z",
+        "20300101T000000Z",
+        "2030-13-01T00:00:00Z",
+        "2030-02-30T00:00:00Z",
+        "2030-01-01T24:00:00Z",
+        "2030-01-01T00:00:60Z",
+        "2030-01-01T00:00:00+25:00",
+        "2030-01-01T00:00:00+0200",
+        "0001-01-01T00:00:00+01:00",
+        "9999-12-31T23:59:59-01:00",
+        "\u0662030-01-01T00:00:00Z",
+        " 2030-01-01T00:00:00Z",
+        "tomorrow",
+        "",
+        1893456000,
+        True,
+        [],
+    ],
+)
+def test_what_is_no_instant_is_refused(api, member, value):
+    document = problem(post(api, {**CHARGE, member: value}), 400, "validation-failed")
+    assert told(document) == [(f"/{member}", "invalid")]
+    assert not IdempotencyRecord.objects.exists()
+
+
+@pytest.mark.parametrize("member", ["run_at", "deadline"])
+def test_null_is_no_instant(api, member):
+    document = problem(post(api, {**CHARGE, member: None}), 400, "validation-failed")
+    assert pointers(document) == {f"/{member}"}
+
+
+def test_a_run_at_beyond_the_limit_is_refused(api, settings):
+    document = problem(post(api, {**CHARGE, "run_at": ahead(days=30, minutes=1)}), 400, "validation-failed")
+    assert told(document) == [("/run_at", "too_late")]
+    accepted(post(api, {**CHARGE, "run_at": ahead(days=29, hours=23)}))
+    settings.RUN_AT_MAX_SECONDS = 3_600
+    problem(post(api, {**CHARGE, "run_at": ahead(hours=2)}, key="another"), 400, "validation-failed")
+
+
+def test_polling_is_paced_by_the_time_until_the_job_is_due(api):
+    def pause(**delta):
+        job = submit(api, run_at=ahead(**delta))
+        return int(api.get(f"/v1/jobs/{job.id}")["Retry-After"])
+
+    assert pause(hours=1) == 60
+    IdempotencyRecord.objects.all().delete()
+    assert 20 <= pause(seconds=50) <= 50
+    IdempotencyRecord.objects.all().delete()
+    assert pause(seconds=-50) == 1
+
+
+def test_a_running_job_is_polled_as_ever(api):
+    job = submit(api)
+    claim(job.id)
+    write(job.id, "run_at = clock_timestamp() + interval '1 hour'")
+    assert api.get(f"/v1/jobs/{job.id}")["Retry-After"] == "1"
+
+
+# --- deadline ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_deadline_is_shown_and_does_no_harm_before_it_passes(api):
+    at = ahead(hours=1)
+    job = submit(api, deadline=at)
+    assert api.get(f"/v1/jobs/{job.id}").json()["deadline"] == at
+    assert sweeper.run_once().lapsed == 0
+    assert claim(job.id).state == State.RUNNING
+
+
+def pass_deadline(job):
+    return write(job.id, "deadline_at = clock_timestamp() - interval '1 second'")
+
+
+@pytest.mark.parametrize("by", [lambda _job: sweeper.run_once(), try_to_claim], ids=["sweep", "claim"])
+def test_a_queued_job_whose_deadline_passes_fails(api, by):
+    job = pass_deadline(submit(api, deadline=ahead(hours=1)))
+    by(job)
+    document = api.get(f"/v1/jobs/{job.id}").json()
+    assert (document["state"], document["error"]["code"]) == ("failed", "deadline-exceeded")
+    assert document["error"]["retryable"] is True
+    assert history(job.id) == ["submit", "lapse"]
+
+
+@pytest.mark.parametrize("by", [lambda _job: sweeper.run_once(), try_to_claim], ids=["sweep", "claim"])
+def test_a_job_that_began_in_time_does_not_lapse(api, by):
+    job = submit(api, deadline=ahead(hours=1))
+    claim(job.id)
+    pass_deadline(job)
+    by(job)
+    assert Job.objects.get(pk=job.id).state == State.RUNNING
+
+
+def test_a_job_whose_effect_is_open_goes_on_after_its_deadline(api):
+    job = submit(api, deadline=ahead(hours=1))
+    begin(claim(job.id), "charge")
+    transitions.retry_job(job_id=job.id, attempt=1, delay=timedelta(0), detail="cut", cause="test")
+    pass_deadline(job)
+    assert sweeper.run_once().lapsed == 0
+    assert claim(job.id).attempt == 2
+
+
+def test_a_deadline_that_has_passed_is_refused(api):
+    document = problem(post(api, {**CHARGE, "deadline": ahead(seconds=-1)}), 400, "validation-failed")
+    assert told(document) == [("/deadline", "in_the_past")]
+    assert not Job.objects.exists()
+
+
+@pytest.mark.parametrize("minutes", [60, 59])
+def test_a_deadline_that_is_not_after_run_at_is_refused(api, minutes):
+    now = datetime.now(UTC)
+    run_at, deadline = instant(now + HOUR), instant(now + timedelta(minutes=minutes))
+    document = problem(
+        post(api, {**CHARGE, "run_at": run_at, "deadline": deadline}), 400, "validation-failed"
+    )
+    assert told(document) == [("/deadline", "before_run_at")]
+
+
+def test_both_that_are_wrong_are_named(api):
+    body = {**CHARGE, "run_at": ahead(days=99), "deadline": ahead(days=-1)}
+    assert told(problem(post(api, body), 400, "validation-failed")) == [
+        ("/run_at", "too_late"),
+        ("/deadline", "in_the_past"),
+    ]
+
+
+def test_a_deadline_after_a_run_at_that_has_gone_by_is_fine(api):
+    accepted(post(api, {**CHARGE, "run_at": ahead(days=-1), "deadline": ahead(hours=1)}))
+
+
+# --- the key -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_retry_gets_its_answer_even_after_both_have_gone_by(api, monkeypatch):
+    body = {**CHARGE, "run_at": ahead(minutes=1), "deadline": ahead(minutes=2)}
+    first = post(api, body)
+    accepted(first)
+    monkeypatch.setattr("jobs.api.submission.datetime", Later)
+    problem(post(api, body, key="another"), 400, "validation-failed")
+    assert post(api, body).content == first.content
+
+
+class Later(datetime):
+    """A clock that is an hour ahead."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + HOUR
+
+
+@pytest.mark.parametrize("member", ["run_at", "deadline"])
+def test_another_instant_under_the_same_key_is_another_request(api, member):
+    body = {**CHARGE, member: ahead(hours=1)}
+    accepted(post(api, body))
+    for other in ({**CHARGE, member: ahead(hours=2)}, CHARGE):
+        document = problem(post(api, other), 409, "idempotency-key-reused")
+        assert document["mismatch"] == [f"/{member}"]
+    assert UUID(post(api, body).json()["id"]) == Job.objects.get().id
