@@ -294,6 +294,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 5.0,
     "socket_connect_timeout": 5.0,
     "socket_keepalive": True,
+    # High before default before low; round robin, kombu's default, would make them equal.
+    "queue_order_strategy": "workers.queue_order:PriorityOrder",
     # An acknowledgement that ran into a dead connection is sent once more over a new one; it may be repeated.
     "retry_on_timeout": True,
     # The queues as the worker names them, high before default before low; round robin would give each a third.

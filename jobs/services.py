@@ -49,6 +49,7 @@ class Submission:
     metadata: dict[str, str] = field(default_factory=dict)
     run_at: datetime | None = None  # None, or gone by: now
     deadline: datetime | None = None
+    priority: Priority = Priority.DEFAULT
 
 
 def submit_job(
@@ -80,8 +81,8 @@ def submit_job(
         max_attempts=operation.max_attempts,
         run_at=submission.run_at,
         deadline_at=submission.deadline,
-        queue=Priority.DEFAULT.name.lower(),
-        priority=Priority.DEFAULT,
+        queue=submission.priority.name.lower(),
+        priority=submission.priority,
         grace=timedelta(seconds=settings.PUBLISH_GRACE_SECONDS),
         idempotency_record_id=idempotency_record_id,
         idempotency_key=idempotency_key,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Two processes even on a small machine: what holds between requests must hold by the database, not by one interpreter.
 API_WORKERS = "2"
+WORKER_PROCESSES = "2"
 API_THREADS = "8"
 # Less than the launcher's own grace: granian tells its workers, waits, and still has time to end itself.
 API_KILL_SECONDS = "2"
@@ -42,7 +43,9 @@ def streams(env: Mapping[str, str], port: int) -> Command:
 
 def worker(env: Mapping[str, str]) -> Command:
     """Runs jobs."""
-    return _celery("worker", env, "worker", "-Q", "high,default,low", "-c", "2", "-n", "worker@%h", *_QUIET)
+    processes = env.get("WORKER_PROCESSES", WORKER_PROCESSES)
+    options = ["-Q", "high,default,low", "-c", processes, "-n", "worker@%h", *_QUIET]
+    return _celery("worker", env, "worker", *options)
 
 
 def maintenance(env: Mapping[str, str]) -> Command:

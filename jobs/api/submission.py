@@ -13,6 +13,7 @@ from accounts.authentication import principal_of
 from jobs.api.strict import read_members
 from jobs.errors import QueueFull
 from jobs.fields import InstantField, StrictCharField
+from jobs.models import Priority
 from jobs.registry import current_operation
 from jobs.selectors import has_room
 from jobs.services import Submission
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 _METADATA_MEMBERS, _METADATA_NAME, _METADATA_VALUE = 50, 40, 500
 # In the contract, and not built yet: refused, since a client that sends them relies on them.
-_NOT_OFFERED = ("concurrency_key", "priority")
+_NOT_OFFERED = ("concurrency_key",)
+_PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 
 
 class _ObjectField(serializers.Field[dict[str, Any], Any, Any, Any]):
@@ -76,6 +78,7 @@ class SubmissionForm(serializers.Serializer[Any]):
     metadata = _MetadataField(required=False)
     run_at = InstantField(required=False)
     deadline = InstantField(required=False)
+    priority = serializers.ChoiceField(choices=list(_PRIORITIES), required=False, default="default")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Neither instant makes the job impossible. Judged once, by this process's clock; the rows obey the database's."""
@@ -89,7 +92,7 @@ class SubmissionForm(serializers.Serializer[Any]):
             errors["deadline"] = _error("before_run_at", "Must be after run_at.")
         if errors:
             raise serializers.ValidationError(errors)
-        return attrs
+        return {**attrs, "priority": _PRIORITIES[attrs["priority"]]}
 
 
 def read_submission(view: APIView, request: Request) -> Submission:  # noqa: ARG001 - the hook's signature

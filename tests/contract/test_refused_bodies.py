@@ -71,8 +71,7 @@ MISFITS = {
     "an empty metadata name": ({**CHARGE, "metadata": {"": ""}}, {"/metadata"}),
     "a long metadata value": ({**CHARGE, "metadata": {"a": "x" * 501}}, {"/metadata"}),
     "concurrency_key": ({**CHARGE, "concurrency_key": "a"}, {"/concurrency_key"}),
-    "priority": ({**CHARGE, "priority": "high"}, {"/priority"}),
-    "several": ({"operation": 1, "x": 1, "priority": "low"}, {"/operation", "/params", "/x", "/priority"}),
+    "several": ({"operation": 1, "x": 1, "priority": "l"}, {"/operation", "/params", "/x", "/priority"}),
     "a list": ([CHARGE], {""}),
     "a string": ("charge", {""}),
     "a number": (1, {""}),
@@ -111,6 +110,11 @@ def test_what_is_just_within_the_limits_is_accepted(api, body):
     first = post(api, body)
     accepted(first)
     assert post(api, body).content == first.content
+
+
+def test_fields_of_a_later_release_are_refused_and_not_ignored(api):
+    document = problem(post(api, {**CHARGE, "concurrency_key": "a"}), 400, "validation-failed")
+    assert [error["code"] for error in document["errors"]] == ["not_offered"]
 
 
 @pytest.mark.parametrize("name", ["no.such", "payments.charge ", "Payments.charge", "", "a\nb"])
