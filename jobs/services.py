@@ -29,8 +29,8 @@ from jobs.operations import downstream_key
 from jobs.queries.erase import erase_job, lock_job
 from jobs.queries.history import request_cancel
 from jobs.queries.steps import close_by_verdict, raise_generation, steps_of
-from jobs.queries.submit import find_twin, insert_job, lock_line
-from jobs.sealed import seal, unseal
+from jobs.queries.submit import insert_job, lock_line
+from jobs.sealed import seal
 from jobs.states import Event, State
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Submission:
     run_at: datetime | None = None  # None, or gone by: now
     deadline: datetime | None = None
     priority: Priority = Priority.DEFAULT
+    concurrency_key: str | None = None  # jobs of one key run one at a time, in the order of acceptance
 
 
 def submit_job(
@@ -64,13 +65,11 @@ def submit_job(
 
     One that is due later is the sweeper's to publish. Called inside that transaction, after the key's reservation: both
     are there or neither. Dying after the commit and before the publication costs the publish grace: the row is its own
-    outbox. One statement.
+    outbox. One statement; with a concurrency key one more, which waits for others that enter the same line.
     """
     operation = submission.operation
-    owner: dict[str, Any] = {"tenant_id": tenant_id, "mode": mode}
-    identity = _identity_of(submission)
     if submission.concurrency_key is not None:
-        lock_line(**owner, concurrency_key=submission.concurrency_key)
+        lock_line(tenant_id=tenant_id, mode=mode, concurrency_key=submission.concurrency_key)
     job = insert_job(
         job_id=uuid.uuid7(),
         **owner,
@@ -81,6 +80,7 @@ def submit_job(
         max_attempts=operation.max_attempts,
         run_at=submission.run_at,
         deadline_at=submission.deadline,
+        concurrency_key=submission.concurrency_key,
         queue=submission.priority.name.lower(),
         priority=submission.priority,
         grace=timedelta(seconds=settings.PUBLISH_GRACE_SECONDS),
@@ -112,12 +112,12 @@ def cancel_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
 def redrive_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
     """The failed or canceled job runs again from its finished steps; what was refused begins anew under another key.
 
-    Raises KeyMovedOn where the job's idempotency key has since started another job, DuplicateOperation where another live job
-    has its identity, JobErased where its params are gone. Locks the record, then the job.
+    Raises KeyMovedOn where the job's idempotency key has since started another job. Locks the record, the line, the job.
     """
     job = _mine(tenant_id, mode, job_id)
     with transaction.atomic():
         _keep_key(job)
+        _enter_line(job)
         job = transitions.redrive_job(job_id=job_id)
         if job.erased_at is not None:
             raise JobErased(job.resource)
@@ -155,6 +155,7 @@ def resolve_job(
     with transaction.atomic():
         if then is State.QUEUED:
             _keep_key(job)
+            _enter_line(job)
         sealed = seal(result) if verdict == JobStep.State.DONE else None
         if not close_by_verdict(job_id=job_id, name=step, state=verdict, result=sealed):
             state = State(_mine(tenant_id, mode, job_id).state)
@@ -205,6 +206,12 @@ def _mine(tenant_id: int, mode: str, job_id: UUID) -> Job:
     if job is None:
         raise JobNotFound
     return job
+
+
+def _enter_line(job: Job) -> None:
+    """A job that is queued anew gets a number of its own at the tail of its concurrency key's line, if it has one."""
+    if job.concurrency_key is not None:
+        lock_line(tenant_id=job.tenant_id, mode=job.mode, concurrency_key=job.concurrency_key)
 
 
 def _keep_key(job: Job) -> None:

@@ -18,8 +18,7 @@ from idempotency.crashpoints import reach
 from jobs.errors import DuplicateOperation, IllegalTransition, JobNotFound, StaleAttempt
 from jobs.failures import failure
 from jobs.models import Job
-from jobs.queries.due import release_next
-from jobs.queries.transition import apply_rule
+from jobs.queries.transition import apply_rule, next_in_line
 from jobs.sealed import seal
 from jobs.signals import DueJob, jobs_due
 from jobs.states import Event, Rule, State, rules_for
@@ -57,9 +56,12 @@ def claim_job(*, job_id: UUID, worker: str, known_operations: Collection[str]) -
     return job
 
 
-def succeed_job(*, job_id: UUID, attempt: int, result: bytes) -> Job:
-    """The job has succeeded with this (sealed) result. IllegalTransition while an effect is open."""
-    return _settle(Event.SUCCEED, job_id, attempt, result=result, attempt_error=None)
+def succeed_job(*, job_id: UUID, attempt: int, result: bytes, in_line: bool = True) -> Job:
+    """The job has succeeded with this (sealed) result. IllegalTransition while an effect is open.
+
+    in_line: False where the caller knows that the job has no concurrency key, which makes the statement cheaper.
+    """
+    return _settle(Event.SUCCEED, job_id, attempt, result=result, attempt_error=None, in_line=in_line)
 
 
 def fail_job(*, job_id: UUID, attempt: int, detail: str, cause: str) -> Job:
@@ -148,7 +150,10 @@ def announce_due(job: Job) -> None:
 
     Robust: a listener's failure must not turn a committed answer into an error; the sweeper finds the job in any case.
     """
-    due = DueJob(job.id, job.queue)
+    _announce(DueJob(job.id, job.queue))
+
+
+def _announce(due: DueJob) -> None:
     transaction.on_commit(lambda: _send_due(due), robust=True)
 
 
@@ -201,10 +206,16 @@ def _apply(event: Event, job_id: UUID, **values: Any) -> Job | None:  # noqa: AN
 
 
 def _apply_rule(rule: Rule, job_id: UUID, **values: Any) -> Job | None:  # noqa: ANN401
-    """`said`, where it is given, is what the history tells of the event."""
-    job = apply_rule(rule, job_id=job_id, data=json.dumps(dict(values.pop("said", {}))), **values)
-    if job is not None and job.concurrency_key is not None and job.state in _OUT_OF_LINE:
-        _announce_next(job)
+    """`said`, where it is given, is what the history tells of the event.
+
+    The next of the job's concurrency key, if its turn has come, is announced. Dying before that leaves it to the sweeper:
+    its `next_publish_at` is written in the same statement.
+    """
+    values = {**values, "data": json.dumps(dict(values.pop("said", {}))), "publish_grace": _publish_grace()}
+    job = apply_rule(rule, job_id=job_id, **values)
+    following = next_in_line(job) if job is not None else None
+    if following is not None:
+        _announce(following)
     return job
 
 

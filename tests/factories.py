@@ -33,9 +33,9 @@ def new_api_key(tenant: Tenant, *, mode: str = "test", **options: Any) -> str:
     return str(create_api_key(tenant=tenant, mode=mode, **options))
 
 
-def queued_job(tenant: Tenant, *, script: str = "none", mode: str = "test") -> Job:
-    """A job that waits for a worker."""
-    submission = Submission(operation=current_operation("test.scripted"), params={"script": script})
+def queued_job(tenant: Tenant, *, script: str = "none", mode: str = "test", **asked: Any) -> Job:
+    """A job that waits for a worker. `asked`: what else the client asks for."""
+    submission = Submission(operation=current_operation("test.scripted"), params={"script": script}, **asked)
     return submit_job(tenant_id=tenant.id, mode=mode, submission=submission)
 
 

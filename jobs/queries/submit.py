@@ -8,21 +8,25 @@ from uuid import UUID
 
 from django.db import connection
 
+from django.db import connection
+
 from jobs.models import Job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# One that is due later is published then, by the sweeper; one that is due now was published by its accept, if all went well.
-# DO NOTHING: of two jobs with one identity the second is refused without breaking the transaction that accepts it.
+# Two keys of one hash wait for one another, and nothing else comes of it.
+_LOCK_LINE = "SELECT pg_advisory_xact_lock(hashtextextended(%(line)s, 0))"
+
 _INSERT = """
     WITH submitted AS (
         INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, metadata, state, attempts_left, max_attempts,
-                         run_at, next_publish_at, deadline_at, queue, priority, created_at,
+                         run_at, next_publish_at, deadline_at, concurrency_key, accept_seq, queue, priority, created_at,
                          idempotency_record_id, idempotency_key)
         SELECT %(id)s, %(tenant_id)s, %(mode)s, %(operation)s, %(operation_version)s, %(params)s, %(metadata)s, 'queued',
                %(max_attempts)s, %(max_attempts)s, GREATEST(%(run_at)s, t.at), GREATEST(%(run_at)s, t.at + %(grace)s),
-               %(deadline_at)s, %(queue)s, %(priority)s, t.at,
+               %(deadline_at)s, %(concurrency_key)s, CASE WHEN %(concurrency_key)s IS NOT NULL THEN nextval('job_accept_seq') END,
+               %(queue)s, %(priority)s, t.at,
                %(idempotency_record_id)s, %(idempotency_key)s
         FROM (SELECT clock_timestamp() AS at) AS t
         ON CONFLICT (tenant_id, mode, operation, identity)
@@ -35,6 +39,15 @@ _INSERT = """
     SELECT * FROM submitted"""
 
 _LOCK_LINE = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+
+def lock_line(*, tenant_id: int, mode: str, concurrency_key: str) -> None:
+    """Until this transaction ends nobody else enters the line of this key, so that its numbers rise in the order of commits.
+
+    Waits for whoever enters it just now. Lock order: after the idempotency record, before any job.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK_LINE, {"line": f"{tenant_id}/{mode}/{concurrency_key}"})
+
 
 def insert_job(*, job_id: UUID, metadata: Mapping[str, str], **values: Any) -> Job:  # noqa: ANN401 - statement parameters
     """The new job, queued and due now or at `run_at`, with event 1. Locks nothing that others could hold: the id is fresh."""

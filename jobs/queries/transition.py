@@ -11,13 +11,15 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jobs.models import Job
-from jobs.signals import announce_change
+from jobs.signals import DueJob
 from jobs.states import Event, Fence, Guard, Rule, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _NOW = "(SELECT clock_timestamp())"
+_SAME_LINE = """other.tenant_id = {0}.tenant_id AND other.mode = {0}.mode
+            AND other.concurrency_key = {0}.concurrency_key AND other.id <> {0}.id"""
 
 GUARDS: Mapping[Guard, str] = {
     Guard.DUE: f"job.run_at <= {_NOW}",
@@ -27,13 +29,11 @@ GUARDS: Mapping[Guard, str] = {
     Guard.LAPSED: f"(job.deadline_at <= {_NOW} AND job.open_effects = 0)",
     Guard.NOT_LAPSED: f"(job.deadline_at IS NULL OR job.deadline_at > {_NOW} OR job.open_effects > 0)",
     # An earlier job keeps its place while it backs off (attempt > 0), but not before it was ever due.
-    Guard.NOT_BLOCKED: f"""(job.concurrency_key IS NULL OR NOT EXISTS (
-        SELECT FROM job AS other
-        WHERE other.tenant_id = job.tenant_id AND other.mode = job.mode AND other.concurrency_key = job.concurrency_key
-          AND other.id <> job.id
-          AND (other.state = 'running'
-               OR (other.state = 'queued' AND other.accept_seq < job.accept_seq
-                   AND (other.attempt > 0 OR other.run_at <= {_NOW})))))""",
+    # Asked in two, each by its index: one question would read the whole line to learn that nobody in it runs.
+    Guard.NOT_BLOCKED: f"""(job.concurrency_key IS NULL OR (
+        NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_LINE.format("job")} AND other.state = 'running')
+        AND NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_LINE.format("job")} AND other.state = 'queued'
+            AND other.accept_seq < job.accept_seq AND (other.attempt > 0 OR other.run_at <= {_NOW}))))""",
     Guard.LEASE_OVER: f"job.lease_expires_at <= {_NOW}",
     Guard.NO_OPEN_EFFECTS: "job.open_effects = 0",
     Guard.OPEN_EFFECTS: "job.open_effects > 0",
@@ -62,8 +62,30 @@ _ANEW = """attempts_left = job.max_attempts, reconcile_only = FALSE, cancel_requ
         accept_seq = CASE WHEN job.concurrency_key IS NOT NULL THEN nextval('job_accept_seq') END"""
 
 
+# Who leaves the head of a line lets the next one be published. A job that backs off stands still, and with it the line
+# behind it; whoever stands before it may go. SKIP LOCKED: a row that somebody holds is published by the sweeper in time, and
+# waiting for it with our own row in hand is how two who leave at once would block each other for ever.
+_NEXT_IN_LINE = f"""
+        ), head AS MATERIALIZED (
+            SELECT first.id, first.run_at FROM changed, LATERAL (
+                SELECT other.id, other.run_at FROM job AS other
+                WHERE {_SAME_LINE.format("changed")} AND other.state = 'queued'
+                  AND (other.attempt > 0 OR other.run_at <= {_NOW})
+                  AND (changed.state <> 'queued' OR other.accept_seq < changed.accept_seq)
+                ORDER BY other.accept_seq LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+            ) AS first
+            WHERE changed.concurrency_key IS NOT NULL
+              AND NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_LINE.format("changed")} AND other.state = 'running')
+        ), next AS (
+            UPDATE job SET next_publish_at = clock_timestamp() + %(publish_grace)s, publications = 0
+            FROM head WHERE job.id = head.id AND head.run_at <= {_NOW}
+            RETURNING job.id, job.queue
+        )
+        SELECT changed.*, next.id AS next_id, next.queue AS next_queue FROM changed LEFT JOIN next ON TRUE"""
+
+
 @cache
-def _statement(rule: Rule) -> str:
+def _statement(rule: Rule, *, in_line: bool) -> str:
     changes = ["state = %(target)s", "event_seq = job.event_seq + 1", _BY_TARGET[rule.target]]
     if rule.target is State.QUEUED and rule.event in (Event.REDRIVE, Event.RESOLVE):
         changes.append(_ANEW)
@@ -89,6 +111,8 @@ def _statement(rule: Rule) -> str:
             FROM changed WHERE job_attempt.job_id = changed.id AND job_attempt.number = changed.attempt"""
     else:
         attempt = "SELECT"
+    # In the line until then: running, or queued and ended from there.
+    leaves = State.RUNNING in rule.sources or rule.event in (Event.CANCEL, Event.LAPSE)
     return f"""
         WITH changed AS (
             UPDATE job SET {", ".join(changes)} WHERE {" AND ".join(conditions)} RETURNING job.*
@@ -97,15 +121,16 @@ def _statement(rule: Rule) -> str:
         ), event AS (
             INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
             SELECT id, event_seq, %(recorded_as)s, attempt, %(data)s, clock_timestamp() FROM changed
-        )
-        SELECT * FROM changed"""
+        {_NEXT_IN_LINE if in_line and leaves else ") SELECT * FROM changed"}"""
 
 
-def apply_rule(rule: Rule, **values: Any) -> Job | None:  # noqa: ANN401 - the statement's parameters
+def apply_rule(rule: Rule, *, in_line: bool = True, **values: Any) -> Job | None:  # noqa: ANN401 - the statement's parameters
     """The job after the rule was applied to it, its attempt and event written; None where state, fence or a guard forbid it.
 
     Locks the one job row (job_pkey), then writes its attempt and event. Under a race the later of two waits for the row,
     and its conditions are evaluated again on what the earlier one left: exactly one of two rivals gets a row.
+    Where the job leaves its line, the next one's row (job_concurrency_order) is locked too, and not waited for.
+    in_line: False where the job is known to have no concurrency key; to plan that part costs as much as a third of the rest.
     Raises IntegrityError if a claim meets a running job of the same concurrency key in the same instant.
     """
     parameters = {
@@ -114,7 +139,10 @@ def apply_rule(rule: Rule, **values: Any) -> Job | None:  # noqa: ANN401 - the s
         "sources": sorted(source.value for source in rule.sources),
         "recorded_as": rule.recorded_as.value,
     }
-    job = next(iter(Job.objects.raw(_statement(rule), parameters)), None)
-    if job is not None:
-        announce_change(job.id, job.event_seq)
-    return job
+    return next(iter(Job.objects.raw(_statement(rule, in_line=in_line), parameters)), None)
+
+
+def next_in_line(job: Job) -> DueJob | None:
+    """The job whose turn came when this one, just changed, left the line of their concurrency key."""
+    next_id, queue = getattr(job, "next_id", None), getattr(job, "next_queue", "")
+    return None if next_id is None else DueJob(next_id, queue)

@@ -70,7 +70,6 @@ MISFITS = {
     "a long metadata name": ({**CHARGE, "metadata": {"x" * 41: ""}}, {"/metadata"}),
     "an empty metadata name": ({**CHARGE, "metadata": {"": ""}}, {"/metadata"}),
     "a long metadata value": ({**CHARGE, "metadata": {"a": "x" * 501}}, {"/metadata"}),
-    "concurrency_key": ({**CHARGE, "concurrency_key": "a"}, {"/concurrency_key"}),
     "several": ({"operation": 1, "x": 1, "priority": "l"}, {"/operation", "/params", "/x", "/priority"}),
     "a list": ([CHARGE], {""}),
     "a string": ("charge", {""}),
@@ -110,11 +109,6 @@ def test_what_is_just_within_the_limits_is_accepted(api, body):
     first = post(api, body)
     accepted(first)
     assert post(api, body).content == first.content
-
-
-def test_fields_of_a_later_release_are_refused_and_not_ignored(api):
-    document = problem(post(api, {**CHARGE, "concurrency_key": "a"}), 400, "validation-failed")
-    assert [error["code"] for error in document["errors"]] == ["not_offered"]
 
 
 @pytest.mark.parametrize("name", ["no.such", "payments.charge ", "Payments.charge", "", "a\nb"])

@@ -82,6 +82,10 @@ def full(_table, django_db_blocker):
         transaction.set_rollback(True)
 
 
+# A line's order, and who of it runs.
+LINE = ("job_concurrency_order", "job_one_running_per_concurrency_key")
+
+
 class Plans:
     """Explains each statement before it is run."""
 
@@ -136,7 +140,7 @@ def test_a_claim_finds_its_job_by_its_key(full):
     job = queued_job(full)
     plans, claimed = plan(lambda: claim(job.id))
     assert claimed is not None
-    assert plans.indexes == {"job_pkey", "job_concurrency_order"}
+    assert plans.indexes == {"job_pkey", *LINE}
 
 
 @pytest.mark.parametrize(
@@ -155,8 +159,20 @@ def test_what_a_worker_writes_finds_its_job_by_its_id(full, settle):
     job = claimed_job(full)
     plans, _ = plan(lambda: settle({"job_id": job.id, "attempt": job.attempt}))
     assert plans.indexes
-    assert plans.indexes <= {"job_pkey", "job_running"}
+    assert plans.indexes <= {"job_pkey", "job_running", *LINE}
     assert plans.indexed_by_id
+
+
+def test_the_next_of_a_long_line_is_its_first_entry_and_nothing_is_sorted(full):
+    """Neither the claim nor the end of the first reads those behind the second."""
+    jobs = [queued_job(full, concurrency_key="a-line") for _ in range(200)]
+    plans, held = plan(lambda: claim(jobs[0].id))
+    assert set(LINE) <= plans.indexes
+    plans, _ = plan(lambda: transitions.succeed_job(job_id=held.id, attempt=1, result=seal(1)))
+    assert set(LINE) <= plans.indexes <= {"job_pkey", "job_running", *LINE}
+    [text] = plans.texts
+    assert "Sort" not in text
+    assert re.search(r"LockRows.*\n +-> +Index Scan using job_concurrency_order", text), text
 
 
 def test_a_redrive_finds_its_job_and_its_steps_by_their_keys(full):

@@ -33,6 +33,16 @@ def test_each_transition_is_one_statement(tenant, django_assert_num_queries):
         get_job(tenant_id=tenant.id, mode="test", job_id=job.id)
 
 
+def test_a_concurrency_key_costs_one_statement_more_and_only_at_the_accept(tenant, django_assert_num_queries):
+    with django_assert_num_queries(2):
+        job = queued_job(tenant, concurrency_key="a")
+    queued_job(tenant, concurrency_key="a")
+    with django_assert_num_queries(1):
+        claim(job.id)
+    with django_assert_num_queries(1):
+        transitions.succeed_job(job_id=job.id, attempt=1, result=seal(1))
+
+
 def test_a_whole_job_without_an_effect_costs_two_statements(tenant, script, django_assert_num_queries):
     job = queued_job(tenant, script=script(lambda _job: None))
     with django_assert_num_queries(2):

@@ -47,6 +47,7 @@ def apply(rule, job, **values):
         "data": '{"told": true}',
         "delay": DELAY,
         "grace": GRACE,
+        "publish_grace": GRACE,
         "lease": LEASE,
         "worker": "somebody",
         "known_operations": sorted(known_operations()),
