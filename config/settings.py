@@ -248,8 +248,6 @@ BATCH_ROWS = 500
 PURGE_BUDGET_SECONDS = env.float("PURGE_BUDGET_SECONDS", default=10.0)
 # Seconds that an ended job is kept: a month to look it up in, and as long as the longest-lived key that can stand for it.
 JOB_RETENTION_SECONDS = env.int("JOB_RETENTION_SECONDS", default=30 * 24 * 3600)
-# Seconds into the future for which a job may be put off: what is later belongs in the client's own calendar.
-RUN_AT_MAX_SECONDS = env.int("RUN_AT_MAX_SECONDS", default=30 * 24 * 3600)
 # Jobs of one tenant and mode that may wait at once; 0: no limit, since a backlog is what a queue is for.
 QUEUED_JOBS_MAX = env.int("QUEUED_JOBS_MAX", default=0)
 # Seconds that a job's run_at may lie ahead: as long as jobs are kept after their end; what is planned for longer belongs in a
@@ -298,8 +296,6 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "queue_order_strategy": "workers.queue_order:PriorityOrder",
     # An acknowledgement that ran into a dead connection is sent once more over a new one; it may be repeated.
     "retry_on_timeout": True,
-    # The queues as the worker names them, high before default before low; round robin would give each a third.
-    "queue_order_strategy": "priority",
 }
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_CREATE_MISSING_QUEUES = True

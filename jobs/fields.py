@@ -68,23 +68,6 @@ class StrictCharField(serializers.CharField):
         return str(super().to_internal_value(data))
 
 
-class InstantField(serializers.Field[datetime, str, str, Any]):
-    """An instant (RFC 3339): a date, a time and an offset or Z. Nothing is guessed, no offset and no time of day."""
-
-    default_error_messages = {
-        "invalid": "An instant such as 2026-11-22T01:02:03Z: a date, a time, and an offset or Z."
-    }
-
-    def to_internal_value(self, data: Any) -> datetime:  # noqa: ANN401 - what the client sent
-        """The instant, in UTC."""
-        if not isinstance(data, str) or not _RFC_3339.fullmatch(data):
-            self.fail("invalid")
-        try:
-            return datetime.fromisoformat(data.upper()).astimezone(UTC)
-        except (ValueError, OverflowError):
-            self.fail("invalid")
-
-
 def _is_number(data: Any) -> bool:  # noqa: ANN401 - what the client sent
     """Whether it is a number of JSON's. True and False are ints to Python, but not to anybody else."""
     if isinstance(data, Decimal):

@@ -29,8 +29,8 @@ from jobs.operations import downstream_key
 from jobs.queries.erase import erase_job, lock_job
 from jobs.queries.history import request_cancel
 from jobs.queries.steps import close_by_verdict, raise_generation, steps_of
-from jobs.queries.submit import insert_job, lock_line
-from jobs.sealed import seal
+from jobs.queries.submit import find_twin, insert_job, lock_line
+from jobs.sealed import seal, unseal
 from jobs.states import Event, State
 
 if TYPE_CHECKING:
@@ -66,10 +66,13 @@ def submit_job(
     One that is due later is the sweeper's to publish. Called inside that transaction, after the key's reservation: both
     are there or neither. Dying after the commit and before the publication costs the publish grace: the row is its own
     outbox. One statement; with a concurrency key one more, which waits for others that enter the same line.
+    Raises DuplicateOperation where another live job of the tenant's stands for the same business intent.
     """
     operation = submission.operation
+    owner: dict[str, Any] = {"tenant_id": tenant_id, "mode": mode}
+    identity = _identity_of(submission)
     if submission.concurrency_key is not None:
-        lock_line(tenant_id=tenant_id, mode=mode, concurrency_key=submission.concurrency_key)
+        lock_line(**owner, concurrency_key=submission.concurrency_key)
     job = insert_job(
         job_id=uuid.uuid7(),
         **owner,
@@ -83,10 +86,14 @@ def submit_job(
         concurrency_key=submission.concurrency_key,
         queue=submission.priority.name.lower(),
         priority=submission.priority,
+        identity=identity,
         grace=timedelta(seconds=settings.PUBLISH_GRACE_SECONDS),
         idempotency_record_id=idempotency_record_id,
         idempotency_key=idempotency_key,
     )
+    if job is None:
+        twin = None if identity is None else find_twin(**owner, operation=operation.name, identity=identity)
+        raise DuplicateOperation(twin)
     if job.run_at <= job.created_at:
         transitions.announce_due(job)
     return job
@@ -112,7 +119,8 @@ def cancel_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
 def redrive_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
     """The failed or canceled job runs again from its finished steps; what was refused begins anew under another key.
 
-    Raises KeyMovedOn where the job's idempotency key has since started another job. Locks the record, the line, the job.
+    Raises KeyMovedOn where the job's idempotency key has since started another job, DuplicateOperation where another live job
+    has its identity, JobErased where its params are gone. Locks the record, the line, the job.
     """
     job = _mine(tenant_id, mode, job_id)
     with transaction.atomic():

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 _NOW = timedelta(0)
 _ONE_RUNNING = "job_one_running_per_concurrency_key"
 _ONE_PER_IDENTITY = "job_one_per_identity"
-# A job here stands in nobody's way.
-_OUT_OF_LINE = frozenset(State) - {State.QUEUED, State.RUNNING}
 
 
 def claim_job(*, job_id: UUID, worker: str, known_operations: Collection[str]) -> Job | None:
@@ -155,26 +153,6 @@ def announce_due(job: Job) -> None:
 
 def _announce(due: DueJob) -> None:
     transaction.on_commit(lambda: _send_due(due), robust=True)
-
-
-def _announce_next(job: Job) -> None:
-    """Once this transaction is committed, the next job of the same concurrency key is due for publication, and told.
-
-    After the commit, so that no lock of ours is held, and its claim finds the way free. Dying in between costs the next job
-    its publication pause, a minute at most; and a second telling is harmless.
-    """
-
-    def announce() -> None:
-        due = release_next(
-            tenant_id=job.tenant_id,
-            mode=job.mode,
-            concurrency_key=str(job.concurrency_key),
-            grace=_publish_grace(),
-        )
-        if due is not None:
-            _send_due(due)
-
-    transaction.on_commit(announce, robust=True)
 
 
 def _send_due(due: DueJob) -> None:

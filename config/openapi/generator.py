@@ -152,13 +152,6 @@ class _Instant(OpenApiSerializerFieldExtension):
         return {"type": "string", "format": "date-time"}
 
 
-class _Priority(OpenApiSerializerFieldExtension):
-    target_class = "jobs.api.submission._PriorityField"
-
-    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
-        return {"type": "string", "enum": ["high", "default", "low"], "default": "default"}
-
-
 class _Cursor(OpenApiSerializerFieldExtension):
     target_class = "jobs.api.query_strings._CursorField"
 

@@ -81,10 +81,15 @@ def poll_after(job: Job) -> dict[str, str]:
 
     While a queued job is not due, nothing will happen: until then, or for a minute.
     """
-    if State(job.state).is_terminal or job.state == State.UNKNOWN:
+    if State(job.state).is_settled:
         return {}
     until_due = (job.run_at - datetime.now(UTC)).total_seconds() if job.state == State.QUEUED else 0
     return {"Retry-After": str(min(max(1, math.ceil(until_due)), _POLL_AFTER_MAX_SECONDS))}
+
+
+def path_of(resource: str | None) -> str | None:
+    """Where an idempotency record's resource ("job/<id>") is found."""
+    return resource and f"/v1/{resource.replace('job/', 'jobs/', 1)}"
 
 
 def instant(at: datetime | None) -> str | None:

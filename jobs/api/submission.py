@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.core.validators import RegexValidator
 from rest_framework import serializers
 
 from accounts.authentication import principal_of
@@ -65,7 +64,9 @@ class _ConcurrencyKeyField(StrictCharField):
         return key
 
 
-class _SubmissionSerializer(serializers.Serializer[Any]):
+class SubmissionForm(serializers.Serializer[Any]):
+    """The members of the body; those of `params` are the operation's."""
+
     operation = StrictCharField(max_length=100)
     params = _ObjectField()
     metadata = _MetadataField(required=False)
@@ -91,7 +92,7 @@ class _SubmissionSerializer(serializers.Serializer[Any]):
 
 def read_submission(view: APIView, request: Request) -> Submission:  # noqa: ARG001 - the hook's signature
     """The submission that the body asks for. Raises ValidationError, UnknownOperation or QueueFull; nothing is stored yet."""
-    envelope = read_members(_SubmissionSerializer, request.data)
+    envelope = read_members(SubmissionForm, request.data)
     operation = current_operation(envelope["operation"])
     try:
         read_members(operation.params, envelope["params"])

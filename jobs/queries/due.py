@@ -67,18 +67,6 @@ _COUNT_DUE = """
         LIMIT %(at_most)s
     ) AS due"""
 
-# The first of its line: one that backs off keeps its place, one that was never due has none.
-_RELEASE_NEXT = """
-    WITH next AS (
-        SELECT id FROM job
-        WHERE tenant_id = %(tenant_id)s AND mode = %(mode)s AND concurrency_key = %(concurrency_key)s AND state = 'queued'
-          AND (attempt > 0 OR run_at <= (SELECT clock_timestamp()))
-        ORDER BY accept_seq LIMIT 1 FOR UPDATE SKIP LOCKED
-    )
-    UPDATE job SET next_publish_at = clock_timestamp() + %(grace)s, publications = 0
-    FROM next WHERE job.id = next.id AND job.run_at <= (SELECT clock_timestamp())
-    RETURNING job.id, job.queue"""
-
 _EXPIRED = """
     SELECT id, attempt, max_attempts - attempts_left FROM job
     WHERE state = 'running' AND id > %(after)s AND lease_expires_at <= (SELECT clock_timestamp())
@@ -112,23 +100,6 @@ def count_due(*, queue: str, at_most: int) -> int:
     """How many of the queue's jobs are due for publication, counted up to `at_most`. Served by job_queued_by_queue."""
     ((count,),) = _fetch(_COUNT_DUE, {"queue": queue, "at_most": at_most})
     return int(count)
-
-
-def release_next(*, tenant_id: int, mode: str, concurrency_key: str, grace: timedelta) -> DueJob | None:
-    """The first job of the line, if it is due, is marked for publication; None where there is none, or somebody holds it.
-
-    Locks at most one job row, and waits for none; job_concurrency_order serves it. The caller publishes after the commit.
-    """
-    values: dict[str, Any] = {
-        "tenant_id": tenant_id,
-        "mode": mode,
-        "concurrency_key": concurrency_key,
-        "grace": grace,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(_RELEASE_NEXT, values)
-        row = cursor.fetchone()
-    return DueJob(*row) if row else None
 
 
 def expired_leases(*, limit: int, after: UUID = FIRST_LEASE) -> list[OverdueLease]:

@@ -8,8 +8,6 @@ from uuid import UUID
 
 from django.db import connection
 
-from django.db import connection
-
 from jobs.models import Job
 
 if TYPE_CHECKING:
@@ -18,15 +16,16 @@ if TYPE_CHECKING:
 # Two keys of one hash wait for one another, and nothing else comes of it.
 _LOCK_LINE = "SELECT pg_advisory_xact_lock(hashtextextended(%(line)s, 0))"
 
+# DO NOTHING: of two jobs with one identity the second is refused without breaking the transaction that accepts it.
 _INSERT = """
     WITH submitted AS (
         INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, metadata, state, attempts_left, max_attempts,
-                         run_at, next_publish_at, deadline_at, concurrency_key, accept_seq, queue, priority, created_at,
+                         run_at, next_publish_at, deadline_at, concurrency_key, accept_seq, queue, priority, identity, created_at,
                          idempotency_record_id, idempotency_key)
         SELECT %(id)s, %(tenant_id)s, %(mode)s, %(operation)s, %(operation_version)s, %(params)s, %(metadata)s, 'queued',
                %(max_attempts)s, %(max_attempts)s, GREATEST(%(run_at)s, t.at), GREATEST(%(run_at)s, t.at + %(grace)s),
                %(deadline_at)s, %(concurrency_key)s, CASE WHEN %(concurrency_key)s IS NOT NULL THEN nextval('job_accept_seq') END,
-               %(queue)s, %(priority)s, t.at,
+               %(queue)s, %(priority)s, %(identity)s, t.at,
                %(idempotency_record_id)s, %(idempotency_key)s
         FROM (SELECT clock_timestamp() AS at) AS t
         ON CONFLICT (tenant_id, mode, operation, identity)
@@ -38,7 +37,10 @@ _INSERT = """
     )
     SELECT * FROM submitted"""
 
-_LOCK_LINE = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+_FIND_TWIN = """
+    SELECT id FROM job WHERE tenant_id = %(tenant_id)s AND mode = %(mode)s AND operation = %(operation)s
+        AND identity = %(identity)s AND identity IS NOT NULL AND NOT (state IN ('canceled', 'failed'))"""
+
 
 def lock_line(*, tenant_id: int, mode: str, concurrency_key: str) -> None:
     """Until this transaction ends nobody else enters the line of this key, so that its numbers rise in the order of commits.
@@ -49,19 +51,14 @@ def lock_line(*, tenant_id: int, mode: str, concurrency_key: str) -> None:
         cursor.execute(_LOCK_LINE, {"line": f"{tenant_id}/{mode}/{concurrency_key}"})
 
 
-def insert_job(*, job_id: UUID, metadata: Mapping[str, str], **values: Any) -> Job:  # noqa: ANN401 - statement parameters
-    """The new job, queued and due now or at `run_at`, with event 1. Locks nothing that others could hold: the id is fresh."""
+def insert_job(*, job_id: UUID, metadata: Mapping[str, str], **values: Any) -> Job | None:  # noqa: ANN401 - statement parameters
+    """The new job, queued and due now or at `run_at`, with event 1; None where a live job has its identity.
+
+    Locks nothing that others could hold: the id is fresh. With an identity it waits for another job of it that is being
+    accepted, under the connection's lock_timeout; job_one_per_identity serves it.
+    """
     parameters = {"id": job_id, "metadata": json.dumps(dict(metadata)), **values}
     return next(iter(Job.objects.raw(_INSERT, parameters)), None)
-
-
-def lock_line(*, tenant_id: int, mode: str, concurrency_key: str) -> None:
-    """Nobody else joins the line of this concurrency key until the transaction ends: places are in the order of commits.
-
-    An advisory lock; two keys whose hashes clash wait for each other, and nothing worse. Taken after the record's lock.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(_LOCK_LINE, [f"job-line:{tenant_id}:{mode}:{concurrency_key}"])
 
 
 def find_twin(*, tenant_id: int, mode: str, operation: str, identity: bytes) -> UUID | None:

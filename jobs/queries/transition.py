@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jobs.models import Job
-from jobs.signals import DueJob
+from jobs.signals import DueJob, announce_change
 from jobs.states import Event, Fence, Guard, Rule, State
 
 if TYPE_CHECKING:
@@ -139,7 +139,10 @@ def apply_rule(rule: Rule, *, in_line: bool = True, **values: Any) -> Job | None
         "sources": sorted(source.value for source in rule.sources),
         "recorded_as": rule.recorded_as.value,
     }
-    return next(iter(Job.objects.raw(_statement(rule, in_line=in_line), parameters)), None)
+    job = next(iter(Job.objects.raw(_statement(rule, in_line=in_line), parameters)), None)
+    if job is not None:
+        announce_change(job.id, job.event_seq)
+    return job
 
 
 def next_in_line(job: Job) -> DueJob | None:

@@ -181,6 +181,12 @@ def full_broker(tmp_path, settings):
     running.popen.wait()
 
 
+@pytest.fixture(autouse=True)
+def _longest_backoff(monkeypatch):
+    """A job whose lease ran out is not due again while the test goes on."""
+    monkeypatch.setattr("workers.backoff.random.uniform", lambda _low, high: 1000 * high)
+
+
 def answers(client):
     try:
         return client.ping()
