@@ -235,8 +235,8 @@ SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=5.0)
 PUBLISH_GRACE_SECONDS = env.float("PUBLISH_GRACE_SECONDS", default=5.0)
 # The longest pause between two publications of one job that nobody claims.
 PUBLISH_BACKOFF_MAX_SECONDS = 60.0
-# Messages of a queue from which on the sweeper adds none: more than a large fleet runs until the next sweep, and about 4 MB
-# of the broker's memory where no worker runs at all. The jobs themselves wait in PostgreSQL.
+# Messages of a queue from which on the sweeper adds none, and the api none from half of that on: more than a large fleet runs
+# until the next sweep, and about 4 MB of the broker's memory where no worker runs at all. The jobs themselves wait in PostgreSQL.
 PUBLISH_QUEUE_CAP = env.int("PUBLISH_QUEUE_CAP", default=5_000)
 # Full jitter between 0 and base x 2^n seconds, capped: a downstream's outage of five minutes costs one more attempt, not ten.
 BACKOFF_BASE_SECONDS = env.float("BACKOFF_BASE_SECONDS", default=2.0)

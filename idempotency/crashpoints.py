@@ -63,6 +63,7 @@ class _Armed:
 
     def reach(self, point: str) -> None:
         if point == self._point and os.read(self._turns, 1) == b"!":
+            _say(f"CRASHPOINT {point} is reached: {self._action}.")
             _ACTIONS[self._action]()
 
 
@@ -82,6 +83,8 @@ def arm(told: str) -> None:
     """
     global _armed  # noqa: PLW0603 - the one switch of this module
     _armed = _parse(told) if told else None
+    if _armed is not None:
+        _say(f"CRASHPOINT is armed: {told}. This process will not live long.")
 
 
 def _parse(told: str) -> _Armed:
@@ -98,6 +101,11 @@ def _parse(told: str) -> _Armed:
             f"n: 1 to {_LAST_TURN}; actions: {', '.join(Action)}."
         )
     return _Armed(point, int(nth), Action(action))
+
+
+def _say(line: str) -> None:
+    # At once and past every buffer: the process may not come to write another.
+    os.write(2, f"{line}\n".encode())
 
 
 def _kill() -> None:

@@ -36,7 +36,11 @@ class ReplayTally:
             self._is_waiting = True
         timer = threading.Timer(settings.IDEMPOTENCY_REPLAY_FLUSH_SECONDS, self._flush_and_disconnect)
         timer.name, timer.daemon = "replay-tally", True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError:  # no thread to be had at this moment; the next replay tries again
+            self._is_waiting = False
+            log.warning("replays.no_thread")
 
     def flush(self) -> None:
         """What was counted until now is in the database, in one statement; or lost, if the database does not take it."""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from django.db.models import BooleanField, ExpressionWrapper, Q
+from django.db.models.functions import Now
+
 from idempotency.models import IdempotencyRecord
+from idempotency.registry import has_ended
 
 
 def find_key(*, scope: str, key: str) -> IdempotencyRecord | None:
-    """Return what is remembered of the key, without its stored answer; None where nothing is.
+    """Return what is remembered of the key, without its stored answer; None where the key is free.
 
-    An expired record is found until it is purged or taken over. One row by idempotency_record_scope_key.
+    An expired record counts for as long as what it started has not ended. One row by idempotency_record_scope_key.
     """
-    known = IdempotencyRecord.objects.filter(scope=scope, key=key)
-    return known.defer("headers", "body", "members", "fingerprint").first()
+    known = IdempotencyRecord.objects.filter(scope=scope, key=key).annotate(
+        is_expired=ExpressionWrapper(Q(expires_at__lte=Now()), output_field=BooleanField())
+    )
+    record = known.defer("headers", "body", "members", "fingerprint").first()
+    return None if record is None or (record.is_expired and has_ended(record.resource)) else record

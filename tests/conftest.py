@@ -12,6 +12,7 @@ from rest_framework.test import APIClient
 from accounts.breaker import redis_breaker
 from tests.factories import TenantFactory, new_api_key
 from tests.operations import SCRIPTS
+from workers import publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(autouse=True)
 def _closed_breaker() -> Iterator[None]:
     redis_breaker.succeeded()
+    publisher._rooms.clear()
     yield
     redis_breaker.succeeded()
 

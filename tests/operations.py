@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rest_framework import serializers
@@ -117,6 +118,20 @@ class BriefCharge(ChargePayment):
 
     name = "test.brief_charge"
     timeout_seconds = 6
+
+
+class PoisonousCharge(Operation):
+    """Kills its process in the middle of an effect, each time; nobody can be asked about it."""
+
+    name = "test.poisonous_charge"
+    params = NoParams
+    max_attempts = 2
+
+    def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
+        def call(_key: str) -> Any:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        return job.effect("charge", call, timeout=timedelta(seconds=1), key_window=timedelta(hours=24))
 
 
 class _Knowing:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 QUEUES = ("high", "default", "low")
 # The unacknowledged messages of every worker, as kombu keeps them.
 UNACKED, UNACKED_INDEX = "unacked", "unacked_index"
+# A charge's attempts, as its operation gives them.
+MAX_ATTEMPTS = 5
+# Threads of two apis, two workers, maintenance and this test that may each hold one, and a few to spare.
+SESSIONS_MAX = 60
 _IN_TRANSACTION = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND state LIKE 'idle in transaction%%'"""
@@ -65,6 +69,7 @@ class Ledger:
         for job in jobs:
             self._assert_history_holds(job)
         self._assert_retries_are_answered()
+        self._assert_strangers_see_nothing(jobs)
         self._assert_nothing_is_left_over()
         return by_key
 
@@ -107,8 +112,7 @@ class Ledger:
         after = [event["type"] for event in events]
         end = next(place for place, name in enumerate(after) if name in ("succeed", "fail"))
         assert set(after[end + 1 :]) <= {"late-effect"}
-        charged = len(claims) - after.count("postpone")
-        assert charged <= job["attempts_left"] + charged <= 5
+        assert len(claims) - after.count("postpone") + job["attempts_left"] == MAX_ATTEMPTS
 
     def _assert_retries_are_answered(self) -> None:
         """I3: the same request gets the same answer, another one is refused."""
@@ -119,8 +123,18 @@ class Ledger:
             other = self.caller.charge(key, amount=1, operation=self.operation)
             assert other.json()["code"] == "idempotency-key-reused"
 
+    def _assert_strangers_see_nothing(self, jobs: list[dict[str, Any]]) -> None:
+        """I6: to another tenant none of it is there."""
+        with self.caller.stranger() as stranger:
+            assert stranger.jobs() == []
+            for job in jobs:
+                assert stranger.http.get(f"/v1/jobs/{job['id']}").status_code == 404
+                key = job["idempotency_key"]
+                assert stranger.http.get(f"/v1/idempotency-keys/{key}").status_code == 404
+
     def _assert_nothing_is_left_over(self) -> None:
-        """I9: no message waits, none is held, no transaction stands open."""
+        """I9: no message waits, none is held, no transaction stands open, and sessions are as many as threads at most."""
+        until(lambda: sessions() <= SESSIONS_MAX, seconds=30, pause_seconds=POLL_SECONDS)
         until(lambda: not idle_transactions(), seconds=30, pause_seconds=POLL_SECONDS)
         until(lambda: not messages(), seconds=30, pause_seconds=POLL_SECONDS)
 
@@ -129,6 +143,13 @@ def idle_transactions() -> int:
     """How many sessions of this database have begun a transaction and do nothing."""
     with connection.cursor() as cursor:
         cursor.execute(_IN_TRANSACTION)
+        return int(cursor.fetchone()[0])
+
+
+def sessions() -> int:
+    """How many sessions this database has, ours among them."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
         return int(cursor.fetchone()[0])
 
 

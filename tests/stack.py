@@ -16,6 +16,7 @@ from django.db import connection
 
 from config.devstack import services
 from config.devstack.processes import Command, Running, start
+from tests.factories import TenantFactory, new_api_key
 from tests.provider import Provider, running_provider
 from tests.waiting import until
 
@@ -174,6 +175,13 @@ class Caller:
         params: dict[str, Any] = {"amount": amount, "currency": "usd", "source": source}
         body = {"operation": operation, "params": params}
         return self.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": key})
+
+    @contextlib.contextmanager
+    def stranger(self) -> Iterator[Caller]:
+        """A client of the same api, and another tenant's."""
+        caller = Caller(str(self.http.base_url), new_api_key(TenantFactory()))
+        with caller.http:
+            yield caller
 
     def jobs(self, **query: str) -> list[dict[str, Any]]:
         """Every job that is found, whatever the number of pages."""

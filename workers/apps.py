@@ -12,11 +12,11 @@ class WorkersConfig(AppConfig):
     def ready(self) -> None:
         """Jobs that become due are published, and waiters woken, from whichever process changed the job."""
         from jobs.signals import job_changed, jobs_due  # noqa: PLC0415 - after the apps are loaded
-        from workers.publisher import publish_jobs  # noqa: PLC0415
+        from workers.publisher import publish_new  # noqa: PLC0415
         from workers.wakeups import publish_wakeup  # noqa: PLC0415
 
         def publish(*, due: object, **_signal: object) -> None:
-            publish_jobs(due)  # type: ignore[arg-type]
+            publish_new(due)  # type: ignore[arg-type]
 
         def wake(*, change: object, **_signal: object) -> None:
             publish_wakeup(change)  # type: ignore[arg-type]

@@ -87,7 +87,9 @@ class Effects:
     def _go_on(self, effect: Effect[T], step: JobStep) -> T:
         """An earlier attempt began the effect, and its outcome is not known. The first safe way wins."""
         # Read before anybody is asked: the age of a question is what its answer is worth.
-        since_first, since_last = seconds_since_start(job_id=self._job.id, name=effect.name)
+        since_first, since_last = self._lease.insist(
+            partial(seconds_since_start, job_id=self._job.id, name=effect.name)
+        )
         if _outlasts(effect, since_first) and not self._job.reconcile_only:
             return self._send(effect, is_repeat=True)
         if effect.reconcile is None:
@@ -118,7 +120,8 @@ class Effects:
                 code="effect-outlasts-lease",
             )
         asked_at = time.monotonic()
-        begun = begin_effect(
+        begin = partial(
+            begin_effect,
             job_id=self._job.id,
             attempt=self._job.attempt,
             name=effect.name,
@@ -126,6 +129,8 @@ class Effects:
             lease=self._lease.length,
             attempt_limit=self._lease.attempt_limit,
         )
+        # Nothing is sent yet, and a start that was recorded twice counts once.
+        begun = self._lease.insist(begin)
         if begun is None:
             self._lease.lose()
             raise LeaseLost(f"Effect {effect.name!r} was not begun.")

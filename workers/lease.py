@@ -41,6 +41,7 @@ class Lease:
         self._lock = threading.Lock()
         self._ends_at = claimed_at + self.length.total_seconds()
         self._lost = False
+        self._witnesses_until = 0.0
 
     @property
     def seconds_left(self) -> float:
@@ -69,15 +70,23 @@ class Lease:
     def insist(self, write: Callable[[], T]) -> T:
         """What the write returned, tried again on a new connection while the lease lasts: what is known must get on record.
 
-        Each such write is fenced. One whose COMMIT got through although its reply was lost finds no row the second time,
-        and reads that as a lease that is gone: the next attempt finds what was recorded.
+        Each such write is fenced and may be repeated by its attempt: one whose COMMIT got through although its reply was lost
+        finds its own record the second time. Only a settle finds no row then, and reads that as what it is: settled.
         """
         return self._insist(write, lambda: self.seconds_left)
 
     def insist_as_witness(self, write: Callable[[], T]) -> T:
         """As `insist`, of a write that no fence forbids, for as long again as a lease: made because the lease is lost."""
-        end = time.monotonic() + self.length.total_seconds()
-        return self._insist(write, lambda: end - time.monotonic())
+        self._witnesses_until = time.monotonic() + self.length.total_seconds()
+        try:
+            return self._insist(write, lambda: self.witness_seconds_left)
+        finally:
+            self._witnesses_until = 0.0
+
+    @property
+    def witness_seconds_left(self) -> float:
+        """Seconds for which the attempt may still try to tell what it heard; 0 where it has nothing to tell."""
+        return max(0.0, self._witnesses_until - time.monotonic())
 
     def _insist(self, write: Callable[[], T], seconds_left: Callable[[], float]) -> T:
         while True:
@@ -142,9 +151,13 @@ class Heartbeat:
             connection.close()
 
     def _end_process_unless_over(self) -> None:
-        if not self._over.wait(settings.SELF_END_SECONDS):
-            log.error("lease.process_ended", job_id=str(self._lease.job_id), attempt=self._lease.attempt)
-            os._exit(_EXIT_LOST)
+        ends_at = time.monotonic() + settings.SELF_END_SECONDS
+        # Who still tries to put on record what became of an effect is not stuck: it has a bound of its own.
+        while (left := max(ends_at - time.monotonic(), self._lease.witness_seconds_left)) > 0:
+            if self._over.wait(min(left, settings.SELF_END_SECONDS)):
+                return
+        log.error("lease.process_ended", job_id=str(self._lease.job_id), attempt=self._lease.attempt)
+        os._exit(_EXIT_LOST)
 
     def run_once(self) -> None:
         """One renewal, or the knowledge why there was none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from kombu.connection import Connection
 from kombu.pools import ProducerPool
 
 from accounts.breaker import redis_breaker
+from workers.broker import queue_lengths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 RUN_JOB_TASK = "workers.run_job"
+# How long a look at a queue's length counts: at a few hundred jobs a second and process it is soon told.
+_ROOM_SECONDS = 1.0
+# When each queue was looked at, and whether it had room. Two threads that look at once do no harm.
+_rooms: dict[str, tuple[float, bool]] = {}
 
 
 @cache
@@ -92,3 +98,25 @@ def _publish(job: DueJob) -> None:
             correlation_id=job_id,
             retry=False,
         )
+
+
+def publish_new(due: Sequence[DueJob]) -> int:
+    """As `publish_jobs`, of jobs that were just made due, and only while their queue is less than half full.
+
+    The other half is the sweeper's, which goes by age: so that a crowd of new jobs can neither grow the broker without bound
+    nor keep those that wait to be published again from ever being so. What is left here it publishes.
+    """
+    return publish_jobs([job for job in due if _has_room_for_new(job.queue)])
+
+
+def _has_room_for_new(queue: str) -> bool:
+    """By a look at the broker that is at most a second old: that bounds what gets in beyond the half."""
+    looked_at, has_room = _rooms.get(queue, (float("-inf"), True))
+    if time.monotonic() - looked_at < _ROOM_SECONDS:
+        return has_room
+    lengths = queue_lengths([queue])
+    if lengths is None:
+        return False
+    has_room = bool(lengths[queue] < settings.PUBLISH_QUEUE_CAP // 2)
+    _rooms[queue] = (time.monotonic(), has_room)
+    return has_room

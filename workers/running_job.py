@@ -43,7 +43,7 @@ class RunningJob:
         self._job = job
         self._lease = lease
         # A first attempt has no past.
-        self._steps = steps_of(job.id) if job.attempt > 1 else {}
+        self._steps = lease.insist(partial(steps_of, job.id)) if job.attempt > 1 else {}
         self._effects = Effects(job=job, lease=lease, steps=self._steps)
         self._used: set[str] = set()
         self._progress_written_at = float("-inf")
@@ -120,7 +120,9 @@ class RunningJob:
             return
         self._progress_written_at = now
         document = json.dumps({"done": done, "total": total, "message": printable(message[:_MESSAGE_MAX])})
-        view = write_progress(job_id=self._job.id, attempt=self._job.attempt, progress=document)
+        view = self._lease.insist(
+            partial(write_progress, job_id=self._job.id, attempt=self._job.attempt, progress=document)
+        )
         self._lease.learn(view, now)
         self.check()
 
@@ -140,7 +142,8 @@ class RunningJob:
             return  # in doubt: what became of the effect decides
         self._declined = True
         detail = "Something has been done to the world already; the job goes on."
-        if not decline_cancel(job_id=self._job.id, attempt=self._job.attempt, detail=detail):
+        decline = partial(decline_cancel, job_id=self._job.id, attempt=self._job.attempt, detail=detail)
+        if not self._lease.insist(decline):
             self._lease.lose()
             raise LeaseLost("The job is another attempt's.")
 

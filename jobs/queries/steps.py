@@ -50,13 +50,18 @@ _CLOSE = f"""
         FROM fenced WHERE job_step.job_id = fenced.id AND job_step.name = %(name)s
         RETURNING 1
     )
-    SELECT 1 FROM step"""
+    SELECT 1 FROM step
+    UNION ALL
+    SELECT 1 FROM job JOIN job_step ON job_step.job_id = job.id AND job_step.name = %(name)s
+    WHERE {_FENCED} AND job_step.state = %(state)s AND job_step.attempt = %(attempt)s"""
 
 _REMEMBER = f"""
     WITH fenced AS (SELECT id, attempt FROM job WHERE {_FENCED} FOR NO KEY UPDATE)
     INSERT INTO job_step (job_id, name, kind, state, attempt, first_started_at, last_started_at, ended_at, result)
     SELECT id, %(name)s, %(kind)s, 'done', attempt, clock.at, clock.at, clock.at, %(result)s
     FROM fenced, (SELECT clock_timestamp() AS at) AS clock
+    ON CONFLICT (job_id, name) DO UPDATE SET attempt = EXCLUDED.attempt
+        WHERE job_step.attempt = EXCLUDED.attempt AND job_step.kind = EXCLUDED.kind AND job_step.state = 'done'
     RETURNING 1"""
 
 _VERDICT = """
@@ -118,6 +123,7 @@ def begin_effect(
 def close_effect(*, job_id: UUID, attempt: int, name: str, state: str, result: bytes | None = None) -> bool:
     """The started step is closed as `state` and no longer open; False where the attempt holds the job no more.
 
+    May be repeated by the attempt that closed it so: the reply to the first COMMIT can have been lost.
     Locks the job's row, then the step's.
     """
     done = int(state == JobStep.State.DONE)
@@ -133,8 +139,9 @@ def close_effect(*, job_id: UUID, attempt: int, name: str, state: str, result: b
 
 
 def remember_step(*, job_id: UUID, attempt: int, name: str, kind: str, result: bytes) -> bool:
-    """The step is `done` with its result; False where the attempt holds the job no more.
+    """The step is `done` with its result; False where the attempt holds the job no more, or an earlier one recorded it.
 
+    May be repeated by the attempt that recorded it: the reply to the first COMMIT can have been lost.
     Locks the job's row until the end of the transaction, so that a commit step's changes stand or fall with the fence.
     """
     values = {"job_id": job_id, "attempt": attempt, "name": name, "kind": kind, "result": result}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 import pytest
+from django.db import connection
 from rest_framework.test import APIClient
 
 from idempotency.models import IdempotencyRecord
@@ -77,3 +78,14 @@ def test_it_needs_a_credential_and_takes_no_query(api):
     problem(look_at(APIClient(), "a-key"), 401, "unauthenticated")
     problem(api.get("/v1/idempotency-keys/a-key?x=1"), 400, "validation-failed")
     problem(api.post("/v1/idempotency-keys/a-key", CHARGE, format="json"), 405, "method-not-allowed")
+
+
+def test_a_key_that_has_expired_is_free_once_its_job_has_ended(api):
+    job = accepted(post(api))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE idempotency_record SET created_at = created_at - interval '2 d', expires_at = now() - interval '1 h'"
+        )
+    assert look_at(api, "a-key").json()["resource_state"] == "queued"
+    assert api.post(f"/v1/jobs/{job['id']}/cancel").status_code == 200
+    problem(look_at(api, "a-key"), 404, "not-found")

@@ -47,4 +47,5 @@ def test_a_sweeper_that_fails_before_it_publishes_leaves_the_jobs_to_the_next_sw
     jobs = ledger.settle()
     assert {job["state"] for job in jobs.values()} == {"succeeded"}
     assert {tuple(ledger.history(key)) for key in KEYS} == {("submit", "claim", "succeed")}
+    assert " is reached: " in log.read_text()
     stack.kill(name)

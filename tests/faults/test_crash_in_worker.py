@@ -50,6 +50,8 @@ def doomed(stack):
         return stack.running["doomed"]
 
     yield start
+    # Written on by a worker of that name that took over, if any.
+    assert " is reached: " in stack.running["doomed"].log.read_text()
     stack.kill("doomed")
 
 

@@ -23,8 +23,10 @@ BOUND_SECONDS = 12.0
 OUTAGE_SECONDS = 30.0
 # Until a client that repeats its request is told that it is accepted: an outage, and then at once.
 ACCEPTED_SECONDS = 90.0
-# Until all jobs have ended: seconds, or a lease of 45 s, should the reply to an attempt's commit be lost.
-ENDED_SECONDS = 90.0
+# Longer than the outage and a slow restart: an attempt under way keeps what it has.
+LEASE_SECONDS = "120"
+# Until all jobs have ended: seconds, or a lease, should the reply to a claim's commit be lost.
+ENDED_SECONDS = 180.0
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,9 @@ def postgres(tmp_path_factory):
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory, postgres):
     folder = tmp_path_factory.mktemp("database-away")
-    with running_stack(folder, "--slow-seconds", "2", DATABASE_URL=postgres.url) as stack:
+    with running_stack(
+        folder, "--slow-seconds", "2", DATABASE_URL=postgres.url, LEASE_SECONDS=LEASE_SECONDS
+    ) as stack:
         stack.start_workers("worker", "maintenance", "beat")
         stack.start_api()
         yield stack

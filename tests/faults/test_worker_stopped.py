@@ -26,7 +26,12 @@ ENV = {
 
 @pytest.fixture(scope="module")
 def stack(django_db_setup, django_db_blocker, tmp_path_factory):
-    operations = ",".join([*settings.OPERATIONS, "tests.operations.Stuck", "tests.operations.Poison"])
+    operations = ",".join(
+        [
+            *settings.OPERATIONS,
+            *(f"tests.operations.{name}" for name in ("Stuck", "Poison", "PoisonousCharge")),
+        ]
+    )
     folder = tmp_path_factory.mktemp("stopped")
     with django_db_blocker.unblock(), running_stack(folder, **ENV, OPERATIONS=operations) as stack:
         stack.start_workers("worker", "maintenance", "beat")
@@ -67,6 +72,16 @@ def test_a_job_that_kills_its_worker_ends_after_its_attempts_and_holds_up_nobody
     assert (job["attempt"], job["attempts_left"]) == (3, 0)
     assert job["error"]["code"] == "attempts-exhausted"
     assert history(caller, poison) == ["submit", *["claim", "expire"] * 3]
+
+
+def test_a_job_that_kills_its_worker_in_an_effect_ends_unknown_after_one_attempt_that_only_asks(
+    stack, caller
+):
+    poison = submit(caller, "poison", "test.poisonous_charge")
+    job = job_when(caller, poison, "unknown")
+    assert (job["attempt"], job["attempts_left"]) == (3, 0)
+    assert job["error"]["code"] == "outcome-unknown"
+    assert history(caller, poison) == ["submit", *["claim", "expire"] * 2, "claim", "doubt"]
 
 
 def test_an_attempt_that_cannot_stop_is_ended_with_its_process(stack, caller):

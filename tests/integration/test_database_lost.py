@@ -39,6 +39,18 @@ def cut(*_key):
     return "done"
 
 
+def before_the_effect(job, bank):
+    cut()
+    return job.effect("charge", bank.call) and "done"
+
+
+def before_progress(job, bank):
+    job.effect("charge", bank.call)
+    cut()
+    job.progress(1, 1)
+    return "done"
+
+
 def in_the_call(job, bank):
     return job.effect("charge", lambda key: cut(bank.call(key)))
 
@@ -71,7 +83,9 @@ def test_evidence_of_a_late_answer_is_kept_although_the_connection_is_cut(tenant
     assert len(tries) == 2
 
 
-@pytest.mark.parametrize("perform", [in_the_call, before_the_end, in_a_step])
+@pytest.mark.parametrize(
+    "perform", [in_the_call, before_the_end, in_a_step, before_the_effect, before_progress]
+)
 def test_a_connection_cut_within_an_attempt_is_replaced_and_the_attempt_succeeds(tenant, script, perform):
     bank = Downstream("charged", "never")
     job = run(queued_job(tenant, script=script(lambda handle: perform(handle, bank))).id)

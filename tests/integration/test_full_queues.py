@@ -14,6 +14,7 @@ from accounts.breaker import redis_breaker
 from config.devstack.binaries import broker_binary
 from config.devstack.processes import Command, start
 from jobs.models import Job
+from jobs.signals import DueJob
 from jobs.states import State
 from tests.broker_proxy import BrokerProxy
 from tests.factories import claimed_job, end_lease, queued_job
@@ -235,3 +236,42 @@ def test_the_question_leaves_nothing_in_the_broker(tenant, queue, broker):
     fill(tenant, queue, 1)
     sweeper.run_once()
     assert {key.decode() for key in broker.scan_iter()} <= {queue, f"_kombu.binding.{queue}"}
+
+
+def test_a_crowd_of_new_jobs_does_not_keep_the_old_ones_from_being_published(tenant, queue, broker, settings):
+    """The half that new jobs leave free is the sweeper's, which goes by age."""
+    settings.PUBLISH_QUEUE_CAP = 20
+    fill(tenant, queue, 15)
+
+    def submit(count):
+        for _ in range(count):
+            job = write(queued_job(tenant).id, f"queue = '{queue}'")
+            publisher._rooms.clear()  # as after a second
+            publisher.publish_new([DueJob(job.id, queue)])
+
+    submit(100)
+    assert broker.llen(queue) == 10
+    assert sweeper.run_once().published == 10
+    for _ in range(5):
+        broker.rpop(queue)
+        submit(1)
+        sweeper.run_once()
+    # One place a round, and each went to one of the fifteen.
+    assert broker.llen(queue) == 20
+    assert Job.objects.filter(publications=1).count() == 15
+
+
+def test_new_jobs_are_published_by_a_look_at_the_queue_that_is_a_second_old_at_most(
+    tenant, queue, broker, settings, monkeypatch
+):
+    settings.PUBLISH_QUEUE_CAP = 2
+    now = [1000.0]
+    monkeypatch.setattr("workers.publisher.time.monotonic", lambda: now[0])
+    due = [DueJob(queued_job(tenant).id, queue) for _ in range(3)]
+    assert publisher.publish_new(due[:2]) == 2
+    now[0] += 1.5
+    assert publisher.publish_new(due[2:]) == 0
+    broker.delete(queue)
+    assert publisher.publish_new(due[2:]) == 0
+    now[0] += 1.5
+    assert publisher.publish_new(due[2:]) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from threading import Event
 
 import pytest
 from django.db import OperationalError, connection
@@ -222,3 +223,24 @@ def other_backends():
 def terminate(pid):
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
+
+
+def test_an_attempt_that_still_tells_what_it_heard_is_not_ended(tenant, settings, monkeypatch):
+    """Its witness has a bound of its own, beyond which the process ends as any other."""
+    settings.HEARTBEAT_SECONDS = settings.SELF_END_SECONDS = 0.02
+    ended, tries = Event(), []
+    monkeypatch.setattr("workers.lease.os._exit", lambda _code: ended.set())
+    monkeypatch.setattr("workers.lease._RETRY_SECONDS", 0.05)
+    lease = lease_of(claimed_job(tenant))
+
+    def tell():
+        tries.append(ended.is_set())
+        if len(tries) < 6:
+            raise OperationalError("away")
+        return "told"
+
+    with Heartbeat(lease):
+        lease.lose()
+        assert lease.insist_as_witness(tell) == "told"
+        assert tries == [False] * 6
+        assert ended.wait(20)

@@ -11,9 +11,11 @@ from jobs.operations import (
     EffectNotDone,
     EffectRefused,
 )
+from jobs.queries.steps import close_effect, remember_step
+from jobs.sealed import seal
 from jobs.states import State
 from tests.downstreams import Downstream, charging, run, step_of
-from tests.factories import claim, queued_job
+from tests.factories import claim, claimed_job, queued_job
 from tests.situations import HOUR, begin, close, expire, history
 
 pytestmark = pytest.mark.django_db
@@ -67,3 +69,23 @@ def test_a_zombie_that_failed_leaves_no_trace(tenant, script):
     queued = job_for(tenant, script, charging(Downstream(other_attempt)))
     assert run(queued.id).state == State.QUEUED
     assert history(queued.id) == ["submit", "claim", "expire"]
+
+
+def test_a_write_whose_reply_was_lost_finds_its_own_record(tenant):
+    job = claimed_job(tenant)
+    begin(job, "charge")
+    held = {"job_id": job.id, "attempt": job.attempt}
+    closing = {**held, "name": "charge", "state": JobStep.State.DONE, "result": seal({"id": "ch_1"})}
+    remembering = {**held, "name": "count", "kind": JobStep.Kind.STEP, "result": seal(7)}
+    for _ in range(2):
+        assert close_effect(**closing)
+        assert remember_step(**remembering)
+    fresh = Job.objects.get(pk=job.id)
+    assert (fresh.open_effects, fresh.done_effects) == (0, 1)
+    # Of another outcome it is no repeat, and another attempt's record is not its own.
+    assert not close_effect(**{**closing, "state": JobStep.State.REFUSED, "result": None})
+    expire(fresh, delay=-HOUR)
+    second = claim(job.id)
+    assert not close_effect(**{**closing, "attempt": second.attempt})
+    assert not remember_step(**{**remembering, "attempt": second.attempt})
+    assert not close_effect(**closing)

@@ -99,3 +99,20 @@ def test_a_database_that_does_not_take_them_costs_the_counts_and_nothing_else(ap
 def is_late(timer):
     """Whether the thread waits for another test's long flush interval."""
     return timer.interval > 1
+
+
+@pytest.mark.django_db
+def test_a_machine_without_threads_costs_counts_only_while_it_has_none(api, monkeypatch):
+    def no_thread(_timer):
+        raise RuntimeError("can't start new thread")
+
+    accepted(post(api))
+    own = ReplayTally()
+    with monkeypatch.context() as patch:
+        patch.setattr("threading.Timer.start", no_thread)
+        own.note(record().id)
+    assert not own._is_waiting
+    own.note(record().id)
+    assert own._is_waiting
+    own.flush()
+    assert record().replays == 2
