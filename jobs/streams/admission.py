@@ -70,4 +70,6 @@ class Admission:
             return Admitted(response.hold, headers_of(response))
         if not isinstance(response, HttpResponse):
             raise TypeError(f"An answer in one piece was expected, not {response!r}.")
-        return Answer(response.status_code, all_headers_of(response), response.content)
+        # No body, no length: of a 204 or 304 it would be wrong even as 0 (RFC 9110 §8.6).
+        headers = all_headers_of(response) if response.content else headers_of(response)
+        return Answer(response.status_code, headers, response.content)

@@ -85,7 +85,9 @@ class EventStreamView(JobEventsView):
         job = get_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
         position = _position(job)
         if position.is_over and after >= position.seq:
-            return HttpResponse(status=204, headers=_UNBUFFERED)
+            nothing = HttpResponse(status=204, headers=_UNBUFFERED)
+            del nothing.headers["Content-Type"]
+            return nothing
         if request.method == "HEAD":
             return HttpResponse(content_type=EVENT_STREAM, headers=_UNBUFFERED)
         _refuse_without_room(request)

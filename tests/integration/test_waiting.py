@@ -376,6 +376,8 @@ def test_who_has_everything_of_an_ended_job_need_not_come_back(streams, owner, p
     succeed(job)
     answer = streams.stream(job.id, **place).wait()
     assert (answer.status, answer.body) == (204, b"")
+    # RFC 9110 §8.6: a 204 has no length, not even 0.
+    assert not {"content-length", "content-type"} & answer.headers.keys()
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "2147483648", "1,2"])
