@@ -34,6 +34,11 @@ _ESCAPE = re.compile(r'\\(["\\])')
 _TTL = re.compile(r"[0-9]{1,7}")
 
 
+def is_key(text: str) -> bool:
+    """Whether any header could have given this key."""
+    return 1 <= len(text) <= MAX_KEY_LENGTH and text.isascii() and text.isprintable()
+
+
 def parse_key(header: str | None, *, strict: bool) -> str:
     """Return the key itself: `"abc"`, `"abc";a=1` and `abc` are the same key.
 

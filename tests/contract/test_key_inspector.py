@@ -89,3 +89,8 @@ def test_a_key_that_has_expired_is_free_once_its_job_has_ended(api):
     assert look_at(api, "a-key").json()["resource_state"] == "queued"
     assert api.post(f"/v1/jobs/{job['id']}/cancel").status_code == 200
     problem(look_at(api, "a-key"), 404, "not-found")
+
+
+@pytest.mark.parametrize("text", ["%00", "a%00b", "%0a", "%7f", "%ff", "%C3%A9", "a" * 256, "%ed%a0%80"])
+def test_what_no_header_could_hold_is_no_key(api, text):
+    problem(api.get(f"/v1/idempotency-keys/{text}"), 404, "not-found")
