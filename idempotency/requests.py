@@ -23,19 +23,23 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 def read_keyed_request(
     request: Request, *, is_required: bool, ttl_seconds: int | None
 ) -> KeyedRequest | None:
-    """Return the request with its key and parsed body; None where it has no key and needs none.
+    """Return the request with its key and parsed body; None where it has no key and needs none. A TTL is checked all the same.
 
     Raises KeyMissing, KeyInvalid or TtlInvalid for the headers, and for the body whatever its parser raises.
     """
-    header = request.META.get("HTTP_IDEMPOTENCY_KEY")
-    if request.method in _SAFE_METHODS or (header is None and not is_required):
+    if request.method in _SAFE_METHODS:
         return None
-    key = parse_key(header, strict=settings.IDEMPOTENCY_KEY_SYNTAX == "strict")
+    header = request.META.get("HTTP_IDEMPOTENCY_KEY")
+    is_keyed = is_required or header is not None
+    key = parse_key(header, strict=settings.IDEMPOTENCY_KEY_SYNTAX == "strict") if is_keyed else ""
     default_ttl = settings.IDEMPOTENCY_TTL_SECONDS if ttl_seconds is None else ttl_seconds
+    ttl = parse_ttl(request.META.get("HTTP_IDEMPOTENCY_TTL"), default_ttl)
+    if not is_keyed:
+        return None
     return KeyedRequest(
         scope=import_string(settings.IDEMPOTENCY_SCOPE)(request),
         key=key,
-        ttl_seconds=parse_ttl(request.META.get("HTTP_IDEMPOTENCY_TTL"), default_ttl),
+        ttl_seconds=ttl,
         parts=_read_parts(request),
     )
 

@@ -111,6 +111,13 @@ def test_a_keyed_cancel_of_a_missing_job_leaves_the_key_free(api, tenant):
     assert response["Idempotency-Replayed"] == "false"
 
 
+def test_a_time_to_live_out_of_bounds_is_refused_even_without_a_key(api, tenant):
+    job = in_state(tenant, State.QUEUED)
+    path = f"/v1/jobs/{job.id}/cancel"
+    problem(post(api, {}, key=None, path=path, Idempotency_TTL="2592001"), 400, "validation-failed")
+    assert post(api, {}, key=None, path=path, Idempotency_TTL="3600").status_code == 200
+
+
 def test_a_malformed_key_is_refused_even_where_none_is_needed(api, tenant):
     job_id = in_state(tenant, State.QUEUED).id
     problem(cancel(api, job_id, **{"Idempotency-Key": "a b"}), 400, "idempotency-key-invalid")
