@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 CONTENT_TYPE = "application/problem+json"
 # SDKs repeat a 409 by themselves; most can never succeed. 422 is what KeyReused may be instead.
 _REPEATED_BY_SDKS = (409, 422)
-_READING = ("GET", "HEAD")
+READING = ("GET", "HEAD")
 
 
 @dataclass
@@ -212,20 +212,23 @@ def internal_error(request: HttpRequest) -> HttpResponse:
     return _respond(request, _Case("internal-error", 500, PROBLEMS["internal-error"].title))
 
 
+def only_readable(request: HttpRequest) -> HttpResponse:
+    """What is there can only be read."""
+    detail, headers = f'Method "{request.method}" not allowed.', {"Allow": ", ".join(READING)}
+    return _respond(request, _Case("method-not-allowed", 405, detail, headers=headers))
+
+
 def read_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """The view answers GET and HEAD; anything else is refused, before the CSRF check would refuse it in HTML."""
 
     @csrf_exempt
     @wraps(view)
     def answer(request: HttpRequest, **captured: object) -> HttpResponse:
-        if request.method in _READING:
+        if request.method in READING:
             try:
                 return view(request, **captured)
             except InvalidQuery as error:
                 return _respond(request, _case_of(error))
-        detail = f'Method "{request.method}" not allowed.'
-        return _respond(
-            request, _Case("method-not-allowed", 405, detail, headers={"Allow": ", ".join(_READING)})
-        )
+        return only_readable(request)
 
     return answer

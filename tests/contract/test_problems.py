@@ -66,8 +66,8 @@ def test_a_method_that_is_not_offered(api, path, allowed, method):
     assert set(response["Allow"].split(", ")) >= allowed
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/problems/not-found"])
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/problems/not-found", "/static/config/docs.js"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "FOO"])
 def test_a_page_for_reading_is_not_written_to(anyone, db, path, method):
     response = anyone.generic(method, path)
     problem(response, 405, "method-not-allowed")
