@@ -36,7 +36,7 @@ class ListQuery(serializers.Serializer[Any]):
     """What a listing can be narrowed to."""
 
     state = serializers.ChoiceField(choices=list(State), required=False)
-    operation = serializers.CharField(max_length=100, required=False)
+    operation = serializers.CharField(max_length=100, trim_whitespace=False, required=False)
     idempotency_key = serializers.CharField(max_length=255, trim_whitespace=False, required=False)
     created_after = serializers.DateTimeField(required=False)
     created_before = serializers.DateTimeField(required=False)

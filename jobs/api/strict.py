@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rest_framework import serializers
+
+from jobs.api.query_strings import check_no_query
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
 
 
 def read_members(form: type[serializers.Serializer[Any]], data: object) -> dict[str, Any]:
@@ -16,6 +21,16 @@ def read_members(form: type[serializers.Serializer[Any]], data: object) -> dict[
     if errors:
         raise serializers.ValidationError(errors)
     return dict(serializer.validated_data)
+
+
+class _NoMembers(serializers.Serializer[Any]):
+    """Nothing to say."""
+
+
+def check_nothing_said(request: Request) -> None:
+    """The request has no query, and no body or `{}`: what is asked for stands in its path. Raises ValidationError."""
+    check_no_query(request.query_params)
+    read_members(_NoMembers, request.data if request.body else {})
 
 
 def _unknown() -> serializers.ErrorDetail:

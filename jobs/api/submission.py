@@ -9,6 +9,7 @@ from django.conf import settings
 from rest_framework import serializers
 
 from accounts.authentication import principal_of
+from jobs.api.query_strings import check_no_query
 from jobs.api.strict import read_members
 from jobs.errors import QueueFull
 from jobs.fields import InstantField, StrictCharField
@@ -92,6 +93,7 @@ class SubmissionForm(serializers.Serializer[Any]):
 
 def read_submission(view: APIView, request: Request) -> Submission:  # noqa: ARG001 - the hook's signature
     """The submission that the body asks for. Raises ValidationError, UnknownOperation or QueueFull; nothing is stored yet."""
+    check_no_query(request.query_params)
     envelope = read_members(SubmissionForm, request.data)
     operation = current_operation(envelope["operation"])
     try:

@@ -12,10 +12,10 @@ from accounts.authentication import IsAdmin, IsTenant, principal_of
 from idempotency.http import idempotent, reservation
 from jobs.api.caching import conditional
 from jobs.api.negotiation import EventsNegotiation
-from jobs.api.query_strings import cursor_after, read_after, read_listing, read_wait
+from jobs.api.query_strings import check_no_query, cursor_after, read_after, read_listing, read_wait
 from jobs.api.representation import event_document, job_document, poll_after
 from jobs.api.resolution import ResolutionForm
-from jobs.api.strict import read_members
+from jobs.api.strict import check_nothing_said, read_members
 from jobs.api.submission import read_submission
 from jobs.selectors import effects_of, events_of, get_job, list_jobs
 from jobs.services import Submission, cancel_job, erase_payload, redrive_job, resolve_job, submit_job
@@ -101,6 +101,7 @@ class JobCancelView(APIView):
     def post(self, request: Request, job_id: UUID) -> Response:
         """The job: canceled, or with `cancel_requested_at`, which its attempt honours while nothing has been done."""
         principal = principal_of(request)
+        check_nothing_said(request)
         job = cancel_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
         return _changed(job)
 
@@ -112,6 +113,7 @@ class JobRedriveView(APIView):
     def post(self, request: Request, job_id: UUID) -> Response:
         """The job, queued again: finished steps stay finished, and what was refused begins under a new downstream key."""
         principal = principal_of(request)
+        check_nothing_said(request)
         job = redrive_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
         return _changed(job)
 
@@ -122,6 +124,7 @@ class JobPayloadView(APIView):
     @idempotent(required=False)
     def delete(self, request: Request, job_id: UUID) -> Response:
         """The job without its payload: ids, key and states stay. A retry of the first request is told that it is gone."""
+        check_nothing_said(request)
         principal = principal_of(request)
         job = erase_payload(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
         return _changed(job)
@@ -136,6 +139,7 @@ class JobResolveView(APIView):
     def post(self, request: Request, job_id: UUID) -> Response:
         """The job, gone where the operator's word sends it; who said what stays in its history."""
         principal = principal_of(request)
+        check_no_query(request.query_params)
         said = read_members(ResolutionForm, request.data)
         by = f"api key {principal.api_key_id}"
         job = resolve_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id, by=by, **said)

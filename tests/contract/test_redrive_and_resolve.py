@@ -57,9 +57,9 @@ def test_a_repeated_redrive_with_a_key_is_replayed(api, tenant):
     problem(act(api, job, "redrive"), 409, "illegal-state-transition")
 
 
-@pytest.mark.parametrize("what", ["redrive", "resolve"])
-def test_anothers_job_is_as_missing_as_none(operator, what):
-    problem(act(operator, in_state(TenantFactory(), State.UNKNOWN), what, SAID), 404, "not-found")
+@pytest.mark.parametrize(("what", "body"), [("redrive", None), ("resolve", SAID)])
+def test_anothers_job_is_as_missing_as_none(operator, what, body):
+    problem(act(operator, in_state(TenantFactory(), State.UNKNOWN), what, body), 404, "not-found")
 
 
 def test_an_operator_says_that_it_was_done(operator, tenant):
