@@ -5,7 +5,7 @@ A test holds it to the addresses that exist, and to the catalogue of problems.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from config.openapi import examples
@@ -49,6 +49,8 @@ class Endpoint:
     # A form, or "submission": one form for each operation.
     body: type[Serializer[Any]] | Literal["submission"] | None = None
     body_example: object = None
+    # What a form checks between its members, as JSON Schema.
+    body_rules: Mapping[str, Any] = field(default_factory=dict)
     # Components of `headers.REQUEST`.
     headers: tuple[str, ...] = ()
     # Whether it needs no API key.
@@ -202,6 +204,10 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
         "Needs an API key with the scope admin. Names the step, its verdict, and where the job goes; stays in its history.",
         body=ResolutionForm,
         body_example=examples.RESOLUTION,
+        body_rules={
+            "if": {"properties": {"verdict": {"const": "not_done"}}},
+            "then": {"properties": {"then": {"enum": ["fail", "queue"]}, "result": {"type": "null"}}},
+        },
         problems=("forbidden",),
     ),
     ("GET", "/v1/idempotency-keys/{key}"): Endpoint(

@@ -14,7 +14,7 @@ from drf_spectacular.plumbing import ResolvedComponent
 
 from config.openapi.describe import components, describe, problem_responses
 from config.openapi.endpoints import ELSEWHERE, ENDPOINTS
-from config.openapi.schemas import SCHEMAS
+from config.openapi.schemas import PRINTABLE, SCHEMAS
 from jobs.api.submission import SubmissionForm
 from jobs.registry import current_operation, operations
 
@@ -47,17 +47,30 @@ class TableSchema(AutoSchema):
         if isinstance(endpoint.body, str):
             body = self._submission()
         elif endpoint.body is not None:
-            body = self._form(endpoint.body)
+            body = self._form(endpoint.body, **endpoint.body_rules)
         query = [] if endpoint.query is None else self._query(endpoint.query)
         return describe(endpoint, path, query=query, body=body)
+
+    def _map_serializer(
+        self,
+        serializer: type[Serializer[Any]],
+        direction: str,
+        bypass_extensions: bool = False,  # noqa: FBT001, FBT002 - its signature
+    ) -> dict[str, Any]:
+        """The form's schema. A string may hold anything but U+0000, unless more is said of it."""
+        schema: dict[str, Any] = super()._map_serializer(serializer, direction, bypass_extensions)
+        for member in schema.get("properties", {}).values():
+            if member.get("type") == "string" and not member.keys() & {"pattern", "format", "enum"}:
+                member.update(PRINTABLE)
+        return schema
 
     def _query(self, form: type[Serializer[Any]]) -> Sequence[Mapping[str, Any]]:
         schemas = self._map_serializer(form, "request").get("properties", {})
         return [{"name": name, "in": "query", "schema": schema} for name, schema in schemas.items()]
 
-    def _form(self, form: type[Serializer[Any]]) -> Mapping[str, Any]:
-        """The schema of a form, which takes no member beyond its own."""
-        closed = {"additionalProperties": False}
+    def _form(self, form: type[Serializer[Any]], **rules: object) -> Mapping[str, Any]:
+        """The schema of a form, which takes no member beyond its own; `rules` stand between its members."""
+        closed = {"additionalProperties": False, **rules}
         component = self.resolve_serializer(form, "request")
         if not component:  # it has no members
             return {"type": "object", **closed}
@@ -133,8 +146,8 @@ class _Metadata(OpenApiSerializerFieldExtension):
         return {
             "type": "object",
             "maxProperties": 50,
-            "propertyNames": {"minLength": 1, "maxLength": 40},
-            "additionalProperties": {"type": "string", "maxLength": 500},
+            "propertyNames": {"minLength": 1, "maxLength": 40, **PRINTABLE},
+            "additionalProperties": {"type": "string", "maxLength": 500, **PRINTABLE},
         }
 
 
@@ -142,7 +155,7 @@ class _Anything(OpenApiSerializerFieldExtension):
     target_class = "jobs.api.resolution._AnyField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
-        return {}
+        return {"$ref": "#/components/schemas/JsonValue"}
 
 
 class _Instant(OpenApiSerializerFieldExtension):

@@ -59,8 +59,8 @@ REQUEST: Mapping[str, Mapping[str, Any]] = {
     ),
     "X-Request-Id": _request(
         "X-Request-Id",
-        {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
-        "An id of the client's own for this request; any other value is replaced.",
+        {"type": "string"},
+        "An id of the client's own: 1 to 128 letters, digits, `.`, `_`, `:` and `-`. Any other value is replaced.",
     ),
 }
 

@@ -33,6 +33,8 @@ def _or_null(schema: Schema) -> Schema:
     return {**schema, "type": [kind, "null"]} if kind else {"anyOf": [schema, {"type": "null"}]}
 
 
+# What strings in requests may hold: anything but U+0000, which no string of PostgreSQL's can.
+PRINTABLE: Schema = {"pattern": r"^[^\u0000]*$"}
 _TEXT: Schema = {"type": "string"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _FLAG: Schema = {"type": "boolean"}
@@ -46,6 +48,17 @@ _PATH: Schema = {"type": "string", "format": "uri-reference"}
 _ANY: Schema = {"description": "Any JSON value; numbers are exact."}
 _STATE: Schema = {"type": "string", "enum": list(State)}
 _HTTP_STATUS: Schema = {"type": "integer", "minimum": 100, "maximum": 599}
+
+_ITEM: Schema = {"anyOf": [_ref("JsonValue"), {"type": "null"}]}
+_JSON_VALUE: Schema = {
+    "description": "Any value but null. Nested 32 deep at most; a number has up to 300 digits and an exponent within ±308.",
+    "anyOf": [
+        {"type": ["boolean", "number"]},
+        {"type": "string", **PRINTABLE},
+        {"type": "array", "items": _ITEM},
+        {"type": "object", "propertyNames": PRINTABLE, "additionalProperties": _ITEM},
+    ],
+}
 
 _JOB = _object(
     {
@@ -272,6 +285,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "Readiness": _object({"status": {"enum": ["ready", "degraded"]}}),
     "Document": {"type": "object", "description": "An OpenAPI document."},
     "FieldError": _FIELD_ERROR,
+    "JsonValue": _JSON_VALUE,
     "Problem": _PROBLEM,
     "JobError": _JOB_ERROR,
     "ProblemExplanation": _EXPLANATION,
