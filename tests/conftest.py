@@ -23,7 +23,18 @@ if TYPE_CHECKING:
 
     from accounts.models import Tenant
 
+FUZZ_EXAMPLES = 8  # some 20 seconds
 _VALKEY_DATABASES = 15  # numbers 1 to 15 of the server's default 16; 0 is left to a running stack
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How much tests make up that can go on for ever: little in the suite, more by request."""
+    parser.addoption(
+        "--fuzz-examples",
+        type=int,
+        default=FUZZ_EXAMPLES,
+        help="requests that schemathesis makes up for each endpoint",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
