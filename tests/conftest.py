@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from django.conf import settings
-from django.dispatch import Signal
 from rest_framework.test import APIClient
 
 from accounts.breaker import redis_breaker
-from jobs import transitions
 from tests.factories import TenantFactory, new_api_key
 from tests.operations import SCRIPTS
 from workers import publisher
@@ -19,7 +17,6 @@ from workers import publisher
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
-    from uuid import UUID
 
     from accounts.models import Tenant
 
@@ -71,16 +68,6 @@ def api(tenant: Tenant) -> APIClient:
     client = APIClient(raise_request_exception=False)
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {new_api_key(tenant)}")
     return client
-
-
-@pytest.fixture
-def announced(monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
-    """The ids of the jobs that were announced as due since the test began; nobody publishes them."""
-    ids: list[UUID] = []
-    signal = Signal()
-    signal.connect(lambda due, **_signal: ids.extend(job.id for job in due), weak=False)
-    monkeypatch.setattr(transitions, "jobs_due", signal)
-    return ids
 
 
 @pytest.fixture
