@@ -126,9 +126,10 @@ def redrive_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
     with transaction.atomic():
         _keep_key(job)
         _enter_line(job)
-        job = transitions.redrive_job(job_id=job_id)
-        if job.erased_at is not None:
+        held = lock_job(job_id)  # so that an erasure comes before or after, and not in between
+        if held is not None and held.erased_at is not None:
             raise JobErased(job.resource)
+        job = transitions.redrive_job(job_id=job_id)
         for step in steps_of(job_id).values():
             if step.state == JobStep.State.REFUSED:
                 key = downstream_key(job_id, step.name, step.generation + 1)

@@ -158,6 +158,14 @@ class _Anything(OpenApiSerializerFieldExtension):
         return {"$ref": "#/components/schemas/JsonValue"}
 
 
+class _ConcurrencyKey(OpenApiSerializerFieldExtension):
+    target_class = "jobs.api.submission._ConcurrencyKeyField"
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
+        # Printable characters of any script; the pattern says so of the first 128.
+        return {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[^\x00-\x1f\x7f]+$"}
+
+
 class _Instant(OpenApiSerializerFieldExtension):
     target_class = "jobs.fields.InstantField"
 

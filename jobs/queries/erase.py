@@ -23,11 +23,12 @@ _ERASE = f"""
         WHERE id = %(job_id)s AND erased_at IS NULL AND finished_at IS NOT NULL
         RETURNING *
     ), attempts AS (
-        UPDATE job_attempt SET error = NULL FROM erased WHERE job_attempt.job_id = erased.id AND error IS NOT NULL
+        UPDATE job_attempt SET error = NULL FROM erased WHERE job_attempt.job_id = erased.id AND job_attempt.error IS NOT NULL
     ), steps AS (
         UPDATE job_step SET result = %(nothing)s FROM erased WHERE job_step.job_id = erased.id AND job_step.result IS NOT NULL
     ), events AS (
-        UPDATE job_event SET data = data - {_SAID} FROM erased WHERE job_event.job_id = erased.id AND data ?| {_SAID}
+        UPDATE job_event SET data = job_event.data - {_SAID} FROM erased
+        WHERE job_event.job_id = erased.id AND job_event.data ?| {_SAID}
     ), event AS (
         INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
         SELECT id, event_seq, 'payload-erased', attempt, '{{}}', erased_at FROM erased
