@@ -198,6 +198,15 @@ class Caller:
                 return found
             cursor = {"cursor": page["next_cursor"]}
 
+    def job_when(self, address: str, state: str) -> dict[str, Any]:
+        """The job at the address, once it is in this state."""
+
+        def there() -> dict[str, Any] | None:
+            job = self.http.get(address).json()
+            return job if job["state"] == state else None
+
+        return until(there, seconds=90, pause_seconds=POLL_SECONDS)
+
     def when_ended(self, count: int, *, seconds: float, stack: Stack) -> list[dict[str, Any]]:
         """All the tenant's jobs, once there are `count` and each has ended."""
 

@@ -8,6 +8,8 @@ import pytest
 
 from tests.factories import TenantFactory, new_api_key
 from tests.launcher import COMMAND, Launcher
+from tests.promises import Ledger
+from tests.stack import Caller
 
 
 @pytest.fixture
@@ -30,3 +32,17 @@ def launch():
     for launcher in started:
         launcher.popen.kill()
         launcher.leaves_nothing()
+
+
+@pytest.fixture
+def caller(stack, api_key):
+    """A client of the api of the file's own `stack`."""
+    caller = Caller(stack.urls["api"], api_key)
+    with caller.http:
+        yield caller
+
+
+@pytest.fixture
+def ledger(caller, stack):
+    """The same client, who notes what it was told."""
+    return Ledger(caller, stack)

@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 
 from tests.broker_proxy import HOST, BrokerProxy
-from tests.stack import POLL_SECONDS, START_SECONDS, Caller, free_port, running_stack
+from tests.stack import POLL_SECONDS, START_SECONDS, free_port, running_stack
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -62,13 +62,6 @@ def stack(transactional_db, tmp_path, proxy):
         # An api that reaches no broker publishes nothing: jobs run only if beat ticks, maintenance sweeps and the worker listens.
         stack.start_api(REDIS_URL=f"redis://{HOST}:{free_port()}/0")
         yield stack
-
-
-@pytest.fixture
-def caller(stack, api_key):
-    caller = Caller(stack.urls["api"], api_key)
-    with caller.http:
-        yield caller
 
 
 def test_beat_maintenance_and_worker_notice_that_their_connections_to_the_broker_are_dead(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from tests.promises import Ledger
 from tests.stack import POLL_SECONDS, Caller, running_stack
 from tests.waiting import until
 
@@ -25,13 +24,6 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
         stack.start_workers("worker", "maintenance", "beat")
         stack.start_api()
         yield stack
-
-
-@pytest.fixture
-def ledger(stack, api_key):
-    caller = Caller(stack.urls["api"], api_key)
-    with caller.http:
-        yield Ledger(caller, stack)
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.promises import Ledger
-from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, Caller, free_port, running_stack
+from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, free_port, running_stack
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -22,13 +21,6 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
         # It reaches no broker: every message is the sweeper's.
         stack.start_api(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
         yield stack
-
-
-@pytest.fixture
-def ledger(stack, api_key):
-    caller = Caller(stack.urls["api"], api_key)
-    with caller.http:
-        yield Ledger(caller, stack)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 import redis
 from django.conf import settings
 
-from tests.promises import UNACKED_INDEX, Ledger
-from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, Caller, running_stack
+from tests.promises import UNACKED_INDEX
+from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, running_stack
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,13 +32,6 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
         stack.start_workers("maintenance", "beat")
         stack.start_api()
         yield stack
-
-
-@pytest.fixture
-def ledger(stack, api_key):
-    caller = Caller(stack.urls["api"], api_key)
-    with caller.http:
-        yield Ledger(caller, stack)
 
 
 @pytest.fixture

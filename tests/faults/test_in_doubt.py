@@ -6,8 +6,7 @@ import pytest
 from django.conf import settings
 
 from tests.factories import TenantFactory, new_api_key
-from tests.stack import POLL_SECONDS, SHORT_LEASE, Caller, running_stack
-from tests.waiting import until
+from tests.stack import SHORT_LEASE, Caller, running_stack
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,18 +40,10 @@ def crashed(stack, caller):
         stack.start_workers("doomed", CRASHPOINT=f"{point}:1:kill")
         answer = caller.charge("order-1", operation=operation)
         assert answer.status_code == 202, answer.text
-        return when(caller, answer.headers["Location"], state)
+        return caller.job_when(answer.headers["Location"], state)
 
     yield submit
     stack.kill("doomed")
-
-
-def when(caller, address, state):
-    def there():
-        job = caller.http.get(address).json()
-        return job if job["state"] == state else None
-
-    return until(there, seconds=60, pause_seconds=POLL_SECONDS)
 
 
 def charges(stack, job):
@@ -86,7 +77,7 @@ def test_a_charge_that_a_person_finds_not_made_is_made_by_the_next_attempt(stack
     job = crashed("test.blind_charge", NOT_TAKEN, "unknown")
     assert charges(stack, job) == []
     assert resolve(caller, job, "not_done", "queue").status_code == 200
-    job = when(caller, job["links"]["self"], "succeeded")
+    job = caller.job_when(job["links"]["self"], "succeeded")
     assert history(caller, job) == [
         *["submit", "claim", "expire", "claim", "doubt"],
         *["resolve", "claim", "succeed"],
@@ -111,5 +102,5 @@ def test_with_no_attempts_left_what_was_not_done_stays_undone_until_it_is_redriv
     assert job["error"]["code"] == "attempts-exhausted"
     assert charges(stack, job) == []
     assert caller.http.post(f"/v1/jobs/{job['id']}/redrive").status_code == 200
-    job = when(caller, job["links"]["self"], "succeeded")
+    job = caller.job_when(job["links"]["self"], "succeeded")
     assert len(charges(stack, job)) == 1

@@ -10,7 +10,7 @@ from threading import Barrier
 import httpx2
 import pytest
 
-from tests.stack import Caller, running_stack
+from tests.stack import running_stack
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,13 +37,6 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
         stack.start_workers("worker", "maintenance", "beat")
         stack.start_api()
         yield stack
-
-
-@pytest.fixture
-def caller(stack, api_key):
-    caller = Caller(stack.urls["api"], api_key)
-    with caller.http:
-        yield caller
 
 
 def charges_of(stack, job):

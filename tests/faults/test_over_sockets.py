@@ -11,7 +11,7 @@ import pytest
 
 from jobs.models import Job
 from tests.client import CHARGE, PROBLEM_MEMBERS
-from tests.stack import Caller, running_stack
+from tests.stack import running_stack
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -24,13 +24,6 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
     with django_db_blocker.unblock(), running_stack(folder) as stack:
         stack.start_api()
         yield stack
-
-
-@pytest.fixture
-def caller(stack, api_key):
-    caller = Caller(stack.urls["api"], api_key)
-    with caller.http:
-        yield caller
 
 
 def post_in_chunks(caller, *chunks, key="a-key"):

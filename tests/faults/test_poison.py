@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from tests.stack import POLL_SECONDS, SHORT_LEASE, Caller, running_stack
+from tests.stack import POLL_SECONDS, SHORT_LEASE, running_stack
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,13 +29,6 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
         stack.start_workers("worker", "maintenance", "beat")
         stack.start_api()
         yield stack
-
-
-@pytest.fixture
-def caller(stack, api_key):
-    caller = Caller(stack.urls["api"], api_key)
-    with caller.http:
-        yield caller
 
 
 def test_a_hundred_poisoned_jobs_end_and_do_not_hold_up_two_thousand_good_ones(stack, caller):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, Caller, running_stack
+from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, running_stack
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,26 +32,11 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
         yield stack
 
 
-@pytest.fixture
-def caller(stack, api_key):
-    caller = Caller(stack.urls["api"], api_key)
-    with caller.http:
-        yield caller
-
-
 def submit(caller, key, operation):
     body = {"operation": operation, "params": {}}
     answer = caller.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": key})
     assert answer.status_code == 202, answer.text
     return answer.headers["Location"]
-
-
-def job_when(caller, address, state):
-    def there():
-        job = caller.http.get(address).json()
-        return job if job["state"] == state else None
-
-    return until(there, seconds=90, pause_seconds=POLL_SECONDS)
 
 
 def children(stack):
@@ -74,7 +59,7 @@ def test_attempts_that_take_no_hint_give_their_places_to_the_next_job(stack, cal
     endless = [submit(caller, f"endless-{number}", operation) for number in range(CONCURRENCY)]
     for address in endless:
         # Who ends the attempt first, the soft limit or the lease, is all the same.
-        assert job_when(caller, address, "failed")["error"]["cause"] in ("lease-expired", "time-limit")
-    job_when(caller, submit(caller, "after", "test.quick"), "succeeded")
+        assert caller.job_when(address, "failed")["error"]["cause"] in ("lease-expired", "time-limit")
+    caller.job_when(submit(caller, "after", "test.quick"), "succeeded")
     after = until(lambda: children(stack), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
     assert len(before & after) == survivors

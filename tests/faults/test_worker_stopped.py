@@ -8,8 +8,7 @@ import signal
 import pytest
 from django.conf import settings
 
-from tests.stack import POLL_SECONDS, Caller, running_stack
-from tests.waiting import until
+from tests.stack import running_stack
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -39,24 +38,9 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
         yield stack
 
 
-@pytest.fixture
-def caller(stack, api_key):
-    caller = Caller(stack.urls["api"], api_key)
-    with caller.http:
-        yield caller
-
-
 def submit(caller, key, operation, **params):
     body = {"operation": operation, "params": params}
     return caller.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": key}).headers["Location"]
-
-
-def job_when(caller, address, state):
-    def there():
-        job = caller.http.get(address).json()
-        return job if job["state"] == state else None
-
-    return until(there, seconds=60, pause_seconds=POLL_SECONDS)
 
 
 def history(caller, address):
@@ -67,8 +51,8 @@ def test_a_job_that_kills_its_worker_ends_after_its_attempts_and_holds_up_nobody
     poison = submit(caller, "poison", "test.poison")
     good = [submit(caller, f"good-{number}", "demo.sleep", seconds=0) for number in range(20)]
     for address in good:
-        job_when(caller, address, "succeeded")
-    job = job_when(caller, poison, "failed")
+        caller.job_when(address, "succeeded")
+    job = caller.job_when(poison, "failed")
     assert (job["attempt"], job["attempts_left"]) == (3, 0)
     assert job["error"]["code"] == "attempts-exhausted"
     assert history(caller, poison) == ["submit", *["claim", "expire"] * 3]
@@ -78,7 +62,7 @@ def test_a_job_that_kills_its_worker_in_an_effect_ends_unknown_after_one_attempt
     stack, caller
 ):
     poison = submit(caller, "poison", "test.poisonous_charge")
-    job = job_when(caller, poison, "unknown")
+    job = caller.job_when(poison, "unknown")
     assert (job["attempt"], job["attempts_left"]) == (3, 0)
     assert job["error"]["code"] == "outcome-unknown"
     assert history(caller, poison) == ["submit", *["claim", "expire"] * 2, "claim", "doubt"]
@@ -87,22 +71,22 @@ def test_a_job_that_kills_its_worker_in_an_effect_ends_unknown_after_one_attempt
 def test_an_attempt_that_cannot_stop_is_ended_with_its_process(stack, caller):
     stuck = [submit(caller, f"stuck-{number}", "test.stuck") for number in range(4)]
     for address in stuck:
-        job = job_when(caller, address, "failed")
+        job = caller.job_when(address, "failed")
         assert (job["attempt"], job["error"]["cause"]) == (1, "lease-expired")
-    job_when(caller, submit(caller, "after", "demo.sleep", seconds=0), "succeeded")
+    caller.job_when(submit(caller, "after", "demo.sleep", seconds=0), "succeeded")
 
 
 def test_a_worker_that_is_told_to_stop_gives_its_job_back_at_no_charge(stack, caller):
     address = submit(caller, "long", "demo.sleep", seconds=600)
-    job_when(caller, address, "running")
+    caller.job_when(address, "running")
     os.kill(stack.running["worker"].popen.pid, signal.SIGTERM)
-    job = job_when(caller, address, "queued")
+    job = caller.job_when(address, "queued")
     assert (job["attempt"], job["attempts_left"]) == (1, 5)
     stack.kill("worker")
     stack.start_workers("worker")
-    job_when(caller, address, "running")
+    caller.job_when(address, "running")
     assert caller.http.post(f"{address}/cancel").status_code == 200
-    job = job_when(caller, address, "canceled")
+    job = caller.job_when(address, "canceled")
     assert history(caller, address) == [
         "submit",
         "claim",

@@ -7,8 +7,7 @@ import signal
 import psutil
 import pytest
 
-from tests.promises import Ledger
-from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, Caller, running_stack
+from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, running_stack
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -23,13 +22,6 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
         stack.start_workers("maintenance", "beat")
         stack.start_api()
         yield stack
-
-
-@pytest.fixture
-def ledger(stack, api_key):
-    caller = Caller(stack.urls["api"], api_key)
-    with caller.http:
-        yield Ledger(caller, stack)
 
 
 @pytest.fixture
