@@ -161,7 +161,7 @@ REST_FRAMEWORK = {
     "FORMAT_SUFFIX_KWARG": None,
 }
 
-# What /schema says of the whole; of each endpoint: config/openapi/endpoints.py.
+# What /schema says of the whole; of each endpoint: config/openapi/endpoints/.
 SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.1",
     "TITLE": "Semel",

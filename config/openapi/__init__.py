@@ -1,1 +1,1 @@
-"""The OpenAPI 3.1 description: one table of endpoints (`endpoints.py`), and how it becomes a document."""
+"""The OpenAPI 3.1 description: one table of endpoints (`endpoints/`), and how it becomes a document."""

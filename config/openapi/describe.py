@@ -18,7 +18,7 @@ from config.problems import CONTENT_TYPE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from config.openapi.endpoints import Answer, Endpoint
+    from config.openapi.endpoints.table import Answer, Endpoint
 
 JSON = "application/json"
 SECURITY_SCHEME = "apiKey"

@@ -40,7 +40,7 @@ class TableSchema(AutoSchema):
         """The operation; nothing, with a warning that fails the build, for what the table does not know."""
         endpoint = ENDPOINTS.get((method, path))
         if endpoint is None:
-            warn(f"{method} {path} is not described in config/openapi/endpoints.py")
+            warn(f"{method} {path} is not described in config/openapi/endpoints/")
             return None
         self.registry, self.path, self.method = registry, path, method
         body: Mapping[str, Any] | None = None
