@@ -48,6 +48,14 @@ def is_alive(process):
         return False
 
 
+def command_of(process):
+    """The words that it was started with; none where it has ended meanwhile, as a database's helpers do all the time."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 class Launcher:
     """A `run.py` process of this test, in an environment without servers: it embeds its own."""
 
@@ -87,7 +95,8 @@ class Launcher:
 
     def scratch(self):
         """Its temporary folder, as its guardian was told."""
-        [tag] = [one.cmdline()[-1] for one in self.family() if "config.devstack.guardian" in one.cmdline()]
+        commands = [command_of(one) for one in self.family()]
+        [tag] = [command[-1] for command in commands if "config.devstack.guardian" in command]
         return Path(tempfile.gettempdir()) / f"semel-{tag}"
 
     def leaves_nothing(self):
