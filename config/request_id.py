@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest, HttpResponse
 
-_SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+MAX_LENGTH = 128  # job.request_id holds it
+_SANE = re.compile(rf"[A-Za-z0-9._:-]{{1,{MAX_LENGTH}}}")
 
 
 class RequestIdMiddleware:

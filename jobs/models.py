@@ -66,6 +66,9 @@ class Job(models.Model):
     finished_at = models.DateTimeField(null=True)
     idempotency_record_id = models.BigIntegerField(null=True)  # no constraint: the record may be purged first
     idempotency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: submitted without one
+    # Which request asked, for those who follow it; on the row, since a sweep publishes without any request at hand.
+    request_id = models.CharField(max_length=128, null=True)  # noqa: DJ001 - NULL: submitted by no request
+    traceparent = models.CharField(max_length=55, null=True)  # noqa: DJ001 - NULL: not traced (W3C Trace Context)
 
     class Meta:
         db_table = "job"
@@ -97,6 +100,10 @@ class Job(models.Model):
                 fields=["tenant", "mode", "idempotency_key", "-id"],
                 name="job_list_by_key",
                 condition=Q(idempotency_key__isnull=False),
+            ),
+            # Across tenants: whoever is on call has the id from a log line or a client's report.
+            models.Index(
+                fields=["request_id"], name="job_by_request_id", condition=Q(request_id__isnull=False)
             ),
         ]
         constraints = [

@@ -53,11 +53,20 @@ class Submission:
     concurrency_key: str | None = None  # jobs of one key run one at a time, in the order of acceptance
 
 
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Which request asked for a job: what log lines and traces of both have in common. Ids alone, so an erasure keeps them."""
+
+    request_id: str | None = None  # at most 128 characters
+    traceparent: str | None = None  # W3C Trace Context, of the span in which the job was accepted
+
+
 def submit_job(
     *,
     tenant_id: int,
     mode: str,
     submission: Submission,
+    origin: Origin = Origin(),
     idempotency_record_id: int | None = None,
     idempotency_key: str | None = None,
 ) -> Job:
@@ -90,6 +99,8 @@ def submit_job(
         grace=timedelta(seconds=settings.PUBLISH_GRACE_SECONDS),
         idempotency_record_id=idempotency_record_id,
         idempotency_key=idempotency_key,
+        request_id=origin.request_id,
+        traceparent=origin.traceparent,
     )
     if job is None:
         twin = None if identity is None else find_twin(**owner, operation=operation.name, identity=identity)

@@ -12,6 +12,7 @@ from accounts.authentication import IsAdmin, IsTenant, principal_of
 from idempotency.http import idempotent, reservation
 from jobs.api.caching import conditional
 from jobs.api.negotiation import EventsNegotiation
+from jobs.api.origin import origin_of
 from jobs.api.query_strings import check_no_query, cursor_after, read_after, read_listing, read_wait
 from jobs.api.representation import event_document, job_document, poll_after
 from jobs.api.resolution import ResolutionForm
@@ -40,6 +41,7 @@ class JobsView(APIView):
             tenant_id=principal.tenant_id,
             mode=principal.mode,
             submission=validated,
+            origin=origin_of(request),
             idempotency_record_id=reserved.record_id if reserved else None,
             idempotency_key=reserved.key if reserved else None,
         )

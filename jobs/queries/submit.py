@@ -21,12 +21,12 @@ _INSERT = """
     WITH submitted AS (
         INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, metadata, state, attempts_left, max_attempts,
                          run_at, next_publish_at, deadline_at, concurrency_key, accept_seq, queue, priority, identity, created_at,
-                         idempotency_record_id, idempotency_key)
+                         idempotency_record_id, idempotency_key, request_id, traceparent)
         SELECT %(id)s, %(tenant_id)s, %(mode)s, %(operation)s, %(operation_version)s, %(params)s, %(metadata)s, 'queued',
                %(max_attempts)s, %(max_attempts)s, GREATEST(%(run_at)s, t.at), GREATEST(%(run_at)s, t.at + %(grace)s),
                %(deadline_at)s, %(concurrency_key)s, CASE WHEN %(concurrency_key)s IS NOT NULL THEN nextval('job_accept_seq') END,
                %(queue)s, %(priority)s, %(identity)s, t.at,
-               %(idempotency_record_id)s, %(idempotency_key)s
+               %(idempotency_record_id)s, %(idempotency_key)s, %(request_id)s, %(traceparent)s
         FROM (SELECT clock_timestamp() AS at) AS t
         ON CONFLICT (tenant_id, mode, operation, identity)
             WHERE identity IS NOT NULL AND NOT (state IN ('canceled', 'failed')) DO NOTHING

@@ -24,9 +24,10 @@ from jobs.queries.due import (
 from jobs.queries.lease import renew_lease
 from jobs.queries.purge import FIRST_ENDED, delete_jobs, lock_ended_batch, time_ago
 from jobs.queries.watch import events_beyond, positions_beyond
+from jobs.registry import current_operation
 from jobs.sealed import seal
 from jobs.selectors import JobFilter, list_jobs
-from jobs.services import redrive_job
+from jobs.services import Origin, Submission, redrive_job, submit_job
 from jobs.states import State
 from tests.factories import TenantFactory, claim, claimed_job, queued_job
 from tests.situations import write
@@ -346,3 +347,12 @@ def test_events_of_many_jobs_are_ranges_of_their_key(full, count):
     assert {key: [event.seq for event in found] for key, found in events.items()} == {
         key: [2, 3] for key in asked
     }
+
+
+def test_a_job_is_found_by_its_request_across_tenants(full):
+    submission = Submission(operation=current_operation("test.scripted"), params={"script": "none"})
+    origin = Origin(request_id="order-17")
+    job = submit_job(tenant_id=full.id, mode="test", submission=submission, origin=origin)
+    plans, found = plan(lambda: list(Job.objects.filter(request_id="order-17")))
+    assert found == [job]
+    assert plans.indexes == {"job_by_request_id"}

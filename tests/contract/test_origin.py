@@ -1,0 +1,58 @@
+"""A job knows the request that asked for it, for as long as it is kept; its document does not show it."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from config.request_id import MAX_LENGTH
+from jobs.models import Job
+from jobs.states import State
+from tests.client import accepted, post
+from tests.factories import queued_job
+from tests.situations import in_state
+
+pytestmark = pytest.mark.django_db
+
+
+def stored(document):
+    return Job.objects.get(pk=UUID(document["id"]))
+
+
+def test_a_job_carries_the_id_of_the_request_that_started_it(api):
+    response = post(api, X_Request_Id="order-17")
+    assert stored(accepted(response)).request_id == response["X-Request-Id"] == "order-17"
+
+
+def test_the_longest_id_that_is_let_in_fits(api):
+    longest = "x" * MAX_LENGTH
+    assert stored(accepted(post(api, X_Request_Id=longest))).request_id == longest
+
+
+def test_an_id_that_was_made_here_is_carried_as_well(api):
+    response = post(api, X_Request_Id="not sane")
+    assert stored(accepted(response)).request_id == response["X-Request-Id"] != "not sane"
+
+
+def test_a_replay_leaves_the_first_requests_id(api):
+    first = accepted(post(api, X_Request_Id="first"))
+    again = accepted(post(api, X_Request_Id="second"))
+    assert again["id"] == first["id"]
+    assert stored(first).request_id == "first"
+
+
+def test_the_document_shows_no_request_id(api):
+    document = accepted(post(api, X_Request_Id="order-17"))
+    assert "order-17" not in api.get(document["links"]["self"]).content.decode()
+
+
+def test_it_is_kept_when_the_payload_is_erased(api, tenant):
+    job = in_state(tenant, State.SUCCEEDED)
+    Job.objects.filter(pk=job.id).update(request_id="order-17")
+    assert api.delete(f"/v1/jobs/{job.id}/payload").status_code == 200
+    assert Job.objects.get(pk=job.id).request_id == "order-17"
+
+
+def test_a_job_that_no_request_started_has_none(tenant):
+    assert queued_job(tenant).request_id is None
