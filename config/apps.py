@@ -12,6 +12,6 @@ class ConfigConfig(AppConfig):
     def ready(self) -> None:
         """Settings are checked against one another, and log lines have one shape."""
         from config import checks  # noqa: F401, PLC0415 - registers them
-        from config.observability import configure_logging  # noqa: PLC0415
+        from config.observability.logging import configure_logging  # noqa: PLC0415
 
         configure_logging()
