@@ -1,4 +1,4 @@
-"""Tenants and their API keys."""
+"""Tenants, their API keys, and what operators did."""
 
 from __future__ import annotations
 
@@ -48,3 +48,24 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.mode}_{self.id}_…"
+
+
+class AuditEntry(models.Model):
+    """What an operator did: append-only. The trigger `audit_entry_append_only` refuses any change, whoever asks."""
+
+    NAME_MAX, SUBJECT_MAX = 200, 600  # characters; a subject may name a scope and a key of 255 each
+
+    at = models.DateTimeField(db_default=Now(), editable=False)
+    actor = models.CharField(max_length=NAME_MAX)  # a name, and no reference: it outlives the account
+    action = models.CharField(max_length=50)
+    subject = models.CharField(max_length=SUBJECT_MAX)
+    note = models.TextField(blank=True)
+    details = models.JSONField(default=dict)
+
+    class Meta:
+        db_table = "audit_entry"
+        verbose_name_plural = "audit entries"
+        indexes = [models.Index(fields=["subject", "-id"], name="audit_entry_by_subject")]
+
+    def __str__(self) -> str:
+        return f"{self.actor}: {self.action} {self.subject}"

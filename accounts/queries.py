@@ -6,12 +6,13 @@ And, for requests that stay open, which keys still hold good.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from datetime import timedelta
 
 _LIVE_KEY = """
     SELECT tenant_id, mode, is_admin, secret_sha256 FROM api_key
@@ -20,6 +21,13 @@ _LIVE_KEY = """
 _LIVE_KEYS = """
     SELECT id FROM api_key
     WHERE id = ANY(%(ids)s) AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())"""
+
+# The ids rise with the instants, as near as a purge needs it: the first that is too young ends the batch.
+_DELETE_AUDIT_ENTRIES = """
+    WITH old AS MATERIALIZED (
+        SELECT id, at FROM audit_entry ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM audit_entry USING old WHERE audit_entry.id = old.id AND old.at <= (SELECT clock_timestamp()) - %(age)s"""
 
 
 @dataclass(frozen=True)
@@ -45,3 +53,12 @@ def live_key_ids(key_ids: Collection[str]) -> set[str]:
     with connection.cursor() as cursor:
         cursor.execute(_LIVE_KEYS, {"ids": sorted(key_ids)})
         return {row[0] for row in cursor.fetchall()}
+
+
+def delete_audit_entries(*, age: timedelta, limit: int) -> int:
+    """How many of the `limit` oldest entries were older than that, and are gone. Served by audit_entry_pkey."""
+    values: dict[str, Any] = {"age": age, "limit": limit}
+    with connection.cursor() as cursor:
+        cursor.execute(_DELETE_AUDIT_ENTRIES, values)
+        count: int = cursor.rowcount
+    return count

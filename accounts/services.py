@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 from django.db.models.functions import Now
 
+from accounts import audit
 from accounts.credentials import Credential, digest, new_credential
 from accounts.models import ApiKey, Tenant
 
@@ -14,29 +15,43 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-def create_tenant(*, name: str) -> Tenant:
-    """A new tenant with that name. Raises IntegrityError where the name is taken."""
+def create_tenant(*, name: str, actor: str = "command") -> Tenant:
+    """A new tenant with that name, audited. Raises IntegrityError where the name is taken."""
     # A savepoint where a transaction is open: a name that is taken must not spoil what was done before.
     with transaction.atomic():
-        return Tenant.objects.create(name=name)
+        tenant = Tenant.objects.create(name=name)
+        audit.record(actor=actor, action="tenant.create", subject=f"tenant/{name}")
+    return tenant
 
 
 def create_api_key(
-    *, tenant: Tenant, mode: str, is_admin: bool = False, expires_at: datetime | None = None
+    *,
+    tenant: Tenant,
+    mode: str,
+    is_admin: bool = False,
+    expires_at: datetime | None = None,
+    actor: str = "command",
 ) -> Credential:
-    """A new key of the tenant. The secret is in the returned credential and nowhere else."""
+    """A new key of the tenant, audited. The secret is in the returned credential and nowhere else."""
     credential = new_credential(mode)
-    ApiKey.objects.create(
-        id=credential.id,
-        tenant=tenant,
-        mode=mode,
-        secret_sha256=digest(credential.secret),
-        is_admin=is_admin,
-        expires_at=expires_at,
-    )
+    details = {"tenant": tenant.name, "mode": mode, "is_admin": is_admin}
+    with transaction.atomic():
+        ApiKey.objects.create(
+            id=credential.id,
+            tenant=tenant,
+            mode=mode,
+            secret_sha256=digest(credential.secret),
+            is_admin=is_admin,
+            expires_at=expires_at,
+        )
+        audit.record(actor=actor, action="key.create", subject=f"api-key/{credential.id}", details=details)
     return credential
 
 
-def revoke_api_key(*, key_id: str) -> bool:
-    """The key is refused from the next request on. False where there is no such live key."""
-    return ApiKey.objects.filter(pk=key_id, revoked_at=None).update(revoked_at=Now()) == 1
+def revoke_api_key(*, key_id: str, actor: str = "command", note: str = "") -> bool:
+    """The key is refused from the next request on, audited. False where there is no such live key."""
+    with transaction.atomic():
+        revoked = ApiKey.objects.filter(pk=key_id, revoked_at=None).update(revoked_at=Now()) == 1
+        if revoked:
+            audit.record(actor=actor, action="key.revoke", subject=f"api-key/{key_id}", note=note)
+    return revoked

@@ -46,6 +46,8 @@ _POSITIVE = (
     "SWEEP_SECONDS",
     "TASK_TIME_LIMIT_SECONDS",
 )
+# As the trigger of accounts/migrations/0002_audit_log.py has it.
+_AUDIT_KEPT_SECONDS = 90 * 24 * 3600
 
 
 @register(Tags.security, deploy=True)
@@ -60,7 +62,7 @@ def check_crashpoint(**_options: Any) -> list[CheckMessage]:  # noqa: ANN401 - D
 @register
 def check_times(**_options: Any) -> list[CheckMessage]:  # noqa: ANN401 - Django's signature
     """Every pair of durations that must stand in a relation does."""
-    return list(_wrong_relations())
+    return [*_wrong_relations(), *_wrong_retentions()]
 
 
 def _wrong_relations() -> Iterator[CheckMessage]:
@@ -94,12 +96,6 @@ def _wrong_relations() -> Iterator[CheckMessage]:
             hint="Every long job would be delivered again while it runs.",
             id="semel.E003",
         )
-    if settings.JOB_RETENTION_SECONDS < settings.IDEMPOTENCY_TTL_SECONDS:
-        yield CheckWarning(
-            f"JOB_RETENTION_SECONDS ({settings.JOB_RETENTION_SECONDS}) is shorter than IDEMPOTENCY_TTL_SECONDS.",
-            hint="A job is kept as long as its key: until then every purge would look at it in vain.",
-            id="semel.W001",
-        )
     for operation in operations().values():
         if operation.timeout_seconds + settings.ATTEMPT_MARGIN_SECONDS > settings.CELERY_TASK_SOFT_TIME_LIMIT:
             yield Error(
@@ -107,3 +103,18 @@ def _wrong_relations() -> Iterator[CheckMessage]:
                 hint="Raise TASK_TIME_LIMIT_SECONDS.",
                 id="semel.E004",
             )
+
+
+def _wrong_retentions() -> Iterator[CheckMessage]:
+    if settings.JOB_RETENTION_SECONDS < settings.IDEMPOTENCY_TTL_SECONDS:
+        yield CheckWarning(
+            f"JOB_RETENTION_SECONDS ({settings.JOB_RETENTION_SECONDS}) is shorter than IDEMPOTENCY_TTL_SECONDS.",
+            hint="A job is kept as long as its key: until then every purge would look at it in vain.",
+            id="semel.W001",
+        )
+    if settings.AUDIT_RETENTION_SECONDS <= _AUDIT_KEPT_SECONDS:
+        yield Error(
+            f"AUDIT_RETENTION_SECONDS ({settings.AUDIT_RETENTION_SECONDS}) is not more than 90 days.",
+            hint="The database refuses to delete younger entries of the audit log.",
+            id="semel.E008",
+        )

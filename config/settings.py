@@ -248,6 +248,8 @@ BATCH_ROWS = 500
 PURGE_BUDGET_SECONDS = env.float("PURGE_BUDGET_SECONDS", default=10.0)
 # Seconds that an ended job is kept: a month to look it up in, and as long as the longest-lived key that can stand for it.
 JOB_RETENTION_SECONDS = env.int("JOB_RETENTION_SECONDS", default=30 * 24 * 3600)
+# Seconds that the audit log of operators is kept: two years, as auditors ask. The database keeps each entry for 90 days at least.
+AUDIT_RETENTION_SECONDS = env.int("AUDIT_RETENTION_SECONDS", default=730 * 24 * 3600)
 # Jobs of one tenant and mode that may wait at once; 0: no limit, since a backlog is what a queue is for.
 QUEUED_JOBS_MAX = env.int("QUEUED_JOBS_MAX", default=0)
 # Seconds that a job's run_at may lie ahead: as long as jobs are kept after their end; what is planned for longer belongs in a

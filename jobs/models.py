@@ -72,6 +72,8 @@ class Job(models.Model):
 
     class Meta:
         db_table = "job"
+        # Whatever an operator does to jobs, keys and pauses; a job is never changed by a form.
+        permissions = [("operate_job", "Can cancel, redrive, resolve, release, pause and resume")]
         indexes = [
             # By queue first: the jobs of a full one, due and left alone, must not stand before those of another.
             models.Index(

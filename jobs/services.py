@@ -11,6 +11,7 @@ import uuid_utils.compat as uuid
 from django.conf import settings
 from django.db import transaction
 
+from accounts import audit
 from accounts.authentication import scope_name
 from idempotency.queries import erase_payload as forget_answer
 from idempotency.queries import extend_expiry, lock_record, reserve_again
@@ -34,6 +35,7 @@ from jobs.sealed import seal, unseal
 from jobs.states import Event, State
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
     from uuid import UUID
 
@@ -110,26 +112,28 @@ def submit_job(
     return job
 
 
-def cancel_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
+def cancel_job(*, tenant_id: int, mode: str, job_id: UUID, said: Mapping[str, str] | None = None) -> Job:
     """The job is canceled, or carries the wish for its attempt to see. Canceling a canceled job changes nothing.
 
+    said: what its history tells of who asked, where that was not its client.
     Raises JobNotFound, and IllegalTransition where it has ended otherwise or is unknown.
     """
     _mine(tenant_id, mode, job_id)
     # Asked a second time in case a retry queued the job between the two: it need not wait for its next attempt to be told.
-    canceled = transitions.cancel_queued_job(job_id=job_id)
-    wished = None if canceled else request_cancel(job_id=job_id)
+    canceled = transitions.cancel_queued_job(job_id=job_id, said=said)
+    wished = None if canceled else request_cancel(job_id=job_id, said=said)
     if wished is not None and wished.state == State.QUEUED:
-        canceled = transitions.cancel_queued_job(job_id=job_id)
+        canceled = transitions.cancel_queued_job(job_id=job_id, said=said)
     job = canceled or wished or _mine(tenant_id, mode, job_id)
     if job.state in (State.SUCCEEDED, State.FAILED, State.UNKNOWN):
         raise IllegalTransition(job_id, Event.CANCEL, State(job.state))
     return job
 
 
-def redrive_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
+def redrive_job(*, tenant_id: int, mode: str, job_id: UUID, said: Mapping[str, str] | None = None) -> Job:
     """The failed or canceled job runs again from its finished steps; what was refused begins anew under another key.
 
+    said: what its history tells of who asked, where that was not its client.
     Raises KeyMovedOn where the job's idempotency key has since started another job, DuplicateOperation where another live job
     has its identity, JobErased where its params are gone. Locks the record, the line, the job.
     """
@@ -140,7 +144,7 @@ def redrive_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
         held = lock_job(job_id)  # so that an erasure comes before or after, and not in between
         if held is not None and held.erased_at is not None:
             raise JobErased(job.resource)
-        job = transitions.redrive_job(job_id=job_id)
+        job = transitions.redrive_job(job_id=job_id, said=said)
         for step in steps_of(job_id).values():
             if step.state == JobStep.State.REFUSED:
                 key = downstream_key(job_id, step.name, step.generation + 1)
@@ -164,8 +168,8 @@ def resolve_job(
 
     `then` is succeeded, failed or queued. Raises ValueError for any other verdict or way.
 
-    Verdict, state and the audit line (note, by whom) stand or fall together. Raises InvalidVerdict where the step is not
-    in doubt, IllegalTransition where the job is not unknown or would end with another effect open.
+    Verdict, state, the history's line and the audit entry (note, by whom) stand or fall together. Raises InvalidVerdict where
+    the step is not in doubt, IllegalTransition where the job is not unknown or would end with another effect open.
     """
     if verdict not in (JobStep.State.DONE, JobStep.State.NOT_DONE):
         raise ValueError(f"A verdict is done or not_done, not {verdict}.")
@@ -186,7 +190,15 @@ def resolve_job(
             )
         said = {"step": step, "verdict": verdict, "then": then, "note": printable(note), "by": printable(by)}
         outcome = seal(result) if then is State.SUCCEEDED else None
-        return transitions.resolve_job(job_id=job_id, target=then, said=said, result=outcome)
+        resolved = transitions.resolve_job(job_id=job_id, target=then, said=said, result=outcome)
+        audit.record(
+            actor=by,
+            action="job.resolve",
+            subject=job.resource,
+            note=printable(note),
+            details={"step": step, "verdict": verdict, "then": then},
+        )
+    return resolved
 
 
 def erase_payload(*, tenant_id: int, mode: str, job_id: UUID) -> Job:

@@ -109,17 +109,17 @@ def lapse_job(*, job_id: UUID) -> Job | None:
     return _apply(Event.LAPSE, job_id, **_errors("deadline-exceeded", detail, "deadline-exceeded"))
 
 
-def cancel_queued_job(*, job_id: UUID) -> Job | None:
+def cancel_queued_job(*, job_id: UUID, said: Mapping[str, str] | None = None) -> Job | None:
     """The queued job is canceled. None where it is not queued, or something has been done to the world."""
-    return _apply(Event.CANCEL, job_id)
+    return _apply(Event.CANCEL, job_id, said=said or {})
 
 
-def redrive_job(*, job_id: UUID) -> Job:
+def redrive_job(*, job_id: UUID, said: Mapping[str, str] | None = None) -> Job:
     """The failed or canceled job is queued again with all its attempts; finished steps stay finished."""
     try:
         # A savepoint, so that the caller's transaction can go on to say why.
         with transaction.atomic():
-            job = _apply(Event.REDRIVE, job_id, delay=_NOW, grace=_publish_grace())
+            job = _apply(Event.REDRIVE, job_id, delay=_NOW, grace=_publish_grace(), said=said or {})
     except IntegrityError as error:
         if _broken_constraint(error) == _ONE_PER_IDENTITY:
             raise DuplicateOperation(None) from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 from django.conf import settings
 
+from accounts import audit
 from idempotency import inbox
 from idempotency import purge as key_purge
 from jobs import purge as job_purge
@@ -28,6 +29,7 @@ class Counts:
     jobs_deleted: int = 0
     jobs_kept: int = 0  # past retention, but their key has not expired
     messages_deleted: int = 0
+    audit_deleted: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -36,6 +38,7 @@ class Counts:
             jobs_deleted=self.jobs_deleted + other.jobs_deleted,
             jobs_kept=self.jobs_kept + other.jobs_kept,
             messages_deleted=self.messages_deleted + other.messages_deleted,
+            audit_deleted=self.audit_deleted + other.audit_deleted,
         )
 
 
@@ -45,7 +48,7 @@ def run_once(*, seconds: float | None = None) -> Counts:
     A batch of each kind by turns, each batch one transaction: dying in one undoes that batch alone, and two purges pass
     each other's rows by. Keys come first: a job whose key goes can go in the same purge.
     """
-    counts = sum(take_turns(_keys(), _jobs(), _messages(), seconds=seconds), start=Counts())
+    counts = sum(take_turns(_keys(), _jobs(), _messages(), _audit(), seconds=seconds), start=Counts())
     if any(asdict(counts).values()):
         log.info("purge", **asdict(counts))
     return counts
@@ -64,3 +67,8 @@ def _jobs() -> Iterator[Counts]:
 def _messages() -> Iterator[Counts]:
     for counts in inbox.batches(settings.BATCH_ROWS):
         yield Counts(messages_deleted=counts.deleted)
+
+
+def _audit() -> Iterator[Counts]:
+    for deleted in audit.purge(settings.BATCH_ROWS):
+        yield Counts(audit_deleted=deleted)

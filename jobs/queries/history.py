@@ -42,7 +42,7 @@ _REQUEST_CANCEL = """
         RETURNING *
     ), event AS (
         INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
-        SELECT id, event_seq, 'cancel-requested', attempt, '{}', cancel_requested_at FROM asked
+        SELECT id, event_seq, 'cancel-requested', attempt, %(data)s, cancel_requested_at FROM asked
     )
     SELECT * FROM asked"""
 
@@ -80,9 +80,10 @@ def decline_cancel(*, job_id: UUID, attempt: int, detail: str) -> bool:
     return True
 
 
-def request_cancel(*, job_id: UUID) -> Job | None:
+def request_cancel(*, job_id: UUID, said: Mapping[str, str] | None = None) -> Job | None:
     """The wish to cancel is on the job, for its attempt to see; None where it was there or the job has ended. Locks its row."""
-    job = next(iter(Job.objects.raw(_REQUEST_CANCEL, {"job_id": job_id})), None)
+    values = {"job_id": job_id, "data": json.dumps(dict(said or {}))}
+    job = next(iter(Job.objects.raw(_REQUEST_CANCEL, values)), None)
     if job is not None:
         announce_change(job.id, job.event_seq)
     return job

@@ -82,5 +82,7 @@ def test_purge_tells_what_it_did():
         expires_at=now - timedelta(hours=1),
     )
     told = said("purge")
-    assert told == "keys_deleted: 1, keys_kept: 0, jobs_deleted: 0, jobs_kept: 0, messages_deleted: 0\n"
+    assert told == (
+        "keys_deleted: 1, keys_kept: 0, jobs_deleted: 0, jobs_kept: 0, messages_deleted: 0, audit_deleted: 0\n"
+    )
     assert not IdempotencyRecord.objects.exists()

@@ -27,6 +27,7 @@ def test_the_defaults_stand_in_every_relation():
         ("semel.E004", {"CELERY_TASK_SOFT_TIME_LIMIT": 60}),
         ("semel.E005", {"SWEEP_SECONDS": 0}),
         ("semel.E006", {"PAYMENT_PROVIDER_TIMEOUT_SECONDS": 40.1}),
+        ("semel.E008", {"AUDIT_RETENTION_SECONDS": 90 * 24 * 3600}),
         ("semel.W001", {"JOB_RETENTION_SECONDS": 24 * 3600 - 1}),
     ],
 )

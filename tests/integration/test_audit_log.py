@@ -1,0 +1,161 @@
+"""The audit log tells what operators did, stands or falls with it, and cannot be changed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
+
+from accounts import audit
+from accounts.models import ApiKey, AuditEntry, Tenant
+from accounts.services import create_api_key, create_tenant, revoke_api_key
+from jobs.errors import IllegalTransition, JobErased, JobNotFound
+from jobs.models import Job, JobEvent, JobStep
+from jobs.operators import actions
+from jobs.states import State
+from tests.situations import in_state
+from workers import purger
+
+pytestmark = pytest.mark.django_db
+
+ADA = "user ada"
+NOBODYS = "00000000-0000-7000-8000-000000000000"
+
+
+def told():
+    return list(AuditEntry.objects.order_by("id").values_list("actor", "action", "subject", "note"))
+
+
+def last_told(job):
+    return JobEvent.objects.filter(job_id=job.id).latest("seq").data
+
+
+def entry(**values):
+    with transaction.atomic():
+        return audit.record(**{"actor": ADA, "action": "test", "subject": "job/1", **values})
+
+
+def test_a_tenant_and_a_key_made_and_revoked_are_told():
+    tenant = create_tenant(name="acme", actor=ADA)
+    credential = create_api_key(tenant=tenant, mode="live", is_admin=True)
+    assert revoke_api_key(key_id=credential.id, actor=ADA, note="it leaked")
+    assert not revoke_api_key(key_id=credential.id, actor=ADA, note="again")
+    assert told() == [
+        (ADA, "tenant.create", "tenant/acme", ""),
+        ("command", "key.create", f"api-key/{credential.id}", ""),
+        (ADA, "key.revoke", f"api-key/{credential.id}", "it leaked"),
+    ]
+    made = AuditEntry.objects.get(action="key.create")
+    assert made.details == {"tenant": "acme", "mode": "live", "is_admin": True}
+    assert credential.secret not in str(AuditEntry.objects.values())
+
+
+def test_what_was_undone_is_not_told():
+    with transaction.atomic():
+        create_tenant(name="acme")
+        transaction.set_rollback(True)
+    assert (Tenant.objects.count(), ApiKey.objects.count(), told()) == (0, 0, [])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_entry_outside_of_a_transaction_is_refused():
+    with pytest.raises(RuntimeError, match="transaction"):
+        audit.record(actor=ADA, action="test", subject="job/1")
+    assert told() == []
+
+
+@pytest.mark.parametrize("statement", ["UPDATE audit_entry SET note = ''", "DELETE FROM audit_entry"])
+def test_the_database_refuses_to_change_an_entry(statement):
+    entry(note="as it was")
+    with (
+        pytest.raises(DatabaseError, match="append-only"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement)
+    assert [note for *_, note in told()] == ["as it was"]
+
+
+def test_text_that_the_database_cannot_hold_does_not_stop_an_act():
+    assert entry(note="a\x00b\ud800c", subject="key/" + "k" * 999).note == "ab?c"
+
+
+def test_entries_are_purged_when_their_time_has_come_and_not_before(settings):
+    settings.AUDIT_RETENTION_SECONDS = 100 * 24 * 3600
+    settings.BATCH_ROWS = 2
+    for days in (103, 102, 101, 99, 1):
+        at = timezone.now() - timedelta(days=days)
+        AuditEntry.objects.create(at=at, actor=ADA, action="test", subject=str(days))
+    assert purger.run_once() == purger.Counts(audit_deleted=3)
+    assert [subject for _, _, subject, _ in told()] == ["99", "1"]
+
+
+def test_a_cancel_by_an_operator_is_told_with_its_reason(tenant):
+    waiting, running = in_state(tenant, State.QUEUED), in_state(tenant, State.RUNNING)
+    assert actions.cancel_job(job_id=waiting.id, actor=ADA, note="a mistake").state == State.CANCELED
+    assert actions.cancel_job(job_id=running.id, actor=ADA).cancel_requested_at is not None
+    assert told() == [
+        (ADA, "job.cancel", waiting.resource, "a mistake"),
+        (ADA, "job.cancel", running.resource, ""),
+    ]
+    assert last_told(waiting) == {"by": ADA, "note": "a mistake"}
+    assert last_told(running) == {"by": ADA}
+
+
+def test_a_redrive_by_an_operator_is_told(tenant):
+    job = in_state(tenant, State.FAILED)
+    assert actions.redrive_job(job_id=job.id, actor=ADA, note="the bank is back").state == State.QUEUED
+    assert told() == [(ADA, "job.redrive", job.resource, "the bank is back")]
+    assert last_told(job) == {"by": ADA, "note": "the bank is back"}
+
+
+def test_a_word_on_an_unknown_outcome_is_told_and_needs_a_reason(tenant):
+    job = in_state(tenant, State.UNKNOWN)
+    said = {
+        "job_id": job.id,
+        "step": "charge",
+        "verdict": JobStep.State.NOT_DONE,
+        "then": State.FAILED,
+        "actor": ADA,
+    }
+    with pytest.raises(ValueError, match="note"):
+        actions.resolve_job(**said, note="  ")
+    assert told() == []
+    assert actions.resolve_job(**said, note="not in the bank's book").state == State.FAILED
+    assert told() == [(ADA, "job.resolve", job.resource, "not in the bank's book")]
+    assert AuditEntry.objects.get().details == {"step": "charge", "verdict": "not_done", "then": "failed"}
+
+
+def test_an_erasure_by_an_operator_is_told_without_what_was_erased(tenant):
+    job = in_state(tenant, State.SUCCEEDED)
+    actions.erase_payload(job_id=job.id, actor=ADA, note="asked by the customer")
+    assert told() == [(ADA, "job.erase", job.resource, "asked by the customer")]
+    assert AuditEntry.objects.get().details == {}
+
+
+@pytest.mark.parametrize(
+    ("act", "state"),
+    [
+        (actions.cancel_job, State.SUCCEEDED),
+        (actions.redrive_job, State.SUCCEEDED),
+        (actions.erase_payload, State.RUNNING),
+    ],
+)
+def test_what_was_refused_is_not_told(tenant, act, state):
+    job = in_state(tenant, state)
+    with pytest.raises(IllegalTransition):
+        act(job_id=job.id, actor=ADA)
+    assert told() == []
+    assert Job.objects.get(pk=job.id).state == state
+
+
+def test_a_job_that_is_gone_or_erased_is_not_acted_upon(tenant):
+    job = in_state(tenant, State.FAILED)
+    actions.erase_payload(job_id=job.id, actor=ADA)
+    with pytest.raises(JobErased):
+        actions.redrive_job(job_id=job.id, actor=ADA)
+    with pytest.raises(JobNotFound):
+        actions.cancel_job(job_id=NOBODYS, actor=ADA)
+    assert len(told()) == 1
