@@ -243,6 +243,7 @@ class JobStep(models.Model):
     last_started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
     result = models.BinaryField(null=True)  # sealed
+    undoes = models.CharField(max_length=100, null=True)  # noqa: DJ001 - NULL: not the compensation of another step
 
     class Meta:
         db_table = "job_step"
@@ -271,6 +272,11 @@ class JobStep(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name} of {self.job_id} ({self.state})"
+
+    @property
+    def begins_anew_on_redrive(self) -> bool:
+        """Whether its key has had its answer: it was refused, or undone, or is itself what undid another."""
+        return self.undoes is not None or self.state in (self.State.REFUSED, self.State.COMPENSATED)
 
 
 class JobEvent(models.Model):

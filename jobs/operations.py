@@ -7,16 +7,21 @@ once (a worker can die anywhere), so everything that it does to the world goes t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
     from uuid import UUID
 
     from rest_framework.serializers import Serializer
 
 T = TypeVar("T")
+
+
+# The key window of a call that may be repeated for ever: it sets something to what it is anyway.
+IDEMPOTENT_BY_NATURE = timedelta.max
 
 
 def downstream_key(job_id: UUID, step: str, generation: int) -> str:
@@ -85,6 +90,20 @@ class RunLater(AttemptOver):
         self.delay = delay
 
 
+@dataclass(frozen=True, kw_only=True)
+class Compensation(Generic[T]):
+    """How an effect is undone: by an effect of its own, named "<effect>:undo", with the same options and the same care.
+
+    ``call(result, key)`` gets the effect's result and a downstream key of its own.
+    """
+
+    call: Callable[[T, str], Any]
+    timeout: timedelta | None = None
+    key_window: timedelta | None = None
+    reconcile: Callable[[T, str], Any] | None = None
+    reconcile_after: timedelta | None = None
+
+
 class JobHandle(Protocol):
     """What ``perform`` is given: the job's identity and its only ways to act on the world."""
 
@@ -109,6 +128,7 @@ class JobHandle(Protocol):
         key_window: timedelta | None = None,
         reconcile: Callable[[str], T | None] | None = None,
         reconcile_after: timedelta | None = None,
+        compensate: Compensation[T] | None = None,
     ) -> T:
         """Change something outside our database, once; returns what ``call`` returned, now or in an earlier attempt.
 
@@ -120,6 +140,9 @@ class JobHandle(Protocol):
         under the same key; else by ``reconcile(key)``, which asks the downstream and returns the result or None, and whose
         None counts only ``reconcile_after`` (EFFECT_RECONCILE_AFTER_SECONDS) the last call's time-out; else the job
         becomes ``unknown``. A name is used once in an attempt.
+
+        ``compensate`` undoes it if the job is canceled, or fails by a PermanentError: what was done is undone, the last first,
+        as far back as to an effect that cannot be. Only where all of it can be is a wish to cancel granted so late.
         """
 
     def commit(self, name: str, fn: Callable[[], T]) -> T:

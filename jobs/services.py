@@ -131,7 +131,7 @@ def cancel_job(*, tenant_id: int, mode: str, job_id: UUID, said: Mapping[str, st
 
 
 def redrive_job(*, tenant_id: int, mode: str, job_id: UUID, said: Mapping[str, str] | None = None) -> Job:
-    """The failed or canceled job runs again from its finished steps; what was refused begins anew under another key.
+    """The failed or canceled job runs again from its finished steps; what was refused or undone begins anew under another key.
 
     said: what its history tells of who asked, where that was not its client.
     Raises KeyMovedOn where the job's idempotency key has since started another job, DuplicateOperation where another live job
@@ -146,7 +146,7 @@ def redrive_job(*, tenant_id: int, mode: str, job_id: UUID, said: Mapping[str, s
             raise JobErased(job.resource)
         job = transitions.redrive_job(job_id=job_id, said=said)
         for step in steps_of(job_id).values():
-            if step.state == JobStep.State.REFUSED:
+            if step.begins_anew_on_redrive:
                 key = downstream_key(job_id, step.name, step.generation + 1)
                 raise_generation(job_id=job_id, name=step.name, key=key)
     return job

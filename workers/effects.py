@@ -1,5 +1,7 @@
 """The third guard: what an attempt does to the world is recorded before and after (DESIGN.md §6, Effect).
 
+How it is undone: workers/way_back.py.
+
 Dying before `begin` commits: nothing was sent. Between `begin` and `close`: the step is `started`, and the next attempt
 repeats it under the same key, asks the downstream, or stops in doubt. After `close`: the result is remembered.
 """
@@ -52,6 +54,9 @@ class Effect(Generic[T]):
     key_window: timedelta | None
     reconcile: Callable[[str], T | None] | None
     reconcile_after: timedelta
+    # Of a compensation: the effect that it undoes, and (sealed) why.
+    undoes: str | None = None
+    because: bytes | None = None
 
 
 class Effects:
@@ -63,6 +68,11 @@ class Effects:
         self._steps = steps
         self.open = job.open_effects
         self.done = job.done_effects
+
+    @property
+    def sends_nothing(self) -> bool:
+        """Whether this attempt may only find out what became of a begun effect."""
+        return self._job.reconcile_only
 
     @property
     def is_untouched(self) -> bool:
@@ -78,7 +88,7 @@ class Effects:
             return self._go_on(effect, step)
         if step is not None and step.state == JobStep.State.REFUSED:
             raise EffectRefused(f"Effect {effect.name!r} was refused in an earlier attempt.", code="refused")
-        if self._job.reconcile_only:
+        if self.sends_nothing:
             raise RetryableError(
                 "No attempts are left for what has not begun yet.", code="attempts-exhausted"
             )
@@ -98,16 +108,16 @@ class Effects:
             )
         answer = effect.reconcile(step.downstream_key or "")
         if answer is not None:
-            self._close(effect.name, JobStep.State.DONE, answer)
+            self._close(effect, JobStep.State.DONE, answer)
             return answer
         # A slow request may still land: until then, "there is none" proves nothing.
         still = (effect.timeout + effect.reconcile_after).total_seconds() - since_last
         if still > 0:
             raise RunLater(f"Effect {effect.name!r} may still land.", delay=timedelta(seconds=still))
-        self._close(effect.name, JobStep.State.NOT_DONE)
+        self._close(effect, JobStep.State.NOT_DONE)
         if self._job.reconcile_only:
             raise RetryableError(f"Effect {effect.name!r} did not happen.", code="attempts-exhausted")
-        if self._lease.cancel_requested and self.is_untouched:
+        if self._lease.cancel_requested and self.is_untouched and effect.undoes is None:
             raise JobCanceled("Canceled as the client asked.")
         return self._send(effect, is_repeat=False)
 
@@ -128,6 +138,8 @@ class Effects:
             key=downstream_key(self._job.id, effect.name, 1),
             lease=self._lease.length,
             attempt_limit=self._lease.attempt_limit,
+            undoes=effect.undoes,
+            because=effect.because,
         )
         # Nothing is sent yet, and a start that was recorded twice counts once.
         begun = self._lease.insist(begin)
@@ -138,7 +150,7 @@ class Effects:
         self._lease.extend(asked_at + begun.lease_seconds_left)
         if self._lease.seconds_left < needed or (is_repeat and not _outlasts(effect, begun.age_seconds)):
             if not is_repeat:
-                self._close(effect.name, JobStep.State.NOT_DONE)
+                self._close(effect, JobStep.State.NOT_DONE)
             raise RetryableError(
                 f"Too little of the lease or key window is left for effect {effect.name!r}.", code="too-late"
             )
@@ -153,22 +165,22 @@ class Effects:
             # A refusal holds for the key. Even so, of a repeat: had the call before it got through, the downstream would know.
             earlier = effect.reconcile(key) if is_repeat and effect.reconcile is not None else None
             if earlier is not None:
-                self._close(effect.name, JobStep.State.DONE, earlier)
+                self._close(effect, JobStep.State.DONE, earlier)
                 return earlier
-            self._close(effect.name, JobStep.State.REFUSED)
+            self._close(effect, JobStep.State.REFUSED)
             raise
         except EffectNotDone:
             # Of a repeat it says that this call did nothing; what became of the earlier one is as unknown as before.
             if not is_repeat:
-                self._close(effect.name, JobStep.State.NOT_DONE)
+                self._close(effect, JobStep.State.NOT_DONE)
             raise
         # Any other exception leaves the step `started`: the effect may have happened.
-        self._close(effect.name, JobStep.State.DONE, answer)
+        self._close(effect, JobStep.State.DONE, answer)
         return answer
 
-    def _close(self, name: str, state: JobStep.State, answer: Any = None) -> None:  # noqa: ANN401 - any JSON value
+    def _close(self, effect: Effect[Any], state: JobStep.State, answer: Any = None) -> None:  # noqa: ANN401 - any JSON value
         """The outcome is on record; or, if the job is another attempt's by now, kept as evidence, and this one ends."""
-        result = seal(answer) if state == JobStep.State.DONE else None
+        name, result = effect.name, seal(answer) if state == JobStep.State.DONE else None
         close = partial(
             close_effect,
             job_id=self._job.id,
@@ -179,7 +191,8 @@ class Effects:
         )
         if self._lease.insist(close):
             self.open -= 1
-            self.done += state == JobStep.State.DONE
+            if state == JobStep.State.DONE:
+                self.done += 1 if effect.undoes is None else -1
             return
         self._lease.lose()
         evidence = {

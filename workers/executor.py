@@ -75,7 +75,7 @@ def perform(operation: Operation, job: Job, lease: Lease) -> Outcome:
     try:
         running = RunningJob(job=job, lease=lease)
         running.check()
-        result = seal(operation.perform(_checked_params(operation, job), running))
+        result = seal(_perform_or_undo(operation, job, running))
         if len(result) > settings.RESULT_MAX_BYTES:
             return Failed(f"The result is larger than {settings.RESULT_MAX_BYTES} bytes.", "result-too-large")
         return Succeeded(result)
@@ -100,6 +100,15 @@ def perform(operation: Operation, job: Job, lease: Lease) -> Outcome:
         return RetryAt(
             retry_delay(attempts_charged=charged), f"{type(error).__name__}: {error}", type(error).__name__
         )
+
+
+def _perform_or_undo(operation: Operation, job: Job, running: RunningJob) -> Any:  # noqa: ANN401 - any JSON value
+    """The operation's result. An end for good comes after what was done has been undone, as far as it can be."""
+    try:
+        return operation.perform(_checked_params(operation, job), running)
+    except (JobCanceled, PermanentError) as end:
+        running.undo(end)
+        raise
 
 
 def settle(job: Job, outcome: Outcome) -> Job | None:

@@ -20,12 +20,14 @@ from jobs.queries.steps import remember_step, steps_of
 from jobs.sealed import seal, unseal
 from workers.effects import Effect, Effects
 from workers.shutdown import is_shutting_down
+from workers.way_back import WayBack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
     from jobs.models import Job
+    from jobs.operations import Compensation, PermanentError
     from workers.lease import Lease
 
 T = TypeVar("T")
@@ -45,6 +47,7 @@ class RunningJob:
         # A first attempt has no past.
         self._steps = lease.insist(partial(steps_of, job.id)) if job.attempt > 1 else {}
         self._effects = Effects(job=job, lease=lease, steps=self._steps)
+        self._way_back = WayBack(effects=self._effects, steps=self._steps)
         self._used: set[str] = set()
         self._progress_written_at = float("-inf")
         self._declined = False
@@ -73,20 +76,26 @@ class RunningJob:
         key_window: timedelta | None = None,
         reconcile: Callable[[str], T | None] | None = None,
         reconcile_after: timedelta | None = None,
+        compensate: Compensation[T] | None = None,
     ) -> T:
-        """See JobHandle.effect."""
+        """See JobHandle.effect. A wish to cancel is heeded after it as well: it may have come too late by then."""
         self._use(name)
         self.check()
-        return self._effects.run(
-            Effect(
-                name=name,
-                call=call,
-                timeout=_or_default(timeout, settings.EFFECT_TIMEOUT_SECONDS),
-                key_window=key_window,
-                reconcile=reconcile,
-                reconcile_after=_or_default(reconcile_after, settings.EFFECT_RECONCILE_AFTER_SECONDS),
-            )
+        effect = Effect(
+            name=name,
+            call=call,
+            timeout=_or_default(timeout, settings.EFFECT_TIMEOUT_SECONDS),
+            key_window=key_window,
+            reconcile=reconcile,
+            reconcile_after=_or_default(reconcile_after, settings.EFFECT_RECONCILE_AFTER_SECONDS),
         )
+        result = self._way_back.go_forward(effect, compensate)
+        self._heed_cancel()
+        return result
+
+    def undo(self, end: JobCanceled | PermanentError) -> None:
+        """What this job has done is undone as far as it can be, because of this end (workers/way_back.py)."""
+        self._way_back.go(end, check=self._stop_if_over)
 
     def commit(self, name: str, fn: Callable[[], T]) -> T:
         """See JobHandle.commit. `fn` first, the fence last: the other way round would block our own heartbeat."""
@@ -127,19 +136,26 @@ class RunningJob:
         self.check()
 
     def check(self) -> None:
-        """See JobHandle.check. A wish to cancel that comes too late is declined once, in the job's history."""
+        """See JobHandle.check."""
+        self._stop_if_over()
+        self._heed_cancel()
+
+    def _stop_if_over(self) -> None:
         if self._lease.is_lost:
             raise LeaseLost("The lease is over.")
         if is_shutting_down():
             raise RunLater("The worker shuts down.", delay=timedelta(0))
         if self._lease.is_out_of_time:
             raise TimeLimitReached
+
+    def _heed_cancel(self) -> None:
+        """A wish that comes too late, since something was done that cannot be undone, is declined once, in the job's history."""
         if not self._lease.cancel_requested or self._declined:
             return
-        if self._effects.is_untouched:
+        if self._effects.is_untouched or self._way_back.is_open:
             raise JobCanceled("Canceled as the client asked.")
-        if self._effects.done == 0:
-            return  # in doubt: what became of the effect decides
+        if self._way_back.is_open is None:
+            return  # in doubt, or not met again yet: what became of the effect decides
         self._declined = True
         detail = "Something has been done to the world already; the job goes on."
         decline = partial(decline_cancel, job_id=self._job.id, attempt=self._job.attempt, detail=detail)

@@ -26,10 +26,12 @@ _BEGIN = f"""
         WHERE {_FENCED} AND job.lease_expires_at > (SELECT clock_timestamp())
         RETURNING job.id, job.attempt, job.lease_expires_at
     ), step AS (
-        INSERT INTO job_step (job_id, name, kind, state, generation, downstream_key, attempt, first_started_at, last_started_at)
-        SELECT id, %(name)s, 'effect', 'started', 1, %(key)s, attempt, clock.at, clock.at
+        INSERT INTO job_step (job_id, name, kind, state, generation, downstream_key, attempt, first_started_at, last_started_at,
+            undoes, result)
+        SELECT id, %(name)s, 'effect', 'started', 1, %(key)s, attempt, clock.at, clock.at, %(undoes)s, %(because)s::bytea
         FROM fenced, (SELECT clock_timestamp() AS at) AS clock
         ON CONFLICT (job_id, name) DO UPDATE SET state = 'started', attempt = EXCLUDED.attempt, ended_at = NULL,
+            result = EXCLUDED.result,
             last_started_at = EXCLUDED.last_started_at,
             first_started_at = CASE job_step.state WHEN 'started' THEN job_step.first_started_at
                                                    ELSE EXCLUDED.first_started_at END
@@ -40,15 +42,25 @@ _BEGIN = f"""
         EXTRACT(EPOCH FROM fenced.lease_expires_at - clock_timestamp())::float8
     FROM step, fenced"""
 
+# One more is done to the world; or, where the step undoes another, one less.
+_DONE = """CASE WHEN %(state)s <> 'done' THEN 0
+        WHEN EXISTS (SELECT FROM job_step WHERE job_id = %(job_id)s AND name = %(name)s AND undoes IS NOT NULL) THEN -1
+        ELSE 1 END"""
+_UNDONE = """UPDATE job_step SET state = 'compensated' FROM step
+        WHERE job_step.job_id = %(job_id)s AND job_step.name = step.undoes AND %(state)s = 'done'"""
+
 _CLOSE = f"""
     WITH fenced AS (
-        UPDATE job SET open_effects = job.open_effects - 1, done_effects = job.done_effects + %(done)s
+        UPDATE job SET open_effects = job.open_effects - 1, done_effects = job.done_effects + {_DONE}
         WHERE {_FENCED} AND {_STARTED}
         RETURNING job.id, job.attempt
     ), step AS (
-        UPDATE job_step SET state = %(state)s, result = %(result)s, attempt = fenced.attempt, ended_at = clock_timestamp()
+        UPDATE job_step SET state = %(state)s, result = COALESCE(%(result)s, job_step.result), attempt = fenced.attempt,
+            ended_at = clock_timestamp()
         FROM fenced WHERE job_step.job_id = fenced.id AND job_step.name = %(name)s
-        RETURNING 1
+        RETURNING job_step.undoes
+    ), undone AS (
+        {_UNDONE}
     )
     SELECT 1 FROM step
     UNION ALL
@@ -64,22 +76,24 @@ _REMEMBER = f"""
         WHERE job_step.attempt = EXCLUDED.attempt AND job_step.kind = EXCLUDED.kind AND job_step.state = 'done'
     RETURNING 1"""
 
-_VERDICT = """
+_VERDICT = f"""
     WITH held AS (
-        UPDATE job SET open_effects = job.open_effects - 1, done_effects = job.done_effects + %(done)s
+        UPDATE job SET open_effects = job.open_effects - 1, done_effects = job.done_effects + {_DONE}
         WHERE job.id = %(job_id)s AND job.state = 'unknown'
           AND EXISTS (SELECT FROM job_step WHERE job_id = %(job_id)s AND name = %(name)s AND state = 'started')
         RETURNING job.id
     ), step AS (
         UPDATE job_step SET state = %(state)s, result = %(result)s, ended_at = clock_timestamp()
         FROM held WHERE job_step.job_id = held.id AND job_step.name = %(name)s
-        RETURNING 1
+        RETURNING job_step.undoes
+    ), undone AS (
+        {_UNDONE}
     )
     SELECT 1 FROM step"""
 
 _RAISE_GENERATION = """
-    UPDATE job_step SET generation = generation + 1, state = 'not_done', downstream_key = %(key)s
-    WHERE job_id = %(job_id)s AND name = %(name)s AND state = 'refused'"""
+    UPDATE job_step SET generation = generation + 1, state = 'not_done', downstream_key = %(key)s, result = NULL
+    WHERE job_id = %(job_id)s AND name = %(name)s AND state <> 'started'"""
 
 _SINCE_LAST_START = """
     SELECT EXTRACT(EPOCH FROM clock_timestamp() - first_started_at)::float8,
@@ -102,11 +116,20 @@ def steps_of(job_id: UUID) -> dict[str, JobStep]:
 
 
 def begin_effect(
-    *, job_id: UUID, attempt: int, name: str, key: str, lease: timedelta, attempt_limit: timedelta
+    *,
+    job_id: UUID,
+    attempt: int,
+    name: str,
+    key: str,
+    lease: timedelta,
+    attempt_limit: timedelta,
+    undoes: str | None = None,
+    because: bytes | None = None,
 ) -> BegunEffect | None:
     """The step is `started`, counted among the open effects, and the lease renewed: all in one commit, before anything is sent.
 
     None where the attempt holds the job no more. Locks the job's row, then the step's. `key` is used for a new step only.
+    `undoes`: the step that it compensates, `because` (sealed) of an end that the next attempt must know of.
     """
     values = {
         "job_id": job_id,
@@ -115,6 +138,8 @@ def begin_effect(
         "key": key,
         "lease": lease,
         "attempt_limit": attempt_limit,
+        "undoes": undoes,
+        "because": because,
     }
     row = _fetch(_BEGIN, values)
     return BegunEffect(*row) if row else None
@@ -124,17 +149,9 @@ def close_effect(*, job_id: UUID, attempt: int, name: str, state: str, result: b
     """The started step is closed as `state` and no longer open; False where the attempt holds the job no more.
 
     May be repeated by the attempt that closed it so: the reply to the first COMMIT can have been lost.
-    Locks the job's row, then the step's.
+    A compensation that is done makes the step that it undoes `compensated`. Locks the job's row, then the steps'.
     """
-    done = int(state == JobStep.State.DONE)
-    values = {
-        "job_id": job_id,
-        "attempt": attempt,
-        "name": name,
-        "state": state,
-        "result": result,
-        "done": done,
-    }
+    values = {"job_id": job_id, "attempt": attempt, "name": name, "state": state, "result": result}
     return _fetch(_CLOSE, values) is not None
 
 
@@ -151,20 +168,14 @@ def remember_step(*, job_id: UUID, attempt: int, name: str, kind: str, result: b
 def close_by_verdict(*, job_id: UUID, name: str, state: str, result: bytes | None = None) -> bool:
     """The started step of an `unknown` job is closed by a person's word; False where there is no such step or state.
 
-    Locks the job's row, then the step's.
+    As with `close_effect`, of a compensation too. Locks the job's row, then the steps'.
     """
-    values = {
-        "job_id": job_id,
-        "name": name,
-        "state": state,
-        "result": result,
-        "done": int(state == JobStep.State.DONE),
-    }
+    values = {"job_id": job_id, "name": name, "state": state, "result": result}
     return _fetch(_VERDICT, values) is not None
 
 
 def raise_generation(*, job_id: UUID, name: str, key: str) -> None:
-    """The refused step begins anew under another downstream key. The caller holds the job's row."""
+    """The refused or undone step begins anew under another downstream key. The caller holds the job's row."""
     with connection.cursor() as cursor:
         cursor.execute(_RAISE_GENERATION, {"job_id": job_id, "name": name, "key": key})
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 
 import pytest
 
 from jobs import transitions
-from jobs.models import Job, JobEvent, JobStep
+from jobs.models import Job, JobEvent
 from jobs.operations import JobCanceled, LeaseLost, RetryableError
 from jobs.services import cancel_job, redrive_job
 from jobs.states import State
 from tests.downstreams import Downstream, run
 from tests.factories import claim, claimed_job, queued_job
-from tests.situations import HOUR, begin, close, everything, expire, history
+from tests.situations import HOUR, everything, expire, history
 from workers.lease import Lease
 from workers.running_job import RunningJob
 
 pytestmark = pytest.mark.django_db
 
-DONE, DECLINED = JobStep.State.DONE, "cancel-declined"
+DECLINED = "cancel-declined"
 
 
 def cancel(job):
@@ -30,19 +31,21 @@ def retry(job, *, delay=HOUR):
     return transitions.retry_job(job_id=job.id, attempt=job.attempt, delay=delay, detail="no", cause="no")
 
 
-def handle(job, *, wished=True):
-    """Return what `perform` would be given, which knows of the wish."""
+def handle(job, *, has_charged=False):
+    """Return what `perform` would be given, which knows of the wish; once it has charged, or met its charge again."""
     lease = Lease(job_id=job.id, attempt=job.attempt, time_limit=HOUR, claimed_at=time.monotonic())
-    lease.cancel_requested = wished
-    return RunningJob(job=job, lease=lease)
+    running = RunningJob(job=job, lease=lease)
+    if has_charged:
+        running.effect("charge", lambda _key: {}, timeout=timedelta(seconds=1))
+    lease.cancel_requested = True
+    return running
 
 
 def half_done(tenant):
-    """A running job that has done something to the world."""
+    """A running job that has done something to the world, and what its attempt holds of it."""
     job = claimed_job(tenant)
-    begin(job, "charge")
-    close(job, "charge", DONE, {})
-    return Job.objects.get(pk=job.id)
+    running = handle(job, has_charged=True)
+    return Job.objects.get(pk=job.id), running
 
 
 @pytest.fixture
@@ -75,7 +78,7 @@ def test_a_running_job_that_a_retry_queues_in_between_is_canceled_at_once(tenant
 
 
 def test_a_job_with_a_done_effect_that_a_retry_queues_in_between_carries_the_wish(tenant, meanwhile):
-    job = half_done(tenant)
+    job, _ = half_done(tenant)
     meanwhile(lambda: retry(job))
     asked = cancel(job)
     assert (asked.state, asked.cancel_requested_at is None) == (State.QUEUED, False)
@@ -97,9 +100,8 @@ def test_a_job_that_is_claimed_again_in_between_carries_the_wish(tenant, meanwhi
 
 
 def test_a_stale_attempt_declines_nothing(tenant):
-    stale = half_done(tenant)
+    stale, job = half_done(tenant)
     cancel(stale)
-    job = handle(stale)
     expire(stale, delay=-HOUR)
     claim(stale.id)
     before = everything(stale.id)
@@ -112,8 +114,7 @@ def test_a_stale_attempt_declines_nothing(tenant):
 
 
 def test_an_attempt_of_an_ended_job_declines_nothing(tenant):
-    stale = half_done(tenant)
-    job = handle(stale)
+    stale, job = half_done(tenant)
     transitions.fail_job(job_id=stale.id, attempt=stale.attempt, detail="no", cause="no")
     before = everything(stale.id)
     with pytest.raises(LeaseLost):
@@ -140,11 +141,12 @@ def test_a_wish_is_declined_once_however_many_attempts_meet_it(tenant, script):
 
 
 def test_a_new_wish_after_a_redrive_is_declined_anew(tenant):
-    job = half_done(tenant)
+    job, running = half_done(tenant)
     for wishes in (1, 2):
         cancel(job)
-        handle(job).check()
+        running.check()
         assert history(job.id).count(DECLINED) == wishes
         transitions.fail_job(job_id=job.id, attempt=job.attempt, detail="no", cause="no")
         redrive_job(tenant_id=tenant.id, mode="test", job_id=job.id)
         job = claim(job.id)
+        running = handle(job, has_charged=True)

@@ -1,0 +1,281 @@
+"""What was done is undone, the last first, where a job is canceled or fails for good; dying on the way back changes nothing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from jobs.models import Job, JobStep
+from jobs.operations import Compensation, EffectNotDone, EffectRefused, PermanentError, RetryableError
+from jobs.sealed import unseal
+from jobs.services import cancel_job, redrive_job, resolve_job
+from jobs.states import State
+from tests.downstreams import Downstream, run, step_of
+from tests.factories import end_lease, queued_job
+from tests.situations import history
+from workers import sweeper
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(hours=24)
+# A worker that dies raises nothing that anybody handles: the attempt ends, and its lease runs out.
+DIES = KeyboardInterrupt
+
+
+class Place:
+    """Somewhere an effect takes place and can be undone: what stands there, and every word of either kind."""
+
+    def __init__(self, name, log, *undoings, answer=None, finds=None):
+        self.name, self.log = name, log
+        self.forward = Downstream(answer or {"id": name})
+        self.back = Downstream(*undoings or [{"undone": name}], finds=finds)
+
+    def call(self, key):
+        self.log.append(self.name)
+        return self.forward.call(key)
+
+    def undo(self, result, key):
+        assert result == {"id": self.name}
+        self.log.append(f"-{self.name}")
+        return self.back.call(key)
+
+    def compensation(self, **options):
+        asks = options.pop("asks", False)
+        return Compensation(call=self.undo, reconcile=self.ask if asks else None, **options)
+
+    def ask(self, result, key):
+        assert result == {"id": self.name}
+        return self.back.reconcile(key)
+
+
+def travel(*places, end, **options):
+    """A script that does something at each place, and ends as it is told."""
+
+    def perform(job):
+        for place in places:
+            job.effect(place.name, place.call, compensate=place.compensation(**options))
+        end(job)
+
+    return perform
+
+
+def refuse(_job):
+    raise PermanentError("sold out", code="sold_out")
+
+
+def cancel(job):
+    cancel_job(tenant_id=Job.objects.get(pk=job.id).tenant_id, mode="test", job_id=job.id)
+    job.progress(1, 1)
+
+
+def each_time(*ends):
+    """An end for each attempt."""
+    left = list(ends)
+
+    def end(job):
+        left.pop(0)(job)
+
+    return end
+
+
+def killed(job_id):
+    """The job after its worker died and the sweeper ended its lease."""
+    with pytest.raises(DIES):
+        run(job_id)
+    end_lease(job_id)
+    sweeper.run_once()
+    return Job.objects.get(pk=job_id)
+
+
+def states(job):
+    return {step.name: str(step.state) for step in JobStep.objects.filter(job_id=job.id)}
+
+
+def test_a_failure_for_good_undoes_what_was_done_the_last_first(tenant, script):
+    log = []
+    job = run(queued_job(tenant, script=script(travel(Place("a", log), Place("b", log), end=refuse))).id)
+    assert log == ["a", "b", "-b", "-a"]
+    assert (job.state, job.open_effects, job.done_effects) == (State.FAILED, 0, 0)
+    error = unseal(job.error)
+    assert (error["code"], error["cause"], error["detail"]) == ("operation-failed", "sold_out", "sold out")
+    assert states(job) == {"a": "compensated", "b": "compensated", "a:undo": "done", "b:undo": "done"}
+
+
+def test_a_compensation_is_sent_under_a_key_of_its_own(tenant, script):
+    place = Place("a", [])
+    job = run(queued_job(tenant, script=script(travel(place, end=refuse))).id)
+    assert place.back.calls == [step_of(job, "a:undo").downstream_key] != place.forward.calls
+    assert step_of(job, "a:undo").undoes == "a"
+
+
+def test_a_late_wish_to_cancel_is_granted_once_all_is_undone(tenant, script):
+    log = []
+    job = run(queued_job(tenant, script=script(travel(Place("a", log), Place("b", log), end=cancel))).id)
+    assert log == ["a", "b", "-b", "-a"]
+    assert (job.state, job.done_effects, job.error) == (State.CANCELED, 0, None)
+    assert history(job.id)[-2:] == ["cancel-requested", "canceled"]
+
+
+def test_a_wish_is_declined_where_something_cannot_be_undone(tenant, script):
+    log = []
+    first, second = Place("a", log), Place("b", log)
+
+    def perform(job):
+        job.effect("a", first.call, compensate=first.compensation())
+        job.effect("b", second.call)
+        cancel(job)
+        return "done"
+
+    job = run(queued_job(tenant, script=script(perform)).id)
+    assert (job.state, log) == (State.SUCCEEDED, ["a", "b"])
+    assert history(job.id).count("cancel-declined") == 1
+
+
+def test_a_failure_is_undone_as_far_back_as_to_what_cannot_be(tenant, script):
+    log = []
+    places = [Place(name, log) for name in "abc"]
+
+    def perform(job):
+        for place in places:
+            compensation = None if place.name == "b" else place.compensation()
+            job.effect(place.name, place.call, compensate=compensation)
+        refuse(job)
+
+    job = run(queued_job(tenant, script=script(perform)).id)
+    assert log == ["a", "b", "c", "-c"]
+    assert (job.state, job.done_effects) == (State.FAILED, 2)
+    assert unseal(job.error)["code"] == "partially-done"
+
+
+def test_an_attempt_that_is_to_be_repeated_undoes_nothing(tenant, script):
+    log = []
+
+    def fail_for_now(_job):
+        raise RetryableError
+
+    job = run(queued_job(tenant, script=script(travel(Place("a", log), end=fail_for_now))).id)
+    assert (job.state, job.done_effects, log) == (State.QUEUED, 1, ["a"])
+
+
+def test_a_worker_that_dies_in_a_compensation_is_followed_by_one_that_repeats_it_and_goes_on(tenant, script):
+    log = []
+    a, b = Place("a", log), Place("b", log, DIES(), {"undone": "b"})
+    queued = queued_job(tenant, script=script(travel(a, b, end=refuse, key_window=DAY)))
+    job = killed(queued.id)
+    assert (job.state, job.open_effects, job.done_effects) == (State.QUEUED, 1, 2)
+    job = run(job.id)
+    assert log == ["a", "b", "-b", "-b", "-a"]
+    assert len(set(b.back.calls)) == 1
+    assert (job.state, job.open_effects, job.done_effects) == (State.FAILED, 0, 0)
+    assert (unseal(job.error)["cause"], unseal(job.error)["detail"]) == ("sold_out", "sold out")
+
+
+def test_a_worker_that_dies_between_two_compensations_does_not_repeat_the_first_nor_go_forward(
+    tenant, script
+):
+    log = []
+    a, b = Place("a", log, DIES(), {"undone": "a"}), Place("b", log)
+    end = each_time(cancel, lambda _job: log.append("forward"))
+    queued = queued_job(tenant, script=script(travel(a, b, end=end, key_window=DAY)))
+    killed(queued.id)
+    job = run(queued.id)
+    assert log == ["a", "b", "-b", "-a", "-a"]
+    assert (job.state, job.done_effects) == (State.CANCELED, 0)
+
+
+def test_a_begun_compensation_is_finished_even_where_the_operation_would_now_succeed(tenant, script):
+    log = []
+    place = Place("a", log, DIES(), {"undone": "a"})
+    end = each_time(refuse, lambda _job: log.append("forward"))
+    queued = queued_job(tenant, script=script(travel(place, end=end, key_window=DAY)))
+    killed(queued.id)
+    job = run(queued.id)
+    assert log == ["a", "-a", "-a"]
+    assert (job.state, unseal(job.error)["cause"]) == (State.FAILED, "sold_out")
+
+
+def test_a_compensation_in_doubt_is_asked_about(tenant, script):
+    log = []
+    place = Place("a", log, DIES(), finds={"undone": "a"})
+    queued = queued_job(tenant, script=script(travel(place, end=refuse, asks=True)))
+    killed(queued.id)
+    job = run(queued.id)
+    assert (log, len(place.back.questions)) == (["a", "-a"], 1)
+    assert (job.state, job.done_effects, states(job)["a"]) == (State.FAILED, 0, "compensated")
+
+
+def test_a_compensation_that_nobody_can_tell_of_leaves_the_job_unknown_until_a_person_does(tenant, script):
+    log = []
+    place = Place("a", log, DIES())
+    queued = queued_job(tenant, script=script(travel(place, end=refuse)))
+    killed(queued.id)
+    job = run(queued.id)
+    assert (job.state, job.open_effects, job.done_effects) == (State.UNKNOWN, 1, 1)
+    told = {"step": "a:undo", "verdict": JobStep.State.DONE, "note": "the book says so", "by": "me"}
+    job = resolve_job(tenant_id=tenant.id, mode="test", job_id=job.id, then=State.FAILED, **told)
+    assert (job.state, job.open_effects, job.done_effects) == (State.FAILED, 0, 0)
+    assert states(job) == {"a": "compensated", "a:undo": "done"}
+
+
+def test_an_attempt_that_may_only_ask_undoes_nothing_new(tenant, script):
+    log = []
+    a, b = Place("a", log), Place("b", log, *[DIES()] * 3, finds={"undone": "b"})
+    queued = queued_job(tenant, script=script(travel(a, b, end=refuse, key_window=DAY, asks=True)))
+    for _ in range(3):
+        job = killed(queued.id)
+    assert (job.state, job.reconcile_only) == (State.QUEUED, True)
+    job = run(job.id)
+    assert (job.state, job.open_effects, job.done_effects) == (State.FAILED, 0, 1)
+    assert (unseal(job.error)["code"], log) == ("partially-done", ["a", "b", "-b", "-b", "-b"])
+
+
+def test_a_compensation_that_did_nothing_is_tried_again(tenant, script):
+    log = []
+    place = Place("a", log, EffectNotDone("busy"), {"undone": "a"})
+    queued = queued_job(tenant, script=script(travel(place, end=refuse)))
+    assert run(queued.id).state == State.QUEUED
+    job = run(queued.id)
+    assert (job.state, job.done_effects, log) == (State.FAILED, 0, ["a", "-a", "-a"])
+
+
+def test_a_refused_compensation_leaves_the_job_partially_done(tenant, script):
+    log = []
+    a, b = Place("a", log, EffectRefused("too late", code="too_late")), Place("b", log)
+    job = run(queued_job(tenant, script=script(travel(a, b, end=refuse))).id)
+    assert (job.state, job.done_effects) == (State.FAILED, 1)
+    assert (unseal(job.error)["code"], unseal(job.error)["cause"]) == (
+        "partially-done",
+        "compensation-refused",
+    )
+    assert states(job) == {"a": "done", "b": "compensated", "a:undo": "refused", "b:undo": "done"}
+
+
+def test_a_redrive_does_anew_what_was_undone_under_other_keys_and_can_undo_it_again(tenant, script):
+    log = []
+    place = Place("a", log, {"undone": 1}, {"undone": 2})
+    place.forward.answers.append({"id": "a"})
+    job = run(queued_job(tenant, script=script(travel(place, end=refuse))).id)
+    redrive_job(tenant_id=tenant.id, mode="test", job_id=job.id)
+    job = run(job.id)
+    assert log == ["a", "-a", "a", "-a"]
+    assert len({*place.forward.calls, *place.back.calls}) == 4
+    assert (job.state, job.done_effects, states(job)["a"]) == (State.FAILED, 0, "compensated")
+
+
+def test_what_an_earlier_attempt_did_and_this_one_has_not_met_is_not_passed_over(tenant, script):
+    log = []
+    a, b = Place("a", log), Place("b", log)
+
+    def perform(job):
+        job.effect("a", a.call, compensate=a.compensation())
+        if job.attempt == 2:
+            refuse(job)
+        job.effect("b", b.call, compensate=b.compensation())
+        raise RetryableError
+
+    queued = queued_job(tenant, script=script(perform))
+    run(queued.id)
+    job = run(queued.id)
+    assert log == ["a", "b"]
+    assert (job.state, job.done_effects, unseal(job.error)["code"]) == (State.FAILED, 2, "partially-done")
