@@ -71,6 +71,18 @@ class PayloadErased(IdempotencyError):
         self.resource = resource
 
 
+class KeyGone(IdempotencyError):
+    """The key is free, or stands for another request by now; nothing was changed."""
+
+
+class ResourceNotEnded(IdempotencyError):
+    """What the key started has not ended, so that the key cannot be freed."""
+
+    def __init__(self, *, resource: str | None) -> None:
+        super().__init__()
+        self.resource = resource
+
+
 class MalformedJson(IdempotencyError):
     """The body is not JSON with exactly one meaning."""
 

@@ -238,6 +238,8 @@ class JobStep(models.Model):
     state = models.CharField(max_length=11, choices=State.choices)
     generation = models.PositiveSmallIntegerField(db_default=1, default=1)
     downstream_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: not an effect
+    # What the downstream calls what it did ("ch_…"), where its answer says so. An id: it stays when the payload is erased.
+    reference = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: it said none
     attempt = models.PositiveIntegerField()  # the latest that touched it
     first_started_at = models.DateTimeField()
     last_started_at = models.DateTimeField()
@@ -247,6 +249,12 @@ class JobStep(models.Model):
 
     class Meta:
         db_table = "job_step"
+        indexes = [
+            # Across tenants: whoever is on call has the downstream's id from its page or a complaint.
+            models.Index(
+                fields=["reference"], name="job_step_by_reference", condition=Q(reference__isnull=False)
+            ),
+        ]
         constraints = [
             models.CheckConstraint(
                 condition=Q(kind__in=["step", "effect", "commit"]), name="job_step_kind_is_known"

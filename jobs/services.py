@@ -29,7 +29,7 @@ from jobs.models import Job, JobStep, Priority
 from jobs.operations import downstream_key
 from jobs.queries.erase import erase_job, lock_job
 from jobs.queries.history import request_cancel
-from jobs.queries.steps import close_by_verdict, raise_generation, steps_of
+from jobs.queries.steps import close_by_verdict, raise_generation, reference_of, steps_of
 from jobs.queries.submit import find_twin, insert_job, lock_line
 from jobs.sealed import seal, unseal
 from jobs.states import Event, State
@@ -180,8 +180,9 @@ def resolve_job(
         if then is State.QUEUED:
             _keep_key(job)
             _enter_line(job)
-        sealed = seal(result) if verdict == JobStep.State.DONE else None
-        if not close_by_verdict(job_id=job_id, name=step, state=verdict, result=sealed):
+        is_done = verdict == JobStep.State.DONE
+        sealed, reference = (seal(result), reference_of(result)) if is_done else (None, None)
+        if not close_by_verdict(job_id=job_id, name=step, state=verdict, result=sealed, reference=reference):
             state = State(_mine(tenant_id, mode, job_id).state)
             raise (
                 InvalidVerdict(step)

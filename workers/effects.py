@@ -31,7 +31,7 @@ from jobs.operations import (
     downstream_key,
 )
 from jobs.queries.history import append_evidence
-from jobs.queries.steps import begin_effect, close_effect, seconds_since_start
+from jobs.queries.steps import begin_effect, close_effect, reference_of, seconds_since_start
 from jobs.sealed import seal, unseal
 
 if TYPE_CHECKING:
@@ -180,7 +180,8 @@ class Effects:
 
     def _close(self, effect: Effect[Any], state: JobStep.State, answer: Any = None) -> None:  # noqa: ANN401 - any JSON value
         """The outcome is on record; or, if the job is another attempt's by now, kept as evidence, and this one ends."""
-        name, result = effect.name, seal(answer) if state == JobStep.State.DONE else None
+        name, is_done = effect.name, state == JobStep.State.DONE
+        result = seal(answer) if is_done else None
         close = partial(
             close_effect,
             job_id=self._job.id,
@@ -188,10 +189,11 @@ class Effects:
             name=name,
             state=state,
             result=result,
+            reference=reference_of(answer) if is_done else None,
         )
         if self._lease.insist(close):
             self.open -= 1
-            if state == JobStep.State.DONE:
+            if is_done:
                 self.done += 1 if effect.undoes is None else -1
             return
         self._lease.lose()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from accounts import audit
+from idempotency.release import release_key as release
 from jobs import services
 from jobs.errors import JobNotFound
 from jobs.failures import printable
@@ -78,6 +79,23 @@ def erase_payload(*, job_id: UUID, actor: str, note: str = "") -> Job:
         erased = services.erase_payload(**_owner(job), job_id=job_id)
         _record("job.erase", job, actor, note)
     return erased
+
+
+def release_key(*, record_id: int, owner: int, actor: str, note: str) -> None:
+    """The idempotency key is free before its time, and the next request under it is new (`idempotency.release`).
+
+    record_id, owner: of the record as the operator saw it. Raises ValueError for a blank note, KeyGone, ResourceNotEnded.
+    """
+    note = noted(note)
+    with transaction.atomic():
+        record = release(record_id=record_id, owner=owner)
+        audit.record(
+            actor=actor,
+            action="key.release",
+            subject=f"key/{record.scope}/{record.key}",
+            note=note,
+            details={"resource": record.resource, "expires_at": record.expires_at.isoformat()},
+        )
 
 
 def noted(note: str) -> str:

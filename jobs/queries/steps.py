@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from uuid import UUID
 
+_REFERENCE_MAX = 255  # characters, as the column has it
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _FENCED = "job.id = %(job_id)s AND job.attempt = %(attempt)s AND job.state = 'running'"
 _STARTED = "EXISTS (SELECT FROM job_step WHERE job_id = %(job_id)s AND name = %(name)s AND state = 'started')"
 
@@ -55,8 +58,8 @@ _CLOSE = f"""
         WHERE {_FENCED} AND {_STARTED}
         RETURNING job.id, job.attempt
     ), step AS (
-        UPDATE job_step SET state = %(state)s, result = COALESCE(%(result)s, job_step.result), attempt = fenced.attempt,
-            ended_at = clock_timestamp()
+        UPDATE job_step SET state = %(state)s, result = COALESCE(%(result)s, job_step.result),
+            reference = COALESCE(%(reference)s, job_step.reference), attempt = fenced.attempt, ended_at = clock_timestamp()
         FROM fenced WHERE job_step.job_id = fenced.id AND job_step.name = %(name)s
         RETURNING job_step.undoes
     ), undone AS (
@@ -83,7 +86,8 @@ _VERDICT = f"""
           AND EXISTS (SELECT FROM job_step WHERE job_id = %(job_id)s AND name = %(name)s AND state = 'started')
         RETURNING job.id
     ), step AS (
-        UPDATE job_step SET state = %(state)s, result = %(result)s, ended_at = clock_timestamp()
+        UPDATE job_step SET state = %(state)s, result = %(result)s, reference = COALESCE(%(reference)s, job_step.reference),
+            ended_at = clock_timestamp()
         FROM held WHERE job_step.job_id = held.id AND job_step.name = %(name)s
         RETURNING job_step.undoes
     ), undone AS (
@@ -145,13 +149,39 @@ def begin_effect(
     return BegunEffect(*row) if row else None
 
 
-def close_effect(*, job_id: UUID, attempt: int, name: str, state: str, result: bytes | None = None) -> bool:
+def reference_of(answer: object) -> str | None:
+    """What the downstream calls what it did: its answer's `id`, as most name it; None where it has none that we can keep."""
+    found = answer.get("id") if isinstance(answer, dict) else None
+    return found if isinstance(found, str) and is_searchable(found) else None
+
+
+def is_searchable(text: str) -> bool:
+    """Whether a reference, or what is looked for, can be in a column: 1 to 255 characters that PostgreSQL and UTF-8 know."""
+    return 0 < len(text) <= _REFERENCE_MAX and "\x00" not in text and _SURROGATE.search(text) is None
+
+
+def close_effect(
+    *,
+    job_id: UUID,
+    attempt: int,
+    name: str,
+    state: str,
+    result: bytes | None = None,
+    reference: str | None = None,
+) -> bool:
     """The started step is closed as `state` and no longer open; False where the attempt holds the job no more.
 
     May be repeated by the attempt that closed it so: the reply to the first COMMIT can have been lost.
     A compensation that is done makes the step that it undoes `compensated`. Locks the job's row, then the steps'.
     """
-    values = {"job_id": job_id, "attempt": attempt, "name": name, "state": state, "result": result}
+    values = {
+        "job_id": job_id,
+        "attempt": attempt,
+        "name": name,
+        "state": state,
+        "result": result,
+        "reference": reference,
+    }
     return _fetch(_CLOSE, values) is not None
 
 
@@ -165,12 +195,14 @@ def remember_step(*, job_id: UUID, attempt: int, name: str, kind: str, result: b
     return _fetch(_REMEMBER, values) is not None
 
 
-def close_by_verdict(*, job_id: UUID, name: str, state: str, result: bytes | None = None) -> bool:
+def close_by_verdict(
+    *, job_id: UUID, name: str, state: str, result: bytes | None = None, reference: str | None = None
+) -> bool:
     """The started step of an `unknown` job is closed by a person's word; False where there is no such step or state.
 
     As with `close_effect`, of a compensation too. Locks the job's row, then the steps'.
     """
-    values = {"job_id": job_id, "name": name, "state": state, "result": result}
+    values = {"job_id": job_id, "name": name, "state": state, "result": result, "reference": reference}
     return _fetch(_VERDICT, values) is not None
 
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from jobs import transitions
 from jobs.models import Job
+from jobs.operators.search import find_jobs
 from jobs.queries.due import (
     _DUE_QUEUES,
     _MARK_PUBLISHED,
@@ -104,6 +105,16 @@ class Plans:
         """Name the indexes that find the jobs."""
         found = re.findall(r"Index (?:Only )?Scan (?:Backward )?using (\w+) on job\b", "\n".join(self.texts))
         return {*found, *re.findall(r"Bitmap Index Scan on (job_\w+)", "\n".join(self.texts))}
+
+    @property
+    def step_indexes(self):
+        """Name the indexes that find steps by something else than their job."""
+        text = "\n".join(self.texts)
+        assert "Seq Scan on job_step" not in text, text
+        return {
+            *re.findall(r"using (job_step_by_\w+) on", text),
+            *re.findall(r"Scan on (job_step_by_\w+)", text),
+        }
 
     @property
     def indexed_by_id(self):
@@ -356,3 +367,32 @@ def test_a_job_is_found_by_its_request_across_tenants(full):
     plans, found = plan(lambda: list(Job.objects.filter(request_id="order-17")))
     assert found == [job]
     assert plans.indexes == {"job_by_request_id"}
+
+
+def test_a_job_is_found_by_each_of_its_names_across_tenants(full):
+    job = queued_job(full)
+    write(job.id, "idempotency_key = 'order-18', request_id = 'request-18'")
+    _fill_references(job)
+    for text, index in (
+        (str(job.id), "job_pkey"),
+        ("order-18", "job_list_by_key"),
+        ("request-18", "job_by_request_id"),
+        ("ch_18", "job_step_by_reference"),
+    ):
+        plans, found = plan(lambda text=text: find_jobs(text))
+        assert [found.job.id for found in found] == [job.id]
+        assert index in plans.indexes | plans.step_indexes
+        assert plans.indexes <= {"job_pkey", "job_list_by_key", "job_by_request_id"}
+        assert plans.step_indexes == {"job_step_by_reference"}
+
+
+def _fill_references(job):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO job_step (job_id, name, kind, state, downstream_key, reference, attempt, first_started_at,"
+            " last_started_at, ended_at, result) SELECT id, 'charge', 'effect', 'done', '', 'ch_of_' || id, 1, created_at,"
+            " created_at, created_at, ''::bytea FROM job WHERE id <> %(id)s UNION ALL"
+            " SELECT %(id)s, 'charge', 'effect', 'done', '', 'ch_18', 1, now(), now(), now(), ''::bytea",
+            {"id": job.id},
+        )
+        cursor.execute("ANALYZE job_step")

@@ -1,0 +1,107 @@
+"""Whoever is on call finds the job by any of its names: exact, across tenants, and by nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs import services
+from jobs.models import JobStep
+from jobs.operators.search import find_jobs
+from jobs.queries.steps import reference_of
+from jobs.services import erase_payload
+from jobs.states import State
+from tests.factories import TenantFactory, queued_job
+from tests.situations import in_state, write
+from workers.executor import execute_job
+
+pytestmark = pytest.mark.django_db
+
+
+def found(text):
+    return [(found.job.id, found.by) for found in find_jobs(text)]
+
+
+def charged(tenant, script, answer):
+    """A job whose effect was answered so."""
+    job = queued_job(tenant, script=script(lambda handle: handle.effect("charge", lambda _key: answer)))
+    execute_job(job.id)
+    return job
+
+
+def test_by_its_id(tenant):
+    job = in_state(tenant, State.QUEUED)
+    for spelling in (str(job.id), f"  {job.id}\n", job.id.hex, f"job/{job.id}"):
+        assert found(spelling) == [(job.id, "job id")]
+
+
+def test_by_the_key_of_any_tenant_and_mode_newest_first(tenant):
+    jobs = [
+        queued_job(tenant, mode="live"),
+        queued_job(tenant),
+        queued_job(TenantFactory()),
+        queued_job(tenant),
+    ]
+    for job in jobs[:3]:
+        write(job.id, "idempotency_key = 'order-1'")
+    write(jobs[3].id, "idempotency_key = 'order-10'")
+    assert found("order-1") == [(job.id, "idempotency key") for job in reversed(jobs[:3])]
+    assert [found.job.id for found in find_jobs("order-1", limit=1)] == [jobs[2].id]
+
+
+def test_by_the_request_that_asked(tenant):
+    job = queued_job(tenant)
+    write(job.id, "request_id = 'req-7'")
+    assert found("req-7") == [(job.id, "request id")]
+
+
+def test_by_what_the_downstream_calls_its_effect(tenant, script):
+    job = charged(tenant, script, {"id": "ch_1", "amount": 1})
+    assert found("ch_1") == [(job.id, "provider reference")]
+
+
+def test_by_what_an_operator_says_that_it_was(tenant):
+    job = in_state(tenant, State.UNKNOWN)
+    said = {"verdict": JobStep.State.DONE, "then": State.SUCCEEDED, "note": "the bank's book", "by": "ada"}
+    services.resolve_job(
+        tenant_id=tenant.id, mode="test", job_id=job.id, step="charge", result={"id": "ch_2"}, **said
+    )
+    assert found("ch_2") == [(job.id, "provider reference")]
+
+
+def test_by_its_reference_after_its_payload_was_erased(tenant, script):
+    job = charged(tenant, script, {"id": "ch_3"})
+    erase_payload(tenant_id=tenant.id, mode="test", job_id=job.id)
+    assert found("ch_3") == [(job.id, "provider reference")]
+
+
+def test_a_job_with_several_names_of_one_text_is_found_once(tenant, script):
+    job = charged(tenant, script, {"id": "same"})
+    write(job.id, "idempotency_key = 'same', request_id = 'same'")
+    assert found("same") == [(job.id, "idempotency key")]
+
+
+@pytest.mark.parametrize("text", ["", "  ", "nobody", "a\x00b", "\ud800", "x" * 256, "%", "'"])
+def test_nothing_is_found_by_what_names_nothing(tenant, text):
+    write(in_state(tenant, State.QUEUED).id, "idempotency_key = 'k'")
+    assert found(text) == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, "ch_1", ["ch_1"], {}, {"id": 7}, {"id": ""}, {"id": "x" * 256}, {"id": "a\x00"}, {"id": "\ud800"}],
+)
+def test_an_answer_without_a_fit_id_leaves_no_reference(answer):
+    assert reference_of(answer) is None
+
+
+def test_an_answer_whose_id_no_column_holds_is_a_result_all_the_same(tenant, script):
+    job = charged(tenant, script, {"id": "x" * 300})
+    step = JobStep.objects.get(job_id=job.id)
+    assert (step.state, step.reference) == ("done", None)
+
+
+def test_a_refused_effect_has_no_reference(tenant):
+    job = in_state(tenant, State.UNKNOWN)
+    said = {"verdict": JobStep.State.NOT_DONE, "then": State.QUEUED, "note": "no", "by": "ada"}
+    services.resolve_job(tenant_id=tenant.id, mode="test", job_id=job.id, step="charge", **said)
+    assert JobStep.objects.get(job_id=job.id).reference is None
