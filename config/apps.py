@@ -1,4 +1,4 @@
-"""The composition root as a Django app: checks and logging."""
+"""The composition root as a Django app: checks."""
 
 from django.apps import AppConfig
 
@@ -10,8 +10,5 @@ class ConfigConfig(AppConfig):
     verbose_name = "Semel"
 
     def ready(self) -> None:
-        """Settings are checked against one another, and log lines have one shape."""
+        """Settings are checked against one another."""
         from config import checks  # noqa: F401, PLC0415 - registers them
-        from config.observability.logging import configure_logging  # noqa: PLC0415
-
-        configure_logging()

@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
+import structlog
 from celery import Celery
-from celery.signals import setup_logging, task_prerun, worker_ready
+from celery.apps import worker as celery_worker
+from celery.signals import beat_init, setup_logging, task_prerun, worker_ready
 from django.db import close_old_connections
 from kombu.transport import redis
 
+from config.observability.output import say
 from idempotency.crashpoints import reach
 from workers.shutdown import announce_shutdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+log = structlog.get_logger(__name__)
 
 
 class _QoS(redis.QoS):
@@ -37,6 +42,14 @@ class _QoS(redis.QoS):
 
 
 redis.Channel.QoS = _QoS
+
+
+def _say(message: str, _file: object = None) -> None:
+    """What Celery prints while it handles a signal is a log line as well, written at once: no lock may be waited for there."""
+    say(message.strip(), logger="celery.apps.worker")
+
+
+celery_worker.safe_say = _say
 
 app = Celery("semel")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -65,6 +78,12 @@ def _announce_shutdown(**_signal: Any) -> None:  # noqa: ANN401
 def _stop(handler: Callable[[int, Any], Any], number: int, frame: Any) -> None:  # noqa: ANN401
     announce_shutdown()
     handler(number, frame)
+
+
+@beat_init.connect(dispatch_uid="tell_start")
+def _tell_start(**_signal: Any) -> None:  # noqa: ANN401
+    """Beat's first line; of each tick the worker that takes it tells."""
+    log.info("beat.started", schedule=sorted(app.conf.beat_schedule))
 
 
 @setup_logging.connect(dispatch_uid="keep_our_logging")

@@ -6,10 +6,13 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -27,6 +30,13 @@ class StrictEnv(environ.Env):  # type: ignore[misc] # django-environ ships no ty
         if word.lower() in {"false", "no", "off", "0"}:
             return False
         raise ImproperlyConfigured(f"{var} must be true or false, not {word!r}.")
+
+    def choice(self, var: str, words: tuple[str, ...], default: str) -> str:
+        """Read one of these words; anything else is refused."""
+        word: str = self.str(var, default=default).lower()
+        if word not in words:
+            raise ImproperlyConfigured(f"{var} must be one of {', '.join(words)}, not {word!r}.")
+        return word
 
 
 class Process(StrEnum):
@@ -46,3 +56,13 @@ if _FILE and Path(_FILE).exists():
 # wsgi.py, asgi.py and manage.py say what they are; everything started by the celery command is a worker to the database.
 _DEFAULT = Process.WORKER if Path(sys.argv[0]).name == "celery" else Process.MANAGE
 PROCESS = Process(os.environ.get("SEMEL_PROCESS", _DEFAULT))
+
+
+def kind_of_process(argv: Sequence[str]) -> str:
+    """What people call this process: as `PROCESS`, but beat and the maintenance worker by their names."""
+    if PROCESS is not Process.WORKER:
+        return str(PROCESS)
+    if "beat" in argv:
+        return "beat"
+    # -Q maintenance, -Qmaintenance, --queues=maintenance
+    return "maintenance" if any(word.endswith("maintenance") for word in argv) else "worker"

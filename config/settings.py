@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from config.env import PROCESS, Process, env
+import sys
+
+from config.env import PROCESS, Process, env, kind_of_process
 
 # --- Django ----------------------------------------------------------------------------------------------------------
 
@@ -55,6 +57,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "config.request_id.RequestIdMiddleware",
+    "config.observability.access.AccessLogMiddleware",
     "config.header_limit.HeaderLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "config.static_files.StaticFilesMiddleware",
@@ -348,27 +351,47 @@ CRASHPOINT = env.str("CRASHPOINT", default="")
 
 # --- Logging -----------------------------------------------------------------------------------------------------------
 
-LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
+# Which of our own lines are written; those of libraries from WARNING on.
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
+# "json": one object a line, for machines; "console": for people.
+LOG_FORMAT = env.choice("LOG_FORMAT", ("json", "console"), default="console" if DEBUG else "json")
+# What each line says of where it comes from.
+PROCESS_KIND = kind_of_process(sys.argv)
+LOGGING_CONFIG = "config.observability.logs.configure_logging"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"format": "%(message)s"},
-        "plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
-    },
+    "formatters": {"line": {"()": "config.observability.logs.line_formatter"}},
     "handlers": {
-        "line": {"class": "logging.StreamHandler", "formatter": "line"},
-        "plain": {"class": "logging.StreamHandler", "formatter": "plain"},
+        "line": {
+            "class": "config.observability.output.LineHandler",
+            "formatter": "line",
+            # A command's is the terminal's, or whatever its caller makes of it.
+            "own_pipe": PROCESS is not Process.MANAGE,
+        }
     },
-    "root": {"handlers": ["plain"], "level": "WARNING"},
+    "root": {"handlers": ["line"], "level": "WARNING"},
     "loggers": {
-        name: {"handlers": ["line"], "level": LOG_LEVEL, "propagate": False}
-        for name in ("accounts", "config", "idempotency", "jobs", "workers")
+        name: {"level": LOG_LEVEL} for name in ("accounts", "config", "idempotency", "jobs", "workers")
     }
+    # What servers and libraries set up for themselves is taken back: their lines go the way of all others.
     | {
-        "celery": {"level": "INFO"},
-        "django.request": {"level": "ERROR"},
-        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        name: {"level": level, "handlers": [], "propagate": True}
+        for name, level in {
+            "_granian": "INFO",
+            "uvicorn": "INFO",
+            "uvicorn.error": "INFO",
+            "uvicorn.access": "WARNING",  # our own line of each request says more, and no query
+            "celery": "INFO",
+            # Each delivery and its end: our own lines of the job say both, with its ids.
+            "celery.worker.strategy": "WARNING",
+            "celery.app.trace": "WARNING",
+            "celery.beat": "WARNING",
+            "django": "WARNING",
+            "django.request": "ERROR",
+            "django.server": "INFO",
+            "django.security.DisallowedHost": "CRITICAL",
+        }.items()
     },
 }
 

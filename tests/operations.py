@@ -6,16 +6,21 @@ import contextlib
 import os
 import signal
 import threading
+import warnings
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import structlog
+from django.db import connection
 from rest_framework import serializers
 
-from jobs.operations import JobHandle, Operation
+from jobs.operations import JobHandle, Operation, PermanentError
 from workers.operations.charge_payment import ChargePayment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+
+log = structlog.get_logger("workers.tests")
 
 SCRIPTS: dict[str, Callable[[JobHandle], Any]] = {}
 
@@ -167,3 +172,46 @@ class AskingCharge(ChargePayment):
 
     def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
         return super().perform(params, _Knowing(job, ("reconcile",)))
+
+
+class LeakyParams(serializers.Serializer):
+    """A way to fail, and what must stay secret."""
+
+    way = serializers.CharField()
+    secret = serializers.CharField()
+
+
+class Leaky(Operation):
+    """Fails in the given way, its secret in every text, frame and statement; or succeeds with it as its result."""
+
+    name = "test.leaky"
+    params = LeakyParams
+    max_attempts = 1
+    timeout_seconds = 30
+
+    def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
+        secret = params["secret"]
+
+        def quote(_key: str = "") -> Any:
+            raise ValueError(f"cannot use {secret}") from KeyError(secret)
+
+        match params["way"]:
+            case "raise":
+                quote()
+            case "refuse":
+                raise PermanentError(f"{secret} is refused", code="refused")
+            case "effect":
+                job.effect("call", quote, timeout=timedelta(seconds=1))
+            case "statement":
+                job.commit("write", lambda: self._write(secret))
+            case "log":
+                log.error("leaky", params=params, value=secret.encode(), wrapped={"params": params})
+            case "warn":
+                warnings.warn("an operation warns", stacklevel=1)
+                print("an operation prints", flush=True)  # noqa: T201
+        return {"secret": secret}
+
+    def _write(self, secret: str) -> None:
+        with connection.cursor() as cursor:
+            # Its DETAIL quotes the row.
+            cursor.execute("INSERT INTO tenant (name) VALUES (%s), (%s)", [secret, secret])

@@ -81,6 +81,10 @@ class Effects:
 
     def run(self, effect: Effect[T]) -> T:
         """The effect's result, from this call, an earlier attempt or the downstream's own record."""
+        with structlog.contextvars.bound_contextvars(step=effect.name):
+            return self._run(effect)
+
+    def _run(self, effect: Effect[T]) -> T:
         step = self._steps.get(effect.name)
         if step is not None and step.state == JobStep.State.DONE:
             return cast("T", _result_of(step))
@@ -158,6 +162,7 @@ class Effects:
 
     def _call(self, effect: Effect[T], key: str, *, is_repeat: bool) -> T:
         reach("before_effect")
+        log.info("effect.sent", downstream_key=key, is_repeat=is_repeat)
         try:
             answer = effect.call(key)
             reach("after_effect")
@@ -174,7 +179,10 @@ class Effects:
             if not is_repeat:
                 self._close(effect, JobStep.State.NOT_DONE)
             raise
-        # Any other exception leaves the step `started`: the effect may have happened.
+        except Exception as error:
+            # The step stays `started`: the effect may have happened.
+            log.warning("effect.in_doubt", raised=type(error).__name__)
+            raise
         self._close(effect, JobStep.State.DONE, answer)
         return answer
 
@@ -195,6 +203,7 @@ class Effects:
             self.open -= 1
             if is_done:
                 self.done += 1 if effect.undoes is None else -1
+            log.info("effect.closed", outcome=state)
             return
         self._lease.lose()
         evidence = {
@@ -205,9 +214,7 @@ class Effects:
         self._lease.insist_as_witness(
             partial(append_evidence, job_id=self._job.id, attempt=self._job.attempt, data=evidence)
         )
-        log.warning(
-            "effect.late", job_id=str(self._job.id), attempt=self._job.attempt, step=name, outcome=state
-        )
+        log.warning("effect.late", outcome=state)
         raise LeaseLost(f"Effect {name!r} ended as {state} after the job had gone on without this attempt.")
 
 

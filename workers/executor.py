@@ -60,13 +60,21 @@ def execute_job(job_id: UUID) -> Job | None:
         claimed_at=claimed_at,
     )
     lease.cancel_requested = job.cancel_requested_at is not None
-    said = structlog.contextvars.bound_contextvars(job_id=str(job.id), attempt=job.attempt)
+    # The request's id comes with the job's row: a message that a sweep published knows of no request.
+    said = structlog.contextvars.bound_contextvars(
+        request_id=job.request_id,
+        job_id=str(job.id),
+        attempt=job.attempt,
+        operation=job.operation,
+        tenant_id=job.tenant_id,
+    )
     # The heart beats until all is written: a process that hangs in its last words is ended as any other.
     with said, Heartbeat(lease):
+        log.info("job.claimed", queue=job.queue, attempts_left=job.attempts_left)
         reach("after_claim")
         outcome = perform(operation, job, lease)
         reach("before_settle")
-        return lease.insist(partial(settle, job, outcome))
+        return lease.insist(partial(settle, job, outcome, began_at=claimed_at))
 
 
 def perform(operation: Operation, job: Job, lease: Lease) -> Outcome:
@@ -111,10 +119,11 @@ def _perform_or_undo(operation: Operation, job: Job, running: RunningJob) -> Any
         raise
 
 
-def settle(job: Job, outcome: Outcome) -> Job | None:
+def settle(job: Job, outcome: Outcome, *, began_at: float) -> Job | None:
     """The outcome is on the job, in one transaction with its attempt and event; None where the job is another attempt's.
 
     An end that the table forbids while an effect is open becomes a retry, which finds out about the effect first.
+    began_at: when the claim was sent, by the monotonic clock.
     """
     try:
         settled = _write_or_retry(job, outcome)
@@ -123,7 +132,8 @@ def settle(job: Job, outcome: Outcome) -> Job | None:
     if settled is None:
         log.warning("job.stale")
     else:
-        log.info("job.settled", state=settled.state)
+        seconds = round(time.monotonic() - began_at, 6)
+        log.info("job.settled", outcome=type(outcome).__name__.lower(), state=settled.state, seconds=seconds)
     return settled
 
 

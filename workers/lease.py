@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextvars import copy_context
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -129,7 +131,9 @@ class Heartbeat:
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"heartbeat-{lease.job_id}", daemon=True)
+        # In its attempt's context, so that its log lines carry the same ids.
+        run = partial(copy_context().run, self._run)
+        self._thread = threading.Thread(target=run, name=f"heartbeat-{lease.job_id}", daemon=True)
 
     def __enter__(self) -> None:
         self._thread.start()

@@ -139,9 +139,21 @@ def _changes(transition: Callable[[], Job | None]) -> bool:
     """Whether the transition was taken. One row that the database refuses is told, and does not stop the others."""
     reach("mid_sweep")
     try:
-        return transition() is not None
+        job = transition()
+        if job is None:
+            return False
+        # What its worker can no longer tell.
+        log.info(
+            "sweep.job_moved",
+            request_id=job.request_id,
+            job_id=str(job.id),
+            attempt=job.attempt,
+            operation=job.operation,
+            state=job.state,
+        )
     except DatabaseError:
         if not connection.is_usable():
             raise
         log.exception("sweep.row_failed")
         return False
+    return True

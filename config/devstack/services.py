@@ -18,6 +18,8 @@ WORKER_PROCESSES = "2"
 API_THREADS = "8"
 # Less than the launcher's own grace: granian tells its workers, waits, and still has time to end itself.
 API_KILL_SECONDS = "2"
+# Its own lines look like all others. The line of each request is ours.
+GRANIAN_LOGS = "config/observability/granian.json"
 
 
 def migrate(env: Mapping[str, str]) -> Command:
@@ -29,9 +31,10 @@ def api(env: Mapping[str, str], port: int) -> Command:
     """Plain requests."""
     threads = env.get("API_THREADS", API_THREADS)
     options = ["--interface", "wsgi", "--host", HOST, "--port", str(port), "--no-access-log"]
+    logs = ["--log-config", GRANIAN_LOGS]
     capacity = ["--workers", env.get("API_WORKERS", API_WORKERS), "--blocking-threads", threads]
     survival = ["--workers-kill-timeout", API_KILL_SECONDS, "--respawn-failed-workers"]
-    arguments = [*options, *capacity, *survival, "config.wsgi:application"]
+    arguments = [*options, *logs, *capacity, *survival, "config.wsgi:application"]
     return _python("api", {**env, "API_THREADS": threads}, "-m", "granian", *arguments, process="api")
 
 
@@ -73,7 +76,8 @@ _QUIET = ("--without-mingle", "--without-gossip", "--loglevel", "INFO")
 def _celery(name: str, env: Mapping[str, str], *arguments: str) -> Command:
     # SIGTERM lets a job under way finish for a while and then gives it back, as in a deployment.
     remapped = {**env, "REMAP_SIGTERM": "SIGQUIT"}
-    return _python(name, remapped, "-m", "celery", "-A", "config", *arguments, process="worker")
+    # Quiet: without a banner, which is no log line.
+    return _python(name, remapped, "-m", "celery", "-A", "config", "-q", *arguments, process="worker")
 
 
 def _python(name: str, env: Mapping[str, str], *arguments: str, process: str) -> Command:

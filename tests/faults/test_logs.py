@@ -1,0 +1,105 @@
+"""What a whole run writes to its logs: one JSON object a line, the same ids from request to effect, nothing secret."""
+
+from __future__ import annotations
+
+import json
+import signal
+from datetime import datetime
+
+import pytest
+from django.conf import settings
+
+from jobs.models import Job
+from tests.stack import Caller, running_stack
+from tests.waiting import until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+CANARY = "CANARY-7f3a9c"
+KEY = "idempotency-KEY-51"
+WAYS = ("raise", "refuse", "effect", "statement", "log", "warn", "none")
+BASE = ["timestamp", "level", "process", "logger", "event"]
+
+
+def started(caller, way, request_id):
+    params = {"way": way, "secret": CANARY}
+    body = {"operation": "test.leaky", "params": params, "metadata": {"note": CANARY}}
+    headers = {"Idempotency-Key": f"{KEY}-{way}", "X-Request-Id": request_id}
+    answer = caller.http.post("/v1/jobs", json=body, headers=headers)
+    assert answer.status_code == 202, answer.text
+    return answer.json()["id"]
+
+
+@pytest.fixture
+def run(api_key, tmp_path):
+    """Return all that a stack wrote about these jobs, from its start to its end, and the jobs' ids by way."""
+    operations = ",".join([*settings.OPERATIONS, "tests.operations.Leaky"])
+    env = {"OPERATIONS": operations, "LOG_LEVEL": "DEBUG", "PAYMENT_PROVIDER_KEY": f"{CANARY}-provider"}
+    with running_stack(tmp_path, **env) as stack:
+        caller = Caller(stack.start_api(), api_key)
+        stack.start_streams()
+        stack.start_workers("worker", "maintenance", "beat")
+        with caller.http:
+            jobs = {way: started(caller, way, f"req-{way}") for way in WAYS}
+            for way, end in (("raise", "failed"), ("effect", "unknown"), ("none", "succeeded")):
+                caller.job_when(f"/v1/jobs/{jobs[way]}", end)
+            caller.http.get(f"/v1/idempotency-keys/{KEY}-none")
+            caller.http.get("/nowhere", params={"q": CANARY})
+            until(lambda: not Job.objects.filter(state__in=["queued", "running"]).exists(), seconds=60)
+        for name in stack.running:
+            stack.signal(name, signal.SIGTERM)
+        for one in stack.running.values():
+            one.popen.wait(timeout=60)
+        logs = {name: one.log.read_text() for name, one in stack.running.items()}
+    return logs, jobs
+
+
+def test_a_whole_run(run, api_key):
+    logs, jobs = run
+    # Every line of every process is one object with the same members in front.
+    lines = []
+    for name, text in logs.items():
+        assert text, f"{name} wrote nothing"
+        for line in text.splitlines():
+            if line == "an operation prints":
+                continue
+            told = json.loads(line)
+            assert list(told)[: len(BASE)] == BASE, line
+            assert datetime.fromisoformat(told["timestamp"]).utcoffset().total_seconds() == 0
+            assert told["process"] == name
+            lines.append(told)
+    # Nothing of what was sent, returned or raised, no credential, no key.
+    everything = "\n".join(logs.values())
+    for secret in (CANARY, KEY, api_key.rpartition("_")[2], settings.SECRET_KEY):
+        assert secret not in everything
+    # From the request over the job to its effect: the same ids.
+    followed = [told for told in lines if told.get("request_id") == "req-effect"]
+    told = {line["event"]: line for line in followed}
+    assert told.keys() >= {"request", "job.claimed", "effect.sent", "effect.in_doubt", "job.settled"}
+    assert {line["job_id"] for line in followed} == {jobs["effect"]}
+    request, sent = told["request"], told["effect.sent"]
+    assert (request["process"], request["method"], request["route"], request["status"]) == (
+        "api",
+        "POST",
+        "v1/jobs",
+        202,
+    )
+    assert request["tenant_id"]
+    assert request["api_key_id"] in api_key
+    assert 0 < request["seconds"] < 30
+    assert request["replayed"] is False
+    assert len(request["idempotency_key_digest"]) == 16
+    assert (sent["process"], sent["attempt"], sent["operation"], sent["step"]) == (
+        "worker",
+        1,
+        "test.leaky",
+        "call",
+    )
+    # Where an operation raised, and what of: without its text.
+    raised = next(t for t in lines if t["event"] == "job.raised" and t["request_id"] == "req-raise")
+    assert raised["exception"]["type"] == "builtins.ValueError"
+    assert any("quote" in frame for frame in raised["exception"]["frames"])
+    assert [cause["type"] for cause in raised["exception"]["causes"]] == ["builtins.KeyError"]
+    unique = next(t for t in lines if t["event"] == "job.raised" and t["request_id"] == "req-statement")
+    assert unique["exception"]["sqlstate"].startswith("23")
+    assert any(t["logger"] == "py.warnings" for t in lines)
