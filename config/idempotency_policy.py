@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.http import HttpRequest, JsonResponse
 
 from idempotency.fingerprint import CURRENT_VERSION
 from idempotency.http import DEFINITE_ERRORS
 from idempotency.keys import MAX_KEY_LENGTH, MAX_TTL_SECONDS, MIN_TTL_SECONDS
 from idempotency.stored import BODY_OMITTED, EXPIRES, REPLAYED, STORED_HEADERS
+from jobs.api.caching import conditional
 
 if TYPE_CHECKING:
-    from django.http import HttpResponse
+    from django.http import HttpRequest, HttpResponse
 
 # It changes with a deployment, if at all.
 _CACHED = {"Cache-Control": "public, max-age=300"}
 
 
-def show_policy(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django's signature
+def show_policy(request: HttpRequest) -> HttpResponse:
     """The policy of this deployment."""
-    return JsonResponse(policy(), headers=_CACHED)
+    return conditional(request, policy(), _CACHED)
 
 
 def policy() -> dict[str, Any]:

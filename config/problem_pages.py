@@ -6,13 +6,15 @@ from dataclasses import asdict
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-import orjson
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404
 
 from config.problem_catalogue import PROBLEMS, Problem
+from jobs.api.caching import conditional, conditional_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from django.http import HttpRequest, HttpResponse
 
 _JSON, _HTML = "application/json", "text/html"
 # The page loads nothing, and nothing may be put into it. It changes with a release, if at all.
@@ -29,8 +31,9 @@ def explain_problem(request: HttpRequest, slug: str) -> HttpResponse:
     if problem is None:
         raise Http404
     if request.get_preferred_type([_JSON, _HTML]) == _HTML:
-        return HttpResponse(_page(slug, problem), content_type=f"{_HTML}; charset=utf-8", headers=_HEADERS)
-    return HttpResponse(orjson.dumps(explanation(slug, problem)), content_type=_JSON, headers=_HEADERS)
+        page = _page(slug, problem).encode()
+        return conditional_bytes(request, page, _HEADERS, content_type=f"{_HTML}; charset=utf-8")
+    return conditional(request, explanation(slug, problem), _HEADERS)
 
 
 def explanation(slug: str, problem: Problem) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from uuid import UUID
 
     from rest_framework.serializers import Serializer
@@ -172,6 +172,9 @@ class Operation(ABC):
     params: ClassVar[
         type[Serializer[Any]]
     ]  # checked before the request is accepted; unknown members are refused
+    result: ClassVar[type[Serializer[Any]] | Mapping[str, Any] | None] = (
+        None  # what perform returns: a serializer, or JSON Schema; shown to clients, and binding for you. None: anything
+    )
     max_attempts: ClassVar[int] = (
         5  # outlives a deploy and a short outage downstream; then a person should look
     )

@@ -94,9 +94,12 @@ def effects_of(jobs: Collection[Job]) -> dict[UUID, list[JobStep]]:
     return effects
 
 
-def events_of(*, job: Job, after: int) -> list[JobEvent]:
-    """The job's events after that number, oldest first: gap-free and in the order of commits. Served by its primary key."""
-    return list(JobEvent.objects.filter(job_id=job.id, seq__gt=after).order_by("seq"))
+def events_of(*, job: Job, after: int, limit: int) -> list[JobEvent]:
+    """Up to `limit` of the job's events after that number, oldest first: gap-free and in the order of commits.
+
+    Served by its primary key.
+    """
+    return list(JobEvent.objects.filter(job_id=job.id, seq__gt=after).order_by("seq")[:limit])
 
 
 def ended(resources: Collection[str]) -> set[str]:

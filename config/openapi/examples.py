@@ -46,7 +46,58 @@ JOB: Mapping[str, Any] = {
 JOB_PAGE: Mapping[str, Any] = {"data": [JOB], "next_cursor": None}
 
 EVENT_LIST: Mapping[str, Any] = {
-    "data": [{"seq": 1, "type": "submit", "attempt": 0, "data": {}, "created_at": _CREATED_AT}]
+    "data": [{"seq": 1, "type": "submit", "attempt": 0, "data": {}, "created_at": _CREATED_AT}],
+    "next_after": None,
+}
+
+EVENT_STREAM = f"""retry: 2000
+
+id: 1
+event: submit
+data: {{"seq":1,"type":"submit","attempt":0,"data":{{}},"created_at":"{_CREATED_AT}"}}
+
+:
+
+id: 2
+event: claim
+data: {{"seq":2,"type":"claim","attempt":1,"data":{{}},"created_at":"{_CREATED_AT}"}}
+
+"""
+
+OPERATION_LIST: Mapping[str, Any] = {
+    "data": [
+        {
+            "object": "operation",
+            "name": SUBMISSION["operation"],
+            "version": 1,
+            "versions": [1],
+            "description": "Charge a payment.",
+            "params": {
+                "$schema": "https://json-schema.org/draft/2020-12/schema",
+                "type": "object",
+                "properties": {"amount": {"type": "integer", "minimum": 1}},
+                "required": ["amount"],
+                "additionalProperties": False,
+            },
+            "result": {
+                "$schema": "https://json-schema.org/draft/2020-12/schema",
+                "type": "object",
+                "properties": {"charge_id": {"type": "string"}},
+                "required": ["charge_id"],
+            },
+            "limits": {
+                "timeout_seconds": 60,
+                "max_body_bytes": 262_144,
+                "max_result_bytes": 262_144,
+                "max_run_at_seconds": 2_592_000,
+            },
+            "retry_policy": {
+                "max_attempts": 5,
+                "backoff": {"base_seconds": 2.0, "max_seconds": 300.0, "jitter": "full"},
+                "lease_seconds": 45.0,
+            },
+        }
+    ]
 }
 
 RESOLUTION: Mapping[str, Any] = {

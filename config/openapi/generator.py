@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from django.urls import URLPattern
 from drf_spectacular.drainage import warn
-from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
-from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 
 from config.openapi.describe import components, describe, problem_responses
 from config.openapi.endpoints import ELSEWHERE, ENDPOINTS
-from config.openapi.schemas import PRINTABLE, SCHEMAS
+from config.openapi.schemas import SCHEMAS
+from jobs.api.json_schema import FormSchema
 from jobs.api.submission import SubmissionForm
 from jobs.registry import current_operation, operations
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from rest_framework.serializers import Serializer
 
 
-class TableSchema(AutoSchema):
+class TableSchema(FormSchema):
     """The description of a DRF view's method, from the table and its forms."""
 
     def get_operation(
@@ -50,19 +49,6 @@ class TableSchema(AutoSchema):
             body = self._form(endpoint.body, **endpoint.body_rules)
         query = [] if endpoint.query is None else self._query(endpoint.query)
         return describe(endpoint, path, query=query, body=body)
-
-    def _map_serializer(
-        self,
-        serializer: type[Serializer[Any]],
-        direction: str,
-        bypass_extensions: bool = False,  # noqa: FBT001, FBT002 - its signature
-    ) -> dict[str, Any]:
-        """The form's schema. A string may hold anything but U+0000, unless more is said of it."""
-        schema: dict[str, Any] = super()._map_serializer(serializer, direction, bypass_extensions)
-        for member in schema.get("properties", {}).values():
-            if member.get("type") == "string" and not member.keys() & {"pattern", "format", "enum"}:
-                member.update(PRINTABLE)
-        return schema
 
     def _query(self, form: type[Serializer[Any]]) -> Sequence[Mapping[str, Any]]:
         schemas = self._map_serializer(form, "request").get("properties", {})
@@ -130,51 +116,3 @@ class Generator(SchemaGenerator):
         inspector = EndpointEnumerator()
         plain = [one for one in inspector.patterns or () if isinstance(one, URLPattern)]
         return [inspector.get_path_from_regex(f"/{one.pattern}") for one in plain]
-
-
-class _Object(OpenApiSerializerFieldExtension):
-    target_class = "jobs.api.submission._ObjectField"
-
-    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
-        return {"type": "object"}
-
-
-class _Metadata(OpenApiSerializerFieldExtension):
-    target_class = "jobs.api.submission._MetadataField"
-
-    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
-        return {
-            "type": "object",
-            "maxProperties": 50,
-            "propertyNames": {"minLength": 1, "maxLength": 40, **PRINTABLE},
-            "additionalProperties": {"type": "string", "maxLength": 500, **PRINTABLE},
-        }
-
-
-class _Anything(OpenApiSerializerFieldExtension):
-    target_class = "jobs.api.resolution._AnyField"
-
-    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
-        return {"$ref": "#/components/schemas/JsonValue"}
-
-
-class _ConcurrencyKey(OpenApiSerializerFieldExtension):
-    target_class = "jobs.api.submission._ConcurrencyKeyField"
-
-    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
-        # Printable characters of any script; the pattern says so of the first 128.
-        return {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[^\x00-\x1f\x7f]+$"}
-
-
-class _Instant(OpenApiSerializerFieldExtension):
-    target_class = "jobs.fields.InstantField"
-
-    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
-        return {"type": "string", "format": "date-time"}
-
-
-class _Cursor(OpenApiSerializerFieldExtension):
-    target_class = "jobs.api.query_strings._CursorField"
-
-    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
-        return {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"}

@@ -55,7 +55,16 @@ REQUEST: Mapping[str, Mapping[str, Any]] = {
         example=86_400,
     ),
     "If-None-Match": _request(
-        "If-None-Match", {"type": "string"}, "The `ETag` of the answer that the client has.", example='W/"0"'
+        "If-None-Match",
+        {"type": "string"},
+        "The `ETag` of the answer that the client has, a list of such, or `*`.",
+        example='W/"0"',
+    ),
+    "Last-Event-ID": _request(
+        "Last-Event-ID",
+        {"type": "string"},
+        "For an event stream: the `id` of the last event that the client has; counts before `after`. Browsers send it.",
+        example="3",
     ),
     "X-Request-Id": _request(
         "X-Request-Id",
@@ -87,6 +96,12 @@ RESPONSE: Mapping[str, Mapping[str, Any]] = {
     "Retry-After": _response(_SECONDS, "Seconds until asking again can bring news."),
     "Retry-After-Required": _response(_SECONDS, "Seconds until a repeat can succeed.", required=True),
     "ETag": _response({"type": "string", "pattern": '^W/"[0-9a-f]+"$'}, "For If-None-Match.", required=True),
+    "ETag-Of-JSON": _response(
+        {"type": "string", "pattern": '^W/"[0-9a-f]+"$'}, "For If-None-Match. A stream has none."
+    ),
+    "X-Accel-Buffering": _response(
+        {"type": "string", "const": "no"}, "On a stream: for proxies in front, which must not hold it back."
+    ),
     "Link": _response({"type": "string"}, 'The next page, `rel="next"`; absent on the last.'),
     "Cache-Control": _response({"type": "string"}, "For how long the answer may be kept.", required=True),
     "Content-Security-Policy": _response({"type": "string"}, "What the page may load."),
@@ -100,4 +115,4 @@ RESPONSE: Mapping[str, Mapping[str, Any]] = {
 }
 
 # Where a component describes a header of another name.
-NAMES = {"Retry-After-Required": "Retry-After"}
+NAMES = {"Retry-After-Required": "Retry-After", "ETag-Of-JSON": "ETag"}

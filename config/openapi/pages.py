@@ -7,16 +7,18 @@ from html import escape
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from django.http import HttpRequest, HttpResponse
 from django.templatetags.static import static
 from django.utils.module_loading import import_string
 from drf_spectacular.settings import spectacular_settings
 from rest_framework.exceptions import ErrorDetail
 
+from jobs.api.caching import conditional_bytes
 from jobs.api.query_strings import InvalidQuery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from django.http import HttpRequest, HttpResponse
 
 _FORMS: Mapping[str, tuple[str, str]] = {
     "json": ("application/json", "drf_spectacular.renderers.OpenApiJsonRenderer"),
@@ -52,10 +54,10 @@ def show_schema(request: HttpRequest) -> HttpResponse:
         _one_at_a_time
     ):  # strangers who ask at once for what is not there yet cost one generation, not a process
         body = _rendered(form)
-    return HttpResponse(body, content_type=media_type, headers={**_CACHED, "Vary": "Accept"})
+    return conditional_bytes(request, body, {**_CACHED, "Vary": "Accept"}, content_type=media_type)
 
 
-def browse(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django's signature
+def browse(request: HttpRequest) -> HttpResponse:
     """Swagger UI, from the static files of this installation."""
     css, bundle = static(f"{_SWAGGER}/swagger-ui.css"), static(f"{_SWAGGER}/swagger-ui-bundle.js")
     head = (
@@ -68,7 +70,7 @@ def browse(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django's sig
     body = f'<div id="docs" data-schema="/schema?format=json"></div>{scripts}'
     page = f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
     headers = {**_CACHED, "Content-Security-Policy": _POLICY}
-    return HttpResponse(page, content_type="text/html; charset=utf-8", headers=headers)
+    return conditional_bytes(request, page.encode(), headers, content_type="text/html; charset=utf-8")
 
 
 @cache

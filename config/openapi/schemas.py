@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from config.problem_catalogue import PROBLEMS, Key, Problem
+from jobs.api.json_schema import PRINTABLE
 from jobs.models import JobStep, Priority
 from jobs.states import State
 
@@ -33,8 +34,6 @@ def _or_null(schema: Schema) -> Schema:
     return {**schema, "type": [kind, "null"]} if kind else {"anyOf": [schema, {"type": "null"}]}
 
 
-# What strings in requests may hold: anything but U+0000, which no string of PostgreSQL's can.
-PRINTABLE: Schema = {"pattern": r"^[^\u0000]*$"}
 _TEXT: Schema = {"type": "string"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _FLAG: Schema = {"type": "boolean"}
@@ -107,6 +106,45 @@ _EVENT = _object(
         "attempt": _COUNT,
         "data": {"type": "object"},
         "created_at": _INSTANT,
+    }
+)
+
+_JSON_SCHEMA: Schema = {"type": "object", "description": "JSON Schema 2020-12."}
+_SECONDS: Schema = {"type": "number", "minimum": 0}
+
+_OPERATION = _object(
+    {
+        "object": {"const": "operation"},
+        "name": _TEXT,
+        "version": {"type": "integer", "minimum": 1, "description": "What a new job gets."},
+        "versions": {
+            **_list_of({"type": "integer", "minimum": 1}),
+            "description": "Those under which jobs may still be about.",
+        },
+        "description": _TEXT,
+        "params": _JSON_SCHEMA,
+        "result": {**_JSON_SCHEMA, "description": "JSON Schema 2020-12. Members may be added within v1."},
+        "limits": _object(
+            {
+                "timeout_seconds": {**_SECONDS, "description": "Of one attempt."},
+                "max_body_bytes": _COUNT,
+                "max_result_bytes": _COUNT,
+                "max_run_at_seconds": {**_COUNT, "description": "How far ahead `run_at` may lie."},
+            }
+        ),
+        "retry_policy": _object(
+            {
+                "max_attempts": _COUNT,
+                "backoff": _object(
+                    {"base_seconds": _SECONDS, "max_seconds": _SECONDS, "jitter": {"const": "full"}},
+                    description="A random time, up to the base doubled with each retry, and the maximum.",
+                ),
+                "lease_seconds": {
+                    **_SECONDS,
+                    "description": "After which a job whose worker died is tried again.",
+                },
+            }
+        ),
     }
 )
 
@@ -279,7 +317,17 @@ SCHEMAS: Mapping[str, Schema] = {
     "JobPage": _object({"data": _list_of(_ref("Job")), "next_cursor": _or_null(_TEXT)}),
     "Effect": _EFFECT,
     "Event": _EVENT,
-    "EventList": _object({"data": _list_of(_ref("Event"))}),
+    "EventList": _object(
+        {
+            "data": _list_of(_ref("Event")),
+            "next_after": {
+                **_or_null({"type": "integer", "minimum": 1}),
+                "description": "Where the next page begins (`after`); null where there is no more for now.",
+            },
+        }
+    ),
+    "Operation": _OPERATION,
+    "OperationList": _object({"data": _list_of(_ref("Operation"))}),
     "IdempotencyKey": _KEY,
     "Policy": _POLICY,
     "Readiness": _object({"status": {"enum": ["ready", "degraded"]}}),

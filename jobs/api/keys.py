@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rest_framework.exceptions import NotFound
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.authentication import principal_of
 from idempotency.selectors import find_key
+from jobs.api.caching import conditional
 from jobs.api.query_strings import check_no_query
 from jobs.api.representation import instant, path_of
 from jobs.selectors import state_of
 
 if TYPE_CHECKING:
+    from django.http import HttpResponse
     from rest_framework.request import Request
 
     from idempotency.models import IdempotencyRecord
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class IdempotencyKeyView(APIView):
     """One key of the tenant's, in the credential's mode."""
 
-    def get(self, request: Request, key: str) -> Response:
+    def get(self, request: Request, key: str) -> HttpResponse:
         """What the key stands for; 404 where it is free, or another's."""
         principal = principal_of(request)
         check_no_query(request.query_params)
@@ -32,7 +33,7 @@ class IdempotencyKeyView(APIView):
         if record is None:
             raise NotFound("No request is remembered under this key: it is free.")
         state = state_of(tenant_id=principal.tenant_id, mode=principal.mode, resource=record.resource)
-        return Response(_document(record, state))
+        return conditional(request, _document(record, state))
 
 
 def _document(record: IdempotencyRecord, state: State | None) -> dict[str, Any]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from django.http import QueryDict
 
 DEFAULT_LIMIT, MAX_LIMIT = 20, 100
+# An event is small, and most jobs have few: one page is the whole history of nearly every job.
+DEFAULT_EVENTS, MAX_EVENTS = 100, 500
 
 
 class InvalidQuery(serializers.ValidationError):
@@ -44,10 +46,16 @@ class ListQuery(serializers.Serializer[Any]):
     cursor = _CursorField(required=False)
 
 
-class EventsQuery(serializers.Serializer[Any]):
+class StreamQuery(serializers.Serializer[Any]):
     """From where on events are wanted."""
 
     after = serializers.IntegerField(min_value=0, max_value=2**31 - 1, default=0)
+
+
+class EventsQuery(StreamQuery):
+    """From where on, and how many at once."""
+
+    limit = serializers.IntegerField(min_value=1, max_value=MAX_EVENTS, default=DEFAULT_EVENTS)
 
 
 class NoQuery(serializers.Serializer[Any]):
@@ -67,9 +75,15 @@ def read_listing(query: QueryDict) -> tuple[JobFilter, UUID | None, int]:
     return JobFilter(**wanted), before, limit
 
 
+def read_events(query: QueryDict) -> tuple[int, int]:
+    """The number of the event to go on from, and the page size. Raises ValidationError."""
+    wanted = _read(EventsQuery, query)
+    return wanted["after"], wanted["limit"]
+
+
 def read_after(query: QueryDict) -> int:
-    """The number of the event to go on from. Raises ValidationError."""
-    return int(_read(EventsQuery, query)["after"])
+    """The number of the event that a stream is to go on from. Raises ValidationError."""
+    return int(_read(StreamQuery, query)["after"])
 
 
 def check_no_query(query: QueryDict) -> None:
@@ -79,7 +93,7 @@ def check_no_query(query: QueryDict) -> None:
 
 def read_last_event_id(value: str) -> int:
     """The number that a stream's `Last-Event-ID` names. Raises ValidationError, as for `after`."""
-    form = EventsQuery(data={"after": value})
+    form = StreamQuery(data={"after": value})
     if not form.is_valid():
         raise InvalidQuery({"Last-Event-ID": form.errors["after"]})
     return int(form.validated_data["after"])

@@ -13,7 +13,7 @@ from idempotency.http import idempotent, reservation
 from jobs.api.caching import conditional
 from jobs.api.negotiation import EventsNegotiation
 from jobs.api.origin import origin_of
-from jobs.api.query_strings import check_no_query, cursor_after, read_after, read_listing, read_wait
+from jobs.api.query_strings import check_no_query, cursor_after, read_events, read_listing, read_wait
 from jobs.api.representation import event_document, job_document, poll_after
 from jobs.api.resolution import ResolutionForm
 from jobs.api.strict import check_nothing_said, read_members
@@ -50,7 +50,7 @@ class JobsView(APIView):
         headers = {"Location": f"/v1/jobs/{job.id}", **poll_after(job)}
         return Response(job_document(job), status=202, headers=headers)
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponse:
         """A page of jobs, newest first."""
         principal = principal_of(request)
         wanted, before, limit = read_listing(request.query_params)
@@ -60,12 +60,8 @@ class JobsView(APIView):
         )
         page, effects = jobs[:limit], effects_of(jobs[:limit])
         cursor = cursor_after(page[-1].id) if len(jobs) > limit else None
-        headers = {}
-        if cursor:
-            query = urlencode({**request.query_params.dict(), "cursor": cursor})
-            headers["Link"] = f'<{request.build_absolute_uri(request.path)}?{query}>; rel="next"'
         data = [job_document(job, effects[job.id]) for job in page]
-        return Response({"data": data, "next_cursor": cursor}, headers=headers)
+        return conditional(request, {"data": data, "next_cursor": cursor}, _next_page(request, cursor=cursor))
 
 
 class JobView(APIView):
@@ -89,11 +85,24 @@ class JobEventsView(APIView):
     content_negotiation_class = EventsNegotiation
 
     def get(self, request: Request, job_id: UUID) -> HttpResponse:
-        """The events after `?after=SEQ`, oldest first."""
+        """A page of the events after `?after=SEQ`, oldest first."""
         principal = principal_of(request)
-        after = read_after(request.query_params)
+        after, limit = read_events(request.query_params)
         job = get_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
-        return Response({"data": [event_document(event) for event in events_of(job=job, after=after)]})
+        events = events_of(job=job, after=after, limit=limit + 1)
+        next_after = events[limit - 1].seq if len(events) > limit else None
+        data = [event_document(event) for event in events[:limit]]
+        return conditional(
+            request, {"data": data, "next_after": next_after}, _next_page(request, after=next_after)
+        )
+
+
+def _next_page(request: Request, **place: str | int | None) -> dict[str, str]:
+    """The Link header that leads on from this page to the one that begins at this place; nothing where there is none."""
+    if None in place.values():
+        return {}
+    query = urlencode({**request.query_params.dict(), **place})
+    return {"Link": f'<{request.build_absolute_uri(request.path)}?{query}>; rel="next"'}
 
 
 class JobCancelView(APIView):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from jobs.api.caching import entity_tag
+from jobs.api.caching import REVALIDATED, entity_tag
 from jobs.api.representation import event_document, job_document, poll_after
 from jobs.queries.watch import events_beyond
 from jobs.selectors import effects_of, jobs_by_id
@@ -58,7 +58,7 @@ def render_events(asked: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], R
 
 def _render(job: Job, effects: Sequence[JobStep]) -> RenderedJob:
     body = orjson.dumps(job_document(job, effects))
-    return RenderedJob(body, entity_tag(body), poll_after(job))
+    return RenderedJob(body, entity_tag(body), REVALIDATED | poll_after(job))
 
 
 def _line(event: JobEvent) -> bytes:

@@ -143,6 +143,18 @@ def test_every_example_fits_its_schema():
     assert checked > 100
 
 
+def test_the_example_of_a_stream_is_what_a_stream_is():
+    answers = document()["paths"]["/v1/jobs/{job_id}/events"]["get"]["responses"]
+    [example] = answers["200"]["content"]["text/event-stream"]["schema"]["examples"]
+    first, *events = [part for part in example.split("\n\n") if part.strip(":\n")]
+    assert re.fullmatch(r"retry: \d+", first)
+    for number, event in enumerate(events, 1):
+        fields = dict(line.split(": ", 1) for line in event.split("\n") if line != ":")
+        data = json.loads(fields["data"])
+        assert complaints(data, {"$ref": "#/components/schemas/Event"}) == []
+        assert (fields["id"], fields["event"]) == (str(number), data["type"])
+
+
 def test_every_operation_has_a_name_of_its_own_and_a_summary():
     told = [operation for item in document()["paths"].values() for operation in item.values()]
     assert len({operation["operationId"] for operation in told}) == len(told)
@@ -187,6 +199,7 @@ def test_answers_are_as_described(api, anyone):
     unchanged = api.get(job["links"]["self"], headers={"If-None-Match": first["ETag"]})
     assert check(unchanged, "GET", "/v1/jobs/{job_id}").status_code == HTTPStatus.NOT_MODIFIED
     check(api.get(job["links"]["events"]), "GET", "/v1/jobs/{job_id}/events")
+    check(api.get("/v1/operations"), "GET", "/v1/operations")
     check(api.get("/v1/idempotency-keys/a-key"), "GET", "/v1/idempotency-keys/{key}")
     check(api.get("/v1/idempotency-keys/free"), "GET", "/v1/idempotency-keys/{key}")
     accepted(post(api, key="another"))

@@ -328,7 +328,7 @@ def test_a_stream_tells_every_event_once_and_ends_with_the_job(streams, owner, c
     fields = [dict(line.split(": ", 1) for line in event.splitlines()) for event in told]
     assert [field["id"] for field in fields] == ["1", "2", "3", "4"]
     assert [field["event"] for field in fields] == ["submit", "claim", "cancel-requested", "succeed"]
-    assert f'{{"data":[{",".join(field["data"] for field in fields)}]}}' == listed
+    assert f'{{"data":[{",".join(field["data"] for field in fields)}],"next_after":null}}' == listed
 
 
 def test_a_stream_stays_open_at_unknown_until_a_person_has_spoken(streams, owner):

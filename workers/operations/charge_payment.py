@@ -38,11 +38,21 @@ class ChargeParams(serializers.Serializer[dict[str, Any]]):
     description = StrictCharField(max_length=500, required=False, allow_blank=True)
 
 
+class ChargeResult(serializers.Serializer[dict[str, Any]]):
+    """The charge, as the provider knows it."""
+
+    charge_id = serializers.CharField()
+    amount = serializers.IntegerField()
+    currency = serializers.CharField()
+    status = serializers.CharField()
+
+
 class ChargePayment(Operation):
     """Charge a payment. A repeat under the same key is safe: the provider remembers keys, and can be asked."""
 
     name = "payments.charge"
     params = ChargeParams
+    result = ChargeResult
     timeout_seconds = 60
 
     def perform(self, params: dict[str, Any], job: JobHandle) -> dict[str, Any]:

@@ -25,11 +25,18 @@ class SleepParams(serializers.Serializer[dict[str, Any]]):
     seconds = StrictNumberField(min_value=0, max_value=MAX_SECONDS)
 
 
+class SleepResult(serializers.Serializer[dict[str, Any]]):
+    """How long it was."""
+
+    slept = StrictNumberField()
+
+
 class Sleep(Operation):
     """Sleep. An attempt after a crash begins anew: sleep changes nothing, so there is nothing to remember."""
 
     name = "demo.sleep"
     params = SleepParams
+    result = SleepResult
     timeout_seconds = MAX_SECONDS + 60
 
     def perform(self, params: dict[str, Any], job: JobHandle) -> dict[str, Any]:

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from config.openapi.endpoints import changes, idempotency, jobs, service
+from config.openapi.endpoints import changes, idempotency, jobs, operations, service
 
 if TYPE_CHECKING:
     from config.openapi.endpoints.table import Table
 
-ENDPOINTS: Table = {**jobs.ENDPOINTS, **changes.ENDPOINTS, **idempotency.ENDPOINTS, **service.ENDPOINTS}
+ENDPOINTS: Table = {
+    **jobs.ENDPOINTS,
+    **changes.ENDPOINTS,
+    **operations.ENDPOINTS,
+    **idempotency.ENDPOINTS,
+    **service.ENDPOINTS,
+}
 
 # What no endpoint can answer: it stands for a method or an address that none of them has.
 ELSEWHERE = ("method-not-allowed",)

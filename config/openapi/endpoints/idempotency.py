@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from config.openapi import examples
-from config.openapi.endpoints.table import ALWAYS, PROTECTED, Answer, Endpoint
+from config.openapi.endpoints.table import ALWAYS, PROTECTED, Answer, Endpoint, conditional
 from jobs.api.query_strings import NoQuery
 
 if TYPE_CHECKING:
@@ -18,9 +18,10 @@ ENDPOINTS: Table = {
         summary="Read what a key stands for",
         description="Of the tenant, in the API key's mode. 404: the key is free.",
         query=NoQuery,
-        answers={
-            200: Answer(description="What the key stands for.", schema="IdempotencyKey", example=examples.KEY)
-        },
+        headers=("If-None-Match",),
+        answers=conditional(
+            Answer(description="What the key stands for.", schema="IdempotencyKey", example=examples.KEY)
+        ),
         problems=(*PROTECTED, "not-found"),
     ),
     ("GET", "/.well-known/idempotency"): Endpoint(
@@ -28,9 +29,8 @@ ENDPOINTS: Table = {
         tag="Idempotency",
         summary="Read the policy of this deployment, for machines",
         is_public=True,
-        answers={
-            200: Answer(description="The values in force.", schema="Policy", headers=("Cache-Control",))
-        },
+        headers=("If-None-Match",),
+        answers=conditional(Answer(description="The values in force.", schema="Policy")),
         problems=ALWAYS,
     ),
 }

@@ -2,71 +2,90 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from config.openapi.endpoints.table import ALWAYS, Answer, Endpoint
+from config.openapi.endpoints.table import ALWAYS, Answer, Endpoint, conditional
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from config.openapi.endpoints.table import Table
 
-_PAGE = {"text/html": {"type": "string"}}
+_HTML = {"text/html": {"type": "string"}}
 
 
-def _public(id: str, summary: str, answer: Answer, *problems: str, description: str = "") -> Endpoint:  # noqa: A002
+def _page(id: str, summary: str, answer: Answer, *problems: str, description: str) -> Endpoint:  # noqa: A002
+    """What changes with a release, if at all."""
+    read = _public(id, summary, conditional(answer), *problems, description=description)
+    return replace(read, headers=("If-None-Match",))
+
+
+def _public(
+    id: str,  # noqa: A002
+    summary: str,
+    answers: Mapping[int, Answer],
+    *problems: str,
+    description: str = "",
+) -> Endpoint:
     return Endpoint(
         id=id,
         tag="Service",
         summary=summary,
         description=description,
         is_public=True,
-        answers={200 if answer.schema or answer.other else 204: answer},
+        answers=answers,
         problems=(*ALWAYS, *problems),
     )
 
 
 ENDPOINTS: Table = {
-    ("GET", "/problems/{slug}"): _public(
+    ("GET", "/problems/{slug}"): _page(
         "explainProblem",
         "Read what a problem means and what to do",
         Answer(
             description="The problem explained.",
             schema="ProblemExplanation",
-            other=_PAGE,
-            headers=("Cache-Control", "Vary", "Content-Security-Policy"),
+            other=_HTML,
+            headers=("Vary", "Content-Security-Policy"),
         ),
         "not-found",
         description="A page where the Accept header prefers text/html.",
     ),
     ("GET", "/livez"): _public(
-        "isAlive", "Whether the process is up", Answer(description="It is.", headers=("Cache-Control",))
+        "isAlive",
+        "Whether the process is up",
+        {204: Answer(description="It is.", headers=("Cache-Control",))},
     ),
     ("GET", "/readyz"): _public(
         "isReady",
         "Whether requests can be accepted",
-        Answer(
-            description="They can.",
-            schema="Readiness",
-            example={"status": "ready"},
-            headers=("Cache-Control",),
-        ),
+        {
+            200: Answer(
+                description="They can.",
+                schema="Readiness",
+                example={"status": "ready"},
+                headers=("Cache-Control",),
+            )
+        },
         "service-unavailable",
         description="`degraded`: they can, but the broker is away, so that jobs start later.",
     ),
-    ("GET", "/schema"): _public(
+    ("GET", "/schema"): _page(
         "readSchema",
         "Read this description",
         Answer(
             description="OpenAPI 3.1.",
             schema="Document",
             other={"application/yaml": {"type": "string"}},
-            headers=("Cache-Control", "Vary"),
+            headers=("Vary",),
         ),
         description="`?format=json` or `?format=yaml` decides, else the Accept header; JSON by default.",
     ),
-    ("GET", "/docs"): _public(
+    ("GET", "/docs"): _page(
         "browse",
         "Browse this description",
-        Answer(description="A page.", other=_PAGE, headers=("Cache-Control", "Content-Security-Policy")),
+        Answer(description="A page.", other=_HTML, headers=("Content-Security-Policy",)),
         description="A page that loads nothing from other hosts.",
     ),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -51,6 +51,13 @@ class Endpoint:
     headers: tuple[str, ...] = ()
     # Whether it needs no API key.
     is_public: bool = False
+
+
+def conditional(answer: Answer) -> Mapping[int, Answer]:
+    """The answer of a read, and 304 with the same headers where the client has it already."""
+    headers = ("ETag", "Cache-Control", *answer.headers)
+    unchanged = Answer(description="The client has it already.", headers=headers)
+    return {200: replace(answer, headers=headers), 304: unchanged}
 
 
 # What any request can run into (a Host header that is not ours fails the validation), and any that needs an API key.

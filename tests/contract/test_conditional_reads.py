@@ -1,0 +1,82 @@
+"""Every read of a resource has a weak validator, and an answer that the client has already costs no body."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.client import accepted, post, problem
+
+READS = {
+    "a job": "{job}",
+    "jobs": "/v1/jobs?limit=1",
+    "events": "{job}/events?limit=1",
+    "operations": "/v1/operations",
+    "a key": "/v1/idempotency-keys/a-key",
+    "the policy": "/.well-known/idempotency",
+    "a problem": "/problems/not-found",
+    "the description": "/schema?format=json",
+    "its page": "/docs",
+}
+# RFC 9110 §15.4.5: what a 200 would have had.
+KEPT = ("ETag", "Cache-Control", "Vary", "Link", "Retry-After")
+
+
+@pytest.fixture
+def address(api):
+    job = accepted(post(api))["links"]["self"]
+    accepted(post(api, key="another"))
+    post(api, b"", path=f"{job}/cancel", key=None)
+    return lambda name: READS[name].replace("{job}", job)
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_client_that_has_the_answer_is_told_so(api, address, name):
+    first = api.get(address(name))
+    assert first.status_code == 200
+    assert first["ETag"].startswith('W/"')
+    assert "Cache-Control" in first
+    strong = first["ETag"].removeprefix("W/")
+    for known in (first["ETag"], strong, f'"other", W/"a,b" ,{first["ETag"]}', "*"):
+        again = api.get(address(name), headers={"If-None-Match": known})
+        assert (again.status_code, again.content) == (304, b""), known
+        assert "Content-Type" not in again
+        for header in KEPT:
+            assert again.get(header) == first.get(header), header
+
+
+@pytest.mark.parametrize("name", READS)
+@pytest.mark.parametrize("known", ['W/"0"', '"*"', "W/", "x", ",", ""])
+def test_a_client_that_has_another_gets_it_whole(api, address, name, known):
+    first = api.get(address(name))
+    again = api.get(address(name), headers={"If-None-Match": known})
+    assert (again.status_code, again.content) == (200, first.content)
+
+
+@pytest.mark.parametrize("name", READS)
+def test_head_says_what_get_would(api, address, name):
+    first = api.get(address(name))
+    head = api.head(address(name))
+    assert (head.status_code, head.content) == (200, b"")
+    for header in ("Content-Type", "Content-Length", *KEPT):
+        assert head.get(header) == first.get(header), header
+    assert api.head(address(name), headers={"If-None-Match": first["ETag"]}).status_code == 304
+
+
+@pytest.mark.parametrize("name", ["a job", "jobs", "events", "a key"])
+def test_what_changes_is_asked_for_again_each_time(api, address, name):
+    assert api.get(address(name))["Cache-Control"] == "private, no-cache"
+
+
+def test_a_new_job_is_a_new_list_and_a_new_event_a_new_history(api):
+    job = accepted(post(api))["links"]["self"]
+    tags = {path: api.get(path)["ETag"] for path in (job, f"{job}/events", "/v1/jobs")}
+    post(api, b"", path=f"{job}/cancel", key=None)
+    for path, tag in tags.items():
+        assert api.get(path, headers={"If-None-Match": tag}).status_code == 200, path
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs?limit=x", "/v1/jobs/0199f3a4-7a3c-7000-8000-000000000000"])
+def test_a_refusal_is_told_whole(api, path):
+    refused = api.get(path, headers={"If-None-Match": "*"})
+    assert "ETag" not in refused
+    problem(refused, refused.status_code, "validation-failed" if "?" in path else "not-found")

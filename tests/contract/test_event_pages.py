@@ -1,0 +1,99 @@
+"""GET /v1/jobs/{id}/events: in pages, so that no history is too long to be read."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.db import connection
+
+from jobs.api.query_strings import DEFAULT_EVENTS, MAX_EVENTS
+from jobs.queries.history import append_evidence
+from tests.client import problem
+from tests.factories import queued_job
+
+
+@pytest.fixture
+def path(tenant):
+    job = queued_job(tenant)
+    return f"/v1/jobs/{job.id}/events"
+
+
+@pytest.fixture
+def long_path(path):
+    """Of a job with 600 events."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)"
+            " SELECT id, seq, 'claim', 1, '{}', now() FROM job, generate_series(2, 600) AS seq"
+        )
+        cursor.execute("UPDATE job SET event_seq = 600")
+    return path
+
+
+def read(api, address):
+    response = api.get(address)
+    assert response.status_code == 200, response.content
+    return response, [event["seq"] for event in response.json()["data"]]
+
+
+def test_a_short_history_is_one_page(api, path):
+    response, seqs = read(api, path)
+    assert (seqs, response.json()["next_after"]) == ([1], None)
+    assert "Link" not in response
+
+
+def test_a_long_history_is_cut_at_the_usual_size(api, long_path):
+    response, seqs = read(api, long_path)
+    assert seqs == [*range(1, DEFAULT_EVENTS + 1)]
+    assert response.json()["next_after"] == DEFAULT_EVENTS
+
+
+@pytest.mark.parametrize("limit", [1, 250, MAX_EVENTS])
+def test_the_page_size_is_the_clients_choice(api, long_path, limit):
+    _, seqs = read(api, f"{long_path}?limit={limit}")
+    assert seqs == [*range(1, limit + 1)]
+
+
+def test_the_link_header_leads_through_all_pages_without_a_gap_or_a_repeat(api, long_path):
+    address, seen = f"{long_path}?limit=150&after=7", []
+    while address:
+        response, seqs = read(api, address)
+        seen += seqs
+        found = re.fullmatch(r'<http://testserver(\S+)>; rel="next"', response.get("Link", ""))
+        address = found and found[1]
+        if found:
+            assert f"after={response.json()['next_after']}" in address
+            assert "limit=150" in address
+    assert seen == [*range(8, 601)]
+
+
+def test_a_page_that_is_exactly_full_is_the_last_one(api, long_path):
+    response, seqs = read(api, f"{long_path}?limit=100&after=500")
+    assert (len(seqs), response.json()["next_after"]) == (100, None)
+    assert "Link" not in response
+
+
+def test_events_that_arrive_come_after_the_last_page(api, path, tenant):
+    _, seqs = read(api, path)
+    job_id = path.split("/")[3]
+    append_evidence(job_id=job_id, attempt=0, data={})
+    _, later = read(api, f"{path}?after={seqs[-1]}")
+    assert later == [2]
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("limit=0", "limit"),
+        (f"limit={MAX_EVENTS + 1}", "limit"),
+        ("limit=x", "limit"),
+        ("limit=1&limit=2", "limit"),
+        ("after=-1", "after"),
+        ("after=2147483648", "after"),
+        ("cursor=1", "cursor"),
+    ],
+)
+def test_a_parameter_that_does_not_fit_is_named(api, path, query, name):
+    document = problem(api.get(f"{path}?{query}"), 400, "validation-failed")
+    assert {error["parameter"] for error in document["errors"]} == {name}

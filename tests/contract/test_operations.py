@@ -1,0 +1,239 @@
+"""GET /v1/operations: what each kind of work takes and returns, as JSON Schema that is true."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from rest_framework import serializers
+
+from idempotency.exactjson import loads
+from jobs.api.json_schema import schema_of_params, schema_of_result
+from jobs.api.strict import read_members
+from jobs.operations import Operation
+from jobs.registry import current_operation, operations
+from jobs.services import Submission, submit_job
+from jobs.states import State
+from tests.client import CHARGE, problem
+from tests.provider import running_provider
+from workers.executor import execute_job
+from workers.operations.charge_payment import ChargePayment
+from workers.operations.sleep import Sleep
+
+SHIPPED = [ChargePayment, Sleep]
+
+
+def listed(api):
+    response = api.get("/v1/operations")
+    assert response.status_code == 200, response.content
+    return {operation["name"]: operation for operation in response.json()["data"]}
+
+
+def fits(value, schema):
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema).is_valid(value)
+
+
+def test_every_operation_is_listed_by_its_name(api):
+    names = [operation["name"] for operation in api.get("/v1/operations").json()["data"]]
+    assert names == sorted({name for name, _ in operations()})
+    assert {operation.name for operation in SHIPPED} <= set(names)
+
+
+def test_an_operation_says_what_it_takes_and_returns_and_how_often_it_is_tried(api, settings):
+    told = listed(api)["payments.charge"]
+    assert (told["object"], told["version"], told["versions"]) == ("operation", 1, [1])
+    assert told["description"].startswith("Charge a payment.")
+    assert told["params"]["required"] == ["amount", "currency", "source"]
+    assert told["params"]["properties"]["amount"]["minimum"] == 1
+    assert told["params"]["additionalProperties"] is False
+    assert told["result"]["properties"]["charge_id"] == {"type": "string", "minLength": 1}
+    assert told["limits"] == {
+        "timeout_seconds": 60,
+        "max_body_bytes": settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+        "max_result_bytes": settings.RESULT_MAX_BYTES,
+        "max_run_at_seconds": settings.RUN_AT_MAX_SECONDS,
+    }
+    assert told["retry_policy"]["max_attempts"] == 5
+    assert told["retry_policy"]["backoff"]["max_seconds"] == settings.BACKOFF_MAX_SECONDS
+
+
+def test_every_schema_is_json_schema_2020_12(api):
+    for operation in listed(api).values():
+        for schema in (operation["params"], operation["result"]):
+            assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+            Draft202012Validator.check_schema(schema)
+
+
+def test_an_operation_that_says_nothing_of_its_result_may_return_anything(api):
+    schema = listed(api)["test.anything"]["result"]
+    assert all(fits(value, schema) for value in (None, 1, "x", [], {"a": 1}))
+
+
+def test_a_new_job_gets_the_newest_of_its_versions(api, monkeypatch):
+    class Newer(Sleep):
+        """Sleep better."""
+
+        version = 2
+
+    both = {**operations(), ("demo.sleep", 2): Newer()}
+    monkeypatch.setattr("jobs.api.operations.operations", lambda: both)
+    monkeypatch.setattr("jobs.registry.operations", lambda: both)
+    told = listed(api)["demo.sleep"]
+    assert (told["version"], told["versions"], told["description"]) == (2, [1, 2], "Sleep better.")
+
+
+def test_the_list_takes_no_parameter(api):
+    problem(api.get("/v1/operations?name=demo.sleep"), 400, "validation-failed")
+
+
+def test_the_list_may_be_kept_for_a_while_by_the_client_alone(api):
+    response = api.get("/v1/operations")
+    assert response["Cache-Control"] == "private, max-age=300"
+    assert response["ETag"].startswith('W/"')
+
+
+# --- Forms within forms ------------------------------------------------------------------------------------------------
+
+
+class _Line(serializers.Serializer):
+    sku = serializers.CharField()
+    kind = serializers.ChoiceField(choices=["a", "b"])
+
+
+class _Order(serializers.Serializer):
+    lines = _Line(many=True)
+    note = serializers.CharField(allow_null=True, required=False)
+
+
+class _Plain(Operation):
+    name = "test.plain"
+    params = _Order
+    result = {"type": ["string", "null"]}
+
+    def perform(self, params, job):
+        return None
+
+
+def test_a_schema_is_whole_in_itself_whatever_the_form_holds():
+    schema = schema_of_params(_Order)
+    assert "components" not in json.dumps(schema)
+    assert "x-spec" not in json.dumps(schema)
+    assert fits({"lines": [{"sku": "1", "kind": "a"}]}, schema)
+    assert not fits({"lines": [{"sku": "1", "kind": "c"}]}, schema)
+    assert not fits({"lines": [], "x": 1}, schema)
+    result = schema_of_result(_Order)
+    assert fits({"lines": [], "added": "later"}, result), "members may be added to results"
+    assert not fits({"lines": [{}]}, result)
+
+
+def test_a_result_that_is_no_object_is_declared_as_json_schema(api, monkeypatch):
+    monkeypatch.setattr("jobs.api.operations.operations", lambda: {("test.plain", 1): _Plain()})
+    monkeypatch.setattr("jobs.registry.operations", lambda: {("test.plain", 1): _Plain()})
+    schema = listed(api)["test.plain"]["result"]
+    assert schema.pop("$schema")
+    assert schema == _Plain.result
+
+
+# --- The schema of params says what the form takes ----------------------------------------------------------------------
+
+_TEXTS = st.one_of(
+    st.sampled_from(
+        ["", " ", "usd", "USD", "us", "usdx", "tok_visa", "x" * 255, "x" * 256, "x" * 500, "x" * 501]
+    ),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20),
+)
+_NUMBERS = st.one_of(
+    st.sampled_from([0, 1, -1, 0.5, 1.0, 1999, 2**53 - 1, 2**53, 3600, 3600.5, 3601]),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False).filter(lambda number: not 0 < abs(number) < 1e-300),
+)
+_VALUES = st.one_of(_TEXTS, _NUMBERS, st.none(), st.booleans(), st.just([]), st.just({}), st.just(["usd"]))
+_GOOD = {"amount": 1999, "currency": "usd", "source": "tok_visa", "description": "", "seconds": 0.5}
+
+
+def _params(form):
+    """Params that are right but for a member or two, or are missing some, or have one too many."""
+    right = {name: _GOOD[name] for name in form().fields}
+    changes = st.dictionaries(st.sampled_from([*right, "other"]), _VALUES, max_size=2)
+    left_out = st.sets(st.sampled_from([*right]), max_size=2)
+    return st.builds(
+        lambda changed, gone: {
+            name: value for name, value in {**right, **changed}.items() if name not in gone
+        },
+        changes,
+        left_out,
+    )
+
+
+def takes(form, text):
+    try:
+        read_members(form, loads(text))
+    except serializers.ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("operation", SHIPPED, ids=lambda operation: operation.name)
+def test_a_schema_takes_what_the_form_takes_and_nothing_else(operation):
+    form, schema = operation.params, schema_of_params(operation.params)
+    seen = set()
+
+    @settings(max_examples=400, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(_params(form) | _VALUES)
+    @example({name: _GOOD[name] for name in form().fields})
+    @example({})
+    def hold(params):
+        # Python's `$` lets a line break follow, that of JSON Schema (ECMA 262) does not.
+        assume(
+            not any(
+                str(value).endswith("\n") for value in (params.values() if isinstance(params, dict) else ())
+            )
+        )
+        text = json.dumps(params).encode()
+        is_taken = takes(form, text)
+        assert fits(json.loads(text), schema) is is_taken, params
+        seen.add(is_taken)
+
+    hold()
+    assert seen == {True, False}
+
+
+# --- The schema of the result is true of real runs ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def provider(tmp_path, settings):
+    with running_provider(tmp_path / "book.sqlite") as running:
+        settings.PAYMENT_PROVIDER_URL, settings.PAYMENT_PROVIDER_KEY = running.url, running.key
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("payments.charge", CHARGE["params"]),
+        ("payments.charge", {**CHARGE["params"], "description": "x", "amount": 1}),
+        ("demo.sleep", {"seconds": 0}),
+        ("demo.sleep", {"seconds": Decimal("0.010")}),
+    ],
+)
+def test_what_a_run_returns_is_as_declared(api, tenant, provider, name, params):
+    submission = Submission(operation=current_operation(name), params=params)
+    submitted = submit_job(tenant_id=tenant.id, mode="test", submission=submission)
+    job = execute_job(submitted.id)
+    assert job.state == State.SUCCEEDED
+    result = api.get(f"/v1/jobs/{job.id}").json()["result"]
+    schema = listed(api)[name]["result"]
+    assert fits(result, schema), result
+    assert set(result) == set(schema["properties"]) == set(schema["required"])
+
+
+def test_every_shipped_operation_declares_its_result():
+    shipped = {name for name, _ in operations() if not name.startswith("test.")}
+    assert shipped == {operation.name for operation in SHIPPED}, "add it to what is tried here"
+    assert all(current_operation(name).result for name in shipped)
