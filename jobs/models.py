@@ -95,6 +95,12 @@ class Job(models.Model):
             models.Index(
                 fields=["finished_at", "id"], name="job_ended", condition=Q(finished_at__isnull=False)
             ),  # purge, in this order
+            # Whosever they are, for operators; no index for the states of the happy path, which would pay for it.
+            models.Index(
+                fields=["state", "id"],
+                name="job_in_trouble",
+                condition=Q(state__in=[State.FAILED, State.CANCELED, State.UNKNOWN]),
+            ),
             models.Index(fields=["tenant", "mode", "-id"], name="job_list"),
             models.Index(fields=["tenant", "mode", "state", "-id"], name="job_list_by_state"),
             models.Index(fields=["tenant", "mode", "operation", "-id"], name="job_list_by_operation"),
