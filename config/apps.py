@@ -1,14 +1,23 @@
-"""The composition root as a Django app: checks."""
+"""The composition root as a Django app: checks; and the admin, on our own site."""
 
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin_apps
 
 
 class ConfigConfig(AppConfig):
     """What holds the packages together."""
 
+    default = True
     name = "config"
     verbose_name = "Semel"
 
     def ready(self) -> None:
         """Settings are checked against one another."""
         from config import checks  # noqa: F401, PLC0415 - registers them
+
+
+class OnCallAdminConfig(admin_apps.AdminConfig):
+    """Django's admin, on the site that is made for the people on call."""
+
+    default = False
+    default_site = "config.admin_site.OnCallSite"

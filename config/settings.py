@@ -39,7 +39,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "config.apps.OnCallAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -206,6 +206,31 @@ IDEMPOTENCY_WAITING_DUPLICATES = max(1, API_THREADS // 4)
 IDEMPOTENCY_FINGERPRINT_KEYS = env.list("IDEMPOTENCY_FINGERPRINT_KEYS")
 # Seconds that a consumed message is remembered: longer than any provider that we know of delivers one again (Stripe: three days).
 INBOX_RETENTION_SECONDS = env.int("INBOX_RETENTION_SECONDS", default=30 * 24 * 3600)
+
+# --- Admin -------------------------------------------------------------------------------------------------------------
+
+# Seconds that one statement of a mere look may take: a person waits no longer, and the service should not pay for it.
+ADMIN_STATEMENT_SECONDS = env.float("ADMIN_STATEMENT_SECONDS", default=3.0)
+# Members of params, results and errors whose values are never shown: each whose name holds one of these, in any case.
+# Rather one too many: who must see a value reads it through the API, with a key of the tenant.
+ADMIN_MASKED_NAMES = env.list(
+    "ADMIN_MASKED_NAMES",
+    default=[
+        *(
+            "source",
+            "token",
+            "secret",
+            "password",
+            "passwd",
+            "pwd",
+            "passphrase",
+            "credential",
+            "authorization",
+        ),
+        *("api_key", "apikey", "api-key", "private_key", "privatekey", "cookie", "signature", "dsn"),
+        *("card", "cvc", "cvv", "pan_", "iban", "account_number", "routing_number", "ssn", "tax_id"),
+    ],
+)
 
 # --- Redis: a hint -----------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from config.health import livez, readyz
 from config.idempotency_policy import show_policy
@@ -17,6 +18,7 @@ urlpatterns = [
     path("docs", read_only(browse), name="docs"),
     path("livez", read_only(livez)),
     path("readyz", read_only(readyz)),
+    path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
 ]
 

@@ -20,7 +20,7 @@ from jobs.registry import operations
 from tests.client import CHARGE, accepted, charge, post, problem
 from tests.factories import TenantFactory, new_api_key
 
-ADMIN = "/admin/"
+ADMIN = "/admin"
 
 
 @pytest.fixture
