@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 # How far an application's clock, which is in the ids, may be from the database's, which is in created_at.
-_CLOCK_SKEW = timedelta(minutes=5)
+CLOCK_SKEW = timedelta(minutes=5)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -65,11 +65,11 @@ def list_jobs(*, tenant_id: int, mode: str, wanted: JobFilter, before: UUID | No
             jobs = jobs.filter(**{field: value})
     if wanted.created_after is not None:
         jobs = jobs.filter(
-            created_at__gt=wanted.created_after, id__gte=_first_id(wanted.created_after, -_CLOCK_SKEW)
+            created_at__gt=wanted.created_after, id__gte=first_id(wanted.created_after, -CLOCK_SKEW)
         )
     if wanted.created_before is not None:
         jobs = jobs.filter(
-            created_at__lt=wanted.created_before, id__lt=_first_id(wanted.created_before, _CLOCK_SKEW)
+            created_at__lt=wanted.created_before, id__lt=first_id(wanted.created_before, CLOCK_SKEW)
         )
     if before is not None:
         jobs = jobs.filter(id__lt=before)
@@ -111,7 +111,7 @@ def ended(resources: Collection[str]) -> set[str]:
     return {*resources} - {ids[job_id] for job_id in going_on}
 
 
-def _first_id(instant: datetime, skew: timedelta) -> UUID:
+def first_id(instant: datetime, skew: timedelta) -> UUID:
     """The smallest UUIDv7 of that millisecond, moved by the skew (RFC 9562 §5.7); the instant may be the calendar's last."""
     milliseconds = (instant - _EPOCH + skew) // timedelta(milliseconds=1)
     return UUID(int=min(max(0, milliseconds), 2**48 - 1) << 80)

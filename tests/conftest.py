@@ -32,6 +32,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=FUZZ_EXAMPLES,
         help="requests that schemathesis makes up for each endpoint",
     )
+    parser.addoption(
+        "--rows", type=int, default=100_000, help="jobs in the table beside which the admin is measured"
+    )
+    parser.addoption("--screenshots", help="folder in which the browser's pictures of the admin are kept")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,0 +1,5 @@
+"""The admin's pages of jobs: to find, to look and to act. What changes a job is a service, never a form over its columns."""
+
+from jobs.admin import job
+
+__all__ = ["job"]

@@ -1,0 +1,29 @@
+"""The addresses of a job's pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.contrib import admin
+from django.urls import path
+
+from accounts.admin.pages import LookOnly
+from jobs.admin.job_list import show_jobs
+from jobs.admin.job_page import show_job
+from jobs.models import Job
+
+if TYPE_CHECKING:
+    from django.urls import URLPattern
+
+
+@admin.register(Job)
+class JobAdmin(LookOnly):
+    """Jobs. Django's own lists count rows and skip over them; these do neither."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """The pages of jobs, in place of Django's."""
+        view = self.admin_site.admin_view
+        return [
+            path("", view(show_jobs), name="jobs_job_changelist"),
+            path("<uuid:job_id>/", view(show_job), name="jobs_job_change"),
+        ]

@@ -1,0 +1,102 @@
+"""What an operator can ask about jobs, whosever they are. Nothing here counts a table or skips over rows.
+
+For the admin alone: what a tenant may ask is in selectors.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.utils import timezone
+
+from accounts.keyset import Page, page_by_id
+from idempotency.models import IdempotencyRecord
+from jobs.models import Job, JobAttempt, JobEvent, JobStep
+from jobs.selectors import CLOCK_SKEW, first_id
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from django.db.models import QuerySet
+
+# Rows of a job's page: what a person can read. A job that is put off again and again has more.
+ATTEMPTS_SHOWN = 200
+EVENTS_SHOWN = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which jobs; None: whatever it is."""
+
+    state: str | None = None
+    operation: str | None = None
+    tenant_id: int | None = None
+    mode: str | None = None
+    priority: int | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A job and all that is known of it, in the order in which it happened."""
+
+    job: Job
+    attempts: list[JobAttempt]
+    steps: list[JobStep]
+    events: list[JobEvent]
+    record: IdempotencyRecord | None
+    now: datetime
+
+
+def wanted_jobs(wanted: Wanted) -> QuerySet[Job]:
+    """The jobs that are wanted, in no order. Times are narrowed by the ids, so that job_pkey serves them."""
+    jobs = Job.objects.all()
+    for field in ("state", "operation", "tenant_id", "mode", "priority"):
+        value = getattr(wanted, field)
+        if value is not None:
+            jobs = jobs.filter(**{field: value})
+    if wanted.created_from is not None:
+        jobs = jobs.filter(
+            created_at__gte=wanted.created_from, id__gte=first_id(wanted.created_from, -CLOCK_SKEW)
+        )
+    if wanted.created_to is not None:
+        jobs = jobs.filter(created_at__lt=wanted.created_to, id__lt=first_id(wanted.created_to, CLOCK_SKEW))
+    return jobs
+
+
+def page_of_jobs(
+    *, wanted: Wanted, limit: int, older_than: UUID | None = None, newer_than: UUID | None = None
+) -> Page[Job]:
+    """Up to `limit` of the wanted jobs beside that one, newest first; the newest of all without one. Two statements.
+
+    Served by job_pkey backwards, or where the state is rare by job_in_trouble, job_running or job_queued_by_queue.
+    """
+    jobs = wanted_jobs(wanted).defer("params", "result", "error", "metadata").prefetch_related("tenant")
+    return page_by_id(jobs, limit=limit, older_than=older_than, newer_than=newer_than)
+
+
+def examine_job(job_id: UUID) -> Examined | None:
+    """The job and its history; None where there is none. Seven statements, each by a primary key."""
+    job = Job.objects.filter(pk=job_id).prefetch_related("tenant").first()
+    if job is None:
+        return None
+    attempts = JobAttempt.objects.filter(job_id=job_id).order_by("-number")[:ATTEMPTS_SHOWN]
+    events = JobEvent.objects.filter(job_id=job_id).order_by("-seq")[:EVENTS_SHOWN]
+    kept = IdempotencyRecord.objects.defer("headers", "body", "members", "fingerprint")
+    record = job.idempotency_record_id and kept.filter(pk=job.idempotency_record_id).first()
+    return Examined(
+        job=job,
+        attempts=list(attempts)[::-1],
+        steps=list(JobStep.objects.filter(job_id=job_id).order_by("first_started_at")),
+        events=list(events)[::-1],
+        record=record or None,
+        now=timezone.now(),
+    )
+
+
+def steps_in_doubt(job_id: UUID) -> list[JobStep]:
+    """The effects of the job whose outcome is not known, in the order in which they began. By the table's primary key."""
+    return list(JobStep.objects.filter(job_id=job_id, state=JobStep.State.STARTED).order_by("first_started_at"))

@@ -1,0 +1,60 @@
+"""A browser for tests: Debian's Chromium, headless, with a profile of its own, driven by Playwright."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import sync_playwright
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Page
+
+NO_CHROMIUM = "no Chromium here: install Debian's package `chromium`, or have one on the PATH"
+# Quiet: it talks to the page's server and to nobody else.
+_ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_SIZE = {"width": 1360, "height": 900}
+
+
+def chromium() -> str | None:
+    """Where Chromium is; None where there is none."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@contextmanager
+def opened_browser(profile: Path) -> Iterator[Page]:
+    """An empty page of a browser that nobody has used before. A script's error, or a file that is not there, fails the test."""
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            profile,
+            executable_path=chromium(),
+            headless=True,
+            args=_ARGUMENTS,
+            viewport=_SIZE,
+            color_scheme="light",
+            reduced_motion="reduce",
+        )
+        try:
+            page = context.pages[0]
+            wrong: list[str] = []
+            page.on("pageerror", lambda error: wrong.append(str(error)))
+            page.on(
+                "response", lambda got: wrong.append(f"{got.status} {got.url}") if got.status >= 400 else None
+            )
+            yield page
+            assert wrong == []
+        finally:
+            context.close()

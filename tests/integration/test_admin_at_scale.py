@@ -1,0 +1,148 @@
+"""The admin costs as much beside a hundred thousand jobs as beside ten: no counting, no skipping, no reading of whole tables.
+
+`--rows 1000000` measures the same at another size; the slowest look is reported.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from accounts.admin.pages import ROWS
+from accounts.models import Tenant
+from jobs.models import Job
+from tests.admin_pages import JOBS, client_of, job_ids, user_with
+from tests.crowded_table import fill_jobs
+
+pytestmark = pytest.mark.django_db
+
+# What Django itself reads for a page: session, user, permissions of the user and of the groups; and our time-out's statement.
+FRAME = 5
+TENANTS = 200
+# A job's page: the job, its tenant, attempts, events, record and steps.
+PAGE = 6
+# Rows that a look may read of the table of jobs: some pages' worth, and those of the queue where they are sorted.
+ROWS_READ_MAX = 2_000
+SKIPPED = 30_000
+
+
+@pytest.fixture(scope="module")
+def _table(request, django_db_setup, django_db_blocker):
+    """Fill the table once for all of these tests, in a transaction that is undone."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        tenants = Tenant.objects.bulk_create(Tenant(name=f"crowd-{number}") for number in range(TENANTS))
+        fill_jobs(rows=request.config.getoption("--rows"), tenant_id=tenants[0].id)
+        yield tenants
+        transaction.set_rollback(True)
+
+
+@pytest.fixture
+def crowd(_table, db):
+    """The tenants of a full table; what the test writes is undone."""
+    return _table
+
+
+@pytest.fixture
+def reader(crowd):
+    return client_of(user_with("view_job", "view_tenant"))
+
+
+def look(client, path, **asked):
+    """The answer, and what the database was asked for it."""
+    with CaptureQueriesContext(connection) as asked_of:
+        answer = client.get(path, asked)
+    statements = [query["sql"] for query in asked_of.captured_queries]
+    return answer, [sql for sql in statements if "SAVEPOINT" not in sql]  # a look's own BEGIN and COMMIT
+
+
+FILTERS = [
+    {},
+    {"state": "failed"},
+    {"state": "unknown"},
+    {"state": "canceled"},
+    {"state": "queued"},
+    {"state": "running"},
+    {"state": "succeeded"},
+    {"mode": "live"},
+    {"priority": "1"},
+    {"operation": "payments.charge"},
+    {"operation": "payments.charge", "state": "failed", "mode": "live"},
+    {"created_to": "2001-01-01T00:00"},
+]
+
+
+@pytest.mark.parametrize("asked", FILTERS, ids=str)
+def test_a_page_of_the_list_is_three_statements_whatever_is_filtered(reader, asked):
+    answer, statements = look(reader, JOBS, **asked)
+    assert answer.status_code == 200
+    assert len(statements) <= FRAME + 3  # the jobs, their tenants, the tenants to choose from
+    assert not [sql for sql in statements if re.search(r"COUNT\(|OFFSET", sql)]
+
+
+@pytest.mark.parametrize("asked", FILTERS, ids=str)
+def test_no_page_reads_more_of_the_table_than_it_shows(reader, asked):
+    _, statements = look(reader, JOBS, **asked)
+    assert_little_is_read(statements)
+
+
+@pytest.mark.parametrize("asked", [{}, {"state": "failed"}, {"mode": "live"}], ids=str)
+def test_the_middle_of_the_table_costs_as_much_as_its_beginning(reader, asked):
+    middle = str(Job.objects.order_by("id").values_list("id", flat=True)[SKIPPED])
+    for place in ("older_than", "newer_than"):
+        answer, statements = look(reader, JOBS, **asked, **{place: middle})
+        assert len(job_ids(answer)) == ROWS
+        assert_little_is_read(statements)
+
+
+def test_a_tenants_jobs_are_found_by_its_own_index(reader, crowd):
+    for asked in (
+        {"mode": "test"},
+        {"mode": "test", "state": "failed"},
+        {"mode": "live", "operation": "rare.operation"},
+    ):
+        _, statements = look(reader, JOBS, tenant=str(crowd[7].id), **asked)
+        assert_little_is_read(statements)
+
+
+def test_a_search_looks_at_what_is_called_so_alone(reader):
+    for text in ("key-4711", "request-4711", "nothing-is-called-so"):
+        _, statements = look(reader, JOBS, q=text)
+        assert_little_is_read(statements)
+
+
+def test_a_jobs_page_is_as_cheap_as_in_an_empty_table(reader):
+    job = Job.objects.filter(state="failed").order_by("-id").first()
+    answer, statements = look(reader, f"{JOBS}{job.id}/")
+    assert answer.status_code == 200
+    assert len(statements) <= FRAME + PAGE
+    assert_little_is_read(statements)
+
+
+def assert_little_is_read(statements):
+    """None of them reads the table of jobs through, or much of it."""
+    for sql in statements:
+        if 'FROM "job"' in sql:
+            assert rows_read(sql) <= ROWS_READ_MAX, sql
+
+
+def rows_read(sql):
+    """The rows that the statement's scans met, those that they then left out included."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}")
+        return sum(scanned(cursor.fetchone()[0][0]["Plan"]))
+
+
+def scanned(node):
+    """For each scan below the node, the rows that it met."""
+    if "Relation Name" in node:
+        met = (
+            node["Actual Rows"]
+            + node.get("Rows Removed by Filter", 0)
+            + node.get("Rows Removed by Index Recheck", 0)
+        )
+        yield met * node["Actual Loops"]
+    for child in node.get("Plans", []):
+        yield from scanned(child)

@@ -1,0 +1,86 @@
+"""What nobody on call should see is covered, wherever it stands; the rest is shown as it was sent."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from time import perf_counter
+
+import pytest
+
+from jobs.admin.masking import MASK, SHOWN_MAX, masked, masked_text, shown, shown_value
+from jobs.sealed import seal
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("source", "token", "secret", "password", "card", "dsn", "iban", "cvc", "authorization", "cookie"),
+        *("cardToken", "CARD_NUMBER", "client_secret", "x-api-key", "apiKey", "webhookSecret", "db_passwd"),
+    ],
+)
+@pytest.mark.parametrize("value", [SECRET, 4242, [SECRET], {"deeper": SECRET}, None])
+def test_a_value_under_a_masked_name_is_covered_whole(name, value):
+    assert masked({"outer": [{name: value}]}) == {"outer": [{name: MASK}]}
+
+
+def test_other_values_are_left_as_they_are():
+    value = {"amount": 1999, "rate": Decimal("0.10"), "on": True, "none": None, "words": ["a", "b"]}
+    assert masked(value) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"could not connect to postgres://semel:{SECRET}@db/semel",
+        f"refused: password={SECRET}, try again",
+        f'the answer was {{"client_secret": "{SECRET}"}}',
+        f"sent Authorization: Bearer {SECRET}",
+        f"key live_0123456789abcdef_{SECRET} is revoked",
+        f"GET /v1/charges?api_key={SECRET}&limit=1",
+    ],
+)
+def test_a_secret_within_words_is_covered(text):
+    assert SECRET not in masked_text(text)
+    assert SECRET not in shown_value({"detail": text})
+
+
+def test_words_about_secrets_are_left_readable():
+    assert masked_text("The card was declined by its issuer.") == "The card was declined by its issuer."
+
+
+def test_names_to_mask_are_a_setting(settings):
+    settings.ADMIN_MASKED_NAMES = ["colour"]
+    assert masked({"Colour": "red", "token": "t"}) == {"Colour": MASK, "token": "t"}
+    settings.ADMIN_MASKED_NAMES = []
+    assert masked_text("token=t") == "token=t"
+
+
+def test_numbers_are_shown_as_they_were_sent():
+    sent = {"large": 2**70, "exact": Decimal("1.50"), "text": "é", "empty": {}, "list": [1, []]}
+    lines = [
+        *("{", '  "large": 1180591620717411303424,', '  "exact": 1.50,', '  "text": "é",', '  "empty": {},'),
+        *('  "list": [', "    1,", "    []", "  ]", "}"),
+    ]
+    assert shown_value(sent) == "\n".join(lines)
+
+
+def test_nothing_is_told_from_null():
+    assert shown(None) is None
+    assert shown(seal(None)) == "null"
+
+
+def test_more_than_anybody_reads_is_cut():
+    text = shown_value(["x" * 100_000])
+    assert len(text) < SHOWN_MAX + 100
+    assert text.endswith("characters more")
+
+
+def test_the_largest_payload_is_masked_in_little_time():
+    """One word as long as a payload may be, of which each part begins like a name: no search goes through it again and again."""
+    hostile = [("card" * 64_000)[:256_000], "a" * 256_000, "card_" * 50_000, "token=" * 40_000]
+    began = perf_counter()
+    for text in hostile:
+        masked_text(text)
+    assert perf_counter() - began < 10
