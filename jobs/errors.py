@@ -84,3 +84,11 @@ class InvalidVerdict(JobError):  # noqa: N818
 
     def __init__(self, step: str) -> None:
         super().__init__(f"The job has no step {step!r} whose outcome is in doubt.")
+
+
+class AlreadyPaused(JobError):  # noqa: N818
+    """That is paused already."""
+
+
+class NotPaused(JobError):  # noqa: N818
+    """There is no such pause, or it was resumed before."""

@@ -60,6 +60,7 @@ class Guard(StrEnum):
     NOT_LAPSED = "not_lapsed"
     LAPSED = "lapsed"
     NOT_BLOCKED = "not_blocked"
+    NOT_PAUSED = "not_paused"
     LEASE_OVER = "lease_over"
     NO_OPEN_EFFECTS = "no_open_effects"
     OPEN_EFFECTS = "open_effects"
@@ -111,7 +112,7 @@ RULES: tuple[Rule, ...] = (
         event=Event.CLAIM,
         sources=_QUEUED,
         target=State.RUNNING,
-        guards=(Guard.DUE, Guard.ATTEMPTS_LEFT, Guard.NOT_LAPSED, Guard.NOT_BLOCKED),
+        guards=(Guard.DUE, Guard.ATTEMPTS_LEFT, Guard.NOT_LAPSED, Guard.NOT_BLOCKED, Guard.NOT_PAUSED),
         fence=Fence.MINTS,
     ),
     Rule(

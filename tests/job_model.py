@@ -27,6 +27,7 @@ class Situation:
     deadline_passed: bool = False
     lease_over: bool = False
     is_blocked: bool = False
+    is_paused: bool = False
 
     @property
     def untouched(self) -> bool:
@@ -40,6 +41,7 @@ HOLDS = {
     Guard.NOT_LAPSED: lambda job: not job.deadline_passed or job.open_effects > 0,
     Guard.LAPSED: lambda job: job.deadline_passed and job.open_effects == 0,
     Guard.NOT_BLOCKED: lambda job: not job.is_blocked,
+    Guard.NOT_PAUSED: lambda job: not job.is_paused,
     Guard.LEASE_OVER: lambda job: job.lease_over,
     Guard.NO_OPEN_EFFECTS: lambda job: job.open_effects == 0,
     Guard.OPEN_EFFECTS: lambda job: job.open_effects > 0,
@@ -67,6 +69,7 @@ def by_design(event: Event, job: Situation, *, wanted: State | None = None) -> W
         case State.QUEUED, Event.CLAIM:
             lapsed = job.deadline_passed and job.open_effects == 0
             claimable = job.is_due and job.attempts_left > 0 and not lapsed and not job.is_blocked
+            claimable = claimable and not job.is_paused
             return (State.RUNNING, False) if claimable else None
         case State.QUEUED, Event.LAPSE:
             return (State.FAILED, False) if job.deadline_passed and job.open_effects == 0 else None

@@ -9,7 +9,7 @@ from django.db import IntegrityError, connection, transaction
 
 from jobs import transitions
 from jobs.failures import failure
-from jobs.models import Job, JobAttempt, JobEvent, JobStep
+from jobs.models import Job, JobAttempt, JobEvent, JobStep, Pause
 from jobs.queries.steps import begin_effect, close_effect
 from jobs.sealed import seal
 from jobs.services import cancel_job
@@ -33,6 +33,7 @@ WITH = {
     Guard.NOT_LAPSED: "deadline_at = clock_timestamp() + interval '1 hour'",
     Guard.LAPSED: "deadline_at = clock_timestamp() - interval '1 hour'",
     Guard.NOT_BLOCKED: "concurrency_key = 'free', accept_seq = 1",
+    Guard.NOT_PAUSED: "operation = 'test.scripted'",
     Guard.LEASE_OVER: "lease_expires_at = clock_timestamp() - interval '1 second'",
     Guard.NO_OPEN_EFFECTS: "open_effects = 0",
     Guard.OPEN_EFFECTS: "open_effects = 1",
@@ -47,6 +48,7 @@ WITHOUT = {
     Guard.NOT_LAPSED: WITH[Guard.LAPSED],
     Guard.LAPSED: WITH[Guard.NOT_LAPSED],
     Guard.NOT_BLOCKED: "concurrency_key = 'taken', accept_seq = 2",
+    Guard.NOT_PAUSED: "operation = 'test.anything'",
     Guard.LEASE_OVER: "lease_expires_at = clock_timestamp() + interval '1 hour'",
     Guard.NO_OPEN_EFFECTS: WITH[Guard.OPEN_EFFECTS],
     Guard.OPEN_EFFECTS: WITH[Guard.NO_OPEN_EFFECTS],
@@ -130,7 +132,8 @@ def age_step(job_id: UUID, name: str, age: timedelta) -> None:
 
 
 def blocker(tenant: Tenant) -> Job:
-    """A job that runs under the concurrency key that WITHOUT[NOT_BLOCKED] gives."""
+    """A job that runs under the concurrency key that WITHOUT[NOT_BLOCKED] gives; and what WITHOUT[NOT_PAUSED] gives is paused."""
+    Pause.objects.create(operation="test.anything", by="user ada", note="a test")
     job = claimed_job(tenant)
     return write(job.id, "concurrency_key = 'taken', accept_seq = 1")
 

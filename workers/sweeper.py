@@ -16,12 +16,14 @@ from jobs import transitions
 from jobs.queries.due import (
     FIRST_LAPSED,
     FIRST_LEASE,
+    Marked,
     count_due,
     due_queues,
     expired_leases,
     lapsed_jobs,
     mark_published,
 )
+from jobs.queries.pauses import walk_on
 from workers.backoff import retry_delay
 from workers.broker import queue_lengths
 from workers.publisher import publish_jobs
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
     from jobs.models import Job
     from jobs.queries.due import OverdueLease
-    from jobs.signals import DueJob
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +48,8 @@ class Counts:
     expired: int = 0
     lapsed: int = 0
     published: int = 0
+    parked: int = 0  # due, but paused: looked at again when that is resumed
+    resumed: int = 0  # parked until then, and due now
     held_back: int = 0  # due, but left for a queue that is full; counted up to 10,000 a queue
 
     def __add__(self, other: Counts) -> Counts:
@@ -54,6 +57,8 @@ class Counts:
             self.expired + other.expired,
             self.lapsed + other.lapsed,
             self.published + other.published,
+            self.parked + other.parked,
+            self.resumed + other.resumed,
             self.held_back + other.held_back,
         )
 
@@ -65,7 +70,7 @@ def run_once() -> Counts:
     So two sweepers are harmless, and one that dies leaves each row either done or to be found again; the batch that it had
     marked and not published waits one publication pause.
     """
-    kinds = (_expire_leases(), _lapse_jobs(), _publish_due())
+    kinds = (_expire_leases(), _lapse_jobs(), _make_resumed_due(), _publish_due())
     counts = sum(take_turns(*kinds, seconds=settings.SWEEP_SECONDS), start=Counts())
     if any(asdict(counts).values()):
         log.info("sweep", **asdict(counts))
@@ -94,6 +99,12 @@ def _lapse_jobs() -> Iterator[Counts]:
         after = jobs[-1]
 
 
+def _make_resumed_due() -> Iterator[Counts]:
+    """What a pause had parked, once that was resumed; before publications, so that it can be among them."""
+    while (walked := walk_on(settings.BATCH_ROWS)) is not None:
+        yield Counts(resumed=walked.freed)
+
+
 def _publish_due() -> Iterator[Counts]:
     """A batch of each queue at a time, never more than its queue has room for; one that is full waits for the next tick.
 
@@ -105,23 +116,24 @@ def _publish_due() -> Iterator[Counts]:
         counts, unfinished = Counts(), []
         for queue in queues:
             room = settings.PUBLISH_QUEUE_CAP - lengths[queue]
-            due = _mark(queue, limit=min(settings.BATCH_ROWS, room)) if room > 0 else []
-            if due:
+            limit = min(settings.BATCH_ROWS, room)
+            marked = _mark(queue, limit=limit) if room > 0 else Marked()
+            if marked.due:
                 reach("mid_sweep")
-            published = publish_jobs(due)
-            counts += Counts(published=published)
-            if published < len(due):
+            published = publish_jobs(marked.due)
+            counts += Counts(published=published, parked=marked.parked)
+            if published < len(marked.due):
                 yield counts
                 return
-            if len(due) >= room:
+            if len(marked.due) >= room:
                 counts += Counts(held_back=count_due(queue=queue, at_most=_HELD_BACK_COUNTED))
-            elif len(due) == settings.BATCH_ROWS:
+            elif len(marked.due) + marked.parked == limit:
                 unfinished.append(queue)
         yield counts
         queues = unfinished
 
 
-def _mark(queue: str, *, limit: int) -> list[DueJob]:
+def _mark(queue: str, *, limit: int) -> Marked:
     return mark_published(
         queue=queue,
         limit=limit,

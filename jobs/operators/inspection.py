@@ -99,4 +99,6 @@ def examine_job(job_id: UUID) -> Examined | None:
 
 def steps_in_doubt(job_id: UUID) -> list[JobStep]:
     """The effects of the job whose outcome is not known, in the order in which they began. By the table's primary key."""
-    return list(JobStep.objects.filter(job_id=job_id, state=JobStep.State.STARTED).order_by("first_started_at"))
+    return list(
+        JobStep.objects.filter(job_id=job_id, state=JobStep.State.STARTED).order_by("first_started_at")
+    )

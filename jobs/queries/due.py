@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 
+from jobs.queries.pauses import PARKED_AT, PAUSED, hold_pauses
 from jobs.signals import DueJob
 
 if TYPE_CHECKING:
@@ -32,6 +33,14 @@ class LapsedJob:
     deadline_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """Jobs that were due: to be published now, and how many a pause keeps."""
+
+    due: list[DueJob] = field(default_factory=list)
+    parked: int = 0
+
+
 # Before all others.
 FIRST_LEASE = UUID(int=0)
 FIRST_LAPSED = LapsedJob(UUID(int=0), datetime.min.replace(tzinfo=UTC))
@@ -50,16 +59,18 @@ _DUE_QUEUES = """
 
 # The pause doubles with each publication that nobody claims, so that a backlog does not flood the broker at every tick.
 # MATERIALIZED: as `id IN (SELECT … LIMIT …)` some plans run the sub-select once a row, and mark far more than the limit.
-_MARK_PUBLISHED = """
+# What is paused is parked instead, its pause as long as it was.
+_MARK_PUBLISHED = f"""
     WITH due AS MATERIALIZED (
-        SELECT id FROM job
+        SELECT id, {PAUSED} AS is_paused FROM job
         WHERE state = 'queued' AND queue = %(queue)s AND next_publish_at <= (SELECT clock_timestamp())
-        ORDER BY next_publish_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        ORDER BY next_publish_at LIMIT %(limit)s FOR UPDATE OF job SKIP LOCKED
     )
-    UPDATE job SET publications = LEAST(publications + 1, 1000),
-        next_publish_at = clock_timestamp() + LEAST(%(grace)s * (2 ^ LEAST(publications, 10)), %(longest)s)
+    UPDATE job SET publications = CASE WHEN due.is_paused THEN publications ELSE LEAST(publications + 1, 1000) END,
+        next_publish_at = CASE WHEN due.is_paused THEN {PARKED_AT}
+            ELSE clock_timestamp() + LEAST(%(grace)s * (2 ^ LEAST(publications, 10)), %(longest)s) END
     FROM due WHERE job.id = due.id
-    RETURNING job.id, job.queue"""
+    RETURNING job.id, job.queue, due.is_paused"""
 
 _COUNT_DUE = """
     SELECT count(*) FROM (
@@ -85,15 +96,19 @@ def due_queues() -> list[str]:
     return [queue for (queue,) in _fetch(_DUE_QUEUES, {})]
 
 
-def mark_published(*, queue: str, limit: int, grace: timedelta, longest: timedelta) -> list[DueJob]:
-    """The queue's jobs that are due for publication, longest waiting first, each marked for its next one.
+def mark_published(*, queue: str, limit: int, grace: timedelta, longest: timedelta) -> Marked:
+    """The queue's jobs that are due for publication, longest waiting first, each marked for its next one, or parked.
 
-    Locks up to `limit` job rows and skips those that a claim or another sweeper holds. Served by job_queued_by_queue, so
-    that the backlog of one queue costs another nothing. The caller publishes after the commit: dying in between costs one
-    pause, publishing before it could flood the broker.
+    Locks the pauses in force against a resume, then up to `limit` job rows, and skips those that a claim or another sweeper
+    holds. Served by job_queued_by_queue, so that the backlog of one queue costs another nothing. The caller publishes after
+    the commit: dying in between costs one pause, publishing before it could flood the broker.
     """
     values = {"queue": queue, "limit": limit, "grace": grace, "longest": longest}
-    return [DueJob(*row) for row in _fetch(_MARK_PUBLISHED, values)]
+    with transaction.atomic():
+        hold_pauses()
+        rows = _fetch(_MARK_PUBLISHED, values)
+    due = [DueJob(job_id, queue) for job_id, queue, is_paused in rows if not is_paused]
+    return Marked(due, parked=len(rows) - len(due))
 
 
 def count_due(*, queue: str, at_most: int) -> int:

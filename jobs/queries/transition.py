@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jobs.models import Job
+from jobs.queries.pauses import PAUSED
 from jobs.signals import DueJob, announce_change
 from jobs.states import Event, Fence, Guard, Rule, State
 
@@ -34,6 +35,7 @@ GUARDS: Mapping[Guard, str] = {
         NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_LINE.format("job")} AND other.state = 'running')
         AND NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_LINE.format("job")} AND other.state = 'queued'
             AND other.accept_seq < job.accept_seq AND (other.attempt > 0 OR other.run_at <= {_NOW}))))""",
+    Guard.NOT_PAUSED: f"NOT {PAUSED}",
     Guard.LEASE_OVER: f"job.lease_expires_at <= {_NOW}",
     Guard.NO_OPEN_EFFECTS: "job.open_effects = 0",
     Guard.OPEN_EFFECTS: "job.open_effects > 0",

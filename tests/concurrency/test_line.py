@@ -307,7 +307,7 @@ def test_a_next_that_was_never_told_is_published_by_the_sweeper(tenant):
     first, second = line_up(tenant, 2)
     FROM_RUNNING["succeed"](claim(first.id))
     backdate(second.id, next_publish_at=HOUR)
-    due = mark_published(queue="default", limit=10, grace=GRACE, longest=HOUR)
+    due = mark_published(queue="default", limit=10, grace=GRACE, longest=HOUR).due
     assert [job.id for job in due] == [second.id]
     assert claim(second.id).state == State.RUNNING
 

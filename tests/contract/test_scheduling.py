@@ -38,7 +38,7 @@ def try_to_claim(job):
 
 
 def published():
-    return [due.id for due in mark_published(queue="default", limit=100, grace=HOUR, longest=HOUR)]
+    return [due.id for due in mark_published(queue="default", limit=100, grace=HOUR, longest=HOUR).due]
 
 
 def told(error):

@@ -183,7 +183,7 @@ def test_a_batch_is_never_larger_than_its_limit_whatever_the_plan(tenant, queue)
     with connection.cursor() as cursor:
         for way in ways:
             cursor.execute(f"SET LOCAL enable_{way} = off")
-    assert len(mark_published(queue=queue, limit=2, grace=HOUR, longest=HOUR)) == 2
+    assert len(mark_published(queue=queue, limit=2, grace=HOUR, longest=HOUR).due) == 2
 
 
 def test_a_dead_broker_costs_a_job_nothing_and_is_no_error(tenant, queue, settings, dead_broker):

@@ -10,7 +10,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from jobs import transitions
-from jobs.models import Job
+from jobs.models import Job, Pause
+from jobs.operators.pauses import pauses
 from jobs.operators.search import find_jobs
 from jobs.queries.due import (
     _DUE_QUEUES,
@@ -23,6 +24,7 @@ from jobs.queries.due import (
     mark_published,
 )
 from jobs.queries.lease import renew_lease
+from jobs.queries.pauses import walk_on
 from jobs.queries.purge import FIRST_ENDED, delete_jobs, lock_ended_batch, time_ago
 from jobs.queries.watch import events_beyond, positions_beyond
 from jobs.registry import current_operation
@@ -205,7 +207,8 @@ def backlog(full):
 
 
 def test_due_publications_are_read_in_their_order(full):
-    plans, due = plan(lambda: mark_published(queue="default", limit=20, grace=HOUR, longest=HOUR))
+    plans, marked = plan(lambda: mark_published(queue="default", limit=20, grace=HOUR, longest=HOUR))
+    due = marked.due
     assert len(due) == 20
     assert "job_queued_by_queue" in plans.indexes
     assert plans.indexes <= {"job_queued_by_queue", "job_pkey"}
@@ -213,7 +216,8 @@ def test_due_publications_are_read_in_their_order(full):
 
 def test_the_backlog_of_one_queue_costs_another_nothing(backlog):
     """All of it is due before, and left alone while its queue is full."""
-    plans, due = plan(lambda: mark_published(queue="default", limit=20, grace=HOUR, longest=HOUR))
+    plans, marked = plan(lambda: mark_published(queue="default", limit=20, grace=HOUR, longest=HOUR))
+    due = marked.due
     assert (len(due), {job.queue for job in due}) == (20, {"default"})
     assert "job_queued_by_queue" in plans.indexes
     assert "Rows Removed" not in analyzed(
@@ -396,3 +400,21 @@ def _fill_references(job):
             {"id": job.id},
         )
         cursor.execute("ANALYZE job_step")
+
+
+def test_parked_jobs_are_walked_over_in_the_order_of_their_ids(full):
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE job SET next_publish_at = '9999-01-01 00:00:00+00' WHERE state = 'queued'")
+        cursor.execute("ANALYZE job")
+    Pause.objects.create(by="user ada", note="a test", resumed_at=NOW)
+    plans, walked = plan(lambda: walk_on(100))
+    assert (walked.freed, walked.is_done) == (100, False)
+    assert "job_parked" in plans.indexes
+    assert plans.indexes <= {"job_parked", "job_pkey"}
+
+
+def test_attempts_under_a_pause_are_counted_among_the_running(full):
+    Pause.objects.create(by="user ada", note="a test", operation="test.scripted")
+    plans, (shown,) = plan(pauses)
+    assert shown.running > 0
+    assert plans.indexes == {"job_running"}

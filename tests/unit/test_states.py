@@ -77,7 +77,7 @@ def test_no_sequence_of_events_leaves_a_job_stuck():
     for job in reached:
         if job.state is State.QUEUED:
             assert job.attempts_left > 0, job
-            ready = replace(job, is_due=True, is_blocked=False)
+            ready = replace(job, is_due=True, is_blocked=False, is_paused=False)
             assert by_table(Event.CLAIM, ready) or by_table(Event.LAPSE, ready), job
         elif job.state is State.RUNNING:
             assert by_table(Event.EXPIRE, replace(job, lease_over=True)), job
@@ -92,7 +92,7 @@ def test_a_job_whose_every_attempt_dies_ends_within_its_attempts_and_one_to_find
     for start in _reachable(Situation()):
         if start.state is not State.QUEUED:
             continue
-        job, attempts = replace(start, is_due=True, is_blocked=False), 0
+        job, attempts = replace(start, is_due=True, is_blocked=False, is_paused=False), 0
         while job.state is State.QUEUED and (way := by_table(Event.CLAIM, job)):
             job = replace(moved(job, Event.CLAIM, way), lease_over=True)
             job = moved(job, Event.EXPIRE, by_table(Event.EXPIRE, job))
@@ -123,6 +123,7 @@ def _neighbours(job):  # noqa: C901 - one case a kind of change
         yield replace(job, deadline_passed=True)
         yield replace(job, is_due=not job.is_due)
         yield replace(job, is_blocked=not job.is_blocked)
+        yield replace(job, is_paused=not job.is_paused)
     if job.state in (State.QUEUED, State.RUNNING):
         yield replace(job, cancel_asked=True)
     if job.state is State.RUNNING:

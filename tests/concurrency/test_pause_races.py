@@ -1,0 +1,83 @@
+"""A resume meets a sweep that parks: no job is left parked that nothing pauses any more."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from django.db import connection, transaction
+
+from jobs.errors import AlreadyPaused, NotPaused
+from jobs.models import PARKED, Job, Pause
+from jobs.operators import pauses
+from jobs.queries.due import mark_published
+from jobs.queries.pauses import walk_on
+from tests.factories import TenantFactory, make_due, queued_job
+from tests.row_locks import until_waiting
+from tests.threads import PATIENCE, at_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HOUR = timedelta(hours=1)
+SAID = {"actor": "user ada", "note": "a race"}
+
+
+def closing(action):
+    try:
+        return action()
+    finally:
+        connection.close()
+
+
+def mark():
+    return mark_published(queue="default", limit=100, grace=HOUR, longest=HOUR)
+
+
+def test_a_resume_waits_for_a_sweep_that_parks_by_its_pause(transactional_db):
+    job = make_due(queued_job(TenantFactory()).id)
+    made = pauses.pause(**SAID)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            assert mark().parked == 1
+            resumed = pool.submit(closing, partial(pauses.resume, pause_id=made.id, actor="user ada"))
+            until_waiting(1)
+        assert resumed.result(PATIENCE) is None
+    assert walk_on(10).freed == 1
+    assert Job.objects.get(pk=job.id).next_publish_at < PARKED
+
+
+def test_a_sweep_that_waited_for_a_resume_parks_nobody(transactional_db):
+    make_due(queued_job(TenantFactory()).id)
+    made = pauses.pause(**SAID)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            pauses.resume(pause_id=made.id, actor="user ada")
+            marked = pool.submit(closing, mark)
+            until_waiting(1)
+        assert (len(marked.result(PATIENCE).due), marked.result().parked) == (1, 0)
+
+
+def test_of_pauses_and_resumes_at_once_one_is_taken(transactional_db):
+    outcomes = at_once(*[partial(pauses.pause, **SAID)] * 4)
+    assert sorted(type(outcome) is AlreadyPaused for outcome in outcomes) == [False, True, True, True]
+    resume = partial(pauses.resume, pause_id=Pause.objects.get().id, actor="user ada")
+    outcomes = at_once(*[resume] * 4)
+    assert sorted(type(outcome) is NotPaused for outcome in outcomes) == [False, True, True, True]
+
+
+def test_of_walks_at_once_each_parked_job_is_freed_by_one(transactional_db):
+    tenant = TenantFactory()
+    for _ in range(20):
+        make_due(queued_job(tenant).id)
+    made = pauses.pause(**SAID)
+    assert mark().parked == 20
+    pauses.resume(pause_id=made.id, actor="user ada")
+
+    def walk():
+        return sum(step.freed for step in iter(partial(walk_on, 3), None))
+
+    assert sum(at_once(*[walk] * 3)) == 20
+    assert not Pause.objects.exists()
+    assert not Job.objects.filter(next_publish_at=PARKED).exists()

@@ -1,0 +1,269 @@
+"""What is paused is not claimed and not published, what runs goes on, and a resume brings everything back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from accounts.models import AuditEntry
+from jobs import services, transitions
+from jobs.errors import AlreadyPaused, NotPaused
+from jobs.models import PARKED, Job, Pause
+from jobs.operators import pauses
+from jobs.registry import known_operations
+from jobs.sealed import seal
+from jobs.states import State
+from tests.client import accepted, post
+from tests.factories import TenantFactory, claim, claimed_job, make_due, queued_job
+from tests.situations import HOUR, write
+from workers import sweeper
+
+pytestmark = pytest.mark.django_db
+
+SAID = {"actor": "user ada", "note": "the bank is down"}
+
+
+def is_claimed(job):
+    known = known_operations()
+    return transitions.claim_job(job_id=job.id, worker="w", known_operations=known) is not None
+
+
+def refreshed(job):
+    return Job.objects.get(pk=job.id)
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """The ids that a sweep gave to the broker."""
+    ids = []
+
+    def publish(due):
+        ids.extend(job.id for job in due)
+        return len(due)
+
+    monkeypatch.setattr(sweeper, "publish_jobs", publish)
+    return ids
+
+
+def due_jobs(tenant, count, **options):
+    return [make_due(queued_job(tenant, **options).id) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("paused", "held"),
+    [
+        ({}, {"mine", "other operation", "other tenant"}),
+        ({"operation": "test.scripted"}, {"mine", "other tenant"}),
+        ({"tenant_id": True}, {"mine", "other operation"}),
+        ({"operation": "test.scripted", "tenant_id": True}, {"mine"}),
+        ({"operation": "test.quick"}, set()),
+    ],
+    ids=["everything", "an operation", "a tenant", "both", "something else"],
+)
+def test_nothing_that_is_paused_is_claimed_and_everything_else_is(tenant, paused, held):
+    jobs = {
+        "mine": queued_job(tenant),
+        "other operation": write(queued_job(tenant).id, "operation = 'test.anything'"),
+        "other tenant": queued_job(TenantFactory()),
+    }
+    if "tenant_id" in paused:
+        paused = {**paused, "tenant_id": tenant.id}
+    pauses.pause(**paused, **SAID)
+    assert {name for name, job in jobs.items() if not is_claimed(job)} == held
+
+
+def test_a_resumed_job_is_claimed(tenant):
+    job = queued_job(tenant)
+    paused = pauses.pause(**SAID)
+    assert not is_claimed(job)
+    pauses.resume(pause_id=paused.id, actor="user ada")
+    assert is_claimed(job)
+
+
+def test_what_runs_goes_on_and_is_counted_until_it_has_ended(tenant):
+    jobs = [claimed_job(tenant), claimed_job(TenantFactory())]
+    pauses.pause(**SAID)
+    pauses.pause(tenant_id=tenant.id, **SAID)
+    pauses.pause(operation="test.anything", **SAID)
+    assert [pause.running for pause in pauses.pauses()] == [2, 1, 0]
+    for job in jobs:
+        transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=seal(1))
+    assert [pause.running for pause in pauses.pauses()] == [0, 0, 0]
+
+
+def test_the_api_goes_on_accepting(api):
+    pauses.pause(**SAID)
+    assert accepted(post(api))["state"] == "queued"
+
+
+def test_who_paused_what_and_why_is_shown_and_told(tenant):
+    made = pauses.pause(operation="test.scripted", tenant_id=tenant.id, **SAID)
+    (shown,) = pauses.pauses()
+    assert (shown.operation, shown.tenant_name, shown.by, shown.note) == (
+        "test.scripted",
+        tenant.name,
+        "user ada",
+        "the bank is down",
+    )
+    pauses.resume(pause_id=made.id, actor="user bob", note="it is back")
+    told = [
+        (entry.actor, entry.action, entry.subject, entry.note, entry.details)
+        for entry in AuditEntry.objects.order_by("id")
+    ]
+    details = {"operation": "test.scripted", "tenant": tenant.name}
+    assert told == [
+        ("user ada", "pause", f"pause/{made.id}", "the bank is down", details),
+        ("user bob", "resume", f"pause/{made.id}", "it is back", details),
+    ]
+
+
+def test_the_same_is_paused_once_and_resumed_once(tenant):
+    first = pauses.pause(operation="test.scripted", **SAID)
+    with pytest.raises(AlreadyPaused):
+        pauses.pause(operation="test.scripted", **SAID)
+    pauses.pause(operation="test.scripted", tenant_id=tenant.id, **SAID)
+    pauses.resume(pause_id=first.id, actor="user ada")
+    with pytest.raises(NotPaused):
+        pauses.resume(pause_id=first.id, actor="user ada")
+    pauses.pause(operation="test.scripted", **SAID)
+    assert AuditEntry.objects.count() == 4
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"note": " "}, {"operation": ""}, {"operation": "x" * 101}, {"tenant_id": 987_654_321}]
+)
+def test_a_pause_that_makes_no_sense_is_refused(tenant, wrong):
+    with pytest.raises(ValueError, match=r"."):
+        pauses.pause(**{**SAID, **wrong})
+    assert not Pause.objects.exists()
+    assert not AuditEntry.objects.exists()
+
+
+def test_a_paused_job_is_looked_at_once_and_never_published(tenant, published):
+    job = write(due_jobs(tenant, 1)[0].id, "publications = 3")
+    other = due_jobs(TenantFactory(), 1)[0]
+    pauses.pause(tenant_id=tenant.id, **SAID)
+    assert sweeper.run_once() == sweeper.Counts(published=1, parked=1)
+    assert published == [other.id]
+    assert (refreshed(job).publications, refreshed(job).next_publish_at) == (3, PARKED)
+    write(other.id, "next_publish_at = clock_timestamp() + interval '1 hour'")
+    assert sweeper.run_once() == sweeper.Counts()
+
+
+def test_paused_jobs_hold_up_nobody_behind_them(tenant, published, settings):
+    settings.BATCH_ROWS = 3
+    due_jobs(tenant, 10)
+    behind = due_jobs(TenantFactory(), 1)[0]
+    pauses.pause(tenant_id=tenant.id, **SAID)
+    assert sweeper.run_once() == sweeper.Counts(published=1, parked=10)
+    assert published == [behind.id]
+
+
+def test_a_resume_makes_all_that_was_parked_due_at_once(tenant, published, settings):
+    settings.BATCH_ROWS = 3
+    jobs = due_jobs(tenant, 10)
+    made = pauses.pause(**SAID)
+    sweeper.run_once()
+    pauses.resume(pause_id=made.id, actor="user ada")
+    assert sweeper.run_once() == sweeper.Counts(published=10, resumed=10)
+    assert {*published} == {job.id for job in jobs}
+    assert pauses.pauses() == []
+
+
+def test_a_resume_of_many_puts_no_more_into_the_broker_than_its_queue_takes(tenant, published, settings):
+    settings.PUBLISH_QUEUE_CAP = 4
+    due_jobs(tenant, 10)
+    made = pauses.pause(**SAID)
+    assert sweeper.run_once().parked == 10
+    pauses.resume(pause_id=made.id, actor="user ada")
+    assert sweeper.run_once() == sweeper.Counts(published=4, resumed=10, held_back=6)
+
+
+def test_what_another_pause_keeps_stays_parked_until_that_is_resumed(tenant, published):
+    mine, others = due_jobs(tenant, 2), due_jobs(TenantFactory(), 2)
+    everything, one = pauses.pause(**SAID), pauses.pause(tenant_id=tenant.id, **SAID)
+    assert sweeper.run_once().parked == 4
+    pauses.resume(pause_id=everything.id, actor="user ada")
+    assert sweeper.run_once() == sweeper.Counts(published=2, resumed=2)
+    assert {*published} == {job.id for job in others}
+    pauses.resume(pause_id=one.id, actor="user ada")
+    assert sweeper.run_once() == sweeper.Counts(published=2, resumed=2)
+    assert {*published} == {job.id for job in (*mine, *others)}
+
+
+def test_a_walk_that_is_cut_short_goes_on_where_it_was(tenant, published, settings):
+    settings.BATCH_ROWS = 4
+    due_jobs(tenant, 10)
+    made = pauses.pause(**SAID)
+    sweeper.run_once()
+    pauses.resume(pause_id=made.id, actor="user ada")
+    settings.SWEEP_SECONDS = -1  # one batch of each kind
+    assert [sweeper.run_once().resumed for _ in range(4)] == [4, 4, 2, 0]
+    assert pauses.pauses() == []
+    assert not Job.objects.filter(next_publish_at=PARKED).exists()
+
+
+def test_the_deadline_of_a_paused_job_passes(tenant):
+    job = write(due_jobs(tenant, 1)[0].id, "deadline_at = clock_timestamp() - interval '1 second'")
+    pauses.pause(**SAID)
+    assert sweeper.run_once().lapsed == 1
+    assert refreshed(job).state == State.FAILED
+
+
+def test_a_parked_job_can_be_canceled(tenant):
+    job = due_jobs(tenant, 1)[0]
+    pauses.pause(**SAID)
+    sweeper.run_once()
+    assert services.cancel_job(tenant_id=tenant.id, mode="test", job_id=job.id).state == State.CANCELED
+
+
+def test_a_paused_head_keeps_its_place_in_the_line(tenant):
+    head, second = (queued_job(tenant, concurrency_key="a-line") for _ in range(2))
+    write(second.id, "operation = 'test.anything'")
+    made = pauses.pause(operation="test.scripted", **SAID)
+    assert not is_claimed(head)
+    assert not is_claimed(second)
+    pauses.resume(pause_id=made.id, actor="user ada")
+    assert not is_claimed(second)
+    assert is_claimed(head)
+
+
+def test_a_job_whose_lease_ends_while_it_is_paused_waits_for_the_resume(tenant, published):
+    job = claimed_job(tenant)
+    made = pauses.pause(**SAID)
+    write(job.id, "lease_expires_at = clock_timestamp() - interval '1 second'")
+    assert sweeper.run_once().expired == 1
+    make_due(job.id)
+    assert not is_claimed(job)
+    assert sweeper.run_once().parked == 1
+    pauses.resume(pause_id=made.id, actor="user ada")
+    sweeper.run_once()
+    assert published == [job.id]
+    assert claim(job.id).attempt == 2
+
+
+def test_a_job_that_backed_off_while_it_was_parked_is_due_no_sooner(tenant, published):
+    job = due_jobs(tenant, 1)[0]
+    made = pauses.pause(**SAID)
+    sweeper.run_once()
+    later = write(job.id, "run_at = clock_timestamp() + interval '1 hour'").run_at
+    pauses.resume(pause_id=made.id, actor="user ada")
+    assert sweeper.run_once() == sweeper.Counts(resumed=1)
+    assert refreshed(job).next_publish_at == later
+
+
+def test_a_claim_is_one_statement_as_before(tenant):
+    job = queued_job(tenant)
+    with CaptureQueriesContext(connection) as queries:
+        assert is_claimed(job)
+    assert len(queries) == 1
+
+
+def test_parked_jobs_stand_in_no_ones_way(tenant):
+    """A day at the end of time is one that Python and PostgreSQL both know."""
+    job = write(due_jobs(tenant, 1)[0].id, f"next_publish_at = '{PARKED.isoformat()}'")
+    assert refreshed(job).next_publish_at == PARKED
+    assert PARKED - timedelta(days=1) > job.created_at + HOUR
