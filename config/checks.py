@@ -9,7 +9,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
 
 from jobs.registry import operations
-from workers.operations.charge_payment import CALL_SLACK
+from workers.operations.payment import CALL_SLACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -246,7 +246,11 @@ PUBLISH_BUDGET_SECONDS = env.float("PUBLISH_BUDGET_SECONDS", default=1.0)
 
 OPERATIONS = env.list(
     "OPERATIONS",
-    default=["workers.operations.charge_payment.ChargePayment", "workers.operations.sleep.Sleep"],
+    default=[
+        "workers.operations.charge_payment.ChargePayment",
+        "workers.operations.refund_payment.RefundPayment",
+        "workers.operations.sleep.Sleep",
+    ],
 )
 # Three missed heartbeats: outlives one garbage collection and one failover, still frees a crashed worker's job within a minute.
 LEASE_SECONDS = env.float("LEASE_SECONDS", default=45.0)

@@ -8,10 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import contextmanager
 from enum import StrEnum
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 POINTS: Final = (
     # A request's way (idempotency/accept.py, idempotency/http.py, jobs/transitions.py)
@@ -20,11 +24,13 @@ POINTS: Final = (
     "before_commit",  # key, job and answer are written, uncommitted
     "after_commit",  # committed, not published
     "before_answer",  # published, the client has heard nothing
-    # A job's way (workers/executor.py, workers/effects.py, config/celery.py)
+    # A job's way (workers/executor.py, workers/effects.py, workers/running_job.py, config/celery.py)
     "before_claim",  # delivered
     "after_claim",  # running, nothing done
     "before_effect",  # recorded as started, not sent
     "after_effect",  # done, not recorded
+    "mid_step",  # a step's work is done, not recorded
+    "after_record",  # what became of an effect or a step is recorded
     "before_settle",  # recorded, the job still running
     "before_ack",  # ended, the message not acknowledged
     # The sweeper's (workers/sweeper.py)
@@ -67,7 +73,14 @@ class _Armed:
             _ACTIONS[self._action]()
 
 
-_armed: _Armed | None = None
+class _Watched:
+    """Somebody in this process is told of each place that is reached."""
+
+    def __init__(self, notice: Callable[[str], None]) -> None:
+        self.reach = notice
+
+
+_armed: _Armed | _Watched | None = None
 
 
 def reach(point: str) -> None:
@@ -85,6 +98,17 @@ def arm(told: str) -> None:
     _armed = _parse(told) if told else None
     if _armed is not None:
         _say(f"CRASHPOINT is armed: {told}. This process will not live long.")
+
+
+@contextmanager
+def watch(notice: Callable[[str], None]) -> Iterator[None]:
+    """While the block runs, each place that this process reaches is told to `notice`, which may raise there. Not to be nested."""
+    global _armed  # noqa: PLW0603 - the one switch of this module
+    _armed = _Watched(notice)
+    try:
+        yield
+    finally:
+        _armed = None
 
 
 def _parse(told: str) -> _Armed:

@@ -119,6 +119,10 @@ class JobHandle(Protocol):
     def fence(self) -> int:
         """The fencing token to send along to a downstream that checks one (the attempt's number)."""
 
+    @property
+    def scope(self) -> str:
+        """Whose job it is: the same word for all jobs of one tenant in one mode, to keep theirs apart from others'."""
+
     def effect(
         self,
         name: str,
@@ -153,6 +157,9 @@ class JobHandle(Protocol):
 
     def step(self, name: str, fn: Callable[[], T]) -> T:
         """Compute something once and remember its (JSON) result between attempts. ``fn`` may run again after a crash."""
+
+    def result_of(self, job_id: UUID, *, operation: str) -> Any:  # noqa: ANN401 - any JSON value
+        """The result of another job of the same scope that has succeeded at this operation; None where there is none."""
 
     def progress(self, done: int, total: int, message: str = "") -> None:
         """Show how far the work is; writes at most once a second, and then checks as ``check`` does."""

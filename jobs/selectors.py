@@ -38,6 +38,14 @@ def get_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
     return job
 
 
+def find_result(*, tenant_id: int, mode: str, job_id: UUID, operation: str) -> bytes | memoryview | None:
+    """The sealed result of the tenant's job, if it has succeeded at this operation. One row by job_pkey."""
+    found = Job.objects.filter(
+        pk=job_id, tenant_id=tenant_id, mode=mode, operation=operation, state=State.SUCCEEDED
+    )
+    return found.values_list("result", flat=True).first()
+
+
 def state_of(*, tenant_id: int, mode: str, resource: str | None) -> State | None:
     """The state of the tenant's job that an idempotency record calls so ("job/<id>"); None where there is none. By job_pkey."""
     if resource is None or not resource.startswith("job/"):

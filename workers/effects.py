@@ -203,6 +203,7 @@ class Effects:
             self.open -= 1
             if is_done:
                 self.done += 1 if effect.undoes is None else -1
+            reach("after_record")
             log.info("effect.closed", outcome=state)
             return
         self._lease.lose()

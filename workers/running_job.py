@@ -6,11 +6,13 @@ import json
 import time
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.conf import settings
 from django.db import transaction
 
+from accounts.authentication import scope_name
+from idempotency.crashpoints import reach
 from jobs.failures import printable
 from jobs.models import JobStep
 from jobs.operations import JobCanceled, LeaseLost, RunLater, TimeLimitReached
@@ -18,6 +20,7 @@ from jobs.queries.history import decline_cancel
 from jobs.queries.lease import write_progress
 from jobs.queries.steps import remember_step, steps_of
 from jobs.sealed import seal, unseal
+from jobs.selectors import find_result
 from workers.effects import Effect, Effects
 from workers.shutdown import is_shutting_down
 from workers.way_back import WayBack
@@ -67,6 +70,11 @@ class RunningJob:
         """The fencing token to send along to a downstream that checks one."""
         return self._job.attempt
 
+    @property
+    def scope(self) -> str:
+        """See JobHandle.scope."""
+        return scope_name(tenant_id=self._job.tenant_id, mode=self._job.mode)
+
     def effect(
         self,
         name: str,
@@ -106,7 +114,9 @@ class RunningJob:
             return unseal(step.result)  # type: ignore[no-any-return]
         with transaction.atomic(durable=True):
             result = fn()
+            reach("mid_step")
             self._remember(name, JobStep.Kind.COMMIT, result)
+        reach("after_record")
         return result
 
     def step(self, name: str, fn: Callable[[], T]) -> T:
@@ -117,8 +127,22 @@ class RunningJob:
         if step is not None and step.result is not None:
             return unseal(step.result)  # type: ignore[no-any-return]
         result = fn()
+        reach("mid_step")
         self._remember(name, JobStep.Kind.STEP, result)
+        reach("after_record")
         return result
+
+    def result_of(self, job_id: UUID, *, operation: str) -> Any:  # noqa: ANN401 - any JSON value
+        """See JobHandle.result_of."""
+        found = partial(
+            find_result,
+            tenant_id=self._job.tenant_id,
+            mode=self._job.mode,
+            job_id=job_id,
+            operation=operation,
+        )
+        sealed = self._lease.insist(found)
+        return None if sealed is None else unseal(sealed)
 
     def progress(self, done: int, total: int, message: str = "") -> None:
         """See JobHandle.progress. The last of a series is always written."""

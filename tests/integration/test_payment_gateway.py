@@ -17,7 +17,8 @@ import pytest
 from jobs.operations import EffectNotDone, EffectRefused, RetryableError
 from tests.provider import running_provider
 from workers.gateways.deadline import MAX_ANSWER_BYTES
-from workers.gateways.payments import MaybeSent, PaymentProvider
+from workers.gateways.payment_answers import MaybeSent
+from workers.gateways.payments import PaymentProvider
 from workers.operations.charge_payment import ChargePayment
 
 JOB = UUID("01994e5c-0000-7000-8000-000000000001")

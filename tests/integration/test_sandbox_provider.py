@@ -164,6 +164,8 @@ def test_killed_after_the_answer_it_forgets_nothing(book):
                 "calls": 2,
                 "charges": 1,
                 "charged_amount": 1999,
+                "refunds": 0,
+                "refunded_amount": 0,
                 "refusals": 1,
                 "replays": 0,
             }

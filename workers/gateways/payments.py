@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 import httpx2
 
-from jobs.operations import EffectNotDone, EffectRefused, PermanentError, RetryableError
+from jobs.operations import EffectNotDone, RetryableError
 from workers.gateways.deadline import Answer, NoAnswer, NotSent, send
+from workers.gateways.payment_answers import (
+    MaybeSent,
+    meaning_of,
+    read_charge,
+    read_document,
+    read_only,
+    read_refund,
+)
 from workers.gateways.retry_after import parse_retry_after
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import timedelta
     from uuid import UUID
 
-# The provider's code for "this key belongs to another request".
-KEY_REUSED = "idempotency_key_reused"
-# Characters of a code of the provider's that we pass on.
-_CODE_MAX = 100
-
-
-class MaybeSent(RetryableError):  # noqa: N818 - a fact about the charge
-    """The provider may have taken the money or not: no answer says which."""
+T = TypeVar("T")
 
 
 class PaymentProvider:
     """The provider as one attempt of one job sees it; both are named in every call (X-Job, X-Fence).
 
-    Raises RetryableError where the address or the key cannot be used: before any effect begins, and a repair helps.
+    What changes something happens once for its key. It raises EffectRefused (the provider will not), EffectNotDone (this call
+    did nothing) or MaybeSent (anything else). What only asks raises RetryableError for every answer that does not tell, and for
+    none. RetryableError, too, where the address or the key cannot be used: before any effect begins, and a repair helps.
     """
 
     def __init__(self, base_url: str, key: str, job_id: UUID, fence: int, timeout: timedelta) -> None:
@@ -52,15 +56,66 @@ class PaymentProvider:
     def charge(
         self, *, amount: int, currency: str, source: str, description: str | None = None, idempotency_key: str
     ) -> dict[str, Any]:
-        """The money is taken, once for the key: id, status, amount, currency.
+        """The money is taken: id, status, amount, currency."""
+        body = _order(amount, currency, source, description)
+        return self._change("/v1/charges", body, idempotency_key, read_charge)
 
-        Raises EffectRefused (the provider will not), EffectNotDone (this call did nothing) or MaybeSent (anything else).
-        """
-        body = {"amount": amount, "currency": currency, "source": source}
-        if description is not None:
-            body["description"] = description
-        headers = {**self._headers, "Idempotency-Key": idempotency_key}
-        request = httpx2.Request("POST", f"{self._url}/v1/charges", headers=headers, json=body)
+    def authorize(
+        self, *, amount: int, currency: str, source: str, description: str | None = None, idempotency_key: str
+    ) -> dict[str, Any]:
+        """The money is set aside, to be captured or let go: as `charge`, authorized."""
+        body = {**_order(amount, currency, source, description), "capture": False}
+        return self._change(
+            "/v1/charges", body, idempotency_key, lambda document: read_charge(document, status="authorized")
+        )
+
+    def capture(self, charge_id: str, *, idempotency_key: str) -> dict[str, Any]:
+        """The money that was set aside is taken."""
+        return self._change(f"{_charge_path(charge_id)}/capture", {}, idempotency_key, read_charge)
+
+    def cancel(self, charge_id: str, *, idempotency_key: str) -> dict[str, Any]:
+        """The money that was set aside is let go."""
+        return self._change(
+            f"{_charge_path(charge_id)}/cancel",
+            {},
+            idempotency_key,
+            lambda document: read_charge(document, status="canceled"),
+        )
+
+    def refund(self, charge_id: str, *, amount: int, idempotency_key: str) -> dict[str, Any]:
+        """So much of what was taken is given back: id, status, charge, amount."""
+        body = {"charge": charge_id, "amount": amount}
+        return self._change("/v1/refunds", body, idempotency_key, read_refund)
+
+    def find_charge(self, idempotency_key: str, *, status: str = "succeeded") -> dict[str, Any] | None:
+        """The charge that was made under the key; None only where the provider says, in so many words, that there is none."""
+
+        def read(document: dict[str, Any]) -> dict[str, Any] | None:
+            charge = read_only(document, idempotency_key)
+            return None if charge is None else read_charge(charge, status=status)
+
+        return self._ask("/v1/charges", {"idempotency_key": idempotency_key}, read)
+
+    def find_refund(self, idempotency_key: str) -> dict[str, Any] | None:
+        """The refund that was made under the key, or None, as with a charge."""
+
+        def read(document: dict[str, Any]) -> dict[str, Any] | None:
+            refund = read_only(document, idempotency_key)
+            return None if refund is None else read_refund(refund)
+
+        return self._ask("/v1/refunds", {"idempotency_key": idempotency_key}, read)
+
+    def charge_if(self, charge_id: str, *, status: str) -> dict[str, Any] | None:
+        """The charge of that id if it has come to this status; None while it has not."""
+
+        def read(document: dict[str, Any]) -> dict[str, Any] | None:
+            return read_charge(document, status=status) if document.get("status") == status else None
+
+        return self._ask(_charge_path(charge_id), {}, read)
+
+    def _change(self, path: str, body: dict[str, Any], key: str, read: Callable[[dict[str, Any]], T]) -> T:
+        headers = {**self._headers, "Idempotency-Key": key}
+        request = httpx2.Request("POST", f"{self._url}{path}", headers=headers, json=body)
         try:
             answer = send(request, timeout=self._timeout)
         except NotSent as error:
@@ -72,21 +127,11 @@ class PaymentProvider:
                 f"The payment provider did not answer ({error}).", code="provider_silent"
             ) from error
         if answer.status != httpx2.codes.OK:
-            raise _meaning_of(answer)
-        try:
-            return _charge(_document(answer))
-        except ValueError as error:
-            raise MaybeSent(
-                f"The provider's answer makes no sense: {error}", code="provider_unreadable"
-            ) from error
+            raise meaning_of(answer)
+        return _read(answer, read, MaybeSent)
 
-    def find_charge(self, idempotency_key: str) -> dict[str, Any] | None:
-        """The charge that was made under the key; None only where the provider says, in so many words, that there is none.
-
-        Raises RetryableError for every other answer, and for none.
-        """
-        query = {"idempotency_key": idempotency_key}
-        request = httpx2.Request("GET", f"{self._url}/v1/charges", params=query, headers=self._headers)
+    def _ask(self, path: str, query: dict[str, str], read: Callable[[dict[str, Any]], T]) -> T:
+        request = httpx2.Request("GET", f"{self._url}{path}", params=query, headers=self._headers)
         try:
             answer = send(request, timeout=self._timeout)
         except (NotSent, NoAnswer) as error:
@@ -99,92 +144,26 @@ class PaymentProvider:
                 code="provider_cannot_tell",
                 retry_after=parse_retry_after(answer.headers.get("Retry-After")),
             )
-        try:
-            return _only_charge(_document(answer), idempotency_key)
-        except ValueError as error:
-            raise RetryableError(
-                f"The provider's answer makes no sense: {error}", code="provider_unreadable"
-            ) from error
+        return _read(answer, read, RetryableError)
 
 
-def _meaning_of(answer: Answer) -> PermanentError | RetryableError:
-    """What an answer other than 200 says of the charge. In doubt unless it certainly says something else."""
-    code, message = _error(answer)
-    retry_after = parse_retry_after(answer.headers.get("Retry-After"))
-    match answer.status:
-        case 401 | 403:
-            # Our key is wrong, not the charge: worth another try once somebody has put it right.
-            return EffectNotDone(
-                f"The payment provider refused our key ({message}); see PAYMENT_PROVIDER_KEY.",
-                code="provider_unauthorized",
-                retry_after=retry_after,
-            )
-        case 404 | 405 if code is None:
-            # Not the provider's own words: somebody else answers at that address.
-            return EffectNotDone(
-                f"There is no payment provider at its address ({message}); see PAYMENT_PROVIDER_URL.",
-                code="provider_not_found",
-            )
-        case 429:
-            return EffectNotDone(message, code="provider_busy", retry_after=retry_after)
-        case 400 | 402 | 404 | 422 if code is not None and code != KEY_REUSED:
-            return EffectRefused(message, code=code)
-        case _:
-            # 409: another call is at work under the key. 5xx: it may have broken after the charge. A reused key: our body
-            # changed between attempts, and the earlier one may have been charged. An unreadable refusal: a proxy's?
-            return MaybeSent(message, code=code or "provider_failed", retry_after=retry_after)
-
-
-def _error(answer: Answer) -> tuple[str | None, str]:
-    """The provider's code, where the answer is in its form, and a message for a person."""
-    message = f"The payment provider answered {answer.status}."
+def _read(answer: Answer, read: Callable[[dict[str, Any]], T], unreadable: type[RetryableError]) -> T:
     try:
-        error = _document(answer).get("error")
-    except ValueError:
-        return None, message
-    if not isinstance(error, dict) or not isinstance(code := error.get("code"), str) or not code:
-        return None, message
-    text = error.get("message")
-    return code[:_CODE_MAX], text if isinstance(text, str) and text else message
+        return read(read_document(answer))
+    except ValueError as error:
+        raise unreadable(
+            f"The provider's answer makes no sense: {error}", code="provider_unreadable"
+        ) from error
 
 
-def _document(answer: Answer) -> dict[str, Any]:
-    """The answer's JSON object. Raises ValueError."""
-    try:
-        document = json.loads(answer.body)
-    except RecursionError:
-        raise ValueError("it is nested too deeply.") from None
-    if not isinstance(document, dict):
-        raise ValueError("it is no JSON object.")  # noqa: TRY004 - one kind of error for every malformed answer
-    return document
+def _charge_path(charge_id: str) -> str:
+    """Where the charge is found; whatever its id is made of stays within its segment."""
+    return f"/v1/charges/{quote(charge_id, safe='')}"
 
 
-def _charge(document: dict[str, Any]) -> dict[str, Any]:
-    """The charge's four members and no others. Raises ValueError unless it is a charge that succeeded."""
-    charge = {name: document.get(name) for name in ("id", "status", "amount", "currency")}
-    if not (isinstance(charge["id"], str) and charge["id"]):
-        raise ValueError("the charge has no id.")
-    if charge["status"] != "succeeded":
-        raise ValueError("the charge has not succeeded.")
-    if type(charge["amount"]) is not int or not isinstance(charge["currency"], str):
-        raise ValueError("the charge has no amount or no currency.")
-    return charge
-
-
-def _only_charge(document: dict[str, Any], idempotency_key: str) -> dict[str, Any] | None:
-    """The one charge in a list, or None for an empty list. Raises ValueError for anything else."""
-    found = document.get("data")
-    if not isinstance(found, list):
-        raise ValueError("it holds no list.")  # noqa: TRY004 - see above
-    if not found:
-        return None
-    if len(found) > 1:
-        raise ValueError("there are several charges under one key.")
-    [charge] = found
-    # A provider that does not know the filter would give us somebody else's charge.
-    if not isinstance(charge, dict) or charge.get("idempotency_key", idempotency_key) != idempotency_key:
-        raise ValueError("it is not the charge that was asked for.")
-    return _charge(charge)
+def _order(amount: int, currency: str, source: str, description: str | None) -> dict[str, Any]:
+    order = {"amount": amount, "currency": currency, "source": source}
+    return order if description is None else {**order, "description": description}
 
 
 def _fits_a_header(key: str) -> bool:

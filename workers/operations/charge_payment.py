@@ -1,41 +1,53 @@
-"""payments.charge: money is taken from a customer, once."""
+"""payments.charge: money is taken from a customer, once; at once, or set aside first and then captured."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.core.validators import RegexValidator
 from rest_framework import serializers
 
 from jobs.fields import StrictCharField, StrictIntegerField
-from jobs.operations import Operation
-from workers.gateways.payments import PaymentProvider
+from jobs.operations import Compensation, Operation
+from workers.ledger import Charged, book_charge
+from workers.operations.currencies import MINOR_DIGITS
+from workers.operations.payment import KEY_WINDOW, call_timeout, charge_result, provider_for
 
 if TYPE_CHECKING:
     from jobs.operations import JobHandle
-
-# What the attempt needs around the call on a busy machine.
-CALL_SLACK = timedelta(seconds=2)
-# How long the provider remembers a key.
-KEY_WINDOW = timedelta(hours=24)
+    from workers.gateways.payments import PaymentProvider
 
 
 class ChargeParams(serializers.Serializer[dict[str, Any]]):
     """How much, and from where."""
 
     amount = StrictIntegerField(
-        min_value=1, max_value=2**53 - 1, help_text="In minor units: 1999 is 19.99 USD."
+        min_value=1,
+        max_value=2**53 - 1,
+        help_text="In minor units: 1999 is 19.99 USD, 1999 JPY and 1.999 KWD.",
     )
     currency = StrictCharField(
-        validators=[RegexValidator(r"\A[a-z]{3}\Z", "Three lower-case letters, such as usd.")],
+        validators=[
+            RegexValidator(
+                rf"\A(?:{'|'.join(MINOR_DIGITS)})\Z",
+                "The three lower-case letters of a currency (ISO 4217), such as usd.",
+            )
+        ],
         help_text="Three lower-case letters (ISO 4217), such as usd.",
     )
     source = StrictCharField(  # type: ignore[assignment] # the metaclass takes it away before Field.source is looked for
         max_length=255, help_text="The provider's token of the card or account."
     )
     description = StrictCharField(max_length=500, required=False, allow_blank=True)
+    capture = serializers.ChoiceField(
+        choices=["automatic", "separate"],
+        required=False,
+        help_text="separate: the money is set aside first and captured then, in two calls.",
+    )
+    customer = StrictCharField(
+        max_length=255, required=False, help_text="Whose balance the charge is booked to."
+    )
 
 
 class ChargeResult(serializers.Serializer[dict[str, Any]]):
@@ -43,6 +55,9 @@ class ChargeResult(serializers.Serializer[dict[str, Any]]):
 
     charge_id = serializers.CharField()
     amount = serializers.IntegerField()
+    amount_decimal = serializers.CharField(
+        allow_null=True, help_text="As people write it: 19.99, or 1999 in JPY."
+    )
     currency = serializers.CharField()
     status = serializers.CharField()
 
@@ -57,24 +72,51 @@ class ChargePayment(Operation):
 
     def perform(self, params: dict[str, Any], job: JobHandle) -> dict[str, Any]:
         """The customer is charged; the result names the charge as the provider does."""
-        timeout = timedelta(seconds=settings.PAYMENT_PROVIDER_TIMEOUT_SECONDS)
-        provider = PaymentProvider(
-            settings.PAYMENT_PROVIDER_URL,
-            settings.PAYMENT_PROVIDER_KEY,
-            job_id=job.id,
-            fence=job.fence,
-            timeout=timeout,
-        )
-        charge = job.effect(
-            "charge",
-            lambda key: provider.charge(**params, idempotency_key=key),
-            timeout=timeout + CALL_SLACK,
-            key_window=KEY_WINDOW,
-            reconcile=provider.find_charge,
-        )
-        return {
-            "charge_id": charge["id"],
-            "amount": charge["amount"],
-            "currency": charge["currency"],
-            "status": charge["status"],
+        provider = provider_for(job)
+        order: dict[str, Any] = {
+            name: params[name] for name in ("amount", "currency", "source", "description") if name in params
         }
+        if params.get("capture") == "separate":
+            charge = _charge_in_two(provider, order, job)
+        else:
+            charge = job.effect(
+                "charge",
+                lambda key: provider.charge(**order, idempotency_key=key),
+                timeout=call_timeout(),
+                key_window=KEY_WINDOW,
+                reconcile=provider.find_charge,
+            )
+        if "customer" in params:
+            charged = Charged(
+                job_id=job.id,
+                scope=job.scope,
+                charge_id=charge["id"],
+                currency=charge["currency"],
+                amount=charge["amount"],
+                customer=params["customer"],
+            )
+            job.commit("book", partial(book_charge, charged))
+        return charge_result(charge)
+
+
+def _charge_in_two(provider: PaymentProvider, order: dict[str, Any], job: JobHandle) -> dict[str, Any]:
+    """The money is set aside, then captured; let go again where it cannot be captured."""
+    authorized = job.effect(
+        "authorize",
+        lambda key: provider.authorize(**order, idempotency_key=key),
+        timeout=call_timeout(),
+        key_window=KEY_WINDOW,
+        reconcile=partial(provider.find_charge, status="authorized"),
+        compensate=Compensation(
+            call=lambda charge, key: provider.cancel(charge["id"], idempotency_key=key),
+            key_window=KEY_WINDOW,
+            reconcile=lambda charge, _key: provider.charge_if(charge["id"], status="canceled"),
+        ),
+    )
+    return job.effect(
+        "capture",
+        lambda key: provider.capture(authorized["id"], idempotency_key=key),
+        timeout=call_timeout(),
+        key_window=KEY_WINDOW,
+        reconcile=lambda _key: provider.charge_if(authorized["id"], status="succeeded"),
+    )

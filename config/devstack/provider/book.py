@@ -1,4 +1,4 @@
-"""What the provider must never forget: keys, charges and calls, in one SQLite file, committed first."""
+"""What the provider must never forget: keys, charges, refunds and calls, in one SQLite file, committed first."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from config.devstack.provider.claims import Answer, Call, Claimed, KeyInUse, KeyReused, Replayed
+from config.devstack.provider.claims import Answer, Call, Claimed, Decision, KeyInUse, KeyReused, Replayed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _SCHEMA = """
@@ -26,13 +26,24 @@ _SCHEMA = """
         number INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
         idempotency_key TEXT NOT NULL UNIQUE,  -- the promise itself: one key, one charge
-        status TEXT NOT NULL,
+        status TEXT NOT NULL,  -- authorized, then succeeded or canceled; or succeeded at once
         amount INTEGER NOT NULL,
         currency TEXT NOT NULL,
         description TEXT,
         job TEXT,
+        created_at TEXT NOT NULL,
+        source TEXT NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS refund (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        charge TEXT NOT NULL,
+        idempotency_key TEXT NOT NULL UNIQUE,
+        amount INTEGER NOT NULL,
+        job TEXT,
         created_at TEXT NOT NULL
     );
+    CREATE INDEX IF NOT EXISTS refund_charge ON refund (charge);
     CREATE TABLE IF NOT EXISTS call (
         number INTEGER PRIMARY KEY,
         key TEXT NOT NULL,
@@ -43,6 +54,10 @@ _SCHEMA = """
     );
     CREATE INDEX IF NOT EXISTS call_key ON call (key);
 """
+_CHARGES = """
+    SELECT id, status, amount, (SELECT coalesce(sum(amount), 0) FROM refund WHERE refund.charge = charge.id) AS refunded,
+        currency, description, idempotency_key, job, created_at, source
+    FROM charge"""
 
 
 class Book:
@@ -54,6 +69,9 @@ class Book:
         self._database.row_factory = sqlite3.Row
         # With WAL, NORMAL survives the death of the process at any moment; only a power cut costs commits.
         self._database.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_SCHEMA}")
+        if "source" not in {row["name"] for row in self._database.execute("PRAGMA table_info(charge)")}:
+            # A book from before charges knew it.
+            self._database.execute("ALTER TABLE charge ADD COLUMN source TEXT NOT NULL DEFAULT ''")
         with self._transaction() as database:
             # Whoever was at work when the process died had charged nothing: charge and answer are one commit.
             database.execute("UPDATE idempotency_key SET is_busy = 0")
@@ -84,29 +102,34 @@ class Book:
             )
             return Claimed(self._note(call, "in_progress"), call, is_first=row is None)
 
-    def settle(self, claimed: Claimed, answer: Answer, outcome: str, *, charge_id: str | None = None) -> None:
-        """The answer is stored under the key; with a charge's id, the money is taken in the same commit."""
-        call = claimed.call
+    def settle(
+        self, claimed: Claimed, answer: Answer, outcome: str, *write: tuple[str, dict[str, Any]]
+    ) -> None:
+        """The answer is stored under the key, in the same commit as what it tells of."""
         with self._transaction() as database:
-            if charge_id is not None:
-                database.execute(
-                    "INSERT INTO charge (id, idempotency_key, status, amount, currency, description, job,"
-                    " created_at) VALUES (?, ?, 'succeeded', ?, ?, ?, ?, ?)",
-                    [
-                        charge_id,
-                        call.key,
-                        call.request.amount,
-                        call.request.currency,
-                        call.request.description,
-                        call.job,
-                        _now(),
-                    ],
-                )
-            database.execute(
-                "UPDATE idempotency_key SET is_busy = 0, status = ?, body = ? WHERE key = ?",
-                [answer.status, answer.body, call.key],
-            )
-            database.execute("UPDATE call SET outcome = ? WHERE number = ?", [outcome, claimed.number])
+            for statement, values in write:
+                database.execute(statement, values)
+            self._store(database, claimed, answer, outcome)
+
+    def settle_on(
+        self, claimed: Claimed, charge: str, decide: Callable[[dict[str, Any] | None], Decision]
+    ) -> Answer:
+        """What `decide` makes of the charge as it is at this moment, and is: two who want the same of it meet here."""
+        with self._transaction() as database:
+            row = database.execute(f"{_CHARGES} WHERE id = ?", [charge]).fetchone()
+            decision = decide(None if row is None else dict(row))
+            for statement, values in decision.write:
+                database.execute(statement, values)
+            self._store(database, claimed, decision.answer, decision.outcome)
+            return decision.answer
+
+    @staticmethod
+    def _store(database: sqlite3.Connection, claimed: Claimed, answer: Answer, outcome: str) -> None:
+        database.execute(
+            "UPDATE idempotency_key SET is_busy = 0, status = ?, body = ? WHERE key = ?",
+            [answer.status, answer.body, claimed.call.key],
+        )
+        database.execute("UPDATE call SET outcome = ? WHERE number = ?", [outcome, claimed.number])
 
     def release(self, claimed: Claimed, outcome: str) -> None:
         """Nothing was done, and the next call under the key may try."""
@@ -117,7 +140,18 @@ class Book:
     def charges(self, *, key: str | None, limit: int) -> list[dict[str, Any]]:
         """The charges under the key, or all; the newest first."""
         return self._rows(
-            "SELECT id, status, amount, currency, description, idempotency_key, job, created_at FROM charge"
+            f"{_CHARGES} WHERE :key IS NULL OR idempotency_key = :key ORDER BY number DESC LIMIT :limit",
+            {"key": key, "limit": limit},
+        )
+
+    def charge(self, charge_id: str) -> dict[str, Any] | None:
+        """The charge of that id."""
+        return next(iter(self._rows(f"{_CHARGES} WHERE id = :id", {"id": charge_id})), None)
+
+    def refunds(self, *, key: str | None, limit: int) -> list[dict[str, Any]]:
+        """The refunds under the key, or all; the newest first."""
+        return self._rows(
+            "SELECT id, 'succeeded' AS status, charge, amount, idempotency_key, job, created_at FROM refund"
             " WHERE :key IS NULL OR idempotency_key = :key ORDER BY number DESC LIMIT :limit",
             {"key": key, "limit": limit},
         )
@@ -136,6 +170,7 @@ class Book:
         [counts] = self._rows(
             "SELECT (SELECT count(*) FROM call) AS calls, (SELECT count(*) FROM charge) AS charges,"
             " (SELECT coalesce(sum(amount), 0) FROM charge) AS charged_amount,"
+            " (SELECT count(*) FROM refund) AS refunds, (SELECT coalesce(sum(amount), 0) FROM refund) AS refunded_amount,"
             " (SELECT count(*) FROM idempotency_key WHERE status >= 400) AS refusals,"
             " (SELECT count(*) FROM call WHERE outcome = 'replayed') AS replays",
             {},
@@ -146,7 +181,7 @@ class Book:
         """The number of the call, now in the list of calls."""
         cursor = self._database.execute(
             "INSERT INTO call (key, job, fence, at, outcome) VALUES (?, ?, ?, ?, ?)",
-            [call.key, call.job, call.fence, _now(), outcome],
+            [call.key, call.job, call.fence, now(), outcome],
         )
         if cursor.lastrowid is None:
             raise sqlite3.InternalError("The call got no number.")
@@ -164,5 +199,6 @@ class Book:
             yield self._database
 
 
-def _now() -> str:
+def now() -> str:
+    """This moment, as the book writes it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

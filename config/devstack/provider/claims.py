@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from config.devstack.provider.requests import ChargeRequest
+    from collections.abc import Sequence
+
+    from config.devstack.provider.requests import PostRequest
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Call:
     """A call under a key, and what came with it."""
 
     key: str
-    request: ChargeRequest
+    request: PostRequest
     job: str | None
     fence: str | None
 
@@ -34,6 +36,15 @@ class Claimed:
     number: int
     call: Call
     is_first: bool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of a call: its answer, and the statements that make it true."""
+
+    answer: Answer
+    outcome: str
+    write: Sequence[tuple[str, dict[str, Any]]] = ()
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,18 @@ from urllib.parse import parse_qs, urlsplit
 
 from config.devstack.provider.cashier import Hangup, Reply, Silence, problem, to_json
 from config.devstack.provider.claims import Answer, Call
-from config.devstack.provider.requests import BadRequest, parse_charge
+from config.devstack.provider.requests import (
+    BadRequest,
+    CancelRequest,
+    CaptureRequest,
+    check_empty,
+    parse_charge,
+    parse_refund,
+)
 
 if TYPE_CHECKING:
     from config.devstack.provider.cashier import Cashier
+    from config.devstack.provider.requests import PostRequest
 
 HOST = "127.0.0.1"
 MAX_BODY_BYTES = 64 * 1024
@@ -67,19 +75,25 @@ class ProviderHandler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
-        """POST /v1/charges."""
+        """POST /v1/charges, /v1/charges/{id}/capture, /v1/charges/{id}/cancel and /v1/refunds."""
         body = self._read_body()
         if body is None:
             return
-        if urlsplit(self.path).path != "/v1/charges":
-            self._send(_NOT_FOUND)
-        elif not self._is_authorized():
+        if not self._is_authorized():
             self._send(_UNAUTHORIZED)
+            return
+        try:
+            request = _asked_for(urlsplit(self.path).path, body)
+        except BadRequest as error:
+            self._send(problem(400, error.code, str(error)))
+            return
+        if request is None:
+            self._send(_NOT_FOUND)
         else:
-            self._charge(body)
+            self._take(request)
 
     def do_GET(self) -> None:
-        """GET /v1/charges, /v1/calls and /v1/stats."""
+        """GET /v1/charges, /v1/charges/{id}, /v1/refunds, /v1/calls and /v1/stats."""
         if not self._is_authorized():
             self._send(_UNAUTHORIZED)
             return
@@ -94,23 +108,23 @@ class ProviderHandler(BaseHTTPRequestHandler):
         match url.path:
             case "/v1/charges":
                 self._send(_ok({"data": book.charges(key=key, limit=limit)}))
+            case "/v1/refunds":
+                self._send(_ok({"data": book.refunds(key=key, limit=limit)}))
             case "/v1/calls":
                 self._send(_ok({"data": book.calls(key=key, limit=limit)}))
             case "/v1/stats":
                 self._send(_ok(book.stats()))
+            case path if path.startswith("/v1/charges/"):
+                charge = book.charge(path.removeprefix("/v1/charges/"))
+                self._send(_NO_SUCH_CHARGE if charge is None else _ok(charge))
             case _:
                 self._send(_NOT_FOUND)
 
-    def _charge(self, body: bytes) -> None:
+    def _take(self, request: PostRequest) -> None:
         key = self.headers.get("Idempotency-Key", "")
         if not 1 <= len(key) <= MAX_KEY_CHARACTERS:
             message = f"Idempotency-Key must have 1 to {MAX_KEY_CHARACTERS} characters."
             self._send(problem(400, "idempotency_key_missing", message))
-            return
-        try:
-            request = parse_charge(body)
-        except BadRequest as error:
-            self._send(problem(400, error.code, str(error)))
             return
         call = Call(key, request, job=self.headers.get("X-Job"), fence=self.headers.get("X-Fence"))
         match self.server.cashier.take(call):
@@ -165,6 +179,22 @@ class ProviderHandler(BaseHTTPRequestHandler):
         """Nothing: the book has every call."""
 
 
+def _asked_for(path: str, body: bytes) -> PostRequest | None:
+    """What is asked for at the address; None where there is no such address. Raises BadRequest."""
+    match path.split("/")[1:]:
+        case ["v1", "charges"]:
+            return parse_charge(body)
+        case ["v1", "refunds"]:
+            return parse_refund(body)
+        case ["v1", "charges", charge, "capture"]:
+            check_empty(body)
+            return CaptureRequest(charge)
+        case ["v1", "charges", charge, "cancel"]:
+            check_empty(body)
+            return CancelRequest(charge)
+    return None
+
+
 def _ok(document: object) -> Reply:
     return Reply(Answer(200, to_json(document)))
 
@@ -180,3 +210,4 @@ def _limit(query: dict[str, list[str]]) -> int:
 
 _UNAUTHORIZED = problem(401, "unauthorized", "Show the key: Authorization: Bearer <key>.")
 _NOT_FOUND = problem(404, "not_found", "There is no such address.")
+_NO_SUCH_CHARGE = problem(404, "no_such_charge", "There is no such charge.")
