@@ -1,4 +1,4 @@
-"""The book of balances and refunds under real threads: no update is lost, nothing is below zero, a crash leaves all or nothing."""
+"""The book of balances and refunds under real threads: no update is lost, nothing is below zero, a crash leaves no half."""
 
 from __future__ import annotations
 
