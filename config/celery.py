@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from functools import partial
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -13,9 +14,11 @@ import structlog
 from celery import Celery
 from celery.apps import worker as celery_worker
 from celery.signals import beat_init, setup_logging, task_prerun, worker_ready
+from django.conf import settings
 from django.db import close_old_connections
 from kombu.transport import redis
 
+from config.alive import Pulse
 from config.observability.output import say
 from idempotency.crashpoints import reach
 from workers.shutdown import announce_shutdown
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = structlog.get_logger(__name__)
+_pulse = Pulse(settings.PROCESS_KIND)
 
 
 class _QoS(redis.QoS):
@@ -32,6 +36,13 @@ class _QoS(redis.QoS):
     Kombu keeps the place, and Celery drops the error: after a few lost connections a worker would be full of messages that it
     has long dealt with, and deaf. Such a message comes back after the visibility timeout, and its claim finds no row.
     """
+
+    def can_consume(self) -> bool:
+        """Whether there is a place for a message. Asked in each round of the worker's loop; without one it is busy, and alive."""
+        has_place = bool(super().can_consume())
+        if not has_place:
+            _pulse.beat()
+        return has_place
 
     def ack(self, delivery_tag: str) -> None:
         try:
@@ -42,6 +53,21 @@ class _QoS(redis.QoS):
 
 
 redis.Channel.QoS = _QoS
+
+
+def _read_poll(self: redis.Channel, **options: Any) -> Any:  # noqa: ANN401 - kombu's signature
+    """The broker has answered a poll, with a message or with none: this worker hears it."""
+    try:
+        answer = _brpop_read(self, **options)
+    except Empty:
+        _pulse.beat()
+        raise
+    _pulse.beat()
+    return answer
+
+
+_brpop_read = redis.Channel._brpop_read  # noqa: SLF001 - no other place tells
+setattr(redis.Channel, "_brpop_read", _read_poll)  # noqa: B010 - a method, to mypy
 
 
 def _say(message: str, _file: object = None) -> None:

@@ -85,22 +85,24 @@ TEMPLATES = [
 
 # --- PostgreSQL: the truth ---------------------------------------------------------------------------------------------
 
-# Milliseconds that one statement may run. Short where a client waits, long where a job works, none for migrations.
-_STATEMENT_TIMEOUT_MS = {
-    Process.API: 5_000,
-    Process.STREAMS: 5_000,
-    Process.WORKER: 60_000,
-    Process.MANAGE: 0,
-}[PROCESS]
-_LOCK_TIMEOUT_MS = {Process.API: 2_000, Process.STREAMS: 2_000, Process.WORKER: 10_000, Process.MANAGE: 0}[
-    PROCESS
-]
-_IDLE_IN_TRANSACTION_MS = {
-    Process.API: 10_000,
-    Process.STREAMS: 10_000,
-    Process.WORKER: 60_000,
-    Process.MANAGE: 0,
-}[PROCESS]
+# Milliseconds that one statement may run, that it may wait for a lock, and that a transaction may stand idle: short where a
+# client waits, long where a job works, none for migrations.
+POSTGRES_TIMEOUTS_MS = {
+    Process.API: (5_000, 2_000, 10_000),
+    Process.STREAMS: (5_000, 2_000, 10_000),
+    Process.WORKER: (60_000, 10_000, 60_000),
+    Process.MANAGE: (0, 0, 0),
+}
+# What each kind of process asks of its sessions.
+POSTGRES_SESSION = {
+    process: (
+        f"-c statement_timeout={statement} -c lock_timeout={lock} -c idle_in_transaction_session_timeout={idle} "
+        # The protocol is built on it: a racing duplicate under REPEATABLE READ would fail with 40001.
+        "-c default_transaction_isolation=read\\ committed"
+    )
+    for process, (statement, lock, idle) in POSTGRES_TIMEOUTS_MS.items()
+}
+_STATEMENT_TIMEOUT_MS = POSTGRES_TIMEOUTS_MS[PROCESS][0]
 
 # Seconds beyond a statement's time that the client waits for the server to say that it is over: a frozen one says nothing.
 _ANSWER_SLACK_SECONDS = 2.0
@@ -128,12 +130,7 @@ DATABASES = {
             "keepalives_interval": 2,
             "keepalives_count": 3,
             "application_name": f"semel-{PROCESS}",
-            "options": (
-                f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c lock_timeout={_LOCK_TIMEOUT_MS} "
-                f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_MS} "
-                # The protocol is built on it: a racing duplicate under REPEATABLE READ would fail with 40001.
-                "-c default_transaction_isolation=read\\ committed"
-            ),
+            "options": POSTGRES_SESSION[PROCESS],
         },
     },
 }
@@ -355,6 +352,9 @@ CELERY_TIMEZONE = "UTC"
 # Ticks go to a worker of their own. Those that nobody took for a minute are worth nothing; not sooner, since the clock that sets
 # the end and the one that checks it may stand on two hosts.
 _TICK = {"queue": "maintenance", "expires": 60}
+CELERY_BEAT_SCHEDULER = "config.beat.Scheduler"
+# Seconds between beat's looks at its schedule at most: each leaves a sign of life (config/alive.py).
+CELERY_BEAT_MAX_LOOP_INTERVAL = 10
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "workers.sweep", "schedule": SWEEP_SECONDS, "options": _TICK},
     "purge": {"task": "workers.purge", "schedule": PURGE_SECONDS, "options": _TICK},

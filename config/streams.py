@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from django.conf import settings
 
+from config.alive import Pulse
 from jobs.streams.application import WaitingApplication
 from jobs.streams.listener import Listener
 
@@ -52,7 +53,8 @@ class StreamsApplication:
         listener = Listener(settings.REDIS_URL, hub)
         allow_files(settings.STREAMS_MAX_WAITS + _OTHER_FILES)
         announce_stop(hub.close)
-        tasks = [asyncio.create_task(hub.run()), asyncio.create_task(listener.run())]
+        works = (hub.run(), listener.run(), show_life())
+        tasks = [asyncio.create_task(work) for work in works]
         try:
             yield
         finally:
@@ -61,6 +63,14 @@ class StreamsApplication:
             await asyncio.gather(*tasks, return_exceptions=True)
             await listener.close()
             self._requests.close()
+
+
+async def show_life() -> None:
+    """The event loop turns, for `python -m config.alive streams`, until this is canceled."""
+    pulse = Pulse("streams")
+    while True:
+        pulse.beat()
+        await asyncio.sleep(1.0)
 
 
 def announce_stop(close: Callable[[], None]) -> None:
