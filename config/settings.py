@@ -279,6 +279,8 @@ PURGE_BUDGET_SECONDS = env.float("PURGE_BUDGET_SECONDS", default=10.0)
 JOB_RETENTION_SECONDS = env.int("JOB_RETENTION_SECONDS", default=30 * 24 * 3600)
 # Seconds that the audit log of operators is kept: two years, as auditors ask. The database keeps each entry for 90 days at least.
 AUDIT_RETENTION_SECONDS = env.int("AUDIT_RETENTION_SECONDS", default=730 * 24 * 3600)
+# Seconds that a due job may wait before operators are shown it as stuck: a worker starts in less.
+OVERDUE_JOB_SECONDS = env.int("OVERDUE_JOB_SECONDS", default=300)
 # Jobs of one tenant and mode that may wait at once; 0: no limit, since a backlog is what a queue is for.
 QUEUED_JOBS_MAX = env.int("QUEUED_JOBS_MAX", default=0)
 # Seconds that a job's run_at may lie ahead: as long as jobs are kept after their end; what is planned for longer belongs in a

@@ -40,6 +40,9 @@ class Job(models.Model):
     params = models.BinaryField()  # sealed
     result = models.BinaryField(null=True)  # sealed
     error = models.BinaryField(null=True)  # sealed
+    # The error's code and cause once more, for those who group and look for them. Names, and no payload: they outlive an erasure.
+    error_code = models.CharField(max_length=30, null=True)  # noqa: DJ001 - NULL: no error, or from before there was this column
+    error_cause = models.CharField(max_length=100, null=True)  # noqa: DJ001 - as error_code
     metadata = models.JSONField(db_default=models.Value({}, models.JSONField()), default=dict)
     state = models.CharField(max_length=9, choices=[(state.value, state.value) for state in State])
     attempt = models.PositiveIntegerField(db_default=0, default=0)  # the fence: it only rises
@@ -88,6 +91,9 @@ class Job(models.Model):
                 condition=Q(state=State.QUEUED),
             ),
             models.Index(fields=["id"], name="job_running", condition=Q(state=State.RUNNING)),
+            # Of operators: what failed lately; what failed half done, until somebody redrives it.
+            models.Index(fields=["finished_at"], name="job_failed", condition=Q(state=State.FAILED)),
+            models.Index(fields=["id"], name="job_partially_done", condition=Q(error_code="partially-done")),
             models.Index(fields=["id"], name="job_parked", condition=Q(next_publish_at=PARKED)),
             models.Index(
                 fields=["deadline_at"],

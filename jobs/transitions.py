@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 _NOW = timedelta(0)
+_CAUSE_MAX = 100  # characters, as the column has it
 _ONE_RUNNING = "job_one_running_per_concurrency_key"
 _ONE_PER_IDENTITY = "job_one_per_identity"
 
@@ -209,6 +210,8 @@ def _errors(code: str, detail: str, cause: str) -> dict[str, Any]:
         "partial_error": seal(failure("partially-done", partly, cause=cause)),
         "unknown_error": seal(failure("outcome-unknown", unknown, cause=cause)),
         "attempt_error": seal(document),
+        "error_code": code,
+        "error_cause": document["cause"][:_CAUSE_MAX],
         "said": {"cause": document["cause"], "detail": document["detail"]},
     }
 

@@ -138,13 +138,15 @@ def blocker(tenant: Tenant) -> Job:
     return write(job.id, "concurrency_key = 'taken', accept_seq = 1")
 
 
-def errors() -> dict[str, bytes]:
-    """A different document for each place where a rule may write one."""
+def errors() -> dict[str, bytes | str]:
+    """A different document for each place where a rule may write one, and the names of the first."""
     return {
         "error": seal(failure("operation-failed", "whole")),
         "partial_error": seal(failure("partially-done", "partly")),
         "unknown_error": seal(failure("outcome-unknown", "unknown")),
         "attempt_error": seal(failure("operation-failed", "attempt")),
+        "error_code": "operation-failed",
+        "error_cause": "whole",
     }
 
 

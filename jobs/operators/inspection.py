@@ -35,6 +35,8 @@ class Wanted:
     tenant_id: int | None = None
     mode: str | None = None
     priority: int | None = None
+    error_code: str | None = None
+    error_cause: str | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
 
@@ -54,7 +56,7 @@ class Examined:
 def wanted_jobs(wanted: Wanted) -> QuerySet[Job]:
     """The jobs that are wanted, in no order. Times are narrowed by the ids, so that job_pkey serves them."""
     jobs = Job.objects.all()
-    for field in ("state", "operation", "tenant_id", "mode", "priority"):
+    for field in ("state", "operation", "tenant_id", "mode", "priority", "error_code", "error_cause"):
         value = getattr(wanted, field)
         if value is not None:
             jobs = jobs.filter(**{field: value})

@@ -46,6 +46,7 @@ GUARDS: Mapping[Guard, str] = {
 
 _RELEASED = "lease_expires_at = NULL, worker = NULL"
 _ENDED = f"finished_at = clock_timestamp(), next_publish_at = NULL, {_RELEASED}"
+_NO_ERROR = "error = NULL, error_code = NULL, error_cause = NULL"
 # What each target state brings with it.
 _BY_TARGET: Mapping[State, str] = {
     State.RUNNING: """attempt = job.attempt + 1, attempts_left = job.attempts_left - 1, next_publish_at = NULL, publications = 0,
@@ -53,13 +54,15 @@ _BY_TARGET: Mapping[State, str] = {
     # One instant for both: a job is due for publication when it is due, and not a microsecond apart.
     State.QUEUED: f"""run_at = statement_timestamp() + %(delay)s, next_publish_at = statement_timestamp() + %(delay)s + %(grace)s,
         publications = 0, {_RELEASED}""",
-    State.SUCCEEDED: f"result = %(result)s, error = NULL, {_ENDED}",
-    State.FAILED: f"error = CASE WHEN job.done_effects > 0 THEN %(partial_error)s ELSE %(error)s END::bytea, {_ENDED}",
-    State.CANCELED: f"error = NULL, {_ENDED}",
-    State.UNKNOWN: f"error = %(unknown_error)s, {_RELEASED}",
+    State.SUCCEEDED: f"result = %(result)s, {_NO_ERROR}, {_ENDED}",
+    State.FAILED: f"""error = CASE WHEN job.done_effects > 0 THEN %(partial_error)s ELSE %(error)s END::bytea,
+        error_code = CASE WHEN job.done_effects > 0 THEN 'partially-done' ELSE %(error_code)s END, error_cause = %(error_cause)s,
+        {_ENDED}""",
+    State.CANCELED: f"{_NO_ERROR}, {_ENDED}",
+    State.UNKNOWN: f"""error = %(unknown_error)s, error_code = 'outcome-unknown', error_cause = %(error_cause)s, {_RELEASED}""",
 }
 # A person begins anew: attempts, deadline and cancel request as on the first day; the fence goes on rising.
-_ANEW = """attempts_left = job.max_attempts, reconcile_only = FALSE, cancel_requested_at = NULL, deadline_at = NULL, error = NULL,
+_ANEW = f"""attempts_left = job.max_attempts, reconcile_only = FALSE, cancel_requested_at = NULL, deadline_at = NULL, {_NO_ERROR},
         result = NULL, finished_at = NULL,
         accept_seq = CASE WHEN job.concurrency_key IS NOT NULL THEN nextval('job_accept_seq') END"""
 

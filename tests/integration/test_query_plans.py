@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from jobs import transitions
 from jobs.models import Job, Pause
+from jobs.operators.attention import errors_grouped, needs_attention
 from jobs.operators.pauses import pauses
 from jobs.operators.search import find_jobs
 from jobs.queries.due import (
@@ -290,7 +291,7 @@ NOW = timezone.now()
 LISTS = {
     "plain": ({}, "job_list", 50),
     "by state": ({"state": State.SUCCEEDED}, "job_list_by_state", 50),
-    "by a state that none is in": ({"state": State.UNKNOWN}, "job_list_by_state", 0),
+    "by a state that none is in": ({"state": State.UNKNOWN}, "job_in_trouble", 0),
     "by operation": ({"operation": "payments.charge"}, "job_list_by_operation", 50),
     "by an operation that nobody used": ({"operation": "demo.sleep"}, "job_list_by_operation", 0),
     "by a key that nobody used": ({"idempotency_key": "none"}, "job_list_by_key", 0),
@@ -418,3 +419,22 @@ def test_attempts_under_a_pause_are_counted_among_the_running(full):
     plans, (shown,) = plan(pauses)
     assert shown.running > 0
     assert plans.indexes == {"job_running"}
+
+
+def test_what_needs_attention_is_read_from_the_indexes_of_trouble(full):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE job SET error_code = 'partially-done' WHERE state = 'failed' AND mod(accept_seq, 50) = 3"
+        )
+        cursor.execute("ANALYZE job")
+    plans, found = plan(lambda: needs_attention(since=NOW - timedelta(days=3)))
+    assert found.failed
+    assert found.partially_done
+    indexes = {"job_in_trouble", "job_partially_done", "job_failed", "job_running", "job_queued_by_queue"}
+    assert indexes <= plans.indexes <= {*indexes, "job_pkey"}
+
+
+def test_errors_are_grouped_from_the_failed_jobs_alone(full):
+    plans, found = plan(lambda: errors_grouped(since=NOW - timedelta(days=3)))
+    assert found.groups[0].count > 10
+    assert plans.indexes == {"job_failed", "job_in_trouble"}

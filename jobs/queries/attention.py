@@ -1,0 +1,118 @@
+"""What somebody should look at, across tenants: each question reads a bounded number of entries of one index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.db import connection
+
+from jobs.queries.pauses import PAUSED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime, timedelta
+    from uuid import UUID
+
+_UNKNOWN = "SELECT id FROM job WHERE state = 'unknown' ORDER BY id DESC LIMIT %(limit)s"
+
+_PARTIALLY_DONE = "SELECT id FROM job WHERE error_code = 'partially-done' ORDER BY id DESC LIMIT %(limit)s"
+
+_FAILED = """
+    SELECT id FROM job WHERE state = 'failed' AND finished_at >= %(since)s ORDER BY finished_at DESC LIMIT %(limit)s"""
+
+_OVERDUE_LEASES = """
+    SELECT id FROM job WHERE state = 'running' AND lease_expires_at <= (SELECT clock_timestamp()) - %(age)s
+    ORDER BY id LIMIT %(limit)s"""
+
+# What is due is published again within the longest pause between publications; what is not, or is parked, lies behind that.
+_OVERDUE_JOBS = f"""
+    SELECT job.id FROM unnest(%(queues)s::text[]) AS queues (name), LATERAL (
+        SELECT id, run_at, operation, tenant_id FROM job
+        WHERE state = 'queued' AND queue = queues.name AND next_publish_at <= (SELECT clock_timestamp()) + %(longest)s
+        ORDER BY next_publish_at LIMIT %(examined)s
+    ) AS job
+    WHERE job.run_at <= (SELECT clock_timestamp()) - %(age)s AND NOT {PAUSED}
+    ORDER BY job.run_at LIMIT %(limit)s"""
+
+_ERRORS = """
+    SELECT operation, error_code, error_cause, count(*), max(at), (array_agg(id ORDER BY at DESC))[1]
+    FROM (
+        (SELECT operation, error_code, error_cause, finished_at AS at, id FROM job
+         WHERE state = 'failed' AND finished_at >= %(since)s ORDER BY finished_at DESC LIMIT %(examined)s)
+        UNION ALL
+        (SELECT operation, error_code, error_cause, started_at, id FROM job
+         WHERE state = 'unknown' ORDER BY id DESC LIMIT %(examined)s)
+    ) AS troubled
+    WHERE at >= %(since)s AND (%(operation)s::text IS NULL OR operation = %(operation)s)
+    GROUP BY operation, error_code, error_cause ORDER BY count(*) DESC, max(at) DESC LIMIT %(limit)s"""
+
+_COUNT_FAILED = """
+    SELECT count(*) FROM (
+        SELECT FROM job WHERE state = 'failed' AND finished_at >= %(since)s LIMIT %(at_most)s
+    ) AS failed"""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Jobs of one operation that failed, or stand in `unknown`, for one reason. Fields in the order of the query's columns."""
+
+    operation: str
+    code: str | None  # None: from before codes were kept as a column
+    cause: str | None
+    count: int
+    latest_at: datetime
+    sample_id: UUID  # the latest of them
+
+
+def unknown_jobs(*, limit: int) -> list[UUID]:
+    """The newest jobs in `unknown`. Served by job_in_trouble."""
+    return _ids(_UNKNOWN, limit=limit)
+
+
+def partially_done_jobs(*, limit: int) -> list[UUID]:
+    """The newest jobs that failed after a part had taken effect, and were not redriven. Served by job_partially_done."""
+    return _ids(_PARTIALLY_DONE, limit=limit)
+
+
+def failed_jobs(*, since: datetime, limit: int) -> list[UUID]:
+    """The jobs that failed last. Served by job_failed."""
+    return _ids(_FAILED, since=since, limit=limit)
+
+
+def overdue_leases(*, age: timedelta, limit: int) -> list[UUID]:
+    """Running jobs whose lease has been over for so long: no sweep has ended it. Reads the running jobs (job_running)."""
+    return _ids(_OVERDUE_LEASES, age=age, limit=limit)
+
+
+def overdue_jobs(
+    *, age: timedelta, longest: timedelta, queues: Sequence[str], examined: int, limit: int
+) -> list[UUID]:
+    """Queued jobs that are due for so long and not paused, longest first, among the `examined` first ones of each queue.
+
+    Served by job_queued_by_queue. With a backlog of more than that the age of the oldest is the figure to look at.
+    """
+    return _ids(_OVERDUE_JOBS, age=age, longest=longest, queues=list(queues), examined=examined, limit=limit)
+
+
+def group_errors(*, since: datetime, operation: str | None, examined: int, limit: int) -> list[ErrorGroup]:
+    """The most frequent kinds of failure among the `examined` newest ones. Served by job_failed and job_in_trouble."""
+    rows = _fetch(_ERRORS, since=since, operation=operation, examined=examined, limit=limit)
+    return [ErrorGroup(*row) for row in rows]
+
+
+def count_failed(*, since: datetime, at_most: int) -> int:
+    """How many jobs have failed since then, counted up to `at_most`. Served by job_failed."""
+    ((count,),) = _fetch(_COUNT_FAILED, since=since, at_most=at_most)
+    return int(count)
+
+
+def _ids(statement: str, **values: Any) -> list[UUID]:  # noqa: ANN401 - statement parameters
+    return [job_id for (job_id,) in _fetch(statement, **values)]
+
+
+def _fetch(statement: str, **values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - statement parameters
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows

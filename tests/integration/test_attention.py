@@ -1,0 +1,137 @@
+"""People on call are shown what waits for them, and which failures are of one kind."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from jobs import services, transitions
+from jobs.models import Job, JobStep, Pause
+from jobs.operators.attention import errors_grouped, needs_attention
+from jobs.services import erase_payload
+from jobs.states import State
+from tests.factories import TenantFactory, backdate, claimed_job, queued_job
+from tests.situations import begin, close, in_state, write
+
+pytestmark = pytest.mark.django_db
+
+LONG = timedelta(days=2)
+QUIET = {"unknown": [], "partially_done": [], "failed": [], "overdue_leases": [], "overdue_jobs": []}
+
+
+def shown(**options):
+    attention = needs_attention(**options)
+    return {name: [job.id for job in getattr(attention, name)] for name in QUIET}
+
+
+def failed(tenant, cause="card_declined"):
+    job = claimed_job(tenant)
+    return transitions.fail_job(job_id=job.id, attempt=1, detail="The bank said no.", cause=cause)
+
+
+def half_done(tenant):
+    job = claimed_job(tenant)
+    begin(job, "charge")
+    close(job, "charge", JobStep.State.DONE, {"id": "ch_1"})
+    return transitions.fail_job(job_id=job.id, attempt=1, detail="Half.", cause="later-step")
+
+
+def groups(**options):
+    found = errors_grouped(**{"since": timezone.now() - timedelta(hours=1), **options})
+    return [(group.operation, group.code, group.cause, group.count) for group in found.groups]
+
+
+def test_jobs_that_go_well_need_nobody(tenant):
+    for state in (State.QUEUED, State.RUNNING, State.SUCCEEDED, State.CANCELED):
+        in_state(tenant, state)
+    assert shown() == QUIET
+
+
+def test_each_kind_of_trouble_is_shown_across_tenants_newest_first(tenant):
+    unknown = [in_state(tenant, State.UNKNOWN).id, in_state(TenantFactory(), State.UNKNOWN).id]
+    ended = [failed(tenant).id, half_done(tenant).id]
+    stuck = backdate(claimed_job(tenant).id, lease_expires_at=LONG).id
+    waiting = backdate(queued_job(tenant).id, run_at=LONG).id
+    assert shown() == {
+        "unknown": unknown[::-1],
+        "partially_done": ended[1:],
+        "failed": ended[::-1],
+        "overdue_leases": [stuck],
+        "overdue_jobs": [waiting],
+    }
+    assert shown(limit=1)["unknown"] == unknown[1:]
+
+
+def test_what_failed_long_ago_is_not_shown_unless_it_was_half_done(tenant):
+    jobs = [failed(tenant), half_done(tenant)]
+    for job in jobs:
+        backdate(job.id, finished_at=LONG)
+    assert shown() == {**QUIET, "partially_done": [jobs[1].id]}
+    assert len(shown(since=timezone.now() - timedelta(days=3))["failed"]) == 2
+
+
+def test_a_redriven_job_is_out_of_sight(tenant):
+    job = half_done(tenant)
+    services.redrive_job(tenant_id=tenant.id, mode="test", job_id=job.id)
+    assert shown() == QUIET
+    assert groups() == []
+
+
+def test_a_job_that_waits_for_its_time_or_is_paused_is_not_stuck(tenant):
+    later = queued_job(tenant)
+    write(later.id, "run_at = clock_timestamp() + interval '1 day', next_publish_at = run_at")
+    paused = backdate(queued_job(tenant).id, run_at=LONG)
+    pause = Pause.objects.create(tenant=tenant, by="user ada", note="a test")
+    assert shown() == QUIET
+    pause.delete()
+    assert shown() == {**QUIET, "overdue_jobs": [paused.id]}
+
+
+def test_failures_are_grouped_by_operation_code_and_cause(tenant):
+    for cause in ("card_declined", "card_declined", "expired_card"):
+        latest = failed(tenant, cause)
+    write(failed(tenant).id, "operation = 'test.anything'")
+    half_done(tenant)
+    in_state(tenant, State.UNKNOWN)
+    in_state(tenant, State.SUCCEEDED)
+    told = groups()
+    assert told[0] == ("test.scripted", "operation-failed", "card_declined", 2)
+    assert sorted(told[1:]) == [
+        ("test.anything", "operation-failed", "card_declined", 1),
+        ("test.scripted", "operation-failed", "expired_card", 1),
+        ("test.scripted", "outcome-unknown", "outcome-unknown", 1),
+        ("test.scripted", "partially-done", "later-step", 1),
+    ]
+    assert groups(operation="test.anything") == [("test.anything", "operation-failed", "card_declined", 1)]
+    found = errors_grouped(since=latest.finished_at).groups
+    assert latest.id in {group.sample_id for group in found}
+
+
+def test_groups_say_whether_all_that_failed_was_counted(tenant, monkeypatch):
+    failed(tenant)
+    failed(tenant)
+    since = timezone.now() - timedelta(hours=1)
+    assert errors_grouped(since=since).complete
+    monkeypatch.setattr("jobs.operators.attention._FAILURES_EXAMINED", 1)
+    found = errors_grouped(since=since)
+    assert (found.complete, [group.count for group in found.groups]) == (False, [1])
+
+
+def test_what_failed_before_is_not_counted(tenant):
+    backdate(failed(tenant).id, finished_at=LONG)
+    assert groups() == []
+
+
+def test_code_and_cause_stay_when_the_payload_is_erased(tenant):
+    job = failed(tenant, "x" * 300)
+    erase_payload(tenant_id=tenant.id, mode="test", job_id=job.id)
+    job = Job.objects.get(pk=job.id)
+    assert (job.error_code, job.error_cause) == ("operation-failed", "x" * 100)
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.SUCCEEDED, State.CANCELED])
+def test_a_job_without_an_error_names_none(tenant, state):
+    job = in_state(tenant, state)
+    assert (job.error_code, job.error_cause) == (None, None)
