@@ -30,9 +30,9 @@ class Credential:
         return f"<Credential {self.mode}_{self.id}_…>"
 
 
-def new_credential(mode: str) -> Credential:
-    """A fresh random key."""
-    return Credential(mode, secrets.token_hex(_ID_BYTES), secrets.token_urlsafe(_SECRET_BYTES))
+def new_credential(mode: str, key_id: str | None = None) -> Credential:
+    """A fresh random key; its id may be chosen, its secret never."""
+    return Credential(mode, key_id or secrets.token_hex(_ID_BYTES), secrets.token_urlsafe(_SECRET_BYTES))
 
 
 def parse_credential(text: str) -> Credential | None:

@@ -31,9 +31,13 @@ def create_api_key(
     is_admin: bool = False,
     expires_at: datetime | None = None,
     actor: str = "command",
+    key_id: str | None = None,
 ) -> Credential:
-    """A new key of the tenant, audited. The secret is in the returned credential and nowhere else."""
-    credential = new_credential(mode)
+    """A new key of the tenant, audited. The secret is in the returned credential and nowhere else.
+
+    key_id: 16 hex digits, of whoever asks; asked twice, the second raises IntegrityError and makes nothing.
+    """
+    credential = new_credential(mode, key_id)
     details = {"tenant": tenant.name, "mode": mode, "is_admin": is_admin}
     with transaction.atomic():
         ApiKey.objects.create(

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest, HttpResponse, QueryDict
 
     View = Callable[..., HttpResponse]
 
@@ -55,6 +55,11 @@ def requires(permission: str) -> Callable[[View], View]:
 def may(request: HttpRequest, permission: str) -> bool:
     """Whether the user of the request has the permission."""
     return isinstance(request.user, User) and request.user.has_perm(permission)
+
+
+def posted(request: HttpRequest) -> QueryDict | None:
+    """What a form is bound to: what was sent, were it nothing; None where the form is only to be shown."""
+    return request.POST if request.method == "POST" else None
 
 
 def actor_of(request: HttpRequest) -> str:
