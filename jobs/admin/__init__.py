@@ -1,5 +1,5 @@
 """The admin's pages of jobs: to find, to look and to act. What changes a job is a service, never a form over its columns."""
 
-from jobs.admin import job
+from jobs.admin import job, keys, pauses
 
-__all__ = ["job"]
+__all__ = ["job", "keys", "pauses"]

@@ -8,8 +8,10 @@ from django.contrib import admin
 from django.urls import path
 
 from accounts.admin.pages import LookOnly
+from jobs.admin.job_act import act_on_job, release_key_of_job
 from jobs.admin.job_list import show_jobs
 from jobs.admin.job_page import show_job
+from jobs.admin.job_resolve import show_resolve
 from jobs.models import Job
 
 if TYPE_CHECKING:
@@ -26,4 +28,7 @@ class JobAdmin(LookOnly):
         return [
             path("", view(show_jobs), name="jobs_job_changelist"),
             path("<uuid:job_id>/", view(show_job), name="jobs_job_change"),
+            path("<uuid:job_id>/resolve/", view(show_resolve), name="jobs_job_resolve"),
+            path("<uuid:job_id>/release-key/", view(release_key_of_job), name="jobs_job_release_key"),
+            path("<uuid:job_id>/<slug:name>/", view(act_on_job), name="jobs_job_act"),
         ]

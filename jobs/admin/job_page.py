@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.http import Http404
 
-from accounts.admin.pages import page, requires
+from accounts.admin.pages import may, page, requires
+from jobs.admin.actions import actions_for
 from jobs.admin.commands import command_lines
 from jobs.admin.masking import masked, shown, shown_value
 from jobs.admin.timeline import lasted, timeline_of
@@ -40,6 +41,7 @@ def show_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
         title=f"{job.operation} {job.id}",
         job=job,
         record=examined.record,
+        actions=actions_for(job, examined.record) if may(request, "jobs.operate_job") else [],
         timeline=timeline_of(examined),
         error=_problem(job.error),
         is_unknown=job.state == State.UNKNOWN,

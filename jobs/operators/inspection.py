@@ -8,14 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from django.db.models import CharField, Value
+from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
 from accounts.keyset import Page, page_by_id
+from accounts.models import Mode, Tenant
+from idempotency.keys import is_key
 from idempotency.models import IdempotencyRecord
 from jobs.models import Job, JobAttempt, JobEvent, JobStep
 from jobs.selectors import CLOCK_SKEW, first_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
     from uuid import UUID
 
@@ -87,16 +92,22 @@ def examine_job(job_id: UUID) -> Examined | None:
         return None
     attempts = JobAttempt.objects.filter(job_id=job_id).order_by("-number")[:ATTEMPTS_SHOWN]
     events = JobEvent.objects.filter(job_id=job_id).order_by("-seq")[:EVENTS_SHOWN]
-    kept = IdempotencyRecord.objects.defer("headers", "body", "members", "fingerprint")
-    record = job.idempotency_record_id and kept.filter(pk=job.idempotency_record_id).first()
     return Examined(
         job=job,
         attempts=list(attempts)[::-1],
         steps=list(JobStep.objects.filter(job_id=job_id).order_by("first_started_at")),
         events=list(events)[::-1],
-        record=record or None,
+        record=record_of(job),
         now=timezone.now(),
     )
+
+
+def record_of(job: Job) -> IdempotencyRecord | None:
+    """What is remembered of the job's key, without its stored answer; None where there is none (any more). By its primary key."""
+    if job.idempotency_record_id is None:
+        return None
+    records = IdempotencyRecord.objects.defer("headers", "body", "members", "fingerprint")
+    return records.filter(pk=job.idempotency_record_id).first()
 
 
 def steps_in_doubt(job_id: UUID) -> list[JobStep]:
@@ -104,3 +115,46 @@ def steps_in_doubt(job_id: UUID) -> list[JobStep]:
     return list(
         JobStep.objects.filter(job_id=job_id, state=JobStep.State.STARTED).order_by("first_started_at")
     )
+
+
+@dataclass(frozen=True)
+class FoundKey:
+    """What is remembered of a key: whose it is, and the job that it stands for, if any."""
+
+    record: IdempotencyRecord
+    tenant_name: str
+    mode: str
+    job: Job | None
+
+
+def records_of(key: str, *, limit: int) -> list[FoundKey]:
+    """What each tenant and mode has under exactly this key, without stored answers, the newest first.
+
+    A statement for each mode, which looks up each tenant's entry of idempotency_record_scope_key, and two for what was found.
+    """
+    if not is_key(key):
+        return []
+    found: list[tuple[IdempotencyRecord, str]] = []
+    for mode in Mode.values:
+        scopes = Tenant.objects.annotate(scope=Concat(Cast("id", CharField()), Value(f":{mode}"))).values(
+            "scope"
+        )
+        records = IdempotencyRecord.objects.filter(key=key, scope__in=scopes)
+        found += [
+            (record, mode)
+            for record in records.defer("headers", "body", "members", "fingerprint").order_by("-id")[:limit]
+        ]
+    tenants = Tenant.objects.in_bulk([int(record.scope.partition(":")[0]) for record, _ in found])
+    jobs = {job.resource: job for job in jobs_by_resource([record.resource for record, _ in found])}
+    return [
+        FoundKey(
+            record, tenants[int(record.scope.partition(":")[0])].name, mode, jobs.get(record.resource or "")
+        )
+        for record, mode in sorted(found, key=lambda one: one[0].id, reverse=True)
+    ]
+
+
+def jobs_by_resource(resources: Iterable[str | None]) -> list[Job]:
+    """The jobs that idempotency records call so ("job/<id>"). Rows by job_pkey."""
+    ids = [name.removeprefix("job/") for name in resources if name is not None and name.startswith("job/")]
+    return list(Job.objects.filter(pk__in=ids).defer("params", "result", "error", "metadata")) if ids else []
