@@ -67,6 +67,7 @@ class Guard(StrEnum):
     NO_DONE_EFFECTS = "no_done_effects"
     CANCEL_ASKED = "cancel_asked"
     NOT_RECONCILE_ONLY = "not_reconcile_only"
+    NOT_ERASED = "not_erased"
 
 
 class Fence(StrEnum):
@@ -223,7 +224,13 @@ RULES: tuple[Rule, ...] = (
     Rule(event=Event.RESOLVE, sources=_UNKNOWN, target=State.SUCCEEDED, guards=(Guard.NO_OPEN_EFFECTS,)),
     Rule(event=Event.RESOLVE, sources=_UNKNOWN, target=State.FAILED, guards=(Guard.NO_OPEN_EFFECTS,)),
     Rule(event=Event.RESOLVE, sources=_UNKNOWN, target=State.QUEUED),
-    Rule(event=Event.REDRIVE, sources=frozenset({State.FAILED, State.CANCELED}), target=State.QUEUED),
+    # Without its params a job cannot run again. A word on an unknown one needs no such guard: only ended jobs are erased.
+    Rule(
+        event=Event.REDRIVE,
+        sources=frozenset({State.FAILED, State.CANCELED}),
+        target=State.QUEUED,
+        guards=(Guard.NOT_ERASED,),
+    ),
 )
 
 

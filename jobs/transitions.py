@@ -15,7 +15,7 @@ from django.db import IntegrityError, transaction
 from psycopg.errors import UniqueViolation
 
 from idempotency.crashpoints import reach
-from jobs.errors import DuplicateOperation, IllegalTransition, JobNotFound, StaleAttempt
+from jobs.errors import DuplicateOperation, IllegalTransition, JobErased, JobNotFound, StaleAttempt
 from jobs.failures import failure
 from jobs.models import Job
 from jobs.queries.transition import apply_rule, next_in_line
@@ -116,7 +116,10 @@ def cancel_queued_job(*, job_id: UUID, said: Mapping[str, str] | None = None) ->
 
 
 def redrive_job(*, job_id: UUID, said: Mapping[str, str] | None = None) -> Job:
-    """The failed or canceled job is queued again with all its attempts; finished steps stay finished."""
+    """The failed or canceled job is queued again with all its attempts; finished steps stay finished.
+
+    Raises JobErased where its payload is gone, DuplicateOperation where another live job has its identity.
+    """
     try:
         # A savepoint, so that the caller's transaction can go on to say why.
         with transaction.atomic():
@@ -220,6 +223,12 @@ def _publish_grace() -> timedelta:
     return timedelta(seconds=settings.PUBLISH_GRACE_SECONDS)
 
 
-def _illegal(event: Event, job_id: UUID) -> JobNotFound | IllegalTransition:
-    state = Job.objects.filter(pk=job_id).values_list("state", flat=True).first()
-    return JobNotFound() if state is None else IllegalTransition(job_id, event, State(state))
+def _illegal(event: Event, job_id: UUID) -> JobNotFound | JobErased | IllegalTransition:
+    job = Job.objects.only("state", "erased_at").filter(pk=job_id).first()
+    if job is None:
+        return JobNotFound()
+    return (
+        IllegalTransition(job_id, event, State(job.state))
+        if job.erased_at is None
+        else JobErased(job.resource)
+    )

@@ -28,6 +28,7 @@ class Situation:
     lease_over: bool = False
     is_blocked: bool = False
     is_paused: bool = False
+    is_erased: bool = False
 
     @property
     def untouched(self) -> bool:
@@ -48,6 +49,7 @@ HOLDS = {
     Guard.NO_DONE_EFFECTS: lambda job: job.done_effects == 0,
     Guard.CANCEL_ASKED: lambda job: job.cancel_asked,
     Guard.NOT_RECONCILE_ONLY: lambda job: not job.reconcile_only,
+    Guard.NOT_ERASED: lambda job: not job.is_erased,
 }
 
 # An event, where it leads, and whether the next attempt may only find out: None where the event does not happen.
@@ -92,7 +94,7 @@ def by_design(event: Event, job: Situation, *, wanted: State | None = None) -> W
         case State.UNKNOWN, Event.RESOLVE:
             return (wanted, False) if wanted is State.QUEUED or job.open_effects == 0 else None
         case ((State.FAILED | State.CANCELED), Event.REDRIVE):
-            return (State.QUEUED, False)
+            return None if job.is_erased else (State.QUEUED, False)
     return None
 
 

@@ -40,6 +40,7 @@ WITH = {
     Guard.NO_DONE_EFFECTS: "done_effects = 0",
     Guard.CANCEL_ASKED: "cancel_requested_at = clock_timestamp()",
     Guard.NOT_RECONCILE_ONLY: "reconcile_only = FALSE",
+    Guard.NOT_ERASED: "erased_at = NULL",
 }
 WITHOUT = {
     Guard.DUE: "run_at = clock_timestamp() + interval '1 hour'",
@@ -55,6 +56,7 @@ WITHOUT = {
     Guard.NO_DONE_EFFECTS: "done_effects = 1",
     Guard.CANCEL_ASKED: "cancel_requested_at = NULL",
     Guard.NOT_RECONCILE_ONLY: "reconcile_only = TRUE",
+    Guard.NOT_ERASED: "erased_at = clock_timestamp()",
 }
 
 

@@ -42,6 +42,7 @@ GUARDS: Mapping[Guard, str] = {
     Guard.NO_DONE_EFFECTS: "job.done_effects = 0",
     Guard.CANCEL_ASKED: "job.cancel_requested_at IS NOT NULL",
     Guard.NOT_RECONCILE_ONLY: "NOT job.reconcile_only",
+    Guard.NOT_ERASED: "job.erased_at IS NULL",
 }
 
 _RELEASED = "lease_expires_at = NULL, worker = NULL"

@@ -119,7 +119,9 @@ def _neighbours(job):  # noqa: C901 - one case a kind of change
             way = by_table(event, job, wanted=wanted)
             if way:
                 yield moved(job, event, way)
-    if not is_ended(job):
+    if is_ended(job):
+        yield replace(job, is_erased=True)
+    else:
         yield replace(job, deadline_passed=True)
         yield replace(job, is_due=not job.is_due)
         yield replace(job, is_blocked=not job.is_blocked)
