@@ -33,7 +33,7 @@ def refuse_if_other(record: Record, parts: RequestParts) -> None:
     ):
         raise _describe_mismatch(record, parts)
     if record.erased_at is not None:
-        raise PayloadErased(resource=record.resource)
+        raise PayloadErased(resource=record.stands_for)
     if record.status is None:
         raise RequestInProgress
 
@@ -48,7 +48,7 @@ def _describe_mismatch(record: Record, parts: RequestParts) -> KeyReused:
     if not differing and record.members is not None:
         differing.append("query")  # all else is known to agree
     return KeyReused(
-        mismatch=mismatch, parts=differing, first_request_at=record.created_at, resource=record.resource
+        mismatch=mismatch, parts=differing, first_request_at=record.created_at, resource=record.stands_for
     )
 
 

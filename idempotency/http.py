@@ -47,6 +47,7 @@ def idempotent(
     ttl_seconds: int | None = None,
     wait_seconds: float | None = None,
     max_stored_bytes: int | None = None,
+    subject: Callable[..., str] | None = None,
 ) -> Callable[[Handler], Handler]:
     """Make a DRF view method take effect once for each key: repeats of a request get its stored answer.
 
@@ -70,6 +71,10 @@ def idempotent(
 
     max_stored_bytes: of an answer's body; IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES by default. A larger one is sent once and
     not kept: its replay has the same status and headers and no body, and says so (`Idempotency-Body-Omitted`).
+
+    subject: called with what the address names (`job_id=…`), for requests about a thing that is there already; returns its
+    resource. By it `queries.erase_about` finds the answers that hold a copy of the thing. Only for methods that make their
+    answer under the thing's own lock.
     """
     kept = frozenset(store_errors)
     if any(status not in range(400, 500) for status in kept):
@@ -78,7 +83,8 @@ def idempotent(
     def decorate(handler: Handler) -> Handler:
         @wraps(handler)
         def handle(view: APIView, request: Request, *args: object, **kwargs: object) -> HttpResponseBase:
-            keyed = read_keyed_request(request, is_required=required, ttl_seconds=ttl_seconds)
+            about = subject and subject(*args, **kwargs)
+            keyed = read_keyed_request(request, is_required=required, ttl_seconds=ttl_seconds, subject=about)
             record = keyed and find_live(scope=keyed.scope, key=keyed.key)
             if keyed and record:
                 return _answer_again(keyed, record)

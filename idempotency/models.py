@@ -34,6 +34,9 @@ class IdempotencyRecord(models.Model):
     erased_at = models.DateTimeField(null=True)
 
     resource = models.TextField(null=True)  # noqa: DJ001 # opaque, "job/<id>"; null: there is none
+    # What the request is about, where that was there before it ("job/<id>" of a cancel); opaque, written at the insert and
+    # not with the answer, which is a HOT update only for as long as it touches no indexed column.
+    subject = models.TextField(null=True)  # noqa: DJ001 # null: about nothing that was there
     owner = models.IntegerField(db_default=0)  # raised by each take-over: a fence for the answer
 
     # Approximate, and late by seconds: see replays.py.
@@ -67,6 +70,10 @@ class IdempotencyRecord(models.Model):
             models.Index(
                 fields=["expires_at", "id"], name="idempotency_record_expiry"
             ),  # purge, in this order
+            # Erasure. What makes things, and is most of what is accepted, has no entry in it.
+            models.Index(
+                fields=["subject"], name="idempotency_record_subject", condition=Q(subject__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:

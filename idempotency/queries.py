@@ -30,7 +30,7 @@ class LockWaitOver(Exception):  # noqa: N818 # an answer to whoever set a bound,
 
 _COLUMNS = """
     id, scope, key, fingerprint, fingerprint_version, fingerprint_kid, members, method, path, status, headers,
-    body, erased_at, resource, owner, created_at, expires_at, expires_at <= clock_timestamp()
+    body, erased_at, resource, subject, owner, created_at, expires_at, expires_at <= clock_timestamp()
 """
 
 # Sent in one message with the statement between them: bounding a wait must not cost round trips. DEFAULT is
@@ -45,7 +45,7 @@ _LOCK = f"SELECT {_COLUMNS} FROM idempotency_record WHERE id = %s FOR UPDATE"
 
 _RESERVE = f"""{_BOUNDED}
 INSERT INTO idempotency_record (scope, key, fingerprint, fingerprint_version, fingerprint_kid, members,
-method, path, created_at, expires_at) SELECT %s, %s, %s, %s, %s, %s, %s, %s, clock, clock + make_interval(secs
+method, path, subject, created_at, expires_at) SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s, clock, clock + make_interval(secs
 => %s) FROM clock_timestamp() AS clock ON CONFLICT (scope, key) DO NOTHING RETURNING id, owner, expires_at
 {_NORMAL}"""
 
@@ -57,7 +57,7 @@ FOR UPDATE
 
 _TAKE_OVER = """
 UPDATE idempotency_record AS record
-SET fingerprint = %s, fingerprint_version = %s, fingerprint_kid = %s, members = %s, method = %s, path = %s,
+SET fingerprint = %s, fingerprint_version = %s, fingerprint_kid = %s, members = %s, method = %s, path = %s, subject = %s,
     status = NULL, headers = NULL, body = NULL, erased_at = NULL, resource = NULL,
     replays = 0, last_replayed_at = NULL,
     owner = record.owner + 1, created_at = clock, expires_at = clock + make_interval(secs => %s)
@@ -77,10 +77,11 @@ SET expires_at = greatest(expires_at, (SELECT clock_timestamp()) + make_interval
 WHERE id = %s
 """
 
-_ERASE_PAYLOAD = """
-UPDATE idempotency_record SET body = NULL, members = NULL, erased_at = coalesce(erased_at, clock_timestamp())
-WHERE id = %s
-"""
+_LOCK_ABOUT = "SELECT id FROM idempotency_record WHERE subject = %s ORDER BY id FOR UPDATE"
+
+_ERASE = "UPDATE idempotency_record SET body = NULL, members = NULL, erased_at = coalesce(erased_at, clock_timestamp())"
+_ERASE_PAYLOAD = f"{_ERASE} WHERE id = %s"
+_ERASE_ABOUT = f"{_ERASE} WHERE subject = %s AND status IS NOT NULL"
 
 # No request has this fingerprint: whoever comes with the key is told whose it is.
 _RESERVE_AGAIN = """
@@ -146,7 +147,7 @@ def reserve(request: KeyedRequest, fingerprint: Fingerprint, patience: Patience)
         (
             *(request.scope, request.key),
             *(fingerprint.digest, fingerprint.version, fingerprint.kid, fingerprint.members),
-            *(parts.method, parts.path, request.ttl_seconds),
+            *(parts.method, parts.path, request.subject, request.ttl_seconds),
         ),
     )
     return _reservation(request, row) if row else None
@@ -173,7 +174,7 @@ def take_over(record: Record, request: KeyedRequest, fingerprint: Fingerprint) -
         _TAKE_OVER,
         (
             *(fingerprint.digest, fingerprint.version, fingerprint.kid, fingerprint.members),
-            *(parts.method, parts.path, request.ttl_seconds),
+            *(parts.method, parts.path, request.subject, request.ttl_seconds),
             *(record.id, record.owner),
         ),
     )
@@ -223,6 +224,25 @@ def erase_payload(record_id: int) -> bool:
     A retry then raises PayloadErased. Twice is harmless. Locks one row. Served by the primary key.
     """
     return _execute(_ERASE_PAYLOAD, (record_id,)) == 1
+
+
+def lock_about(subject: str) -> None:
+    """Lock every committed record of a request about the subject, in the order of their ids, until the transaction ends.
+
+    Call it before any other lock is taken: a request that takes over one of them holds it before all else. Served by
+    idempotency_record_subject.
+    """
+    _execute(_LOCK_ABOUT, (subject,))
+
+
+def erase_about(subject: str) -> int:
+    """Forget what requests about the subject stored, as `erase_payload` does; return how many of them there were.
+
+    A request under way is not seen. So the caller first takes the lock on the subject itself under which such requests
+    make their answers: whatever they answered before is committed by then, and afterwards they find an erased subject.
+    Served by idempotency_record_subject.
+    """
+    return _execute(_ERASE_ABOUT, (subject,))
 
 
 def read_clock() -> datetime:

@@ -19,6 +19,7 @@ class KeyedRequest:
     key: str
     ttl_seconds: int
     parts: RequestParts
+    subject: str | None = None  # what it is about, "job/<id>", where that was there before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +50,16 @@ class Record:
     body: bytes | None
     erased_at: datetime | None
     resource: str | None
+    subject: str | None
     owner: int
     created_at: datetime
     expires_at: datetime
     is_expired: bool  # by the database's clock
+
+    @property
+    def stands_for(self) -> str | None:
+        """What whoever comes with the key should look at: what the request made, or was about."""
+        return self.resource or self.subject
 
 
 @dataclass(slots=True, kw_only=True)

@@ -21,7 +21,7 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def read_keyed_request(
-    request: Request, *, is_required: bool, ttl_seconds: int | None
+    request: Request, *, is_required: bool, ttl_seconds: int | None, subject: str | None = None
 ) -> KeyedRequest | None:
     """Return the request with its key and parsed body; None where it has no key and needs none. A TTL is checked all the same.
 
@@ -41,6 +41,7 @@ def read_keyed_request(
         key=key,
         ttl_seconds=ttl,
         parts=_read_parts(request),
+        subject=subject,
     )
 
 

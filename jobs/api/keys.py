@@ -32,11 +32,12 @@ class IdempotencyKeyView(APIView):
         record = find_key(scope=principal.scope, key=key)
         if record is None:
             raise NotFound("No request is remembered under this key: it is free.")
-        state = state_of(tenant_id=principal.tenant_id, mode=principal.mode, resource=record.resource)
-        return conditional(request, _document(record, state))
+        resource = record.resource or record.subject
+        state = state_of(tenant_id=principal.tenant_id, mode=principal.mode, resource=resource)
+        return conditional(request, _document(record, resource, state))
 
 
-def _document(record: IdempotencyRecord, state: State | None) -> dict[str, Any]:
+def _document(record: IdempotencyRecord, resource: str | None, state: State | None) -> dict[str, Any]:
     return {
         "object": "idempotency_key",
         "key": record.key,
@@ -50,6 +51,6 @@ def _document(record: IdempotencyRecord, state: State | None) -> dict[str, Any]:
         "expires_at": instant(record.expires_at),
         "fingerprint_version": record.fingerprint_version,
         "payload_erased_at": instant(record.erased_at),
-        "resource": path_of(record.resource),
+        "resource": path_of(resource),
         "resource_state": state,
     }
