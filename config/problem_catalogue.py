@@ -184,7 +184,7 @@ PROBLEMS: Mapping[str, Problem] = {
         "What the request stored has been erased.",
         False,
         "The request took effect; look at `resource`. It will not run again under this key.",
-        meaning="The request was accepted long ago; its answer was erased on purpose and cannot be replayed.",
+        meaning="The request was answered long ago; then the job's payload was erased, and with it each answer that quoted it.",
         key=Key.NONE,
     ),
     "rate-limited": Problem(

@@ -13,14 +13,13 @@ from django.db import transaction
 
 from accounts import audit
 from accounts.authentication import scope_name
+from idempotency.queries import erase_about, extend_expiry, lock_about, lock_record, reserve_again
 from idempotency.queries import erase_payload as forget_answer
-from idempotency.queries import extend_expiry, lock_record, reserve_again
 from jobs import transitions
 from jobs.errors import (
     DuplicateOperation,
     IllegalTransition,
     InvalidVerdict,
-    JobErased,
     JobNotFound,
     KeyMovedOn,
 )
@@ -40,6 +39,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from jobs.operations import Operation
+
+# A twin may fail between two of our statements: once is chance, three times is not.
+_MAX_TRIES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +86,7 @@ def submit_job(
     identity = _identity_of(submission)
     if submission.concurrency_key is not None:
         lock_line(**owner, concurrency_key=submission.concurrency_key)
-    job = insert_job(
-        job_id=uuid.uuid7(),
+    job = _insert_unless_twin(
         **owner,
         operation=operation.name,
         operation_version=operation.version,
@@ -104,12 +105,21 @@ def submit_job(
         request_id=origin.request_id,
         traceparent=origin.traceparent,
     )
-    if job is None:
-        twin = None if identity is None else find_twin(**owner, operation=operation.name, identity=identity)
-        raise DuplicateOperation(twin)
     if job.run_at <= job.created_at:
         transitions.announce_due(job)
     return job
+
+
+def _insert_unless_twin(**row: Any) -> Job:  # noqa: ANN401 - the row's columns
+    """The new job. A twin that refused it and failed before it could be named stands in nobody's way: again."""
+    for _ in range(_MAX_TRIES):
+        job = insert_job(job_id=uuid.uuid7(), **row)
+        if job is not None:
+            return job
+        twin = find_twin(**{name: row[name] for name in ("tenant_id", "mode", "operation", "identity")})
+        if twin is not None:
+            raise DuplicateOperation(twin)
+    raise DuplicateOperation(None)
 
 
 def cancel_job(*, tenant_id: int, mode: str, job_id: UUID, said: Mapping[str, str] | None = None) -> Job:
@@ -124,7 +134,13 @@ def cancel_job(*, tenant_id: int, mode: str, job_id: UUID, said: Mapping[str, st
     wished = None if canceled else request_cancel(job_id=job_id, said=said)
     if wished is not None and wished.state == State.QUEUED:
         canceled = transitions.cancel_queued_job(job_id=job_id, said=said)
-    job = canceled or wished or _mine(tenant_id, mode, job_id)
+    # Under its lock, as what the statements above return: an answer that is kept under a key must not outlive an erasure.
+    job = canceled or wished
+    if job is None:
+        with transaction.atomic():
+            job = lock_job(job_id)
+    if job is None:
+        raise JobNotFound
     if job.state in (State.SUCCEEDED, State.FAILED, State.UNKNOWN):
         raise IllegalTransition(job_id, Event.CANCEL, State(job.state))
     return job
@@ -141,10 +157,10 @@ def redrive_job(*, tenant_id: int, mode: str, job_id: UUID, said: Mapping[str, s
     with transaction.atomic():
         _keep_key(job)
         _enter_line(job)
-        held = lock_job(job_id)  # so that an erasure comes before or after, and not in between
-        if held is not None and held.erased_at is not None:
-            raise JobErased(job.resource)
-        job = transitions.redrive_job(job_id=job_id, said=said)
+        try:
+            job = transitions.redrive_job(job_id=job_id, said=said)
+        except DuplicateOperation as error:
+            raise DuplicateOperation(_twin_of(job)) from error
         for step in steps_of(job_id).values():
             if step.begins_anew_on_redrive:
                 key = downstream_key(job_id, step.name, step.generation + 1)
@@ -203,23 +219,29 @@ def resolve_job(
 
 
 def erase_payload(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
-    """What the client gave and got is gone, here and in the key's stored answer; ids, key and states stay. Twice changes nothing.
+    """What the client gave and got is gone, here and in every key's stored answer; ids, keys and states stay. Twice is once.
 
-    The key stays taken: its retries are told so. Raises IllegalTransition where the job has not ended. Locks the record, then
-    the job: a redrive either comes first, and the job has not ended, or finds it erased.
+    The keys stay taken: their retries are told so. Raises IllegalTransition where the job has not ended. All or nothing: one
+    transaction. Locks records (those of requests about the job, then the job's own), then the job: a redrive either comes
+    first, and the job has not ended, or finds it erased. What a cancel, redrive or resolve answered under a key of its own
+    is looked for once the job is locked, since each of them makes its answer under that lock.
     """
     job = _mine(tenant_id, mode, job_id)
     with transaction.atomic():
+        lock_about(job.resource)
         record = None if job.idempotency_record_id is None else lock_record(job.idempotency_record_id)
         held = lock_job(job_id)
         if held is None:
             raise JobNotFound
         if not State(held.state).is_terminal:
             raise IllegalTransition(job_id, "erase", State(held.state))
+        erased = erase_job(job_id=job_id, error=failure(_code_of(held), "The details were erased."))
+        if erased is None:
+            return held  # by whoever held the job before us
+        erase_about(job.resource)
         if record is not None and record.resource == job.resource:
             forget_answer(record.id)
-        error = failure(_code_of(held), "The details were erased.")
-        return erase_job(job_id=job_id, error=error) or held
+        return erased
 
 
 def _code_of(job: Job) -> str:
@@ -231,6 +253,15 @@ def _identity_of(submission: Submission) -> bytes | None:
     """A digest of the business intent, where the operation names one: of any length, in 16 bytes."""
     intent = submission.operation.identity(submission.params)
     return None if intent is None else hashlib.blake2b(intent.encode(), digest_size=16).digest()
+
+
+def _twin_of(job: Job) -> UUID | None:
+    """The other live job with this one's identity, if it has one."""
+    if job.identity is None:
+        return None
+    return find_twin(
+        tenant_id=job.tenant_id, mode=job.mode, operation=job.operation, identity=bytes(job.identity)
+    )
 
 
 def _mine(tenant_id: int, mode: str, job_id: UUID) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,14 @@ def in_turn(job: Job, *actions: Callable[[], Any], between: Callable[[], Any] = 
                 if number < len(actions):
                     between()
         return [_outcome(future) for future in begun]
+
+
+def begin(*actions: Callable[[], Any]) -> list[Callable[[], Any]]:
+    """The actions are under way. Ask each of what is returned for its result: it waits, and raises what the action raised."""
+    pool = ThreadPoolExecutor(len(actions))
+    begun = [pool.submit(_closing, action) for action in actions]
+    pool.shutdown(wait=False)
+    return [partial(future.result, PATIENCE) for future in begun]
 
 
 def _run(actions: Iterable[Callable[[], Any]], *, before: Callable[[], Any]) -> list[Any]:

@@ -18,6 +18,7 @@ from jobs.api.representation import event_document, job_document, poll_after
 from jobs.api.resolution import ResolutionForm
 from jobs.api.strict import check_nothing_said, read_members
 from jobs.api.submission import read_submission
+from jobs.models import Job
 from jobs.selectors import effects_of, events_of, get_job, list_jobs
 from jobs.services import Submission, cancel_job, erase_payload, redrive_job, resolve_job, submit_job
 
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from django.http import HttpResponse
     from rest_framework.request import Request
 
-    from jobs.models import Job
+
+def _resource(job_id: UUID) -> str:
+    """What the records of requests about this job call it. An erasure's own answer holds nothing to be erased, and names none."""
+    return Job(id=job_id).resource
 
 
 class JobsView(APIView):
@@ -108,7 +112,7 @@ def _next_page(request: Request, **place: str | int | None) -> dict[str, str]:
 class JobCancelView(APIView):
     """The wish that a job should not happen."""
 
-    @idempotent(required=False)
+    @idempotent(required=False, subject=_resource)
     def post(self, request: Request, job_id: UUID) -> Response:
         """The job: canceled, or with `cancel_requested_at`, which its attempt honours while nothing has been done."""
         principal = principal_of(request)
@@ -120,7 +124,7 @@ class JobCancelView(APIView):
 class JobRedriveView(APIView):
     """Another go for a job that failed for good or was canceled."""
 
-    @idempotent(required=False)
+    @idempotent(required=False, subject=_resource)
     def post(self, request: Request, job_id: UUID) -> Response:
         """The job, queued again: finished steps stay finished, and what was refused begins under a new downstream key."""
         principal = principal_of(request)
@@ -146,7 +150,7 @@ class JobResolveView(APIView):
 
     permission_classes = [IsTenant, IsAdmin]
 
-    @idempotent(required=False)
+    @idempotent(required=False, subject=_resource)
     def post(self, request: Request, job_id: UUID) -> Response:
         """The job, gone where the operator's word sends it; who said what stays in its history."""
         principal = principal_of(request)

@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobs.models import Job
+from jobs.queries.history import KEPT_WHEN_ERASED
 from jobs.sealed import seal
+from jobs.signals import announce_change
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
     from uuid import UUID
 
-# What an event says in words, or heard from the world; its cause is a name, not a payload.
-_SAID = "'{detail,result,note}'::text[]"
-
-_ERASE = f"""
+# One part for each table that holds what a client gave or the world answered; tests/contract/test_erase_payload.py reads every
+# table there is. An intent goes where nothing stands for it any more; that of a job that succeeded still refuses a second one.
+_ERASE = """
     WITH erased AS (
         UPDATE job SET params = %(nothing)s, result = CASE WHEN result IS NOT NULL THEN %(nothing)s END::bytea,
-            error = CASE WHEN error IS NOT NULL THEN %(error)s END::bytea, progress = NULL,
+            error = CASE WHEN error IS NOT NULL THEN %(error)s END::bytea, progress = NULL, metadata = '{}',
+            concurrency_key = NULL, accept_seq = NULL, identity = CASE WHEN state = 'succeeded' THEN identity END,
             erased_at = clock_timestamp(), event_seq = event_seq + 1
         WHERE id = %(job_id)s AND erased_at IS NULL AND finished_at IS NOT NULL
         RETURNING *
@@ -27,11 +29,14 @@ _ERASE = f"""
     ), steps AS (
         UPDATE job_step SET result = %(nothing)s FROM erased WHERE job_step.job_id = erased.id AND job_step.result IS NOT NULL
     ), events AS (
-        UPDATE job_event SET data = job_event.data - {_SAID} FROM erased
-        WHERE job_event.job_id = erased.id AND job_event.data ?| {_SAID}
+        UPDATE job_event SET data = (
+            SELECT coalesce(jsonb_object_agg(said.key, said.value), '{}') FROM jsonb_each(job_event.data) AS said
+            WHERE said.key = ANY(%(kept)s)
+        )
+        FROM erased WHERE job_event.job_id = erased.id AND job_event.data - %(kept)s::text[] <> '{}'
     ), event AS (
         INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
-        SELECT id, event_seq, 'payload-erased', attempt, '{{}}', erased_at FROM erased
+        SELECT id, event_seq, 'payload-erased', attempt, '{}', erased_at FROM erased
     )
     SELECT * FROM erased"""
 
@@ -42,9 +47,17 @@ def lock_job(job_id: UUID) -> Job | None:
 
 
 def erase_job(*, job_id: UUID, error: Mapping[str, Any]) -> Job | None:
-    """Params, result, errors, progress, step results and what the history quotes are gone; `error` stands for the job's, if any.
+    """Params, metadata, result, errors, progress, step results and the history's words are gone; `error` stands for the job's.
 
     None where that was done before, or the job has not ended. One statement; locks the job's row, then its children's.
     """
-    values = {"job_id": job_id, "nothing": seal(None), "error": seal(dict(error))}
-    return next(iter(Job.objects.raw(_ERASE, values)), None)
+    values = {
+        "job_id": job_id,
+        "nothing": seal(None),
+        "error": seal(dict(error)),
+        "kept": list(KEPT_WHEN_ERASED),
+    }
+    job = next(iter(Job.objects.raw(_ERASE, values)), None)
+    if job is not None:
+        announce_change(job.id, job.event_seq)
+    return job

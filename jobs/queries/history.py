@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 
 _APPEND = """
     WITH numbered AS (
-        UPDATE job SET event_seq = event_seq + 1 WHERE id = %(job_id)s RETURNING id, event_seq
+        UPDATE job SET event_seq = event_seq + 1 WHERE id = %(job_id)s RETURNING id, event_seq, erased_at
     )
     INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
-    SELECT id, event_seq, %(type)s, %(attempt)s, %(data)s, clock_timestamp() FROM numbered
+    SELECT id, event_seq, %(type)s, %(attempt)s, CASE WHEN erased_at IS NULL THEN %(data)s ELSE %(kept)s END::jsonb,
+        clock_timestamp() FROM numbered
     RETURNING seq"""
+
+# Of what an event tells, all that is ours: names, verdicts, states. The rest are words of clients, operators or the world, and
+# goes with the payload.
+KEPT_WHEN_ERASED = ("step", "verdict", "then", "outcome", "by")
 
 _DECLINE_CANCEL = """
     WITH held AS (
@@ -50,13 +55,13 @@ _REQUEST_CANCEL = """
 def append_evidence(*, job_id: UUID, attempt: int, data: Mapping[str, Any]) -> None:
     """What a stale attempt heard from the world is in the job's history, for whoever resolves it. Nothing else changes.
 
-    The one write of a worker's without a fence: it is made because the fence has passed. Locks the job's row.
+    The one write of a worker's without a fence: it is made because the fence has passed. Locks the job's row. Of a job that
+    was erased meanwhile, only that it was heard is kept, and not what.
     """
+    kept = {name: value for name, value in data.items() if name in KEPT_WHEN_ERASED}
+    values: dict[str, Any] = {"job_id": job_id, "type": "late-effect", "attempt": attempt}
     with connection.cursor() as cursor:
-        cursor.execute(
-            _APPEND,
-            {"job_id": job_id, "type": "late-effect", "attempt": attempt, "data": json.dumps(dict(data))},
-        )
+        cursor.execute(_APPEND, {**values, "data": json.dumps(dict(data)), "kept": json.dumps(kept)})
         row = cursor.fetchone()
     if row is not None:
         announce_change(job_id, row[0])

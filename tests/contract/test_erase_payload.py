@@ -2,55 +2,102 @@
 
 from __future__ import annotations
 
+import json
 from uuid import UUID
 
 import pytest
 from django.db import connection
+from rest_framework.test import APIClient
 
-from jobs import transitions
+from accounts.models import AuditEntry
+from idempotency import queries
+from idempotency.models import IdempotencyRecord
+from idempotency.replays import tally
+from jobs import services, transitions
+from jobs.models import Job, JobEvent
 from jobs.queries.history import append_evidence
+from jobs.queries.lease import write_progress
 from jobs.queries.steps import remember_step
 from jobs.sealed import seal
 from jobs.states import TERMINAL, State
 from tests.client import accepted, charge, post, problem
-from tests.factories import TenantFactory, claim
+from tests.factories import TenantFactory, claim, new_api_key
 from tests.situations import HOUR, begin, close, everything, history, in_state
+from workers.operations.charge_payment import ChargePayment
 
 pytestmark = pytest.mark.django_db
 
 SECRET = "4242-SECRET"
-BODY = charge(description=SECRET)
+BODY = {**charge(description=SECRET), "metadata": {SECRET: SECRET}, "concurrency_key": SECRET}
+RESOLUTION = {"step": "charge", "verdict": "not_done", "then": "fail", "note": SECRET}
+# What is sent under a key of its own in the life of the job below.
+KEYED = {"a-cancel": ("cancel", b""), "a-redrive": ("redrive", b""), "a-word": ("resolve", RESOLUTION)}
+
+
+@pytest.fixture
+def api(tenant):
+    """A client whose key may also resolve."""
+    client = APIClient(raise_request_exception=False)
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {new_api_key(tenant, is_admin=True)}")
+    return client
 
 
 def erase(api, job_id, **headers):
     return api.delete(f"/v1/jobs/{job_id}/payload", headers=headers)
 
 
+def keyed(api, job_id, key):
+    name, body = KEYED[key]
+    return post(api, body, key=key, path=f"/v1/jobs/{job_id}/{name}")
+
+
 def whole_database():
-    """Every byte of every row that could hold a copy."""
+    """Every value of every row of every table there is, but for the audit log, which is never changed."""
     found = ""
     with connection.cursor() as cursor:
-        for table in ("job", "job_attempt", "job_step", "job_event", "idempotency_record"):
-            cursor.execute(f"SELECT * FROM {table}")
+        for table in set(connection.introspection.table_names(cursor)) - {AuditEntry._meta.db_table}:
+            cursor.execute(f'SELECT * FROM "{table}"')
             found += repr([[bytes(v) if isinstance(v, memoryview) else v for v in row] for row in cursor])
     return found
+
+
+def work(job_id, attempt):
+    """The attempt does much, and tells the secret wherever it can."""
+    job = Job.objects.get(pk=job_id)
+    progress = json.dumps({"done": 1, "total": 2, "message": SECRET})
+    assert write_progress(job_id=job_id, attempt=attempt, progress=progress)
+    if attempt == 1:
+        begin(job, "charge")
+        close(job, "charge", "done", {"secret": SECRET})
+        remember_step(job_id=job_id, attempt=1, name="look", kind="step", result=seal(SECRET))
 
 
 def live(api, end):
     """The id of a job that did much, told its secret everywhere, and ended."""
     job_id = UUID(accepted(post(api, BODY))["id"])
-    first = claim(job_id)
-    begin(first, "charge")
-    close(first, "charge", "done", {"secret": SECRET})
-    remember_step(job_id=job_id, attempt=1, name="look", kind="step", result=seal(SECRET))
-    transitions.retry_job(job_id=job_id, attempt=1, delay=-HOUR, detail=SECRET, cause="test")
+    claim(job_id)
+    work(job_id, 1)
+    transitions.retry_job(job_id=job_id, attempt=1, delay=-HOUR, detail=SECRET, cause=SECRET)
     attempt = claim(job_id).attempt
+    work(job_id, attempt)
     append_evidence(job_id=job_id, attempt=1, data={"step": "charge", "outcome": "done", "result": SECRET})
     held = {"job_id": job_id, "attempt": attempt}
     if end is State.SUCCEEDED:
         transitions.succeed_job(**held, result=seal({"secret": SECRET}))
     else:
-        transitions.fail_job(**held, detail=SECRET, cause="test")
+        transitions.fail_job(**held, detail=SECRET, cause=SECRET)
+    return job_id
+
+
+def live_among_people(api):
+    """The id of a job that was canceled, redriven, in doubt and resolved, each under a key whose answer quotes it."""
+    job_id = UUID(accepted(post(api, BODY))["id"])
+    answers = [keyed(api, job_id, "a-cancel"), keyed(api, job_id, "a-redrive")]
+    begin(claim(job_id), "charge")
+    transitions.doubt_job(job_id=job_id, attempt=1, detail=SECRET)
+    answers.append(keyed(api, job_id, "a-word"))
+    assert [(answer.status_code, SECRET in answer.text) for answer in answers] == [(200, True)] * 3
+    assert Job.objects.get(pk=job_id).state == State.FAILED
     return job_id
 
 
@@ -63,10 +110,100 @@ def test_nothing_of_it_is_left_in_any_row(api, end):
     assert response.status_code == 200
     assert SECRET not in whole_database()
     after = response.json()
-    assert (after["params"], after["result"]) == (None, None)
+    gone = ["params", "result", "progress", "concurrency_key"]
+    assert {after[name] for name in gone} == {None}
+    assert after["metadata"] == {}
     kept = ["id", "state", "attempt", "idempotency_key", "effects", "finished_at"]
     assert [after[name] for name in kept] == [before[name] for name in kept]
     assert history(job_id) == [*names, "payload-erased"]
+
+
+def test_nothing_is_left_in_the_answers_to_a_cancel_a_redrive_or_a_word_under_keys_of_their_own(api):
+    job_id = live_among_people(api)
+    names = history(job_id)
+    for key in KEYED:
+        assert keyed(api, job_id, key)["Idempotency-Replayed"] == "true"
+    tally.flush()
+    assert erase(api, job_id).status_code == 200
+    assert SECRET not in whole_database()
+    assert history(job_id) == [*names, "payload-erased"]
+    (told,) = JobEvent.objects.filter(job_id=job_id, type="resolve").values_list("data", flat=True)
+    assert told.keys() == {"step", "verdict", "then", "by"}
+
+
+def test_whoever_repeats_one_of_these_is_told_and_starts_nothing(api):
+    job_id = live_among_people(api)
+    erase(api, job_id)
+    before = everything(job_id)
+    for key in KEYED:
+        assert problem(keyed(api, job_id, key), 410, "payload-erased")["resource"] == f"/v1/jobs/{job_id}"
+        told = api.get(f"/v1/idempotency-keys/{key}").json()
+        assert told["resource"] == f"/v1/jobs/{job_id}"
+        assert told["payload_erased_at"] is not None
+    assert everything(job_id) == before
+
+
+def test_what_a_key_of_a_cancel_stands_for_is_told_before_it_is_erased_too(api):
+    job_id = live_among_people(api)
+    other = post(api, b"", key="a-cancel", path=f"/v1/jobs/{job_id}/redrive")
+    assert problem(other, 409, "idempotency-key-reused")["resource"] == f"/v1/jobs/{job_id}"
+    assert api.get("/v1/idempotency-keys/a-cancel").json()["resource_state"] == "failed"
+
+
+def test_answers_about_another_job_stay(api):
+    other = UUID(accepted(post(api, BODY, key="another"))["id"])
+    first = post(api, b"", key="another-cancel", path=f"/v1/jobs/{other}/cancel")
+    erase(api, live_among_people(api))
+    again = post(api, b"", key="another-cancel", path=f"/v1/jobs/{other}/cancel")
+    assert again.content == first.content
+    assert again["Idempotency-Replayed"] == "true"
+
+
+def test_a_refusal_that_was_kept_goes_too(api):
+    """The operator's note stands nowhere, and the digest of it went with the rest."""
+    job_id = live(api, State.FAILED)
+    problem(
+        post(api, RESOLUTION, key="a-word", path=f"/v1/jobs/{job_id}/resolve"),
+        409,
+        "illegal-state-transition",
+    )
+    erase(api, job_id)
+    record = IdempotencyRecord.objects.get(key="a-word")
+    assert (record.body, record.members) == (None, None)
+    problem(keyed(api, job_id, "a-word"), 410, "payload-erased")
+
+
+@pytest.mark.parametrize("end", [State.SUCCEEDED, State.FAILED])
+def test_its_intent_goes_where_nothing_stands_for_it_any_more(api, monkeypatch, end):
+    monkeypatch.setattr(ChargePayment, "identity", lambda _operation, params: params["description"])
+    job_id = live(api, end)
+    erase(api, job_id)
+    is_there = Job.objects.get(pk=job_id).identity is not None
+    again = post(api, BODY, key="a-second-click")
+    if end is State.SUCCEEDED:
+        assert is_there
+        assert problem(again, 409, "duplicate-operation")["resource"] == f"/v1/jobs/{job_id}"
+    else:
+        assert not is_there
+        assert accepted(again)["id"] != str(job_id)
+
+
+def test_what_a_stale_attempt_hears_afterwards_is_not_kept(api):
+    job_id = live(api, State.FAILED)
+    erase(api, job_id)
+    append_evidence(job_id=job_id, attempt=1, data={"step": "charge", "outcome": "done", "result": SECRET})
+    assert SECRET not in whole_database()
+    assert JobEvent.objects.filter(job_id=job_id).latest("seq").data == {"step": "charge", "outcome": "done"}
+
+
+def test_what_is_asked_afterwards_quotes_nothing(api):
+    """A cancel of a canceled job answers with the job as it is now."""
+    job_id = UUID(accepted(post(api, BODY))["id"])
+    keyed(api, job_id, "a-cancel")
+    erase(api, job_id)
+    later = post(api, b"", key="later", path=f"/v1/jobs/{job_id}/cancel")
+    assert (later.status_code, later.json()["params"]) == (200, None)
+    assert SECRET not in whole_database()
 
 
 def test_twice_is_once(api):
@@ -78,11 +215,30 @@ def test_twice_is_once(api):
     assert everything(job_id) == before
 
 
-def test_under_a_key_it_is_replayed(api):
+def test_under_a_key_it_is_replayed_also_when_it_was_erased_once_more(api):
     job_id = live(api, State.FAILED)
     first, again = (erase(api, job_id, **{"Idempotency-Key": "an-erasure"}) for _ in range(2))
     assert again.content == first.content
     assert again["Idempotency-Replayed"] == "true"
+    erase(api, job_id, **{"Idempotency-Key": "another-erasure"})
+    assert erase(api, job_id, **{"Idempotency-Key": "an-erasure"}).content == first.content
+
+
+@pytest.mark.parametrize("last", ["erase_about", "forget_answer"])
+def test_an_erasure_that_breaks_off_leaves_all_as_it_was(api, monkeypatch, last):
+    job_id = live_among_people(api)
+    before, database = everything(job_id), whole_database()
+
+    def die(*_values):
+        raise RuntimeError("here it died")
+
+    monkeypatch.setattr(services, last, die)
+    problem(erase(api, job_id), 500, "internal-error")
+    assert everything(job_id) == before
+    assert whole_database() == database
+    monkeypatch.undo()
+    assert erase(api, job_id).status_code == 200
+    assert SECRET not in whole_database()
 
 
 @pytest.mark.parametrize("state", [state for state in State if state not in TERMINAL])
@@ -101,6 +257,14 @@ def test_a_retry_of_its_request_and_a_redrive_are_told_and_start_nothing(api):
     redriven = post(api, b"", key=None, path=f"/v1/jobs/{job_id}/redrive")
     assert problem(redriven, 410, "payload-erased")["resource"] == f"/v1/jobs/{job_id}"
     assert everything(job_id) == before
+
+
+def test_a_redrive_after_its_key_was_purged_takes_no_key_back(api):
+    job_id = live(api, State.FAILED)
+    queries.delete_records([Job.objects.get(pk=job_id).idempotency_record_id])
+    erase(api, job_id)
+    problem(post(api, b"", key=None, path=f"/v1/jobs/{job_id}/redrive"), 410, "payload-erased")
+    assert not IdempotencyRecord.objects.exists()
 
 
 def test_anothers_job_is_as_missing_as_none(api):

@@ -60,8 +60,9 @@ ENDPOINTS: Table = {
     ("DELETE", "/v1/jobs/{job_id}/payload"): _change(
         "erasePayload",
         "Erase what a client gave and got",
-        "Of a job that has ended: params, result, errors and what steps and history quote of them; ids, key and states stay. A "
-        "retry of the first request is told that it is gone. Twice: 200.",
+        "Of a job that has ended: params, metadata, result, errors, and what steps, history and stored answers quote of them; "
+        "ids, keys and states stay. A retry of its request, or of a cancel, redrive or resolve under a key, is told that it is "
+        "gone. Twice: 200.",
     ),
     ("POST", "/v1/jobs/{job_id}/resolve"): _change(
         "resolveJob",

@@ -1,0 +1,183 @@
+"""One live job for each business intent, whoever comes at the same moment: `Operation.identity` under real commits."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from django.db import transaction
+from rest_framework.test import APIClient
+
+from idempotency.models import IdempotencyRecord
+from jobs import services, transitions
+from jobs.errors import DuplicateOperation
+from jobs.models import Job
+from jobs.states import State
+from tests.client import CHARGE, accepted, charge, post, problem
+from tests.factories import TenantFactory, claim, new_api_key
+from tests.row_locks import until_waiting
+from tests.threads import at_once, at_one_row, begin
+from workers.operations.charge_payment import ChargePayment
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def tenant(transactional_db):
+    return TenantFactory()
+
+
+@pytest.fixture
+def submit(tenant, monkeypatch):
+    """Give a key (and a body); its request, by a client for a thread of its own. A charge stands for its source."""
+    monkeypatch.setattr(ChargePayment, "identity", lambda _operation, params: params["source"])
+    credential = f"Bearer {new_api_key(tenant)}"
+
+    def make(key, body=CHARGE):
+        client = APIClient(raise_request_exception=False)
+        client.credentials(HTTP_AUTHORIZATION=credential)
+        return partial(post, client, body, key=key)
+
+    return make
+
+
+def failed(answer):
+    job = claim(accepted(answer)["id"])
+    return transitions.fail_job(job_id=job.id, attempt=job.attempt, detail="no", cause="no")
+
+
+def failing(job):
+    return partial(transitions.fail_job, job_id=job.id, attempt=job.attempt, detail="no", cause="no")
+
+
+def redriving(job):
+    return partial(services.redrive_job, tenant_id=job.tenant_id, mode="test", job_id=job.id)
+
+
+def live_jobs():
+    return Job.objects.exclude(state__in=[State.FAILED, State.CANCELED])
+
+
+def assert_refused(answers, twin):
+    """Each was told whose intent it is, and left nothing behind."""
+    for answer in answers:
+        assert problem(answer, 409, "duplicate-operation")["resource"] == f"/v1/jobs/{twin}"
+
+
+def split(answers):
+    """Those that were accepted, and those that were not."""
+    return [one for one in answers if one.status_code == 202], [
+        one for one in answers if one.status_code != 202
+    ]
+
+
+def test_of_many_requests_of_one_intent_under_different_keys_one_is_accepted(submit):
+    (winner,), others = split(at_once(*[submit(f"k-{number}") for number in range(8)]))
+    assert_refused(others, accepted(winner)["id"])
+    assert Job.objects.count() == IdempotencyRecord.objects.count() == 1
+
+
+def test_many_intents_at_once_are_accepted_once_each_whatever_their_order(submit):
+    def send_all(part, order):
+        return [submit(f"k-{part}-{number}", charge(source=f"tok_{number}"))() for number in order]
+
+    up, down = range(5), range(4, -1, -1)
+    parts = at_once(*[partial(send_all, part, up if part % 2 else down) for part in range(4)])
+    won, others = split([answer for part in parts for answer in part])
+    assert sorted(accepted(one)["params"]["source"] for one in won) == [f"tok_{number}" for number in up]
+    assert {one.status_code for one in others} == {409}
+    assert Job.objects.count() == 5
+
+
+def test_a_request_that_comes_while_its_twin_fails_waits_and_is_accepted(submit):
+    twin = claim(accepted(submit("a")())["id"])
+    with transaction.atomic():
+        failing(twin)()
+        (answer,) = begin(submit("b"))
+        until_waiting(1)
+    second = accepted(answer())
+    assert second["id"] != str(twin.id)
+    assert live_jobs().get().idempotency_key == "b"
+
+
+def test_a_request_that_comes_while_its_twin_nearly_fails_is_refused(submit):
+    twin = claim(accepted(submit("a")())["id"])
+    with transaction.atomic():
+        failing(twin)()
+        (answer,) = begin(submit("b"))
+        until_waiting(1)
+        transaction.set_rollback(True)
+    assert_refused([answer()], twin.id)
+
+
+def test_a_twin_that_fails_before_it_could_be_named_refuses_nobody(submit, monkeypatch):
+    twin = claim(accepted(submit("a")())["id"])
+
+    def fail_first(**values):
+        if Job.objects.get(pk=twin.id).state == State.RUNNING:
+            at_once(failing(twin))
+        return find_twin(**values)
+
+    find_twin = services.find_twin
+    monkeypatch.setattr(services, "find_twin", fail_first)
+    assert accepted(submit("b")())["id"] != str(twin.id)
+
+
+def test_of_many_requests_beside_a_failing_twin_at_most_one_is_accepted(submit):
+    twin = claim(accepted(submit("a")())["id"])
+    _, *answers = at_once(failing(twin), *[submit(f"k-{number}") for number in range(6)])
+    won, others = split(answers)
+    assert len(won) <= 1
+    assert live_jobs().count() == len(won)
+    stands_for_it = {f"/v1/jobs/{job_id}" for job_id in (twin.id, *(accepted(one)["id"] for one in won))}
+    assert {problem(one, 409, "duplicate-operation")["resource"] for one in others} <= stands_for_it
+    assert submit("again")().status_code == (409 if won else 202)
+
+
+def test_a_redrive_is_refused_while_a_new_twin_is_being_accepted(submit):
+    job = failed(submit("a")())
+    with transaction.atomic():
+        submission = services.Submission(operation=ChargePayment(), params=CHARGE["params"])
+        new = services.submit_job(tenant_id=job.tenant_id, mode="test", submission=submission)
+        (outcome,) = begin(redriving(job))
+        until_waiting(1)
+    with pytest.raises(DuplicateOperation) as refused:
+        outcome()
+    assert refused.value.resource == new.resource
+    assert Job.objects.get(pk=job.id).state == State.FAILED
+    assert live_jobs().get().id == new.id
+
+
+def test_a_redrive_and_new_twins_at_once_leave_one_live_job(submit):
+    job = failed(submit("a")())
+    redriven, *answers = at_once(redriving(job), *[submit(f"k-{number}") for number in range(5)])
+    won, others = split(answers)
+    live = live_jobs().get()
+    if isinstance(redriven, DuplicateOperation):
+        assert [accepted(one)["id"] for one in won] == [str(live.id)]
+        assert redriven.resource == live.resource
+    else:
+        assert (won, redriven.id) == ([], live.id)
+    assert_refused(others, live.id)
+
+
+def test_of_failed_twins_that_are_redriven_at_once_one_is_queued(submit):
+    jobs = [failed(submit(f"k-{number}")()) for number in range(4)]
+    results = at_once(*[redriving(job) for job in jobs])
+    live = live_jobs().get()
+    assert [result.id for result in results if isinstance(result, Job)] == [live.id]
+    refused = [result for result in results if isinstance(result, DuplicateOperation)]
+    assert [result.resource for result in refused] == [live.resource] * 3
+
+
+def test_one_request_repeated_at_once_is_its_own_twin_and_never_refused(submit):
+    answers = at_once(*[submit("a")] * 5)
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.content for answer in answers}) == 1
+
+
+def test_redrives_of_one_job_and_a_new_twin_never_block_each_other(submit):
+    job = failed(submit("a")())
+    results = at_one_row(job, redriving(job), redriving(job))
+    assert sum(isinstance(result, Job) for result in results) == 1
+    assert_refused([submit("b")()], job.id)
