@@ -116,7 +116,9 @@ class Job(models.Model):
             ),
             models.Index(fields=["tenant", "mode", "-id"], name="job_list"),
             models.Index(fields=["tenant", "mode", "state", "-id"], name="job_list_by_state"),
-            models.Index(fields=["tenant", "mode", "operation", "-id"], name="job_list_by_operation"),
+            models.Index(
+                fields=["tenant", "mode", "operation", "state", "-id"], name="job_list_by_operation_state"
+            ),
             models.Index(
                 fields=["tenant", "mode", "idempotency_key", "-id"],
                 name="job_list_by_key",

