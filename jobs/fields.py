@@ -11,9 +11,11 @@ import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from rest_framework import serializers
 
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -36,6 +38,16 @@ class StrictNumberField(serializers.FloatField):
             self.fail("invalid")
         number: int | Decimal = data
         return number
+
+
+class StrictUUIDField(serializers.UUIDField):
+    """A UUID in its one usual form, as our ids are written; no number, no braces, no urn."""
+
+    def to_internal_value(self, data: Any) -> UUID:  # noqa: ANN401 - what the client sent
+        """The UUID."""
+        if not isinstance(data, str) or not _UUID.fullmatch(data):
+            self.fail("invalid", value=data)
+        return UUID(data)
 
 
 class InstantField(serializers.Field[datetime, Any, Any, Any]):

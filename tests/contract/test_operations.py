@@ -22,9 +22,11 @@ from tests.client import CHARGE, problem
 from tests.provider import running_provider
 from workers.executor import execute_job
 from workers.operations.charge_payment import ChargePayment
+from workers.operations.refund_payment import RefundPayment
 from workers.operations.sleep import Sleep
 
-SHIPPED = [ChargePayment, Sleep]
+JOB_ID = "0199f3a4-7a3c-7000-8000-000000000000"
+SHIPPED = [ChargePayment, RefundPayment, Sleep]
 
 
 def listed(api):
@@ -35,7 +37,7 @@ def listed(api):
 
 def fits(value, schema):
     Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema).is_valid(value)
+    return Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).is_valid(value)
 
 
 def test_every_operation_is_listed_by_its_name(api):
@@ -143,7 +145,23 @@ def test_a_result_that_is_no_object_is_declared_as_json_schema(api, monkeypatch)
 
 _TEXTS = st.one_of(
     st.sampled_from(
-        ["", " ", "usd", "USD", "us", "usdx", "tok_visa", "x" * 255, "x" * 256, "x" * 500, "x" * 501]
+        [
+            "",
+            " ",
+            "usd",
+            "USD",
+            "us",
+            "usdx",
+            "tok_visa",
+            JOB_ID,
+            JOB_ID.upper(),
+            JOB_ID.replace("-", ""),
+            f"urn:uuid:{JOB_ID}",
+            "x" * 255,
+            "x" * 256,
+            "x" * 500,
+            "x" * 501,
+        ]
     ),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20),
 )
@@ -153,7 +171,16 @@ _NUMBERS = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False).filter(lambda number: not 0 < abs(number) < 1e-300),
 )
 _VALUES = st.one_of(_TEXTS, _NUMBERS, st.none(), st.booleans(), st.just([]), st.just({}), st.just(["usd"]))
-_GOOD = {"amount": 1999, "currency": "usd", "source": "tok_visa", "description": "", "seconds": 0.5}
+_GOOD = {
+    "amount": 1999,
+    "currency": "usd",
+    "source": "tok_visa",
+    "description": "",
+    "seconds": 0.5,
+    "capture": "separate",
+    "customer": "c",
+    "job": JOB_ID,
+}
 
 
 def _params(form):
@@ -231,6 +258,20 @@ def test_what_a_run_returns_is_as_declared(api, tenant, provider, name, params):
     schema = listed(api)[name]["result"]
     assert fits(result, schema), result
     assert set(result) == set(schema["properties"]) == set(schema["required"])
+
+
+def test_what_a_refund_returns_is_as_declared(api, tenant, provider):
+    def ran(name, params):
+        submission = Submission(operation=current_operation(name), params=params)
+        job = execute_job(submit_job(tenant_id=tenant.id, mode="test", submission=submission).id)
+        assert job.state == State.SUCCEEDED
+        return job.id
+
+    charge = ran("payments.charge", CHARGE["params"])
+    result = api.get(f"/v1/jobs/{ran('payments.refund', {'job': str(charge)})}").json()["result"]
+    schema = listed(api)["payments.refund"]["result"]
+    assert fits(result, schema), result
+    assert set(result) == set(schema["properties"])
 
 
 def test_every_shipped_operation_declares_its_result():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rest_framework import serializers
 
-from jobs.fields import StrictIntegerField
+from jobs.fields import StrictIntegerField, StrictUUIDField
 from jobs.operations import EffectRefused, Operation, PermanentError
 from workers.ledger import Charged, hold_refund, release_refund
 from workers.operations.currencies import in_major_units
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class RefundParams(serializers.Serializer[dict[str, Any]]):
     """What is given back, and how much of it."""
 
-    job = serializers.UUIDField(help_text="The id of the payments.charge job.")
+    job = StrictUUIDField(help_text="The id of the payments.charge job.")
     amount = StrictIntegerField(
         min_value=1,
         max_value=2**53 - 1,
