@@ -289,6 +289,10 @@ RUN_AT_MAX_SECONDS = env.int("RUN_AT_MAX_SECONDS", default=30 * 24 * 3600)
 # Bytes of a job's result: an answer, not a file.
 RESULT_MAX_BYTES = env.int("RESULT_MAX_BYTES", default=256 * 1024)
 
+# Seconds between two looks of one process at how long jobs take of late, for `Retry-After`: one cheap statement, and none where
+# nobody asks; soon enough for whoever polls a job that takes long.
+DURATIONS_REFRESH_SECONDS = env.float("DURATIONS_REFRESH_SECONDS", default=5.0)
+
 # --- Waiting (the streams process) ----------------------------------------------------------------------------------------
 
 # Where clients reach the streams process: a job's links `wait` and `events` begin with it. Empty: they are relative, which is

@@ -10,6 +10,7 @@ from django.conf import settings
 from rest_framework.test import APIClient
 
 from accounts.breaker import redis_breaker
+from jobs.durations import usual
 from tests.factories import TenantFactory, new_api_key
 from tests.operations import SCRIPTS
 from workers import publisher
@@ -45,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     url = f"{base}/{number % _VALKEY_DATABASES + 1}"
     settings.REDIS_URL = settings.CELERY_BROKER_URL = os.environ["REDIS_URL"] = url
     # Nothing is written behind a test's back.
-    settings.IDEMPOTENCY_REPLAY_FLUSH_SECONDS = 3600.0
+    settings.IDEMPOTENCY_REPLAY_FLUSH_SECONDS = settings.DURATIONS_REFRESH_SECONDS = 3600.0
     settings.OPERATIONS = [
         *settings.OPERATIONS,
         "tests.operations.Scripted",
@@ -57,6 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _closed_breaker() -> Iterator[None]:
     redis_breaker.succeeded()
     publisher._rooms.clear()
+    usual.forget()
     yield
     redis_breaker.succeeded()
 

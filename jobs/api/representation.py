@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from django.conf import settings
 
+from jobs.durations import usual
 from jobs.models import Priority
 from jobs.sealed import unseal_json
 from jobs.states import State
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from jobs.models import Job, JobEvent, JobStep
-
-
-# A job that is put off may be canceled or redriven before: worth a look now and then.
-_POLL_MAX_SECONDS = 60
 
 
 def job_document(job: Job, effects: Iterable[JobStep] = ()) -> dict[str, Any]:
@@ -79,12 +76,16 @@ _POLL_AFTER_MAX_SECONDS = 60
 def poll_after(job: Job) -> dict[str, str]:
     """`Retry-After` while polling can still bring news; a job in `unknown` waits for a person.
 
-    While a queued job is not due, nothing will happen: until then, or for a minute.
+    After as long as such a job usually runs, from when it is due or began; for a minute at most, and not before it is due.
     """
-    if State(job.state).is_settled:
+    state = State(job.state)
+    if state.is_settled:
         return {}
-    until_due = (job.run_at - datetime.now(UTC)).total_seconds() if job.state == State.QUEUED else 0
-    return {"Retry-After": str(min(max(1, math.ceil(until_due)), _POLL_AFTER_MAX_SECONDS))}
+    now = datetime.now(UTC)
+    # Of a running job what has passed is counted; a queued one begins when it is due, or at any moment.
+    begins = job.started_at if state == State.RUNNING and job.started_at else max(now, job.run_at)
+    left = (begins - now).total_seconds() + usual.seconds_of(job)
+    return {"Retry-After": str(min(max(1, math.ceil(left)), _POLL_AFTER_MAX_SECONDS))}
 
 
 def path_of(resource: str | None) -> str | None:

@@ -1,0 +1,83 @@
+"""How long an operation usually takes: what a process knows of it, for hints, at the cost of no statement to any request."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection
+
+from jobs.queries.durations import Kind, median_seconds
+
+if TYPE_CHECKING:
+    from jobs.models import Job
+
+log = logging.getLogger(__name__)
+
+# Kinds that one process remembers: more than it serves in an hour; the first to be forgotten is the first that was learnt.
+_MAX_KINDS = 10_000
+# Kinds that one statement asks for; those beyond are asked for by whoever comes next.
+_KINDS_AT_ONCE = 200
+
+
+class UsualDurations:
+    """Learnt in the background, and only of what is asked for. A timer's thread, which lives only then, looks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[Kind, float] = {}
+        self._asked: set[Kind] = set()
+        self._is_waiting = False
+
+    def seconds_of(self, job: Job) -> float:
+        """How long such a job usually runs, as far as is known; 0 where nothing is. It is looked up again before long."""
+        kind = Kind(job.tenant_id, job.mode, job.operation)
+        with self._lock:
+            if len(self._asked) < _KINDS_AT_ONCE:
+                self._asked.add(kind)
+            must_start, self._is_waiting = not self._is_waiting, True
+            known = self._known.get(kind, 0.0)
+        if must_start:
+            self._start()
+        return known
+
+    def refresh(self) -> None:
+        """What was asked for since the last time is known; as it was before, if the database does not say."""
+        with self._lock:
+            asked, self._asked = self._asked, set()
+            self._is_waiting = False
+        try:
+            found = median_seconds(asked) if asked else {}
+        except (DatabaseError, InterfaceError):
+            log.warning("durations.not_learnt", exc_info=True)
+            return
+        with self._lock:
+            self._known |= found
+            for kind in list(self._known)[: max(0, len(self._known) - _MAX_KINDS)]:
+                del self._known[kind]
+
+    def forget(self) -> None:
+        """Nothing is known, as when a process begins."""
+        with self._lock:
+            self._known.clear()
+            self._asked.clear()
+
+    def _start(self) -> None:
+        timer = threading.Timer(settings.DURATIONS_REFRESH_SECONDS, self._refresh_and_disconnect)
+        timer.name, timer.daemon = "usual-durations", True
+        try:
+            timer.start()
+        except RuntimeError:  # no thread to be had at this moment; whoever asks next tries again
+            self._is_waiting = False
+            log.warning("durations.no_thread")
+
+    def _refresh_and_disconnect(self) -> None:
+        try:
+            self.refresh()
+        finally:
+            connection.close()
+
+
+usual = UsualDurations()
