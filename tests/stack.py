@@ -207,13 +207,16 @@ class Caller:
 
         return until(there, seconds=90, pause_seconds=POLL_SECONDS)
 
-    def when_ended(self, count: int, *, seconds: float, stack: Stack) -> list[dict[str, Any]]:
-        """All the tenant's jobs, once there are `count` and each has ended."""
+    def when_ended(
+        self, count: int, *, seconds: float, stack: Stack, in_doubt: int = 0
+    ) -> list[dict[str, Any]]:
+        """All the tenant's jobs, once there are `count` and each has ended, but for as many that are unknown."""
 
         def ended() -> list[dict[str, Any]] | None:
             jobs = self.jobs()
             waiting = [job for job in jobs if job["state"] not in ("succeeded", "failed", "canceled")]
-            return None if waiting or len(jobs) < count else jobs
+            unknown = [job for job in waiting if job["state"] == "unknown"]
+            return None if len(unknown) != in_doubt or waiting != unknown or len(jobs) < count else jobs
 
         try:
             return until(ended, seconds=seconds, pause_seconds=POLL_SECONDS)

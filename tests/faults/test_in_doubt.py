@@ -6,12 +6,14 @@ import pytest
 from django.conf import settings
 
 from tests.factories import TenantFactory, new_api_key
+from tests.promises import Ledger
 from tests.stack import SHORT_LEASE, Caller, running_stack
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 OPERATIONS = [*settings.OPERATIONS, "tests.operations.BlindCharge", "tests.operations.AskingCharge"]
 ENV = {**SHORT_LEASE, "OPERATIONS": ",".join(OPERATIONS), "EFFECT_RECONCILE_AFTER_SECONDS": "1"}
+KEY = "order-1"
 TAKEN, NOT_TAKEN = "after_effect", "before_effect"
 
 
@@ -34,24 +36,16 @@ def caller(stack, transactional_db):
 
 @pytest.fixture
 def crashed(stack, caller):
-    """Submit the charge to a worker that dies with it at the point; the job once it is in this state."""
+    """Submit the charge to a worker that dies with it at the point; who keeps account of it from then on."""
 
-    def submit(operation, point, state):
+    def submit(operation, point, max_attempts):
         stack.start_workers("doomed", CRASHPOINT=f"{point}:1:kill")
-        answer = caller.charge("order-1", operation=operation)
-        assert answer.status_code == 202, answer.text
-        return caller.job_when(answer.headers["Location"], state)
+        ledger = Ledger(caller, stack, operation=operation, max_attempts=max_attempts)
+        ledger.charge(KEY)
+        return ledger
 
     yield submit
     stack.kill("doomed")
-
-
-def charges(stack, job):
-    return stack.provider.charges(f"semel-{job['id']}-charge-1")
-
-
-def history(caller, job):
-    return [event["type"] for event in caller.http.get(job["links"]["events"]).json()["data"]]
 
 
 def resolve(caller, job, verdict, then, **more):
@@ -60,47 +54,45 @@ def resolve(caller, job, verdict, then, **more):
 
 
 def test_nobody_guesses_what_became_of_a_charge_that_cannot_be_asked_about(stack, caller, crashed):
-    job = crashed("test.blind_charge", TAKEN, "unknown")
-    assert history(caller, job) == ["submit", "claim", "expire", "claim", "doubt"]
+    ledger = crashed("test.blind_charge", TAKEN, 5)
+    job = ledger.settle(in_doubt=[KEY])[KEY]
+    assert ledger.history(KEY) == ["submit", "claim", "expire", "claim", "doubt"]
     assert job["error"]["code"] == "outcome-unknown"
     assert [effect["state"] for effect in job["effects"]] == ["started"]
-    [charge] = charges(stack, job)
+    [charge] = stack.provider.charges(f"semel-{job['id']}-charge-1")
     # A person looks it up, and says so.
     result = {"charge_id": charge["id"]}
     resolved = resolve(caller, job, "done", "succeed", result=result)
     assert (resolved.status_code, resolved.json()["state"]) == (200, "succeeded")
-    assert resolved.json()["result"] == result
-    assert len(charges(stack, job)) == 1
+    assert ledger.settle()[KEY]["result"] == result
+    assert ledger.effects(KEY) == ["charged"]
 
 
-def test_a_charge_that_a_person_finds_not_made_is_made_by_the_next_attempt(stack, caller, crashed):
-    job = crashed("test.blind_charge", NOT_TAKEN, "unknown")
-    assert charges(stack, job) == []
+def test_a_charge_that_a_person_finds_not_made_is_made_by_the_next_attempt(caller, crashed):
+    ledger = crashed("test.blind_charge", NOT_TAKEN, 5)
+    job = ledger.settle(in_doubt=[KEY])[KEY]
+    assert ledger.effects(KEY) == []
     assert resolve(caller, job, "not_done", "queue").status_code == 200
-    job = caller.job_when(job["links"]["self"], "succeeded")
-    assert history(caller, job) == [
+    assert ledger.settle()[KEY]["state"] == "succeeded"
+    assert ledger.history(KEY) == [
         *["submit", "claim", "expire", "claim", "doubt"],
         *["resolve", "claim", "succeed"],
     ]
-    [charge] = charges(stack, job)
-    assert job["result"]["charge_id"] == charge["id"]
 
 
-def test_with_no_attempts_left_the_downstream_is_asked_and_its_answer_is_the_result(stack, caller, crashed):
-    job = crashed("test.asking_charge", TAKEN, "succeeded")
-    assert history(caller, job) == ["submit", "claim", "expire", "claim", "succeed"]
-    [charge] = charges(stack, job)
-    assert job["result"]["charge_id"] == charge["id"]
-    assert stack.provider.outcomes(f"semel-{job['id']}-charge-1") == ["charged"]
+def test_with_no_attempts_left_the_downstream_is_asked_and_its_answer_is_the_result(crashed):
+    ledger = crashed("test.asking_charge", TAKEN, 1)
+    assert ledger.settle()[KEY]["state"] == "succeeded"
+    assert ledger.history(KEY) == ["submit", "claim", "expire", "claim", "succeed"]
+    assert ledger.effects(KEY) == ["charged"]
 
 
-def test_with_no_attempts_left_what_was_not_done_stays_undone_until_it_is_redriven(stack, caller, crashed):
-    job = crashed("test.asking_charge", NOT_TAKEN, "failed")
+def test_with_no_attempts_left_what_was_not_done_stays_undone_until_it_is_redriven(caller, crashed):
+    ledger = crashed("test.asking_charge", NOT_TAKEN, 1)
+    job = ledger.settle()[KEY]
     # Asked too early it proves nothing: a request may be under way for as long as its time-out and a while.
-    assert history(caller, job)[:4] == ["submit", "claim", "expire", "claim"]
-    assert history(caller, job)[-1] == "fail"
-    assert job["error"]["code"] == "attempts-exhausted"
-    assert charges(stack, job) == []
+    assert ledger.history(KEY)[:4] == ["submit", "claim", "expire", "claim"]
+    assert ledger.history(KEY)[-1] == "fail"
+    assert (job["state"], job["error"]["code"]) == ("failed", "attempts-exhausted")
     assert caller.http.post(f"/v1/jobs/{job['id']}/redrive").status_code == 200
-    job = caller.job_when(job["links"]["self"], "succeeded")
-    assert len(charges(stack, job)) == 1
+    assert ledger.settle()[KEY]["state"] == "succeeded"
