@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import psutil
 import pytest
 import redis
@@ -138,17 +140,40 @@ def test_a_job_whose_message_was_not_acknowledged_is_not_run_again(stack, ledger
     assert UNTOUCHED in [ledger.history(key) for key in KEYS]
 
 
+def test_a_worker_that_freezes_before_it_acknowledges_changes_nothing_when_it_wakes(stack, ledger, doomed):
+    worker = doomed("before_ack:1:stop")
+    frozen = psutil.Process(worker.popen.pid)
+    for key in KEYS:
+        ledger.charge(key)
+    until(lambda: frozen.status() == psutil.STATUS_STOPPED, seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
+    let_messages_be_taken_over()
+    stack.start_workers("worker-2")
+    try:
+        jobs = ledger.caller.when_ended(len(KEYS), seconds=60, stack=stack)
+        stack.signal("doomed", signal.SIGCONT)
+        assert ledger.settle() == {job["idempotency_key"]: job for job in jobs}
+        assert {job["state"] for job in jobs} == {"succeeded"}
+        assert UNTOUCHED in [ledger.history(key) for key in KEYS]
+    finally:
+        stack.kill("worker-2")
+
+
 def redeliver(stack):
-    """Another worker is there, and the visibility timeout of each message that the first one held has passed.
+    """Another worker is there, and has taken over what the first one held."""
+    stack.kill("doomed")
+    let_messages_be_taken_over()
+    stack.start_workers("doomed")
+
+
+def let_messages_be_taken_over():
+    """The visibility timeout of each message that is held has passed.
 
     The broker's clock is a score; a worker looks at it as it starts, and every hundred seconds.
     """
-    stack.kill("doomed")
     with redis.Redis.from_url(settings.REDIS_URL) as broker:
         held = broker.zrange(UNACKED_INDEX, 0, -1)
         assert held
         broker.zadd(UNACKED_INDEX, dict.fromkeys(held, 0), xx=True)
-    stack.start_workers("doomed")
 
 
 def children_of(worker):
