@@ -1,6 +1,7 @@
 """The composition root as a Django app: checks; and the admin, on our own site."""
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.contrib.admin import apps as admin_apps
 
 
@@ -12,8 +13,14 @@ class ConfigConfig(AppConfig):
     verbose_name = "Semel"
 
     def ready(self) -> None:
-        """Settings are checked against one another."""
+        """Settings are checked against one another; where that is asked for, work is traced."""
         from config import checks  # noqa: F401, PLC0415 - registers them
+
+        if settings.TRACING:
+            # Its packages are an extra: who does not trace neither has nor loads them.
+            from config.observability.tracing import start_tracing  # noqa: PLC0415
+
+            start_tracing()
 
 
 class OnCallAdminConfig(admin_apps.AdminConfig):

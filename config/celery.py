@@ -13,7 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 import structlog
 from celery import Celery
 from celery.apps import worker as celery_worker
-from celery.signals import beat_init, setup_logging, task_prerun, worker_ready
+from celery.signals import beat_init, setup_logging, task_prerun, worker_process_shutdown, worker_ready
 from django.conf import settings
 from django.db import close_old_connections
 from kombu.transport import redis
@@ -110,6 +110,15 @@ def _stop(handler: Callable[[int, Any], Any], number: int, frame: Any) -> None: 
 def _tell_start(**_signal: Any) -> None:  # noqa: ANN401
     """Beat's first line; of each tick the worker that takes it tells."""
     log.info("beat.started", schedule=sorted(app.conf.beat_schedule))
+
+
+@worker_process_shutdown.connect(dispatch_uid="flush_spans")
+def _flush_spans(**_signal: Any) -> None:  # noqa: ANN401
+    """What a child has traced is sent before it ends."""
+    if settings.TRACING:
+        from config.observability.tracing import flush  # noqa: PLC0415 - an extra
+
+        flush()
 
 
 @setup_logging.connect(dispatch_uid="keep_our_logging")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
+
+from django.core.exceptions import ImproperlyConfigured
 
 from config.env import PROCESS, Process, env, kind_of_process
 
@@ -429,6 +432,27 @@ LOGGING = {
         }.items()
     },
 }
+
+# --- Tracing -----------------------------------------------------------------------------------------------------------
+
+# OpenTelemetry's own variables say where spans go. Without an endpoint, or with "none", nothing is traced, nor loaded.
+TRACING = (
+    bool(
+        env.str("OTEL_EXPORTER_OTLP_ENDPOINT", default="")
+        or env.str("OTEL_TRACES_EXPORTER", default="") == "otlp"
+    )
+    and env.str("OTEL_TRACES_EXPORTER", default="otlp") != "none"
+    and PROCESS is not Process.MANAGE
+)
+OTEL_SERVICE_NAME = env.str("OTEL_SERVICE_NAME", default="")
+# How many traces in one; each is whole.
+OTEL_SAMPLE_RATIO = env.float("OTEL_TRACES_SAMPLER_ARG", default=1.0)
+if TRACING:
+    if find_spec("opentelemetry.sdk") is None:
+        raise ImproperlyConfigured(
+            "Tracing is asked for (OTEL_…): pip install -r requirements-otel.txt, or unset it."
+        )
+    MIDDLEWARE.insert(1, "config.observability.tracing.TracingMiddleware")
 
 # --- Gateways ----------------------------------------------------------------------------------------------------------
 

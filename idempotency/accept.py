@@ -23,6 +23,7 @@ from idempotency.crashpoints import reach
 from idempotency.errors import RequestInProgress
 from idempotency.records import Patience, Record, Reservation
 from idempotency.registry import has_ended
+from idempotency.spans import span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,7 +93,7 @@ def _accept(
     *,
     lock_milliseconds: int | None,
 ) -> Answer | Record:
-    with transaction.atomic(durable=True):
+    with span("accept"), transaction.atomic(durable=True):
         with slot:  # given back before `run`: by then nothing is waited for
             reach("before_key")
             holder = _reserve(request, deadline, lock_milliseconds)

@@ -18,6 +18,7 @@ import structlog
 from django.conf import settings
 
 from idempotency.crashpoints import reach
+from idempotency.spans import span
 from jobs.models import JobStep
 from jobs.operations import (
     EffectNotDone,
@@ -81,7 +82,7 @@ class Effects:
 
     def run(self, effect: Effect[T]) -> T:
         """The effect's result, from this call, an earlier attempt or the downstream's own record."""
-        with structlog.contextvars.bound_contextvars(step=effect.name):
+        with structlog.contextvars.bound_contextvars(step=effect.name), span("effect", step=effect.name):
             return self._run(effect)
 
     def _run(self, effect: Effect[T]) -> T:

@@ -14,6 +14,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 
 from idempotency.crashpoints import reach
+from idempotency.spans import span
 from jobs import transitions
 from jobs.errors import IllegalTransition, StaleAttempt
 from jobs.operations import (
@@ -69,7 +70,10 @@ def execute_job(job_id: UUID) -> Job | None:
         tenant_id=job.tenant_id,
     )
     # The heart beats until all is written: a process that hangs in its last words is ended as any other.
-    with said, Heartbeat(lease):
+    traced = span(
+        "attempt", parent=job.traceparent, job_id=str(job.id), number=job.attempt, operation=job.operation
+    )
+    with said, traced, Heartbeat(lease):
         log.info("job.claimed", queue=job.queue, attempts_left=job.attempts_left)
         reach("after_claim")
         outcome = perform(operation, job, lease)

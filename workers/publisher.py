@@ -12,6 +12,7 @@ from kombu.connection import Connection
 from kombu.pools import ProducerPool
 
 from accounts.breaker import redis_breaker
+from idempotency.spans import span
 from workers.broker import queue_lengths
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def publish_jobs(due: Sequence[DueJob]) -> int:
         for job in due:
             if not redis_breaker.allows():
                 break
-            _publish(job)
+            with span("publish", job_id=str(job.id), queue=job.queue):
+                _publish(job)
             redis_breaker.succeeded()
             published += 1
     except Exception as error:  # noqa: BLE001 - kombu lets errors of many libraries through; each means the same here

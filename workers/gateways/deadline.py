@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import httpcore2
 import httpx2
 
+from idempotency.spans import span, traceparent
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import timedelta
@@ -50,7 +52,13 @@ def send(request: httpx2.Request, *, timeout: timedelta) -> Answer:
     No redirects, proxies, cookies or retries. The connection is used once: a kept one may be closed by the other side
     while the next request is on its way, and then nobody knows what became of that.
     """
-    deadline = _Deadline(timeout)
+    with span("call", method=request.method, host=request.url.host):
+        if told := traceparent():
+            request.headers["traceparent"] = told
+        return _send(request, _Deadline(timeout))
+
+
+def _send(request: httpx2.Request, deadline: _Deadline) -> Answer:
     url = httpcore2.URL(
         scheme=request.url.raw_scheme,
         host=request.url.raw_host,
