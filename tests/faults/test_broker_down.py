@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 # More than the api has threads, so that requests also wait for each other.
 CLIENTS = 32
-# The promise is 1.5 s; the rest is for a machine that has other things to do.
+# The promise is 1.5 s (tests/bench/bench_broker_down.py measures it); the rest is for a machine that has other things to do.
 BOUND_SECONDS = 5.0
 
 
