@@ -13,6 +13,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.http import Http404
 from django.shortcuts import render
 from django.template.response import SimpleTemplateResponse
+from django.urls import reverse
 from psycopg.errors import QueryCanceled
 
 if TYPE_CHECKING:
@@ -34,11 +35,34 @@ class OnCallSite(AdminSite):
 
     site_header = site_title = "Semel"
     index_title = "Is all well?"
+    index_template = "admin/oncall/index.html"
     site_url = "/docs"
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:  # type: ignore[override] # noqa: FBT001, FBT002 - Django's
         """The view behind its login, whose refusals are pages too."""
         return _explained(super().admin_view(_limited(view), cacheable))
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """As Django's, with the pages that are no model's before the jobs."""
+        apps = super().get_app_list(request, app_label)
+        for app in apps:
+            if app["app_label"] == "jobs" and request.user.has_perm("jobs.view_job"):
+                app["models"][:0] = [_entry(name, address) for name, address in _PAGES.items()]
+        return apps
+
+
+_PAGES = {"Needs attention": "admin:jobs_job_attention", "Errors": "admin:jobs_job_errors"}
+
+
+def _entry(name: str, address: str) -> dict[str, Any]:
+    """What Django's lists know of a model."""
+    return {
+        "name": name,
+        "object_name": name.replace(" ", ""),
+        "admin_url": reverse(address),
+        "view_only": True,
+        "perms": {},
+    }
 
 
 def _limited(view: View) -> View:

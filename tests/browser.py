@@ -26,12 +26,13 @@ _ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-_SIZE = {"width": 1360, "height": 900}
+_SIZE = {"width": 1440, "height": 780}
 
 
 def chromium() -> str | None:
     """Where Chromium is; None where there is none."""
-    return shutil.which("chromium") or shutil.which("chromium-browser")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((found for name in names if (found := shutil.which(name))), None)
 
 
 @contextmanager

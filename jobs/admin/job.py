@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.urls import path
 
 from accounts.admin.pages import LookOnly
+from jobs.admin.attention import show_attention, show_errors
 from jobs.admin.job_act import act_on_job, release_key_of_job
 from jobs.admin.job_list import show_jobs
 from jobs.admin.job_page import show_job
@@ -27,6 +28,8 @@ class JobAdmin(LookOnly):
         view = self.admin_site.admin_view
         return [
             path("", view(show_jobs), name="jobs_job_changelist"),
+            path("attention/", view(show_attention), name="jobs_job_attention"),
+            path("errors/", view(show_errors), name="jobs_job_errors"),
             path("<uuid:job_id>/", view(show_job), name="jobs_job_change"),
             path("<uuid:job_id>/resolve/", view(show_resolve), name="jobs_job_resolve"),
             path("<uuid:job_id>/release-key/", view(release_key_of_job), name="jobs_job_release_key"),

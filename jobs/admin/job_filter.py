@@ -38,6 +38,8 @@ class JobFilterForm(forms.Form):
     priority = forms.TypedChoiceField(
         choices=[("", "any"), *Priority.choices], coerce=int, empty_value=None, required=False
     )
+    error_code = forms.CharField(max_length=100, required=False)
+    error_cause = forms.CharField(max_length=200, required=False)
     created_from = _Instant(label="From (UTC)", required=False)
     created_to = _Instant(label="To (UTC)", required=False)
 

@@ -18,6 +18,7 @@ from idempotency.keys import is_key
 from idempotency.models import IdempotencyRecord
 from jobs.models import Job, JobAttempt, JobEvent, JobStep
 from jobs.selectors import CLOCK_SKEW, first_id
+from jobs.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,6 +66,9 @@ def wanted_jobs(wanted: Wanted) -> QuerySet[Job]:
         value = getattr(wanted, field)
         if value is not None:
             jobs = jobs.filter(**{field: value})
+    if (wanted.error_code or wanted.error_cause) and wanted.state is None:
+        # The others have no error, and no index that leads to those that have.
+        jobs = jobs.filter(state__in=[State.FAILED, State.UNKNOWN])
     if wanted.created_from is not None:
         jobs = jobs.filter(
             created_at__gte=wanted.created_from, id__gte=first_id(wanted.created_from, -CLOCK_SKEW)
