@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
+from django.core.exceptions import ImproperlyConfigured
 
 from jobs.registry import operations
+from workers.inbox.sources import find_source
 from workers.operations.payment import CALL_SLACK
 
 if TYPE_CHECKING:
@@ -104,6 +106,16 @@ def _wrong_relations() -> Iterator[CheckMessage]:
                 hint="Raise TASK_TIME_LIMIT_SECONDS.",
                 id="semel.E004",
             )
+
+
+@register()
+def check_inbox(**_options: object) -> list[CheckMessage]:
+    """Each source of events has a handler, and secrets that can be one."""
+    try:
+        find_source("")
+    except (ImproperlyConfigured, ImportError) as error:
+        return [Error(str(error), hint="See INBOX_SECRETS in .env.example.", id="semel.E009")]
+    return []
 
 
 def _wrong_retentions() -> Iterator[CheckMessage]:

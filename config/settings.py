@@ -232,6 +232,11 @@ ADMIN_MASKED_NAMES = env.list(
     ],
 )
 
+# Who may send events to /v1/inbox/{source}, "source:whsec_…"; the same source twice while its secret is rotated.
+INBOX_SECRETS = env.list("INBOX_SECRETS", default=[])
+# Who acts upon them, "source:function", of each source that has a secret.
+INBOX_HANDLERS = env.list("INBOX_HANDLERS", default=["sandbox:workers.inbox.payment_events.handle_event"])
+
 # --- Redis: a hint -----------------------------------------------------------------------------------------------------
 
 REDIS_URL = env.str("REDIS_URL")

@@ -9,8 +9,10 @@ from config.idempotency_policy import show_policy
 from config.openapi.pages import browse, show_schema
 from config.problem_pages import explain_problem
 from config.problems import read_only
+from workers.inbox.views import InboxView
 
 urlpatterns = [
+    path("v1/inbox/<slug:source>", InboxView.as_view(), name="inbox"),
     path("v1/", include("jobs.api.urls")),
     path(".well-known/idempotency", read_only(show_policy), name="idempotency-policy"),
     path("problems/<slug:slug>", read_only(explain_problem), name="problem"),

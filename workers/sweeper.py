@@ -26,6 +26,7 @@ from jobs.queries.due import (
 from jobs.queries.pauses import walk_on
 from workers.backoff import retry_delay
 from workers.broker import queue_lengths
+from workers.evidence import resolve_told_jobs
 from workers.publisher import publish_jobs
 from workers.rounds import take_turns
 
@@ -50,6 +51,7 @@ class Counts:
     published: int = 0
     parked: int = 0  # due, but paused: looked at again when that is resumed
     resumed: int = 0  # parked until then, and due now
+    resolved: int = 0  # unknown, until a provider's word was found in their history
     held_back: int = 0  # due, but left for a queue that is full; counted up to 10,000 a queue
 
     def __add__(self, other: Counts) -> Counts:
@@ -59,6 +61,7 @@ class Counts:
             self.published + other.published,
             self.parked + other.parked,
             self.resumed + other.resumed,
+            self.resolved + other.resolved,
             self.held_back + other.held_back,
         )
 
@@ -70,7 +73,7 @@ def run_once() -> Counts:
     So two sweepers are harmless, and one that dies leaves each row either done or to be found again; the batch that it had
     marked and not published waits one publication pause.
     """
-    kinds = (_expire_leases(), _lapse_jobs(), _make_resumed_due(), _publish_due())
+    kinds = (_expire_leases(), _lapse_jobs(), _resolve_told(), _make_resumed_due(), _publish_due())
     counts = sum(take_turns(*kinds, seconds=settings.SWEEP_SECONDS), start=Counts())
     if any(asdict(counts).values()):
         log.info("sweep", **asdict(counts))
@@ -103,6 +106,11 @@ def _make_resumed_due() -> Iterator[Counts]:
     """What a pause had parked, once that was resumed; before publications, so that it can be among them."""
     while (walked := walk_on(settings.BATCH_ROWS)) is not None:
         yield Counts(resumed=walked.freed)
+
+
+def _resolve_told() -> Iterator[Counts]:
+    """One batch: whoever is resolved is unknown no more, and jobs in doubt are few."""
+    yield Counts(resolved=resolve_told_jobs(limit=settings.BATCH_ROWS))
 
 
 def _publish_due() -> Iterator[Counts]:

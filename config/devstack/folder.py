@@ -20,6 +20,7 @@ _SECRETS = (
     "database_password",
     "broker_password",
     "provider_key",
+    "webhook_secret",
     "admin_password",
 )
 

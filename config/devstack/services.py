@@ -63,9 +63,12 @@ def beat(env: Mapping[str, str], schedule: Path) -> Command:
     return _celery("beat", env, "beat", "--schedule", str(schedule))
 
 
-def provider(env: Mapping[str, str], port: int, book: Path, key: str) -> Command:
-    """The sandbox payment provider, in place of a real one."""
-    arguments = ["--port", str(port), "--book", str(book), "--key", key]
+def provider(
+    env: Mapping[str, str], port: int, book: Path, key: str, *, webhook_url: str, webhook_secret: str
+) -> Command:
+    """The sandbox payment provider, in place of a real one. It tells of its charges where the url says."""
+    arguments = ["--port", str(port), "--book", str(book), "--key", key, "--webhook-url", webhook_url]
+    env = {**env, "PROVIDER_WEBHOOK_SECRET": webhook_secret}
     return _python("provider", env, "-m", "config.devstack.provider", *arguments, process="manage")
 
 

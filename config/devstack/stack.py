@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import sys
 from dataclasses import dataclass
@@ -49,6 +51,11 @@ def embed_servers(
     return Servers(database_url, redis_url)
 
 
+def webhook_secret(random: str) -> str:
+    """A secret in the form that Standard Webhooks gives it, made of another one."""
+    return f"whsec_{base64.b64encode(hashlib.sha256(random.encode()).digest()).decode()}"
+
+
 class Stack:
     """Every process of Semel, from an empty folder to answering requests."""
 
@@ -75,6 +82,7 @@ class Stack:
         self.admin_password: str | None = None
         self.provider_url = ""
         self.provider_key = ""
+        self.inbox: dict[str, str] = {}
 
     def start(self, outside: tuple[str, str] | None) -> None:
         """Everything answers. ``outside``: the user's own servers, in place of embedded ones."""
@@ -108,6 +116,7 @@ class Stack:
             "database_url": self.env["DATABASE_URL"],
             "redis_url": self.env["REDIS_URL"],
             "provider_url": self.provider_url,
+            "inbox": self.inbox,
             "env": only_settings(self.env),
         }
 
@@ -121,8 +130,18 @@ class Stack:
         self.provider_key = self.folder.secrets()["provider_key"]
         self.provider_url = f"http://{HOST}:{port}"
         book = self.folder.path / "provider.sqlite3"
-        self.supervisor.start(services.provider(self.env, port, book, self.provider_key))
-        self.env |= {"PAYMENT_PROVIDER_URL": self.provider_url, "PAYMENT_PROVIDER_KEY": self.provider_key}
+        secret = self.inbox["sandbox"] = webhook_secret(self.folder.secrets()["webhook_secret"])
+        self.env |= {
+            "PAYMENT_PROVIDER_URL": self.provider_url,
+            "PAYMENT_PROVIDER_KEY": self.provider_key,
+            "INBOX_SECRETS": f"sandbox:{secret}",
+        }
+        told = f"{self.base_url}/v1/inbox/sandbox"
+        self.supervisor.start(
+            services.provider(
+                self.env, port, book, self.provider_key, webhook_url=told, webhook_secret=secret
+            )
+        )
 
     def _start_processes(self) -> None:
         for command in (

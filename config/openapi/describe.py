@@ -29,6 +29,7 @@ _PLACES: Mapping[str, Mapping[str, Any]] = {
         "description": "The key itself, percent-encoded, without the quotes of its quoted form.",
         "example": "order-1001",
     },
+    "source": {"schema": {"type": "string", "pattern": "^[-a-zA-Z0-9_]+$"}, "example": "sandbox"},
     "slug": {"schema": {"type": "string", "enum": list(PROBLEMS)}, "example": "not-found"},
 }
 # Headers that a problem has, by its slug.

@@ -47,6 +47,8 @@ class TableSchema(FormSchema):
             body = self._submission()
         elif endpoint.body is not None:
             body = self._form(endpoint.body, **endpoint.body_rules)
+        elif endpoint.body_schema is not None:
+            body = endpoint.body_schema
         query = [] if endpoint.query is None else self._query(endpoint.query)
         return describe(endpoint, path, query=query, body=body)
 

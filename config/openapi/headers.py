@@ -54,6 +54,27 @@ REQUEST: Mapping[str, Mapping[str, Any]] = {
         "Seconds for which the key is remembered. The first request's counts.",
         example=86_400,
     ),
+    "webhook-id": _request(
+        "webhook-id",
+        {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+        "The event's name, the same at each delivery.",
+        required=True,
+        example="evt_1",
+    ),
+    "webhook-timestamp": _request(
+        "webhook-timestamp",
+        {"type": "string", "pattern": "^[0-9]{1,10}$"},
+        "Seconds since 1970 at which this delivery was signed; within five minutes of now.",
+        required=True,
+        example="1795600000",
+    ),
+    "webhook-signature": _request(
+        "webhook-signature",
+        {"type": "string"},
+        "`v1,` and the base64 of HMAC-SHA256 over `<id>.<timestamp>.<body>`; several, while a secret is rotated, with blanks between.",
+        required=True,
+        example="v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
+    ),
     "If-None-Match": _request(
         "If-None-Match",
         {"type": "string"},

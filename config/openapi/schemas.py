@@ -329,6 +329,9 @@ SCHEMAS: Mapping[str, Schema] = {
     "Operation": _OPERATION,
     "OperationList": _object({"data": _list_of(_ref("Operation"))}),
     "IdempotencyKey": _KEY,
+    "Receipt": _object(
+        {"id": _TEXT, "first": {**_FLAG, "description": "Whether this delivery was the one acted upon."}}
+    ),
     "Policy": _POLICY,
     "Readiness": _object({"status": {"enum": ["ready", "degraded"]}}),
     "Document": {"type": "object", "description": "An OpenAPI document."},

@@ -23,9 +23,9 @@ _APPEND = """
         clock_timestamp() FROM numbered
     RETURNING seq"""
 
-# Of what an event tells, all that is ours: names, verdicts, states. The rest are words of clients, operators or the world, and
-# goes with the payload.
-KEPT_WHEN_ERASED = ("step", "verdict", "then", "outcome", "by")
+# Of what an event tells, all that is ours or a name: names, ids, verdicts, states. The rest are words of clients, operators or the
+# world, and goes with the payload.
+KEPT_WHEN_ERASED = ("step", "verdict", "then", "outcome", "by", "source", "message_id", "type", "key")
 
 _DECLINE_CANCEL = """
     WITH held AS (
@@ -58,10 +58,20 @@ def append_evidence(*, job_id: UUID, attempt: int, data: Mapping[str, Any]) -> N
     The one write of a worker's without a fence: it is made because the fence has passed. Locks the job's row. Of a job that
     was erased meanwhile, only that it was heard is kept, and not what.
     """
-    kept = {name: value for name, value in data.items() if name in KEPT_WHEN_ERASED}
-    values: dict[str, Any] = {"job_id": job_id, "type": "late-effect", "attempt": attempt}
+    append_event(job_id=job_id, type="late-effect", attempt=attempt, data=data)
+
+
+def append_event(*, job_id: UUID, type: str, attempt: int, data: Mapping[str, Any]) -> None:  # noqa: A002 - the column's name
+    """The job's history has one more event, if there is the job. Locks its row. Of an erased job it keeps no words but ours."""
+    values: dict[str, Any] = {
+        "job_id": job_id,
+        "type": type,
+        "attempt": attempt,
+        "data": json.dumps(dict(data)),
+        "kept": json.dumps({name: value for name, value in data.items() if name in KEPT_WHEN_ERASED}),
+    }
     with connection.cursor() as cursor:
-        cursor.execute(_APPEND, {**values, "data": json.dumps(dict(data)), "kept": json.dumps(kept)})
+        cursor.execute(_APPEND, values)
         row = cursor.fetchone()
     if row is not None:
         announce_change(job_id, row[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 from config.devstack.provider.book import Book
 from config.devstack.provider.cashier import Cashier
+from config.devstack.provider.events import Listener, Messenger
 from config.devstack.provider.server import ProviderServer
 
 if TYPE_CHECKING:
     from types import FrameType
 
+# Where the secret of the events is: command lines are seen by everybody on the machine.
+SECRET = "PROVIDER_WEBHOOK_SECRET"  # noqa: S105 - its name
 # Longer than a client's patience in a hurry, shorter than its time-out.
 SLOW_SECONDS = 2.0
 # Longer than any time-out of ours; then even a client that never gives up is let go.
@@ -36,6 +40,8 @@ def main() -> None:
             silent_seconds=options.silent_seconds,
         ) as server,
     ):
+        if options.webhook_url:
+            Messenger(book, Listener(options.webhook_url, os.environ[SECRET])).start()
         print(f"provider listening on {server.url}", flush=True)
         server.serve_forever()
 
@@ -51,6 +57,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         type=float,
         default=SILENT_SECONDS,
         help="how long tok_timeout_after_charge holds a connection",
+    )
+    parser.add_argument(
+        "--webhook-url",
+        help=f"who is told of charges and refunds; the shared secret (whsec_…) is in {SECRET}",
     )
     return parser.parse_args(arguments)
 

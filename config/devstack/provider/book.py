@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import threading
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +55,16 @@ _SCHEMA = """
         outcome TEXT NOT NULL
     );
     CREATE INDEX IF NOT EXISTS call_key ON call (key);
+    CREATE TABLE IF NOT EXISTS event (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        type TEXT NOT NULL,
+        body TEXT NOT NULL,
+        due_at REAL,                        -- seconds since 1970; null once it was taken
+        tries INTEGER NOT NULL DEFAULT 0,
+        deliveries INTEGER NOT NULL DEFAULT 0  -- how often it was taken
+    );
+    CREATE INDEX IF NOT EXISTS event_due ON event (due_at) WHERE due_at IS NOT NULL;
 """
 _CHARGES = """
     SELECT id, status, amount, (SELECT coalesce(sum(amount), 0) FROM refund WHERE refund.charge = charge.id) AS refunded,
@@ -65,6 +77,7 @@ class Book:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
+        self._has_events = threading.Event()
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._database.row_factory = sqlite3.Row
         # With WAL, NORMAL survives the death of the process at any moment; only a power cut costs commits.
@@ -110,6 +123,7 @@ class Book:
             for statement, values in write:
                 database.execute(statement, values)
             self._store(database, claimed, answer, outcome)
+        self._has_events.set()
 
     def settle_on(
         self, claimed: Claimed, charge: str, decide: Callable[[dict[str, Any] | None], Decision]
@@ -121,7 +135,8 @@ class Book:
             for statement, values in decision.write:
                 database.execute(statement, values)
             self._store(database, claimed, decision.answer, decision.outcome)
-            return decision.answer
+        self._has_events.set()
+        return decision.answer
 
     @staticmethod
     def _store(database: sqlite3.Connection, claimed: Claimed, answer: Answer, outcome: str) -> None:
@@ -130,6 +145,41 @@ class Book:
             [answer.status, answer.body, claimed.call.key],
         )
         database.execute("UPDATE call SET outcome = ? WHERE number = ?", [outcome, claimed.number])
+
+    def due_events(self) -> list[dict[str, Any]]:
+        """What is to be told now; the oldest first."""
+        self._has_events.clear()
+        return self._rows(
+            "SELECT id, body, tries FROM event WHERE due_at <= :now ORDER BY number LIMIT 100",
+            {"now": time.time()},
+        )
+
+    def note_delivery(self, event_id: str, *, is_taken: bool, pause_seconds: float) -> None:
+        """The event was taken, or is to be told again after a pause."""
+        with self._transaction() as database:
+            database.execute(
+                "UPDATE event SET tries = tries + 1, deliveries = deliveries + :taken,"
+                " due_at = CASE WHEN :taken THEN NULL ELSE :again END WHERE id = :id",
+                {"id": event_id, "taken": is_taken, "again": time.time() + pause_seconds},
+            )
+
+    def resend(self, event_id: str) -> bool:
+        """Whether there is such an event; it is told once more."""
+        with self._transaction() as database:
+            found = database.execute("UPDATE event SET due_at = 0 WHERE id = ?", [event_id]).rowcount
+        self._has_events.set()
+        return found == 1
+
+    def events(self, *, limit: int) -> list[dict[str, Any]]:
+        """The latest events; the newest first."""
+        rows = self._rows(
+            "SELECT id, type, body, deliveries FROM event ORDER BY number DESC LIMIT :limit", {"limit": limit}
+        )
+        return [{**row, "body": json.loads(row["body"])} for row in rows]
+
+    def await_event(self, seconds: float) -> None:
+        """There may be something to tell, or so much time is over."""
+        self._has_events.wait(seconds)
 
     def release(self, claimed: Claimed, outcome: str) -> None:
         """Nothing was done, and the next call under the key may try."""

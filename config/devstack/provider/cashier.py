@@ -10,10 +10,12 @@ import json
 import secrets
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from config.devstack.provider.book import now
 from config.devstack.provider.claims import Answer, Call, Claimed, Decision, KeyInUse, KeyReused, Replayed
+from config.devstack.provider.events import event
 from config.devstack.provider.requests import CancelRequest, CaptureRequest, ChargeRequest, RefundRequest
 
 if TYPE_CHECKING:
@@ -88,13 +90,11 @@ class Cashier:
             case ChargeRequest() as request:
                 return self._charge_or_refuse(claimed, request)
             case CaptureRequest(charge):
-                return self._change(claimed, "capture", charge, _captured)
+                return self._change(claimed, "capture", charge, partial(_captured, claimed.call))
             case CancelRequest(charge):
                 return self._change(claimed, "cancel", charge, _canceled)
             case RefundRequest(charge, amount):
-                return self._change(
-                    claimed, "refund", charge, lambda found: _refunded(claimed.call, found, amount)
-                )
+                return self._change(claimed, "refund", charge, partial(_refunded, claimed.call, amount))
         raise TypeError(claimed.call.request)
 
     def _charge_or_refuse(self, claimed: Claimed, request: ChargeRequest) -> Reply | Silence | Hangup:
@@ -129,7 +129,10 @@ class Cashier:
         answer = Answer(200, to_json({name: values[name] for name in ("id", "status", "amount", "currency")}))
         # A repeat never comes here: after a silent or cut call it finds the answer stored.
         outcome, reply = _AFTERWARDS.get(request.source, ("charged", Reply(answer)))
-        self.book.settle(claimed, answer, outcome, (_INSERT_CHARGE, values))
+        write = [(_INSERT_CHARGE, values)]
+        if request.capture:
+            write.append(_told("charge.succeeded", claimed.call, json.loads(answer.body)))
+        self.book.settle(claimed, answer, outcome, *write)
         return reply
 
     def _change(
@@ -154,11 +157,15 @@ class Cashier:
         return Reply(answer)
 
 
-def _captured(charge: dict[str, Any]) -> Decision:
+def _captured(call: Call, charge: dict[str, Any]) -> Decision:
     if charge["status"] != "authorized":
         return _refusal(400, "charge_not_authorized", f"The charge is {charge['status']}.")
-    answer = Answer(200, to_json({**_face(charge), "status": "succeeded"}))
-    return Decision(answer, "captured", [(_SET_STATUS, {"id": charge["id"], "status": "succeeded"})])
+    document = {**_face(charge), "status": "succeeded"}
+    write = [
+        (_SET_STATUS, {"id": charge["id"], "status": "succeeded"}),
+        _told("charge.succeeded", call, document),
+    ]
+    return Decision(Answer(200, to_json(document)), "captured", write)
 
 
 def _canceled(charge: dict[str, Any]) -> Decision:
@@ -168,7 +175,7 @@ def _canceled(charge: dict[str, Any]) -> Decision:
     return Decision(answer, "canceled", [(_SET_STATUS, {"id": charge["id"], "status": "canceled"})])
 
 
-def _refunded(call: Call, charge: dict[str, Any], amount: int) -> Decision:
+def _refunded(call: Call, amount: int, charge: dict[str, Any]) -> Decision:
     left = charge["amount"] - charge["refunded"] if charge["status"] == "succeeded" else 0
     if amount > left:
         return _refusal(400, "refund_exceeds_charge", f"Of the charge {left} can be given back.")
@@ -188,7 +195,12 @@ def _refunded(call: Call, charge: dict[str, Any], amount: int) -> Decision:
         "amount": amount,
         "currency": charge["currency"],
     }
-    return Decision(Answer(200, to_json(document)), "refunded", [(_INSERT_REFUND, values)])
+    write = [(_INSERT_REFUND, values), _told("charge.refunded", call, document)]
+    return Decision(Answer(200, to_json(document)), "refunded", write)
+
+
+def _told(kind: str, call: Call, document: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return event(kind, document, key=call.key, job=call.job)
 
 
 def _refusal(status: int, code: str, message: str) -> Decision:

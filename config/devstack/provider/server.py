@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import re
 import socket
 import socketserver
 import sys
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from config.devstack.provider.requests import PostRequest
 
 HOST = "127.0.0.1"
+_RESEND = re.compile(r"/v1/events/(?P<event>\w+)/resend")
 MAX_BODY_BYTES = 64 * 1024
 MAX_KEY_CHARACTERS = 255
 # Rows of a list, and the most that one answer holds.
@@ -75,12 +77,16 @@ class ProviderHandler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
-        """POST /v1/charges, /v1/charges/{id}/capture, /v1/charges/{id}/cancel and /v1/refunds."""
+        """POST /v1/charges, /v1/charges/{id}/capture, /v1/charges/{id}/cancel, /v1/refunds and /v1/events/{id}/resend."""
         body = self._read_body()
         if body is None:
             return
         if not self._is_authorized():
             self._send(_UNAUTHORIZED)
+            return
+        if resent := _RESEND.fullmatch(urlsplit(self.path).path):
+            is_there = self.server.cashier.book.resend(resent["event"])
+            self._send(_ok({"id": resent["event"]}) if is_there else _NOT_FOUND)
             return
         try:
             request = _asked_for(urlsplit(self.path).path, body)
@@ -93,7 +99,7 @@ class ProviderHandler(BaseHTTPRequestHandler):
             self._take(request)
 
     def do_GET(self) -> None:
-        """GET /v1/charges, /v1/charges/{id}, /v1/refunds, /v1/calls and /v1/stats."""
+        """GET /v1/charges, /v1/charges/{id}, /v1/refunds, /v1/events, /v1/calls and /v1/stats."""
         if not self._is_authorized():
             self._send(_UNAUTHORIZED)
             return
@@ -108,6 +114,8 @@ class ProviderHandler(BaseHTTPRequestHandler):
         match url.path:
             case "/v1/charges":
                 self._send(_ok({"data": book.charges(key=key, limit=limit)}))
+            case "/v1/events":
+                self._send(_ok({"data": book.events(limit=limit)}))
             case "/v1/refunds":
                 self._send(_ok({"data": book.refunds(key=key, limit=limit)}))
             case "/v1/calls":

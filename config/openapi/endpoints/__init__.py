@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from config.openapi.endpoints import changes, idempotency, jobs, operations, service
+from config.openapi.endpoints import changes, idempotency, inbox, jobs, operations, service
 
 if TYPE_CHECKING:
     from config.openapi.endpoints.table import Table
@@ -17,6 +17,7 @@ ENDPOINTS: Table = {
     **changes.ENDPOINTS,
     **operations.ENDPOINTS,
     **idempotency.ENDPOINTS,
+    **inbox.ENDPOINTS,
     **service.ENDPOINTS,
 }
 

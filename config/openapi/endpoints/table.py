@@ -44,6 +44,8 @@ class Endpoint:
     query: type[Serializer[Any]] | None = None
     # A form, or "submission": one form for each operation.
     body: type[Serializer[Any]] | Literal["submission"] | None = None
+    # In place of a form: JSON Schema of what others send us.
+    body_schema: Mapping[str, Any] | None = None
     body_example: object = None
     # What a form checks between its members, as JSON Schema.
     body_rules: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,35 @@
+"""One event in many deliveries at once is acted upon once, and none of them waits for ever or fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.models import Job
+from jobs.states import State
+from tests.contract.test_inbox import SECRET, deliver, in_doubt, succeeded, words
+from tests.factories import TenantFactory, queued_job
+from tests.threads import at_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _sandbox_may_send(settings):
+    settings.INBOX_SECRETS = [f"sandbox:{SECRET}"]
+
+
+def test_of_many_deliveries_at_once_one_is_the_first():
+    job = queued_job(TenantFactory())
+    answers = at_once(*[lambda: deliver(succeeded(job))] * 8)
+    assert {answer.status_code for answer in answers} == {200}
+    assert sorted(answer.json()["first"] for answer in answers) == [False] * 7 + [True]
+    assert len(words(job)) == 1
+
+
+def test_several_events_at_once_resolve_a_job_once():
+    job = in_doubt(TenantFactory())
+    answers = at_once(*[lambda n=n: deliver(succeeded(job), f"evt_{n}") for n in range(6)])
+    assert {answer.status_code for answer in answers} == {200}
+    found = Job.objects.get(pk=job.id)
+    assert (found.state, found.open_effects, found.done_effects) == (State.QUEUED, 0, 1)
+    assert len(words(job)) == 6

@@ -1,0 +1,285 @@
+"""`POST /v1/inbox/{source}`: signed by Standard Webhooks, whose own library is the sender here; each event handled once."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from rest_framework.test import APIClient
+from standardwebhooks import Webhook
+
+from idempotency.models import InboxMessage
+from jobs import transitions
+from jobs.models import Job, JobEvent, JobStep
+from jobs.sealed import unseal
+from jobs.states import State
+from tests.client import problem
+from tests.factories import claimed_job, queued_job
+from tests.situations import begin, everything, history
+from workers import sweeper
+from workers.inbox import payment_events
+from workers.testing import run_to_end
+
+pytestmark = pytest.mark.django_db
+
+SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
+OTHER = f"whsec_{base64.b64encode(bytes(range(1, 33))).decode()}"
+WORD = "provider-event"
+
+
+@pytest.fixture(autouse=True)
+def _sandbox_may_send(settings):
+    settings.INBOX_SECRETS = [f"sandbox:{SECRET}"]
+
+
+def deliver(event, message_id="evt_1", *, secret=SECRET, at=None, source="sandbox", signed=None, **headers):
+    """One delivery, signed as the library does; `signed`: the body that was signed, where another one is sent."""
+    body = event if isinstance(event, str) else json.dumps(event)
+    at = at or datetime.now(UTC)
+    named = {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": Webhook(secret).sign(message_id, at, body if signed is None else signed),
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
+    named = {name: value for name, value in named.items() if value is not None}
+    client = APIClient(raise_request_exception=False)
+    return client.generic("POST", f"/v1/inbox/{source}", body, content_type="application/json", headers=named)
+
+
+def succeeded(job, *, key=None, **changes):
+    """What the provider says of the job's charge."""
+    key = key or f"semel-{job.id}-charge-1"
+    data = {
+        "id": "ch_1",
+        "status": "succeeded",
+        "amount": 5,
+        "currency": "usd",
+        "request": {"idempotency_key": key, "job": str(job.id)},
+    }
+    return {"type": "charge.succeeded", "data": {**data, **changes}}
+
+
+def words(job):
+    return [event.data for event in JobEvent.objects.filter(job_id=job.id, type=WORD).order_by("seq")]
+
+
+def in_doubt(tenant, script=None):
+    """A job that is unknown, since nobody could tell what became of its charge."""
+    job = claimed_job(tenant, **({} if script is None else {"script": script}))
+    begin(job, "charge")
+    return transitions.doubt_job(job_id=job.id, attempt=job.attempt, detail="who knows")
+
+
+def charging(job):
+    return {"charge": job.effect("charge", refuse_to_be_called)}
+
+
+def refuse_to_be_called(_key):
+    raise AssertionError("it was charged already")
+
+
+# --- Who is let in -----------------------------------------------------------------------------------------------------
+
+
+def test_a_signed_event_is_taken_and_a_repeated_delivery_too(tenant):
+    event = succeeded(queued_job(tenant))
+    first, *again = [deliver(event) for _ in range(3)]
+    assert (first.status_code, first.json()) == (200, {"id": "evt_1", "first": True})
+    assert [(one.status_code, one.json()["first"]) for one in again] == [(200, False), (200, False)]
+
+
+def test_an_event_is_acted_upon_once_however_often_it_is_delivered(tenant):
+    job = queued_job(tenant)
+    for _ in range(3):
+        deliver(succeeded(job))
+    assert len(words(job)) == 1
+    assert [message.message_id for message in InboxMessage.objects.all()] == ["evt_1"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"secret": OTHER},
+        {"signed": '{"type": "x", "data": {"a": 1}}'},
+        {"at": datetime.now(UTC) - timedelta(minutes=6)},
+        {"at": datetime.now(UTC) + timedelta(minutes=6)},
+        {"webhook_signature": "v1,"},
+        {"webhook_signature": "v1,AAAA"},
+        {"webhook_signature": "v2,AAAA v1a,BBBB"},
+        {"webhook_signature": None},
+        {"webhook_id": None},
+        {"webhook_id": ""},
+        {"webhook_id": "evt_2"},
+        {"message_id": "x" * 256},
+        {"webhook_timestamp": None},
+        {"webhook_timestamp": "now"},
+        {"webhook_timestamp": "9" * 30},
+    ],
+    ids=",".join,
+)
+def test_what_its_source_did_not_sign_is_refused_and_changes_nothing(tenant, wrong):
+    job = queued_job(tenant)
+    before = everything(job.id)
+    document = problem(deliver(succeeded(job), **wrong), 401, "unauthenticated")
+    assert "webhook-" in document["detail"]
+    assert everything(job.id) == before
+    assert not InboxMessage.objects.exists()
+
+
+def test_one_of_several_signatures_is_enough_while_a_secret_is_rotated(settings, tenant):
+    event = json.dumps(succeeded(queued_job(tenant)))
+    at = datetime.now(UTC)
+    old, new = (Webhook(secret).sign("evt_1", at, event) for secret in (OTHER, SECRET))
+    assert deliver(event, at=at, webhook_signature=f"{old} {new}").status_code == 200
+    settings.INBOX_SECRETS = [f"sandbox:{SECRET}", f"sandbox:{OTHER}"]
+    for number, secret in enumerate((SECRET, OTHER)):
+        assert deliver(event, f"evt_r{number}", secret=secret).status_code == 200
+
+
+def test_a_source_that_nobody_configured_is_not_found(settings):
+    problem(deliver({"type": "x", "data": {}}, source="stranger"), 404, "not-found")
+    settings.INBOX_SECRETS = []
+    problem(deliver({"type": "x", "data": {}}), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("{", "malformed-json"),
+        ("[1]", "validation-failed"),
+        ('{"type": "x"}', "validation-failed"),
+        ('{"type": 1, "data": {}}', "validation-failed"),
+        ('{"type": "x", "data": {"a": "\\u0000"}}', "malformed-json"),
+        ('{"type": "x", "data": {}, "data": {}}', "malformed-json"),
+    ],
+)
+def test_a_signed_body_that_is_no_event_is_refused_and_may_come_again(body, code):
+    problem(deliver(body), 400, code)
+    assert not InboxMessage.objects.exists()
+
+
+def test_a_body_that_is_too_large_is_refused(settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
+    problem(deliver({"type": "x", "data": {"a": "x" * 200}}), 413, "payload-too-large")
+
+
+def test_other_methods_are_refused():
+    problem(APIClient().get("/v1/inbox/sandbox"), 405, "method-not-allowed")
+
+
+# --- What an event does -------------------------------------------------------------------------------------------------
+
+
+def test_the_jobs_events_show_what_the_provider_said(tenant, api):
+    job = queued_job(tenant)
+    deliver(succeeded(job))
+    told = api.get(f"/v1/jobs/{job.id}/events").json()["data"][-1]
+    assert told["type"] == WORD
+    assert told["data"] == {
+        "source": "sandbox",
+        "message_id": "evt_1",
+        "type": "charge.succeeded",
+        "key": f"semel-{job.id}-charge-1",
+        "result": {"id": "ch_1", "status": "succeeded", "amount": 5, "currency": "usd"},
+    }
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "customer.created", "data": {}},
+        {"type": "charge.succeeded", "data": {}},
+        {"type": "charge.succeeded", "data": {"request": {"idempotency_key": "k", "job": "none"}}},
+        {"type": "charge.succeeded", "data": {"request": {"idempotency_key": 1, "job": str(uuid4())}}},
+        {"type": "charge.succeeded", "data": {"request": {"idempotency_key": "k", "job": str(uuid4())}}},
+    ],
+)
+def test_what_concerns_no_job_of_ours_is_taken_and_passed_over(event):
+    assert deliver(event).status_code == 200
+    assert not JobEvent.objects.filter(type=WORD).exists()
+
+
+def test_a_charge_that_makes_no_sense_is_no_evidence(tenant):
+    job = in_doubt(tenant)
+    assert deliver(succeeded(job, status="failed")).status_code == 200
+    assert (words(job), Job.objects.get(pk=job.id).state) == ([], State.UNKNOWN)
+
+
+def test_an_event_resolves_the_job_that_is_unknown_for_want_of_it(tenant, script):
+    job = in_doubt(tenant, script(charging))
+    deliver(succeeded(job))
+    resolved = Job.objects.get(pk=job.id)
+    assert (resolved.state, resolved.open_effects, resolved.done_effects) == (State.QUEUED, 0, 1)
+    [said] = [event.data for event in JobEvent.objects.filter(job_id=job.id, type="resolve")]
+    assert (said["by"], said["note"]) == ("provider sandbox", "charge.succeeded, event evt_1")
+    job = run_to_end(job.id).job
+    assert job.state == State.SUCCEEDED
+    assert unseal(job.result)["charge"]["id"] == "ch_1"
+    assert history(job.id)[-4:] == [WORD, "resolve", "claim", "succeed"]
+
+
+def test_an_event_that_comes_before_the_doubt_settles_it_when_it_comes(tenant, script):
+    job = claimed_job(tenant, script=script(charging))
+    begin(job, "charge")
+    deliver(succeeded(job))
+    assert Job.objects.get(pk=job.id).state == State.RUNNING
+    transitions.doubt_job(job_id=job.id, attempt=job.attempt, detail="who knows")
+    assert sweeper.run_once().resolved == 1
+    assert run_to_end(job.id).job.state == State.SUCCEEDED
+    assert sweeper.run_once().resolved == 0
+
+
+def test_an_event_about_another_effect_settles_nothing(tenant):
+    job = in_doubt(tenant)
+    deliver(succeeded(job, key=f"semel-{job.id}-charge-2"))
+    assert Job.objects.get(pk=job.id).state == State.UNKNOWN
+    assert sweeper.run_once().resolved == 0
+
+
+def test_an_event_that_comes_after_a_persons_word_changes_no_state(tenant, script):
+    job = in_doubt(tenant, script(charging))
+    deliver(succeeded(job))
+    run_to_end(job.id)
+    before = Job.objects.get(pk=job.id)
+    deliver(succeeded(job), "evt_2")
+    after = Job.objects.get(pk=job.id)
+    assert (after.state, after.result, after.attempt) == (before.state, before.result, before.attempt)
+    assert [word["message_id"] for word in words(job)] == ["evt_1", "evt_2"]
+
+
+def test_events_may_come_in_any_order_and_repeated(tenant):
+    job = queued_job(tenant)
+    events = [(succeeded(job, amount=number), f"evt_{number}") for number in range(10)]
+    deliveries = events * 3
+    random.shuffle(deliveries)
+    assert {deliver(*delivery).status_code for delivery in deliveries} == {200}
+    assert sorted(word["message_id"] for word in words(job)) == sorted(name for _, name in events)
+
+
+def test_a_handler_that_fails_leaves_the_event_to_be_delivered_again(tenant, monkeypatch):
+    job = queued_job(tenant)
+    failures = [RuntimeError("once")]
+
+    def take(evidence):
+        if failures:
+            raise failures.pop()
+        take_evidence(evidence)
+
+    take_evidence = payment_events.take_evidence
+    monkeypatch.setattr(payment_events, "take_evidence", take)
+    problem(deliver(succeeded(job)), 500, "internal-error")
+    assert not InboxMessage.objects.exists()
+    assert deliver(succeeded(job)).json()["first"] is True
+    assert len(words(job)) == 1
+
+
+def test_a_step_that_was_resolved_by_an_event_keeps_the_providers_word_as_its_result(tenant):
+    job = in_doubt(tenant)
+    deliver(succeeded(job))
+    step = JobStep.objects.get(job_id=job.id, name="charge")
+    assert (step.state, unseal(step.result)["id"]) == ("done", "ch_1")
