@@ -71,7 +71,7 @@ REQUEST: Mapping[str, Mapping[str, Any]] = {
     "webhook-signature": _request(
         "webhook-signature",
         {"type": "string"},
-        "`v1,` and the base64 of HMAC-SHA256 over `<id>.<timestamp>.<body>`; several, while a secret is rotated, with blanks between.",
+        "`v1,` and the base64 of HMAC-SHA256 over `<id>.<timestamp>.<body>`; several while secrets rotate, blanks between.",
         required=True,
         example="v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
     ),
