@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ERASE = """
     WITH erased AS (
         UPDATE job SET params = %(nothing)s, result = CASE WHEN result IS NOT NULL THEN %(nothing)s END::bytea,
-            error = CASE WHEN error IS NOT NULL THEN %(error)s END::bytea, progress = NULL, metadata = '{}',
+            error = CASE WHEN error IS NOT NULL THEN %(error)s END::bytea, error_cause = NULL, progress = NULL, metadata = '{}',
             concurrency_key = NULL, accept_seq = NULL, identity = CASE WHEN state = 'succeeded' THEN identity END,
             erased_at = clock_timestamp(), event_seq = event_seq + 1
         WHERE id = %(job_id)s AND erased_at IS NULL AND finished_at IS NOT NULL

@@ -23,8 +23,8 @@ _APPEND = """
         clock_timestamp() FROM numbered
     RETURNING seq"""
 
-# Of what an event tells, all that is ours or a name: names, ids, verdicts, states. The rest are words of clients, operators or the
-# world, and goes with the payload.
+# Of what an event tells, all that is ours or a name: ids, verdicts, states. The rest are words of clients, operators or the world
+# and go with the payload.
 KEPT_WHEN_ERASED = ("step", "verdict", "then", "outcome", "by", "source", "message_id", "type", "key")
 
 _DECLINE_CANCEL = """
