@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING, cast
 
 import redis
 import structlog
@@ -11,8 +12,13 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from rest_framework.exceptions import AuthenticationFailed
 
+from accounts.authentication import ApiKeyAuthentication
 from config.problems import unavailable
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
 
 log = structlog.get_logger(__name__)
 
@@ -27,18 +33,39 @@ def livez(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django's sign
 def readyz(request: HttpRequest) -> HttpResponse:
     """200 while requests can be accepted: `ready`, or `degraded` without the broker. 503 without database or migrations.
 
-    What exactly is missing stands in the log: the address is public.
+    The address is public, and what exactly is missing stands in the log; an API key with the scope admin, or a session of the
+    admin's, is told here as well.
     """
     try:
         missing = _missing_migrations()
+        may_know = _may_know(request)
     except (DatabaseError, InterfaceError) as error:
         log.warning("readyz.database_down", error=repr(error))
         return unavailable(request, "The database does not answer.")
     if missing:
         log.warning("readyz.migrations_missing", migrations=missing)
-        return unavailable(request, "The database's schema is older than this release.")
-    status = "ready" if _broker_answers() else "degraded"
-    return JsonResponse({"status": status}, headers=_NEVER_CACHED)
+        told = f" Missing: {', '.join(missing)}." if may_know else ""
+        return unavailable(request, f"The database's schema is older than this release.{told}")
+    has_broker = _broker_answers()
+    document: dict[str, object] = {"status": "ready" if has_broker else "degraded"}
+    if may_know:
+        document["details"] = {
+            "database": "answers",
+            "broker": "answers" if has_broker else "does not answer",
+            "migrations": "applied",
+        }
+    return JsonResponse(document, headers=_NEVER_CACHED)
+
+
+def _may_know(request: HttpRequest) -> bool:
+    """Whether an operator asks. Nothing is looked up for whoever shows nothing, and a wrong key is told no more than none."""
+    if request.user.is_authenticated and request.user.is_staff:
+        return True
+    try:
+        let_in = ApiKeyAuthentication().authenticate(cast("Request", request))
+    except AuthenticationFailed:
+        return False
+    return let_in is not None and let_in[0].is_admin
 
 
 def _missing_migrations() -> list[str]:

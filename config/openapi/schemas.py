@@ -333,7 +333,13 @@ SCHEMAS: Mapping[str, Schema] = {
         {"id": _TEXT, "first": {**_FLAG, "description": "Whether this delivery was the one acted upon."}}
     ),
     "Policy": _POLICY,
-    "Readiness": _object({"status": {"enum": ["ready", "degraded"]}}),
+    "Readiness": _object(
+        {
+            "status": {"enum": ["ready", "degraded"]},
+            "details": _object({"database": _TEXT, "broker": _TEXT, "migrations": _TEXT}),
+        },
+        optional=("details",),
+    ),
     "Document": {"type": "object", "description": "An OpenAPI document."},
     "FieldError": _FIELD_ERROR,
     "JsonValue": _JSON_VALUE,

@@ -111,6 +111,22 @@ def test_a_broker_that_is_down_degrades_the_service_and_no_more():
     assert response.json() == {"status": "degraded"}
 
 
+def test_details_are_for_operators_alone(api, tenant, admin_client, client, monkeypatch):
+    key = new_api_key(tenant, is_admin=True)
+    operator = APIClient()
+    operator.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
+    whole = {"database": "answers", "broker": "answers", "migrations": "applied"}
+    for asked in (operator, admin_client):
+        assert asked.get("/readyz").json() == {"status": "ready", "details": whole}
+    stranger = APIClient()
+    stranger.credentials(HTTP_AUTHORIZATION=f"Bearer {key}x")
+    for asked in (api, stranger, client):
+        assert asked.get("/readyz").json() == {"status": "ready"}
+    monkeypatch.setattr("config.health._missing_migrations", lambda: ["jobs.0099_later"])
+    assert "jobs.0099_later" in problem(operator.get("/readyz"), 503, "service-unavailable")["detail"]
+    assert "0099" not in problem(api.get("/readyz"), 503, "service-unavailable")["detail"]
+
+
 @pytest.mark.usefixtures("broker_down")
 def test_without_the_broker_jobs_are_accepted_and_limits_fail_open(api, settings):
     settings.RATE_LIMIT_PER_SECOND, settings.RATE_LIMIT_BURST = 0.001, 0

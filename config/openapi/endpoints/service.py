@@ -69,7 +69,8 @@ ENDPOINTS: Table = {
             )
         },
         "service-unavailable",
-        description="`degraded`: they can, but the broker is away, so that jobs start later.",
+        description="`degraded`: they can, but the broker is away, so that jobs start later. `details` are for operators: "
+        "an API key with the scope admin, sent as anywhere else, or a session of the admin's.",
     ),
     ("GET", "/schema"): _page(
         "readSchema",
