@@ -7,6 +7,8 @@ import time
 
 from django.conf import settings
 
+from accounts import signals
+
 # Longer than what is left of a request after its first failure, much shorter than the pause.
 _SPARED_SECONDS = 0.5
 
@@ -24,6 +26,12 @@ class Breaker:
         self._failures = 0
         self._closed_again_at = 0.0
         self._thread = threading.local()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a row of failures was met, and no success since."""
+        with self._lock:
+            return self._failures >= self._limit
 
     def allows(self) -> bool:
         """Whether to try now. Once the pause is over, True for one caller and a new pause for the others.
@@ -43,15 +51,22 @@ class Breaker:
 
     def succeeded(self) -> None:
         """The link works; forget the failures."""
-        self._failures = 0
+        with self._lock:
+            was_open = self._failures >= self._limit
+            self._failures = 0
         self._thread.spared_until = 0.0
+        if was_open:
+            signals.breaker_closed.send_robust(sender=None)
 
     def failed(self) -> None:
         """Count a failure; the last of a row opens the breaker."""
         self._thread.spared_until = time.monotonic() + _SPARED_SECONDS
         with self._lock:
             self._failures += 1
+            opens = self._failures == self._limit
             self._closed_again_at = time.monotonic() + self._open_seconds
+        if opens:
+            signals.breaker_opened.send_robust(sender=None)
 
 
 redis_breaker = Breaker(failures=settings.BREAKER_FAILURES, open_seconds=settings.BREAKER_OPEN_SECONDS)

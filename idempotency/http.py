@@ -15,7 +15,7 @@ from idempotency import queries, signals
 from idempotency.accept import Deadline, accept, find_live
 from idempotency.compare import refuse_if_other
 from idempotency.crashpoints import reach
-from idempotency.errors import KeyReused
+from idempotency.errors import KeyReused, RequestInProgress
 from idempotency.records import Record, Reservation
 from idempotency.requests import read_keyed_request
 from idempotency.stored import REPLAYED, mark, replay, snapshot
@@ -87,7 +87,7 @@ def idempotent(
             keyed = read_keyed_request(request, is_required=required, ttl_seconds=ttl_seconds, subject=about)
             record = keyed and find_live(scope=keyed.scope, key=keyed.key)
             if keyed and record:
-                return _answer_again(keyed, record)
+                return _answer_again(keyed, record, has_waited=False)
             extra = {} if validate is None else {"validated": validate(view, request, *args, **kwargs)}
             call = _Call(view, request, handler, args, {**kwargs, **extra}, kept, max_stored_bytes)
             return _answer_once(keyed, call, wait_seconds) if keyed else call.run()
@@ -162,21 +162,26 @@ def _is_error(response: HttpResponseBase) -> bool:
 def _answer_once(keyed: KeyedRequest, call: _Call, wait_seconds: float | None) -> HttpResponseBase:
     # From here on, and not from the request's beginning: it bounds the wait for another request, not a slow upload.
     deadline = Deadline(settings.IDEMPOTENCY_WAIT_SECONDS if wait_seconds is None else wait_seconds)
-    outcome = accept(keyed, call.run_under, deadline=deadline)
+    try:
+        outcome = accept(keyed, call.run_under, deadline=deadline)
+    except RequestInProgress:
+        signals.in_progress.send_robust(sender=None)
+        raise
     reach("before_answer")
     if isinstance(outcome, Record):
-        return _answer_again(keyed, outcome)
+        return _answer_again(keyed, outcome, has_waited=True)
     held = reservation(call.request)
     if held and outcome.has_header(REPLAYED):
-        signals.accepted.send_robust(sender=None, record_id=held.record_id)
+        is_takeover = held.owner > 0
+        signals.accepted.send_robust(sender=None, record_id=held.record_id, is_takeover=is_takeover)
     return outcome
 
 
-def _answer_again(keyed: KeyedRequest, record: Record) -> HttpResponse:
+def _answer_again(keyed: KeyedRequest, record: Record, *, has_waited: bool) -> HttpResponse:
     try:
         refuse_if_other(record, keyed.parts)
     except KeyReused:
         signals.mismatched.send_robust(sender=None, record_id=record.id)
         raise
-    signals.replayed.send_robust(sender=None, record_id=record.id)
+    signals.replayed.send_robust(sender=None, record_id=record.id, record=record, has_waited=has_waited)
     return replay(record)

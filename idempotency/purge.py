@@ -58,3 +58,10 @@ def _purge_batch(*, until: datetime, after: Expired, limit: int) -> tuple[Counts
         gone = [record.id for record in batch if record.resource in ended]
         deleted = queries.delete_records(gone) if gone else 0
     return Counts(deleted, kept=len(batch) - deleted), batch[-1] if len(batch) == limit else None
+
+
+def lag_seconds(limit: int) -> float:
+    """For how long the oldest record that could be deleted has waited for it; 0 where the `limit` oldest must all stay."""
+    overdue = queries.read_overdue(limit=limit)
+    ended = find_ended({resource for _, resource in overdue})
+    return max((seconds for seconds, resource in overdue if resource in ended), default=0.0)

@@ -110,6 +110,13 @@ LIMIT %s
 FOR UPDATE SKIP LOCKED
 """
 
+_OVERDUE = """
+SELECT EXTRACT(EPOCH FROM clock_timestamp() - expires_at)::float8, resource FROM idempotency_record
+WHERE expires_at <= (SELECT clock_timestamp())
+ORDER BY expires_at, id
+LIMIT %s
+"""
+
 _DELETE = "DELETE FROM idempotency_record WHERE id = ANY(%s)"
 
 _READ_RESOURCES = "SELECT id, resource FROM idempotency_record WHERE id = ANY(%s)"
@@ -262,6 +269,17 @@ def lock_expired_batch(*, until: datetime, after: Expired, limit: int) -> list[E
     with connection.cursor() as cursor:
         cursor.execute(_LOCK_EXPIRED_BATCH, (until, after.expires_at, after.id, limit))
         return [Expired(*row) for row in cursor.fetchall()]
+
+
+def read_overdue(*, limit: int) -> list[tuple[float, str | None]]:
+    """Return for how many seconds the records that expired first have been so, and what they started.
+
+    Locks nothing. Served by idempotency_record_expiry.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_OVERDUE, (limit,))
+        rows: list[tuple[float, str | None]] = cursor.fetchall()
+    return rows
 
 
 def delete_records(record_ids: Collection[int]) -> int:

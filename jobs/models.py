@@ -95,6 +95,12 @@ class Job(models.Model):
             models.Index(fields=["finished_at"], name="job_failed", condition=Q(state=State.FAILED)),
             models.Index(fields=["id"], name="job_partially_done", condition=Q(error_code="partially-done")),
             models.Index(fields=["id"], name="job_parked", condition=Q(next_publish_at=PARKED)),
+            # Since when the longest waiting is due, in each queue; without those that wait in a line or under a pause.
+            models.Index(
+                fields=["queue", "run_at"],
+                name="job_due",
+                condition=Q(state=State.QUEUED, concurrency_key__isnull=True, next_publish_at__lt=PARKED),
+            ),
             models.Index(
                 fields=["deadline_at"],
                 name="job_queued_by_deadline",

@@ -55,6 +55,21 @@ def state_of(*, tenant_id: int, mode: str, resource: str | None) -> State | None
     return None if state is None else State(state)
 
 
+def why_not_claimed(job_id: UUID) -> str:
+    """Why a claim that just found nothing did so, as far as one look can tell. One row by job_pkey.
+
+    `gone`, `settled` or `running`: the message was a duplicate. `blocked`: the job waits in its line. `waiting`: it is not due
+    (any more), or of an operation that this worker does not know.
+    """
+    found = Job.objects.filter(pk=job_id).values_list("state", "concurrency_key").first()
+    if found is None:
+        return "gone"
+    state, line = State(found[0]), found[1]
+    if state is State.RUNNING or state.is_settled:
+        return "running" if state is State.RUNNING else "settled"
+    return "waiting" if line is None else "blocked"
+
+
 def jobs_by_id(job_ids: Collection[UUID]) -> list[Job]:
     """Those of the jobs that there are, whosever they are: for requests that were let in to them. Rows by job_pkey."""
     return list(Job.objects.filter(pk__in=job_ids))

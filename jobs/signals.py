@@ -28,10 +28,26 @@ class JobChange:
     seq: int
 
 
+@dataclass(frozen=True)
+class JobMove:
+    """A job came into being, or from one state to another."""
+
+    operation: str
+    event: str
+    state: str
+    # Of a claim: since when the job had been due.
+    wait_seconds: float | None = None
+
+
 # Sent after the commit that made jobs due: ``jobs_due.send(sender=None, due=[DueJob, …])``. A hint: losing it costs latency.
 jobs_due = Signal()
 # Sent after the commit that gave a job an event: ``job_changed.send(sender=None, change=JobChange)``. A hint as well.
 job_changed = Signal()
+# Sent after the commit that moved a job, for whoever counts: ``job_moved.send_robust(sender=None, move=JobMove)``.
+job_moved = Signal()
+# On the streams process a request began to wait, or no longer does: kind ("wait" or "stream"); at its end also seconds.
+hold_began = Signal()
+hold_ended = Signal()
 
 
 def announce_change(job_id: UUID, seq: int) -> None:
@@ -45,3 +61,12 @@ def announce_change(job_id: UUID, seq: int) -> None:
 
 def _send_change(change: JobChange) -> None:
     job_changed.send(sender=None, change=change)
+
+
+def announce_move(move: JobMove) -> None:
+    """Once this transaction is committed, whoever counts is told. Called by each statement that gives a job its state."""
+    transaction.on_commit(lambda: _send_move(move), robust=True)
+
+
+def _send_move(move: JobMove) -> None:
+    job_moved.send_robust(sender=None, move=move)

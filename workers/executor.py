@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 
 from idempotency.crashpoints import reach
 from idempotency.spans import span
@@ -29,6 +30,8 @@ from jobs.operations import (
 )
 from jobs.registry import known_operations, operation_of
 from jobs.sealed import seal, unseal
+from jobs.selectors import why_not_claimed
+from workers import signals
 from workers.backoff import retry_delay
 from workers.lease import Heartbeat, Lease
 from workers.outcomes import Canceled, Failed, Lost, Outcome, Postponed, RetryAt, Succeeded, Unknown
@@ -51,7 +54,7 @@ def execute_job(job_id: UUID) -> Job | None:
     reach("before_claim")
     job = transitions.claim_job(job_id=job_id, worker=worker_name(), known_operations=known_operations())
     if job is None:
-        log.info("job.not_claimed", job_id=str(job_id))
+        _drop(job_id)
         return None
     operation = operation_of(job.operation, job.operation_version)
     lease = Lease(
@@ -78,7 +81,26 @@ def execute_job(job_id: UUID) -> Job | None:
         reach("after_claim")
         outcome = perform(operation, job, lease)
         reach("before_settle")
-        return lease.insist(partial(settle, job, outcome, began_at=claimed_at))
+        settled = lease.insist(partial(settle, job, outcome, began_at=claimed_at))
+    if settled is None and not isinstance(outcome, Lost):
+        lease.lose()  # the fence refused its last words
+    _tell_end(job, outcome, seconds=time.monotonic() - claimed_at)
+    return settled
+
+
+def _drop(job_id: UUID) -> None:
+    """A message that found nothing to claim is told, with the reason as far as one look can tell it."""
+    try:
+        reason = why_not_claimed(job_id)
+    except (DatabaseError, InterfaceError):  # for whoever counts, and for nothing else
+        reason = "not_told"
+    log.info("job.not_claimed", job_id=str(job_id), reason=reason)
+    signals.delivery_dropped.send_robust(sender=None, reason=reason)
+
+
+def _tell_end(job: Job, outcome: Outcome, *, seconds: float) -> None:
+    name = type(outcome).__name__.lower()
+    signals.attempt_ended.send_robust(sender=None, operation=job.operation, outcome=name, seconds=seconds)
 
 
 def perform(operation: Operation, job: Job, lease: Lease) -> Outcome:

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection
 
 from jobs.queries.lease import LeaseView, renew_lease
+from workers import signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,9 +116,11 @@ class Lease:
             self._ends_at = max(self._ends_at, ends_at)
 
     def lose(self) -> None:
-        """Nothing that this attempt writes counts any more."""
+        """Nothing that this attempt writes counts any more: a fenced write of its matched no row."""
         with self._lock:
-            self._lost = True
+            is_news, self._lost = not self._lost, True
+        if is_news:
+            signals.write_refused.send_robust(sender=None)
 
 
 class Heartbeat:

@@ -13,6 +13,7 @@ from kombu.pools import ProducerPool
 
 from accounts.breaker import redis_breaker
 from idempotency.spans import span
+from workers import signals
 from workers.broker import queue_lengths
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def publish_jobs(due: Sequence[DueJob]) -> int:
 
     While the breaker is open nothing is sent. A hung broker costs one time-out (PUBLISH_BUDGET_SECONDS).
     """
-    published = 0
+    published = failed = 0
     try:
         for job in due:
             if not redis_breaker.allows():
@@ -63,8 +64,14 @@ def publish_jobs(due: Sequence[DueJob]) -> int:
             published += 1
     except Exception as error:  # noqa: BLE001 - kombu lets errors of many libraries through; each means the same here
         redis_breaker.failed()
+        failed = 1
         log.warning("publish.failed", error=repr(error), left_to_sweeper=len(due) - published)
+    _tell(sent=published, failed=failed, skipped=len(due) - published - failed)
     return published
+
+
+def _tell(*, sent: int = 0, failed: int = 0, skipped: int = 0) -> None:
+    signals.published.send_robust(sender=None, sent=sent, failed=failed, skipped=skipped)
 
 
 def _publish(job: DueJob) -> None:
@@ -108,7 +115,10 @@ def publish_new(due: Sequence[DueJob]) -> int:
     The other half is the sweeper's, which goes by age: so that a crowd of new jobs can neither grow the broker without bound
     nor keep those that wait to be published again from ever being so. What is left here it publishes.
     """
-    return publish_jobs([job for job in due if _has_room_for_new(job.queue)])
+    fitting = [job for job in due if _has_room_for_new(job.queue)]
+    if len(fitting) < len(due):
+        _tell(skipped=len(due) - len(fitting))
+    return publish_jobs(fitting)
 
 
 def _has_room_for_new(queue: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from accounts import audit
 from idempotency import inbox
 from idempotency import purge as key_purge
 from jobs import purge as job_purge
+from workers import signals
 from workers.rounds import take_turns
 
 if TYPE_CHECKING:
@@ -48,7 +50,9 @@ def run_once(*, seconds: float | None = None) -> Counts:
     A batch of each kind by turns, each batch one transaction: dying in one undoes that batch alone, and two purges pass
     each other's rows by. Keys come first: a job whose key goes can go in the same purge.
     """
+    began_at = time.monotonic()
     counts = sum(take_turns(_keys(), _jobs(), _messages(), _audit(), seconds=seconds), start=Counts())
+    signals.purged.send_robust(sender=None, counts=counts, seconds=time.monotonic() - began_at)
     if any(asdict(counts).values()):
         log.info("purge", **asdict(counts))
     return counts

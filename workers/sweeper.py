@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
@@ -24,6 +25,7 @@ from jobs.queries.due import (
     mark_published,
 )
 from jobs.queries.pauses import walk_on
+from workers import signals
 from workers.backoff import retry_delay
 from workers.broker import queue_lengths
 from workers.evidence import resolve_told_jobs
@@ -73,8 +75,10 @@ def run_once() -> Counts:
     So two sweepers are harmless, and one that dies leaves each row either done or to be found again; the batch that it had
     marked and not published waits one publication pause.
     """
+    began_at = time.monotonic()
     kinds = (_expire_leases(), _lapse_jobs(), _resolve_told(), _make_resumed_due(), _publish_due())
     counts = sum(take_turns(*kinds, seconds=settings.SWEEP_SECONDS), start=Counts())
+    signals.swept.send_robust(sender=None, counts=counts, seconds=time.monotonic() - began_at)
     if any(asdict(counts).values()):
         log.info("sweep", **asdict(counts))
     return counts

@@ -9,6 +9,8 @@ from uuid import UUID
 from django.db import connection
 
 from jobs.models import Job
+from jobs.signals import JobMove, announce_move
+from jobs.states import Event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +60,10 @@ def insert_job(*, job_id: UUID, metadata: Mapping[str, str], **values: Any) -> J
     accepted, under the connection's lock_timeout; job_one_per_identity serves it.
     """
     parameters = {"id": job_id, "metadata": json.dumps(dict(metadata)), **values}
-    return next(iter(Job.objects.raw(_INSERT, parameters)), None)
+    job = next(iter(Job.objects.raw(_INSERT, parameters)), None)
+    if job is not None:
+        announce_move(JobMove(job.operation, Event.SUBMIT.value, job.state))
+    return job
 
 
 def find_twin(*, tenant_id: int, mode: str, operation: str, identity: bytes) -> UUID | None:

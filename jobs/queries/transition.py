@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.models import Job
 from jobs.queries.pauses import PAUSED
-from jobs.signals import DueJob, announce_change
+from jobs.signals import DueJob, JobMove, announce_change, announce_move
 from jobs.states import Event, Fence, Guard, Rule, State
 
 if TYPE_CHECKING:
@@ -148,7 +148,15 @@ def apply_rule(rule: Rule, *, in_line: bool = True, **values: Any) -> Job | None
     job = next(iter(Job.objects.raw(_statement(rule, in_line=in_line), parameters)), None)
     if job is not None:
         announce_change(job.id, job.event_seq)
+        announce_move(_move(rule, job))
     return job
+
+
+def _move(rule: Rule, job: Job) -> JobMove:
+    """Both instants of a claim are the database's."""
+    is_claim = rule.event is Event.CLAIM and job.started_at is not None
+    wait = (job.started_at - job.run_at).total_seconds() if is_claim and job.started_at else None
+    return JobMove(job.operation, rule.event.value, rule.target.value, wait)
 
 
 def next_in_line(job: Job) -> DueJob | None:

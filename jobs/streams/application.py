@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,6 +14,7 @@ from django.urls import Resolver404, resolve
 
 from jobs.api.caching import is_known
 from jobs.api.negotiation import EVENT_STREAM
+from jobs.signals import hold_began, hold_ended
 from jobs.streams.admission import URLCONF, Admission, Answer
 from jobs.streams.batch import Batch
 from jobs.streams.holds import JobHold
@@ -21,6 +24,7 @@ from jobs.streams.threads import Threads
 from jobs.streams.waiter import ClientGone, Waiter
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from uuid import UUID
 
     from jobs.streams.holds import Header, StreamHold
@@ -85,11 +89,12 @@ class WaitingApplication:
         hold = admitted.hold
         waiter.begin(hold.position, key_id=hold.key_id)
         log.debug("streams.held", job_id=str(hold.job_id))
-        if isinstance(hold, JobHold):
-            await self._wait(waiter, until=came_at + hold.seconds)
-            await _send_whole(waiter, await self._answer(scope, waiter, hold, admitted.headers))
-        else:
-            await self._stream(waiter, hold, admitted.headers)
+        with _told("wait" if isinstance(hold, JobHold) else "stream"):
+            if isinstance(hold, JobHold):
+                await self._wait(waiter, until=came_at + hold.seconds)
+                await _send_whole(waiter, await self._answer(scope, waiter, hold, admitted.headers))
+            else:
+                await self._stream(waiter, hold, admitted.headers)
 
     async def _wait(self, waiter: Waiter, *, until: float) -> None:
         """The job has settled, the time is over, or the request is to end."""
@@ -173,6 +178,17 @@ def _job_waited_for(scope: Scope) -> UUID | None:
     is_stream = match.url_name == "event-stream"
     job_id: UUID = match.kwargs["job_id"]
     return job_id if (accepts_stream if is_stream else asks_to_wait) else None
+
+
+@contextmanager
+def _told(kind: str) -> Iterator[None]:
+    """Whoever counts knows that a request waits, and for how long it did."""
+    began_at = time.monotonic()
+    hold_began.send_robust(sender=None, kind=kind)
+    try:
+        yield
+    finally:
+        hold_ended.send_robust(sender=None, kind=kind, seconds=time.monotonic() - began_at)
 
 
 async def _send_whole(waiter: Waiter, answer: Answer) -> None:

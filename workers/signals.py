@@ -1,0 +1,21 @@
+"""What happened in a worker, for whoever counts it: sent robustly, so that a listener can break nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.dispatch import Signal
+
+# A message came, and there was nothing to claim: reason, see jobs.selectors.why_not_claimed.
+delivery_dropped: Final = Signal()
+# An attempt is over, whatever came of it: operation, outcome (a class of workers.outcomes), seconds.
+attempt_ended: Final = Signal()
+# A fenced write of an attempt matched no row: the job is another's by now. Once an attempt.
+write_refused: Final = Signal()
+# Messages for the broker: sent, failed (the broker did not take it), skipped (the breaker was open, or the queue half full).
+published: Final = Signal()
+# A sweep, or a purge, has come to its end: counts, seconds.
+swept: Final = Signal()
+purged: Final = Signal()
+# The self-audit found that something does not hold which must always hold: invariant ("I1", …), count.
+violation_found: Final = Signal()
