@@ -13,8 +13,11 @@ class ConfigConfig(AppConfig):
     verbose_name = "Semel"
 
     def ready(self) -> None:
-        """Settings are checked against one another; where that is asked for, work is traced."""
+        """Settings are checked against one another, facts are counted; where that is asked for, work is traced."""
         from config import checks  # noqa: F401, PLC0415 - registers them
+        from config.observability.metrics import receivers  # noqa: PLC0415
+
+        receivers.connect()
 
         if settings.TRACING:
             # Its packages are an extra: who does not trace neither has nor loads them.

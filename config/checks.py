@@ -52,6 +52,9 @@ _POSITIVE = (
 # As the trigger of accounts/migrations/0002_audit_log.py has it.
 _AUDIT_KEPT_SECONDS = 90 * 24 * 3600
 
+# Characters from which on nobody tries.
+_TOKEN_LENGTH = 20
+
 
 @register(Tags.security, deploy=True)
 def check_crashpoint(**_options: Any) -> list[CheckMessage]:  # noqa: ANN401 - Django's signature
@@ -60,6 +63,22 @@ def check_crashpoint(**_options: Any) -> list[CheckMessage]:  # noqa: ANN401 - D
         return []
     hint = "It is for tests: remove it from the environment."
     return [Error(f"CRASHPOINT is set ({settings.CRASHPOINT}).", hint=hint, id="semel.E007")]
+
+
+@register(Tags.security, deploy=True)
+def check_metrics(**_options: Any) -> list[CheckMessage]:  # noqa: ANN401 - Django's signature
+    """Whoever may read the figures reads those of all processes, with a token that cannot be guessed."""
+    if not settings.METRICS_TOKEN:
+        return []
+    found: list[CheckMessage] = []
+    if len(settings.METRICS_TOKEN) < _TOKEN_LENGTH:
+        hint = "python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+        found.append(CheckWarning("METRICS_TOKEN can be guessed.", hint=hint, id="semel.W002"))
+    if not settings.PROMETHEUS_MULTIPROC_DIR:
+        hint = "Each process would tell of itself alone: name a folder that all of this host's share."
+        message = "METRICS_TOKEN is set and PROMETHEUS_MULTIPROC_DIR is not."
+        found.append(CheckWarning(message, hint=hint, id="semel.W003"))
+    return found
 
 
 @register

@@ -193,6 +193,13 @@ def unavailable(request: HttpRequest, detail: str) -> HttpResponse:
     return _respond(request, _Case("service-unavailable", 503, detail, headers={"Retry-After": "1"}))
 
 
+def not_let_in(request: HttpRequest, detail: str) -> HttpResponse:
+    """What is there is for whoever knows its own token, which is no API key."""
+    return _respond(
+        request, _Case("unauthenticated", 401, detail, headers={"WWW-Authenticate": 'Bearer realm="semel"'})
+    )
+
+
 def headers_too_large(request: HttpRequest) -> HttpResponse:
     """More than anybody should read."""
     detail = f"The headers are larger than {settings.HEADERS_MAX_BYTES} bytes."

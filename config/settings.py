@@ -59,6 +59,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "config.observability.metrics.requests.MetricsMiddleware",
     "config.request_id.RequestIdMiddleware",
     "config.observability.access.AccessLogMiddleware",
     "config.header_limit.HeaderLimitMiddleware",
@@ -457,7 +458,18 @@ if TRACING:
         raise ImproperlyConfigured(
             "Tracing is asked for (OTEL_…): pip install -r requirements-otel.txt, or unset it."
         )
-    MIDDLEWARE.insert(1, "config.observability.tracing.TracingMiddleware")
+    MIDDLEWARE.insert(2, "config.observability.tracing.TracingMiddleware")
+
+# --- Figures -----------------------------------------------------------------------------------------------------------
+
+# What a scraper of /metrics must send as its bearer token. Empty: there is no /metrics; figures are not for the public.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+# A folder that all processes of a host share for their figures: any of them then answers for all. Empty: each process knows its
+# own alone, which is right only where there is one. It may be lost at any time (a tmpfs will do): figures begin at 0 again. Each
+# process needs some 200 KB; what dies leaves its file to its successor.
+PROMETHEUS_MULTIPROC_DIR = env.str("PROMETHEUS_MULTIPROC_DIR", default="")
+# Milliseconds that one question to the database for /metrics may take: a scrape has ten seconds, and asks a dozen of them.
+METRICS_STATEMENT_TIMEOUT_MS = env.int("METRICS_STATEMENT_TIMEOUT_MS", default=1_000)
 
 # --- Gateways ----------------------------------------------------------------------------------------------------------
 

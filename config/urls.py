@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 
 from config.health import livez, readyz
 from config.idempotency_policy import show_policy
+from config.observability.metrics.page import show_metrics
 from config.openapi.pages import browse, show_schema
 from config.problem_pages import explain_problem
 from config.problems import read_only
@@ -20,6 +21,7 @@ urlpatterns = [
     path("docs", read_only(browse), name="docs"),
     path("livez", read_only(livez)),
     path("readyz", read_only(readyz)),
+    path("metrics", read_only(show_metrics)),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
 ]

@@ -20,7 +20,14 @@ _READ_BY_SETTINGS = re.compile(r'\benv\.\w+\(\s*"([A-Z_]+)"')
 # Servers outside: whoever embeds its own must not touch them, nor charge real cards.
 OUTSIDE = ("DATABASE_URL", "REDIS_URL", "PAYMENT_PROVIDER_URL", "PAYMENT_PROVIDER_KEY")
 # What the launcher decides for each process, whatever it was itself started with.
-_OURS = ("SEMEL_PROCESS", "SEMEL_STARTED_IN", "STREAMS_URL", "PUBLIC_BASE_URL", TAG)
+_OURS = (
+    "PROMETHEUS_MULTIPROC_DIR",
+    "SEMEL_PROCESS",
+    "SEMEL_STARTED_IN",
+    "STREAMS_URL",
+    "PUBLIC_BASE_URL",
+    TAG,
+)
 
 
 def outside_servers() -> tuple[str, str] | None:

@@ -21,6 +21,7 @@ _SECRETS = (
     "broker_password",
     "provider_key",
     "webhook_secret",
+    "metrics_token",
     "admin_password",
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -95,7 +96,7 @@ class Stack:
         self.env = settings_environment(
             base, self.folder.secrets(), database_url=servers.database_url, redis_url=servers.redis_url
         )
-        self.env |= {"STREAMS_URL": self.streams_url, **self._tempo}
+        self.env |= {"STREAMS_URL": self.streams_url, **self._share_metrics(), **self._tempo}
         self._start_provider()
         self.supervisor.run(services.migrate(self.env))
         self._console.say("The schema is in place.")
@@ -115,10 +116,19 @@ class Stack:
             "pids": {name: one.identity.pid for name, one in self.supervisor.running.items()},
             "database_url": self.env["DATABASE_URL"],
             "redis_url": self.env["REDIS_URL"],
+            "metrics_token": self.env["METRICS_TOKEN"],
             "provider_url": self.provider_url,
             "inbox": self.inbox,
             "env": only_settings(self.env),
         }
+
+    def _share_metrics(self) -> dict[str, str]:
+        """One folder for the figures of all processes, empty: those of the last start are over; and a token to read them."""
+        folder = self.folder.path / "metrics"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        token = self.env.get("METRICS_TOKEN") or self.folder.secrets()["metrics_token"]
+        return {"PROMETHEUS_MULTIPROC_DIR": str(folder), "METRICS_TOKEN": token}
 
     def _start_provider(self) -> None:
         """Charges go to the user's provider, or to a sandbox of ours."""

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import httpx2
 import psutil
 import pytest
 
@@ -27,6 +28,7 @@ from config.devstack.processes import Command, Identity, identify
 from config.devstack.supervisor import Supervisor
 from config.devstack.testing import arguments
 from tests.launcher import COMMAND, ROOT, STOP_SECONDS, eventually, exit_code_of, is_alive, processes_marked
+from tests.metrics import read
 
 NAMES = {"postgres", "broker", "api", "streams", "worker", "maintenance", "beat", "provider"}
 START_SECONDS = 60
@@ -66,6 +68,13 @@ def test_a_stack_says_how_to_reach_it_and_sigkill_leaves_nothing(launch, tmp_pat
     assert set(state["admin"]) == {"url", "user", "password"}
     answer = Api(state["base_url"], state["api_key"]).get("/v1/jobs")
     assert (answer.status, answer.document["data"]) == (200, [])
+
+    unauthenticated = httpx2.get(f"{state['base_url']}/metrics")
+    bearer = {"Authorization": f"Bearer {state['metrics_token']}"}
+    figures = read(httpx2.get(f"{state['base_url']}/metrics", headers=bearer).text)
+    assert unauthenticated.status_code == 401
+    assert figures.of("semel_sweep_duration_seconds_count") >= 0
+    assert figures.of("semel_up", component="postgres") == 1
 
     script = "import os, sys; print(os.environ['DATABASE_URL']); sys.exit(7)"
     executed = run_py("exec", "--data", str(data), "--", "python", "-c", script)

@@ -14,6 +14,7 @@ from jobs.models import Job, Pause
 from jobs.operators.attention import errors_grouped, needs_attention
 from jobs.operators.pauses import pauses
 from jobs.operators.search import find_jobs
+from jobs.queries.backlog import _DUE, _LIVE, count_live, due_jobs
 from jobs.queries.due import (
     _DUE_QUEUES,
     _MARK_PUBLISHED,
@@ -443,3 +444,31 @@ def test_errors_are_grouped_from_the_failed_jobs_alone(full):
     plans, found = plan(lambda: errors_grouped(since=NOW - timedelta(days=3)))
     assert found.groups[0].count > 10
     assert plans.indexes == {"job_failed", "job_in_trouble"}
+
+
+@pytest.mark.parametrize(
+    ("state", "index"),
+    [
+        (State.QUEUED, "job_queued_by_queue"),
+        (State.RUNNING, "job_running"),
+        (State.UNKNOWN, "job_in_trouble"),
+    ],
+)
+def test_jobs_that_have_not_ended_are_counted_by_the_index_of_their_state(full, state, index):
+    plans, counts = plan(lambda: count_live(state, at_most=10))
+    assert plans.indexes == {index}
+    assert sum(counts.values()) <= 10
+    assert not re.search(r"Limit.*\n +-> +Sort", plans.texts[-1]), plans.texts[-1]
+
+
+def test_the_oldest_due_job_of_each_queue_is_an_entry_of_an_index(backlog):
+    plans, due = plan(lambda: due_jobs(at_most=10))
+    assert plans.indexes == {"job_due"}
+    assert {one.queue: one.count for one in due}["backlog"] == 10
+    assert "Sort" not in plans.texts[-1], plans.texts[-1]
+
+
+def test_figures_read_no_more_of_a_backlog_than_they_tell(backlog):
+    """20,000 jobs wait; the entries that are read are those that are counted, and one more for each queue."""
+    assert rows_read(analyzed(_DUE, at_most=10)) <= 10 * len(due_jobs(at_most=1)) + 5
+    assert rows_read(analyzed(_LIVE[State.QUEUED], at_most=10)) == 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from jobs.states import State
 from tests.broker_proxy import BrokerProxy
 from tests.client import accepted, post, problem
 from tests.factories import TenantFactory, new_api_key, queued_job
+from tests.metrics import read
 from tests.situations import history
 from tests.stack import database_url
 from tests.threads import PATIENCE
@@ -247,3 +249,18 @@ def test_an_attempt_that_ends_in_a_silent_database_gets_on_record_when_it_speaks
     attempt.result(PATIENCE)
     assert Job.objects.get(pk=job.id).state == State.SUCCEEDED
     assert history(job.id) == ["submit", "claim", "succeed"]
+
+
+def test_a_scrape_tells_what_was_counted_within_its_ten_seconds(relay, in_thread, settings):
+    def scrape():
+        assert value_of("SELECT 1") == 1
+        relay.fall_silent()
+        began_at = time.monotonic()
+        answer = APIClient(headers={"Authorization": "Bearer a-token"}).get("/metrics")
+        return time.monotonic() - began_at, read(answer.content.decode())
+
+    settings.METRICS_TOKEN = "a-token"
+    seconds, found = in_thread(scrape).result(PATIENCE)
+    assert seconds < 10
+    assert found.of("semel_up", component="postgres") == 0
+    assert found.has("semel_job_transitions_total")

@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings as configured
 from django.core.checks import run_checks
 
-from config.checks import check_times
+from config.checks import check_metrics, check_times
 
 
 def found():
@@ -70,3 +70,17 @@ def test_a_duration_that_is_none_is_told_by_name(settings, name, value):
 
 def test_no_check_is_silenced():
     assert not [name for name in configured.SILENCED_SYSTEM_CHECKS if name.startswith("semel.")]
+
+
+@pytest.mark.parametrize(
+    ("token", "folder", "told"),
+    [
+        ("", "", set()),
+        ("long enough to be no guess", "/metrics", set()),
+        ("short", "/metrics", {"semel.W002"}),
+        ("long enough to be no guess", "", {"semel.W003"}),
+    ],
+)
+def test_figures_that_would_be_wrong_or_public_are_told(settings, token, folder, told):
+    settings.METRICS_TOKEN, settings.PROMETHEUS_MULTIPROC_DIR = token, folder
+    assert {warning.id for warning in check_metrics()} == told

@@ -57,6 +57,10 @@ def test_it_is_a_compose_file():
     assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*", FILE["name"])
 
 
+# Where each process leaves what it has counted, and takes over what a predecessor had (config/observability/metrics/slots.py).
+FIGURES = "metrics:/metrics"
+
+
 @pytest.mark.parametrize("wrong", [{"comand": ["x"]}, {"restart": 3}, {"depends_on": {"api": "healthy"}}])
 def test_what_compose_would_refuse_is_found(wrong):
     assert complaints({**FILE, "services": {**SERVICES, "api": {**SERVICES["api"], **wrong}}})
@@ -110,7 +114,7 @@ def test_whoever_must_come_first_is_waited_for():
 @pytest.mark.parametrize("name", SCALED)
 def test_whoever_is_scaled_owns_no_name_and_no_port_of_the_host(name):
     assert not SERVICES[name].keys() & {"container_name", "hostname", "ports", "network_mode"}
-    assert not SERVICES[name].get("volumes")
+    assert SERVICES[name]["volumes"] == [FIGURES]
 
 
 def test_the_proxy_alone_is_reached_from_outside():
@@ -124,10 +128,19 @@ def test_the_proxy_alone_is_reached_from_outside():
 
 
 @pytest.mark.parametrize("name", sorted(OURS | {"proxy"}))
-def test_a_process_can_change_nothing_but_its_own_scratch_folder(name):
+def test_a_process_can_change_nothing_but_its_own_scratch_folder_and_the_figures(name):
     service = SERVICES[name]
     assert (service["read_only"], service["tmpfs"], service["cap_drop"]) == (True, ["/tmp"], ["ALL"])  # noqa: S108
-    assert all(volume.endswith(":ro") for volume in service.get("volumes", []))
+    writable = {volume for volume in service.get("volumes", []) if not volume.endswith(":ro")}
+    assert writable == ({FIGURES} if name in OURS else set())
+
+
+def test_the_figures_are_shared_by_all_in_memory_and_bounded():
+    folder = FIGURES.partition(":")[2]
+    assert {SERVICES[name]["environment"]["PROMETHEUS_MULTIPROC_DIR"] for name in OURS} == {folder}
+    options = FILE["volumes"]["metrics"]["driver_opts"]
+    assert options["type"] == "tmpfs"
+    assert re.search(r"size=\d+m", options["o"])
 
 
 def test_the_broker_evicts_nothing_and_writes_down_what_it_holds():

@@ -72,6 +72,21 @@ ENDPOINTS: Table = {
         description="`degraded`: they can, but the broker is away, so that jobs start later. `details` are for operators: "
         "an API key with the scope admin, sent as anywhere else, or a session of the admin's.",
     ),
+    ("GET", "/metrics"): _public(
+        "readMetrics",
+        "Read the figures, as Prometheus does",
+        {
+            200: Answer(
+                description="Prometheus' text format.",
+                other={"text/plain": {"type": "string"}},
+                headers=("Cache-Control",),
+            )
+        },
+        "not-found",
+        "unauthenticated",
+        description="For whoever knows the deployment's `METRICS_TOKEN`, sent as a bearer token; an API key opens nothing here. "
+        "Where none is set there is no such address.",
+    ),
     ("GET", "/schema"): _page(
         "readSchema",
         "Read this description",
