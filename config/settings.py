@@ -286,6 +286,9 @@ BATCH_ROWS = 500
 PURGE_BUDGET_SECONDS = env.float("PURGE_BUDGET_SECONDS", default=10.0)
 # Seconds that an ended job is kept: a month to look it up in, and as long as the longest-lived key that can stand for it.
 JOB_RETENTION_SECONDS = env.int("JOB_RETENTION_SECONDS", default=30 * 24 * 3600)
+# Seconds between slices of an operator's act on many jobs, and that a slice may take: the sweep waits for it.
+BULK_SECONDS = env.float("BULK_SECONDS", default=5.0)
+BULK_BUDGET_SECONDS = env.float("BULK_BUDGET_SECONDS", default=2.0)
 # Seconds that the audit log of operators is kept: two years, as auditors ask. The database keeps each entry for 90 days at least.
 AUDIT_RETENTION_SECONDS = env.int("AUDIT_RETENTION_SECONDS", default=730 * 24 * 3600)
 # Seconds that a due job may wait before operators are shown it as stuck: a worker starts in less.
@@ -372,6 +375,7 @@ CELERY_BEAT_SCHEDULER = "config.beat.Scheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 10
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "workers.sweep", "schedule": SWEEP_SECONDS, "options": _TICK},
+    "bulk": {"task": "workers.bulk", "schedule": BULK_SECONDS, "options": _TICK},
     "purge": {"task": "workers.purge", "schedule": PURGE_SECONDS, "options": _TICK},
 }
 

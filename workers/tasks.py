@@ -7,7 +7,7 @@ from uuid import UUID
 from celery import shared_task
 from django.conf import settings
 
-from workers import purger, sweeper
+from workers import bulk, purger, sweeper
 from workers.executor import execute_job
 from workers.publisher import RUN_JOB_TASK
 
@@ -32,3 +32,9 @@ def sweep() -> None:
 def purge() -> None:
     """One purge; the next tick does the rest."""
     purger.run_once(seconds=settings.PURGE_BUDGET_SECONDS)
+
+
+@shared_task(name="workers.bulk", acks_late=False, **_IN_TIME)
+def bulk_act() -> None:
+    """A slice of what operators began for many jobs; the next tick goes on."""
+    bulk.run_once(seconds=settings.BULK_BUDGET_SECONDS)

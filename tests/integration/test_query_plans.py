@@ -10,8 +10,10 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from jobs import transitions
-from jobs.models import Job, Pause
+from jobs.models import BulkAction, Job, Pause
 from jobs.operators.attention import errors_grouped, needs_attention
+from jobs.operators.bulk import preview, start_bulk, steps
+from jobs.operators.inspection import Wanted
 from jobs.operators.pauses import pauses
 from jobs.operators.search import find_jobs
 from jobs.queries.backlog import _DUE, _LIVE, count_live, due_jobs
@@ -472,3 +474,26 @@ def test_figures_read_no_more_of_a_backlog_than_they_tell(backlog):
     """20,000 jobs wait; the entries that are read are those that are counted, and one more for each queue."""
     assert rows_read(analyzed(_DUE, at_most=10)) <= 10 * len(due_jobs(at_most=1)) + 5
     assert rows_read(analyzed(_LIVE[State.QUEUED], at_most=10)) == 10
+
+
+def test_a_preview_reads_the_jobs_of_its_state_alone(full):
+    """Each of these indexes holds no others, or is entered by the state."""
+    for wanted, indexes in (
+        (Wanted(state=State.FAILED, error_cause="no"), {"job_in_trouble", "job_failed"}),
+        (Wanted(state=State.QUEUED, operation="test.scripted"), {"job_queued_by_queue", "job_due"}),
+        (Wanted(state=State.RUNNING), {"job_running"}),
+        (Wanted(state=State.SUCCEEDED, tenant_id=full.id, mode="test"), {"job_list_by_state"}),
+    ):
+        plans, _ = plan(lambda wanted=wanted: preview(wanted))
+        assert plans.indexes
+        assert plans.indexes <= indexes
+
+
+def test_a_step_over_many_jobs_looks_at_a_range_of_ids(full):
+    made = start_bulk(
+        action=BulkAction.Action.REDRIVE, wanted=Wanted(state=State.FAILED), actor="user ada", note="a test"
+    )
+    plans, counts = plan(lambda: next(steps()))
+    assert counts.changed == 100
+    assert "job_pkey" in plans.indexes
+    assert BulkAction.objects.get(pk=made.id).changed == 100

@@ -1,0 +1,46 @@
+"""Workers that walk over the same jobs at once, and clients in between: no job is met twice, and none is lost."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from jobs import services, transitions
+from jobs.models import BulkAction, Job
+from jobs.operators.bulk import start_bulk
+from jobs.operators.inspection import Wanted
+from jobs.states import State
+from tests.factories import TenantFactory, claimed_job
+from tests.situations import history
+from tests.threads import at_once
+from workers.bulk import run_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_of_two_workers_and_a_client_at_once_each_job_is_redriven_by_one(transactional_db):
+    tenant = TenantFactory()
+    jobs = [claimed_job(tenant) for _ in range(20)]
+    for job in jobs:
+        transitions.fail_job(job_id=job.id, attempt=1, detail="no", cause="no")
+    made = start_bulk(
+        action=BulkAction.Action.REDRIVE, wanted=Wanted(state=State.FAILED), actor="user ada", note="a race"
+    )
+
+    def redrive_some():
+        outcomes = []
+        for job in jobs[::-2]:
+            try:
+                services.redrive_job(tenant_id=tenant.id, mode="test", job_id=job.id)
+                outcomes.append(job.id)
+            except services.IllegalTransition:
+                continue
+        return len(outcomes)
+
+    first, second, mine = at_once(run_once, partial(run_once), redrive_some)
+    bulk = BulkAction.objects.get(pk=made.id)
+    assert bulk.finished_at is not None
+    assert bulk.changed == first.changed + second.changed == 20 - mine
+    assert [history(job.id).count("redrive") for job in jobs] == [1] * 20
+    assert not Job.objects.exclude(state=State.QUEUED).exists()
