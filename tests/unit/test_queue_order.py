@@ -5,6 +5,7 @@ from __future__ import annotations
 from kombu.utils.scheduling import cycle_by_name
 
 from config.settings import CELERY_BROKER_TRANSPORT_OPTIONS
+from jobs.models import Priority
 
 QUEUES = ["high", "default", "low"]
 
@@ -29,6 +30,12 @@ def delivered_first(count, queues=QUEUES):
 
 def test_high_comes_first_and_then_default():
     assert cycle_of(QUEUES).consume(3) == QUEUES
+
+
+def test_a_queue_that_was_added_later_has_the_place_of_its_priority():
+    assert cycle_of(["low", "reports", "default", "high"]).consume(4) == ["high", "default", "low", "reports"]
+    assert [priority.name.lower() for priority in Priority] == QUEUES
+    assert "reports" in delivered_first(40, [*QUEUES, "reports"])
 
 
 def test_each_lower_queue_has_its_turn():

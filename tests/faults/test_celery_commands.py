@@ -1,0 +1,181 @@
+"""Celery's own commands against a running stack, as docs/celery.md describes them: they work, and none of them loses a job."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from django.utils import timezone
+
+from jobs.models import Job
+from jobs.signals import DueJob
+from tests.compose import ROOT
+from tests.factories import TenantFactory, new_api_key
+from tests.promises import messages
+from tests.stack import POLL_SECONDS, START_SECONDS, Caller, running_stack
+from tests.waiting import until
+from workers.publisher import publish_jobs
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WORKER = f"worker@{socket.gethostname()}"
+MAINTENANCE = f"maintenance@{socket.gethostname()}"
+
+
+@pytest.fixture(scope="module")
+def stack(django_db_setup, django_db_blocker, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("commands")
+    with django_db_blocker.unblock(), running_stack(folder) as stack:
+        stack.start_workers("worker", "maintenance", "beat")
+        stack.start_api()
+        yield stack
+
+
+@pytest.fixture
+def caller(stack, transactional_db):
+    caller = Caller(stack.urls["api"], new_api_key(TenantFactory()))
+    with caller.http:
+        yield caller
+
+
+def celery(stack, *words):
+    """What the command says. Fails the test where it does."""
+    told = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "config", *words],
+        cwd=ROOT,
+        env=stack.env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    return told.stdout
+
+
+def ask(stack, *words):
+    """What each node answers to `inspect`."""
+    return json.loads(celery(stack, "inspect", *words, "--json", "--timeout", "4", "-d", WORKER))[WORKER]
+
+
+def sleep(caller, key, seconds, **asked):
+    body = {"operation": "demo.sleep", "params": {"seconds": seconds}, **asked}
+    answer = caller.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": key})
+    assert answer.status_code == 202, answer.text
+    return answer.headers["Location"]
+
+
+def stop(caller, address):
+    caller.http.post(f"{address}/cancel").raise_for_status()
+    caller.job_when(address, "canceled")
+
+
+def test_inspect_shows_who_is_there_and_which_jobs_run(stack, caller):
+    address = sleep(caller, "long", 600)
+    job = caller.job_when(address, "running")
+    [task] = ask(stack, "active")
+    assert (task["id"], task["args"], task["name"]) == (job["id"], [job["id"]], "workers.run_job")
+    pong = celery(stack, "inspect", "ping", "--timeout", "4")
+    assert all(f"{node}: OK" in pong for node in (WORKER, MAINTENANCE))
+    stats = ask(stack, "stats")
+    assert (stats["pool"]["max-concurrency"], stats["prefetch_count"]) == (2, 2)
+    stop(caller, address)
+
+
+def test_a_pool_that_grows_runs_more_jobs_at_once(stack, caller):
+    celery(stack, "control", "pool_grow", "1", "-d", WORKER)
+    addresses = [sleep(caller, f"grown-{number}", 600) for number in range(3)]
+    for address in addresses:
+        caller.job_when(address, "running")
+    for address in addresses:
+        stop(caller, address)
+    celery(stack, "control", "pool_shrink", "1", "-d", WORKER)
+    assert ask(stack, "stats")["pool"]["max-concurrency"] == 2
+
+
+def test_a_worker_takes_another_queue_and_leaves_it_and_none_of_its_own_is_forgotten(stack, caller):
+    celery(stack, "control", "add_consumer", "reports", "-d", WORKER)
+    until(lambda: queues(stack) == {"high", "default", "low", "reports"}, seconds=START_SECONDS)
+    # Nobody else publishes it: until then it was planned for another day.
+    job_id = sleep(caller, "report", 0, run_at=(timezone.now() + timedelta(days=1)).isoformat()).rpartition(
+        "/"
+    )[2]
+    Job.objects.filter(pk=job_id).update(queue="reports", run_at=timezone.now())
+    assert publish_jobs([DueJob(UUID(job_id), "reports")]) == 1
+    caller.job_when(f"/v1/jobs/{job_id}", "succeeded")
+    caller.job_when(sleep(caller, "as-ever", 0), "succeeded")
+    celery(stack, "control", "cancel_consumer", "reports", "-d", WORKER)
+    until(lambda: queues(stack) == {"high", "default", "low"}, seconds=START_SECONDS)
+    caller.job_when(sleep(caller, "still", 0), "succeeded")
+
+
+def queues(stack):
+    return {queue["name"] for queue in ask(stack, "active_queues")}
+
+
+def test_purging_the_broker_loses_nothing(stack, caller):
+    """The messages are gone; the rows are published again."""
+    stack.kill("worker")
+    stack.kill("maintenance")  # so that none comes back before all are gone
+    addresses = [sleep(caller, f"purged-{number}", 0) for number in range(10)]
+    until(lambda: messages() >= 10)
+    told = celery(stack, "purge", "--force", "--queues", "high,default,low")
+    assert "Purged" in told
+    assert messages() == 0
+    stack.start_workers("worker", "maintenance")
+    for address in addresses:
+        job = caller.job_when(address, "succeeded")
+        assert job["attempt"] == 1
+
+
+def test_a_worker_that_is_shut_down_gives_its_job_back_at_no_charge(stack, caller):
+    address = sleep(caller, "given-back", 600)
+    caller.job_when(address, "running")
+    celery(stack, "control", "shutdown", "-d", WORKER)
+    job = caller.job_when(address, "queued")
+    assert (job["attempt"], job["attempts_left"]) == (1, 5)
+    stack.kill("worker")
+    stack.start_workers("worker")
+    caller.job_when(address, "running")
+    stop(caller, address)
+
+
+def test_events_are_shown_once_they_are_switched_on(stack, caller, tmp_path):
+    file = tmp_path / "events.txt"
+    with file.open("wb") as output:
+        shown = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", "config", "events", "--dump"],
+            cwd=ROOT,
+            env=stack.env,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            celery(stack, "control", "enable_events", "-d", WORKER)
+            # A worker's heartbeat: from here on everything is seen.
+            until(lambda: "heartbeat" in file.read_text(), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
+            job = caller.job_when(sleep(caller, "shown", 0), "succeeded")
+            until(
+                lambda: seen(file, job["id"]) >= {"received", "started", "succeeded"},
+                seconds=START_SECONDS,
+                pause_seconds=POLL_SECONDS,
+            )
+        finally:
+            shown.kill()
+            shown.wait()
+            celery(stack, "control", "disable_events", "-d", WORKER)
+
+
+def seen(file, job_id):
+    """What was shown of the job's task, in single words."""
+    return {
+        word
+        for line in file.read_text().splitlines()
+        if job_id in line
+        for word in line.replace(":", " ").split()
+    }
