@@ -293,6 +293,14 @@ BULK_BUDGET_SECONDS = env.float("BULK_BUDGET_SECONDS", default=2.0)
 AUDIT_RETENTION_SECONDS = env.int("AUDIT_RETENTION_SECONDS", default=730 * 24 * 3600)
 # Seconds that a due job may wait before operators are shown it as stuck: a worker starts in less.
 OVERDUE_JOB_SECONDS = env.int("OVERDUE_JOB_SECONDS", default=300)
+# Seconds between self-audits: somebody is to know within minutes, not days. One that is late costs nothing.
+SELFAUDIT_SECONDS = env.float("SELFAUDIT_SECONDS", default=300.0)
+# Seconds that one self-audit may take: the sweep waits for it, as for a purge.
+SELFAUDIT_BUDGET_SECONDS = env.float("SELFAUDIT_BUDGET_SECONDS", default=5.0)
+# Seconds back that it looks: what was accepted or has ended since then is seen by a dozen audits, should one be missed.
+SELFAUDIT_WINDOW_SECONDS = env.int("SELFAUDIT_WINDOW_SECONDS", default=3_600)
+# Seconds that a purge may be behind before that is a violation: sixty purges, far more than an hour's maintenance needs.
+SELFAUDIT_LAG_SECONDS = env.int("SELFAUDIT_LAG_SECONDS", default=3_600)
 # Jobs of one tenant and mode that may wait at once; 0: no limit, since a backlog is what a queue is for.
 QUEUED_JOBS_MAX = env.int("QUEUED_JOBS_MAX", default=0)
 # Seconds that a job's run_at may lie ahead: as long as jobs are kept after their end; what is planned for longer belongs in a
@@ -377,6 +385,7 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "workers.sweep", "schedule": SWEEP_SECONDS, "options": _TICK},
     "bulk": {"task": "workers.bulk", "schedule": BULK_SECONDS, "options": _TICK},
     "purge": {"task": "workers.purge", "schedule": PURGE_SECONDS, "options": _TICK},
+    "selfaudit": {"task": "workers.selfaudit", "schedule": SELFAUDIT_SECONDS, "options": _TICK},
 }
 
 # --- Effects -----------------------------------------------------------------------------------------------------------

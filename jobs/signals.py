@@ -41,6 +41,8 @@ class JobMove:
 
 # Sent after the commit that made jobs due: ``jobs_due.send(sender=None, due=[DueJob, …])``. A hint: losing it costs latency.
 jobs_due = Signal()
+# Sent once for each rule that the self-audit found broken: ``violation_found.send_robust(sender=None, finding=Finding)``.
+violation_found = Signal()
 # Sent after the commit that gave a job an event: ``job_changed.send(sender=None, change=JobChange)``. A hint as well.
 job_changed = Signal()
 # Sent after the commit that moved a job, for whoever counts: ``job_moved.send_robust(sender=None, move=JobMove)``.

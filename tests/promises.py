@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import redis
 from django.conf import settings
 from django.db import connection
 
+from jobs.models import Violation
+from jobs.selfaudit import run_once
 from tests.stack import POLL_SECONDS
 from tests.waiting import until
 
@@ -84,6 +87,7 @@ class Ledger:
         self._assert_retries_are_answered()
         self._assert_strangers_see_nothing(jobs)
         self._assert_nothing_is_left_over()
+        self._assert_audit_is_clean()
         return by_key
 
     def history(self, key: str) -> list[str]:
@@ -159,6 +163,11 @@ class Ledger:
         until(lambda: sessions() <= SESSIONS_MAX, seconds=30, pause_seconds=POLL_SECONDS)
         until(lambda: not idle_transactions(), seconds=30, pause_seconds=POLL_SECONDS)
         until(lambda: not messages(), seconds=30, pause_seconds=POLL_SECONDS)
+
+    def _assert_audit_is_clean(self) -> None:
+        """What the rows say of I1, I3, I4 and I5, asked by the product itself."""
+        run_once(window=timedelta(hours=1))
+        assert not list(Violation.objects.filter(resolved_at=None))
 
 
 def _charges_of(job: dict[str, Any]) -> set[int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID
 
 from celery import shared_task
 from django.conf import settings
 
+from jobs import selfaudit as audit
 from workers import bulk, purger, sweeper
 from workers.executor import execute_job
 from workers.publisher import RUN_JOB_TASK
@@ -38,3 +40,10 @@ def purge() -> None:
 def bulk_act() -> None:
     """A slice of what operators began for many jobs; the next tick goes on."""
     bulk.run_once(seconds=settings.BULK_BUDGET_SECONDS)
+
+
+@shared_task(name="workers.selfaudit", acks_late=False, **_IN_TIME)
+def selfaudit() -> None:
+    """One self-audit of what is recent."""
+    window = timedelta(seconds=settings.SELFAUDIT_WINDOW_SECONDS)
+    audit.run_once(window=window, seconds=settings.SELFAUDIT_BUDGET_SECONDS)

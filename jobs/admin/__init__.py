@@ -1,5 +1,5 @@
 """The admin's pages of jobs: to find, to look and to act. What changes a job is a service, never a form over its columns."""
 
-from jobs.admin import job, keys, pauses
+from jobs.admin import job, keys, pauses, violation
 
-__all__ = ["job", "keys", "pauses"]
+__all__ = ["job", "keys", "pauses", "violation"]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from threading import Barrier
 
 import httpx2
 import pytest
 
+from jobs.models import Violation
+from jobs.selfaudit import run_once
 from tests.stack import running_stack
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,7 +35,15 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
     folder = tmp_path_factory.mktemp("once")
     with (
         django_db_blocker.unblock(),
-        running_stack(folder, "--slow-seconds", "0.3", PAYMENT_PROVIDER_TIMEOUT_SECONDS="3") as stack,
+        # Audited all the while: what is merely under way is no violation.
+        running_stack(
+            folder,
+            "--slow-seconds",
+            "0.3",
+            PAYMENT_PROVIDER_TIMEOUT_SECONDS="3",
+            SELFAUDIT_SECONDS="1",
+            LOG_LEVEL="INFO",
+        ) as stack,
     ):
         stack.start_workers("worker", "maintenance", "beat")
         stack.start_api()
@@ -107,6 +118,10 @@ def test_two_hundred_charges_with_retries_and_lost_answers_are_each_made_once(st
     charged = [charge["amount"] for charge in stack.provider.charges()]
     expected = [100 + number for number, source in enumerate(sources) if source != "tok_declined"]
     assert Counter(amount for amount in charged if amount != 1999) == Counter(expected)
+    assert stack.running["maintenance"].log.read_text().count('"event": "selfaudit"') > 1
+    assert not Violation.objects.exists()
+    assert run_once(window=timedelta(hours=1)).jobs == len(sources)
+    assert not Violation.objects.exists()
 
 
 def give_up_on(caller, key, source, *, amount):

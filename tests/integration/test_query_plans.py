@@ -30,6 +30,15 @@ from jobs.queries.due import (
 from jobs.queries.lease import renew_lease
 from jobs.queries.pauses import walk_on
 from jobs.queries.purge import FIRST_ENDED, delete_jobs, lock_ended_batch, time_ago
+from jobs.queries.selfaudit import (
+    JOB_RULES,
+    LAST_ID,
+    accepted_since,
+    broken_jobs,
+    ended_since,
+    overdue_jobs,
+    owners_of,
+)
 from jobs.queries.watch import events_beyond, positions_beyond
 from jobs.registry import current_operation
 from jobs.sealed import seal
@@ -497,3 +506,29 @@ def test_a_step_over_many_jobs_looks_at_a_range_of_ids(full):
     assert counts.changed == 100
     assert "job_pkey" in plans.indexes
     assert BulkAction.objects.get(pk=made.id).changed == 100
+
+
+def test_the_self_audit_reads_the_recent_ends_of_two_indexes(full):
+    since = time_ago(HOUR)
+    plans, accepted = plan(lambda: accepted_since(since, before=LAST_ID, limit=500))
+    assert (0 < len(accepted) <= 500, plans.indexes) == (True, {"job_pkey"})
+    plans, ended = plan(lambda: ended_since(time_ago(20 * HOUR * 24), before=(NOW, LAST_ID), limit=500))
+    assert (len(ended), plans.indexes) == (500, {"job_ended"})
+    assert "Sort" not in plans.texts[-1], plans.texts[-1]
+    plans, overdue = plan(lambda: overdue_jobs(age=10 * HOUR * 24, limit=500))
+    assert (len(overdue), plans.indexes) == (500, {"job_ended"})
+
+
+@pytest.mark.parametrize("rule", JOB_RULES, ids=[rule for _, rule in JOB_RULES])
+def test_each_rule_of_the_self_audit_is_asked_by_keys(full, rule):
+    _fill_the_past(full)
+    ids = list(Job.objects.order_by("-id").values_list("id", flat=True)[:500])
+    plans, _ = plan(lambda: broken_jobs(rule, ids, result_max_bytes=1))
+    assert plans.indexes <= {"job_pkey", "job_list_by_key", "job_event_pkey"}
+    assert "Seq Scan" not in plans.texts[-1], plans.texts[-1]
+
+
+def test_the_jobs_of_keys_are_found_by_their_ids(full):
+    ids = list(Job.objects.values_list("id", flat=True)[:500])
+    plans, owners = plan(lambda: owners_of(ids))
+    assert (len(owners), plans.indexes) == (500, {"job_pkey"})

@@ -1,0 +1,373 @@
+"""Each rule that the self-audit asks: broken on purpose, it is found, once; and a healthy stack has nothing to tell of."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from io import StringIO
+from threading import Thread
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from structlog.testing import capture_logs
+
+from idempotency.models import IdempotencyRecord
+from jobs import transitions
+from jobs.models import Job, JobStep, Violation
+from jobs.queries import selfaudit as queries
+from jobs.queries.selfaudit import JOB_RULES
+from jobs.sealed import seal
+from jobs.selfaudit import run_once
+from jobs.services import erase_payload, redrive_job, resolve_job
+from jobs.signals import violation_found
+from jobs.states import State
+from tests.client import CHARGE
+from tests.factories import claim, claimed_job, make_due, queued_job
+from tests.situations import begin, close, expire, in_state
+
+# A snapshot is the first thing that its transaction does: not in one that a test is wrapped into.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HOUR = timedelta(hours=1)
+
+
+def sql(statement, **values):
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+
+
+def audit(**options):
+    return run_once(window=HOUR, **options)
+
+
+def found():
+    """Invariant, rule and subject of what is open."""
+    return sorted(Violation.objects.filter(resolved_at=None).values_list("invariant", "rule", "subject"))
+
+
+@pytest.fixture
+def _unconstrained(transactional_db):
+    """The database lets a test write what no code of ours could; the checks are back afterwards, and hold for what is left."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+            " WHERE contype = 'c' AND conrelid IN ('job'::regclass, 'job_step'::regclass, 'idempotency_record'::regclass)"
+        )
+        checks = cursor.fetchall()
+        for table, name, _ in checks:
+            cursor.execute(f'ALTER TABLE {table} DROP CONSTRAINT "{name}"')
+        yield
+        for table in ("job", "job_attempt", "job_step", "job_event", "idempotency_record"):
+            cursor.execute(f"DELETE FROM {table}")
+        for table, name, definition in checks:
+            cursor.execute(f'ALTER TABLE {table} ADD CONSTRAINT "{name}" {definition}')
+
+
+def charged(tenant):
+    """A job that has succeeded, with one effect done."""
+    job = claimed_job(tenant)
+    begin(job, "charge")
+    close(job, "charge", JobStep.State.DONE, {"id": "ch_1"})
+    return transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=seal(1))
+
+
+def tired(tenant):
+    """A job that runs, with all its attempts behind it but this one."""
+    job = claimed_job(tenant)
+    while job.attempts_left:
+        transitions.retry_job(job_id=job.id, attempt=job.attempt, delay=-HOUR, detail="again", cause="test")
+        job = claim(make_due(job.id).id)
+    return job
+
+
+JOBS = {
+    ("I1", "effects-counted"): (charged, ["UPDATE job SET done_effects = 2 WHERE id = %(id)s"]),
+    ("I1", "ended-with-open-effect"): (
+        charged,
+        [
+            "UPDATE job SET open_effects = 1, done_effects = 0 WHERE id = %(id)s",
+            "UPDATE job_step SET state = 'started', ended_at = NULL WHERE job_id = %(id)s",
+        ],
+    ),
+    ("I1", "downstream-key"): (
+        charged,
+        ["UPDATE job_step SET downstream_key = downstream_key || 'x' WHERE job_id = %(id)s"],
+    ),
+    ("I4", "attempts-gap-free"): (tired, ["DELETE FROM job_attempt WHERE job_id = %(id)s AND number = 2"]),
+    ("I4", "events-gap-free"): (charged, ["UPDATE job SET event_seq = event_seq + 1 WHERE id = %(id)s"]),
+    ("I4", "events-in-order"): (
+        charged,
+        [
+            "UPDATE job SET event_seq = event_seq + 1 WHERE id = %(id)s",
+            (
+                "INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)"
+                " SELECT id, event_seq, 'succeed', attempt, '{}', now() FROM job WHERE id = %(id)s"
+            ),
+        ],
+    ),
+    ("I4", "state-has-its-event"): (
+        charged,
+        ["UPDATE job SET state = 'failed', error = result WHERE id = %(id)s"],
+    ),
+    ("I4", "fence-rises"): (
+        tired,
+        [
+            "UPDATE job_event SET attempt = 1 WHERE job_id = %(id)s AND seq = (SELECT event_seq FROM job WHERE id = %(id)s)"
+        ],
+    ),
+    ("I5", "attempts-bounded"): (tired, ["UPDATE job SET max_attempts = max_attempts - 1 WHERE id = %(id)s"]),
+    ("I10", "result-size"): (
+        charged,
+        ["UPDATE job SET result = repeat('x', 300000)::bytea WHERE id = %(id)s"],
+    ),
+}
+
+
+@pytest.mark.usefixtures("_unconstrained")
+@pytest.mark.parametrize("rule", JOBS, ids=[rule for _, rule in JOBS])
+def test_a_job_that_breaks_a_rule_is_found(tenant, rule):
+    make, statements = JOBS[rule]
+    job, healthy = make(tenant), make(tenant)
+    assert audit().is_clean
+    for statement in statements:
+        sql(statement, id=job.id)
+    assert audit().new == 1
+    assert found() == [(*rule, f"job/{job.id}")]
+    assert healthy.id != job.id
+
+
+def test_every_rule_of_jobs_is_tried_here():
+    assert set(JOB_RULES) - set(JOBS) == {("I3", "two-jobs-of-one-key")}
+
+
+def test_two_live_jobs_of_one_key_are_found_and_an_ended_one_may_have_had_it_before(tenant):
+    first, second = queued_job(tenant), queued_job(tenant)
+    sql("UPDATE job SET idempotency_key = 'a-key' WHERE id = ANY(%(ids)s)", ids=[first.id, second.id])
+    audit()
+    assert found() == [("I3", "two-jobs-of-one-key", f"job/{second.id}")]
+    transitions.cancel_queued_job(job_id=first.id)
+    assert audit().resolved == 1
+    assert found() == []
+
+
+@pytest.fixture
+def record(api):
+    """The record of an accepted charge."""
+    assert (
+        api.post("/v1/jobs", CHARGE, format="json", headers={"Idempotency-Key": "a-key"}).status_code == 202
+    )
+    return IdempotencyRecord.objects.get()
+
+
+RECORDS = {
+    "key-has-its-job": "DELETE FROM job",
+    "job-is-the-keys-own": "UPDATE job SET idempotency_key = 'another'",
+    "key-has-an-answer": "UPDATE idempotency_record SET status = NULL, headers = NULL, body = NULL",
+    "key-has-a-fingerprint": "UPDATE idempotency_record SET fingerprint = ''",
+}
+
+
+@pytest.mark.parametrize("rule", RECORDS)
+def test_a_key_that_no_retry_could_be_answered_from_is_found(record, rule):
+    assert audit().is_clean
+    sql(RECORDS[rule])
+    audit()
+    assert found() == [("I3", rule, f"record/{record.id}")]
+
+
+def test_an_answer_beyond_the_limit_is_found(record, settings):
+    settings.IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES = len(record.body) - 1
+    audit()
+    assert found() == [("I10", "answer-size", f"record/{record.id}")]
+
+
+def test_a_purge_that_does_not_keep_pace_is_found_and_one_that_waits_for_a_job_is_not(
+    record, tenant, settings
+):
+    sql(
+        "UPDATE idempotency_record SET created_at = now() - interval '9 days', expires_at = now() - interval '2 hours'"
+    )
+    assert audit().is_clean  # its job is still queued
+    transitions.cancel_queued_job(job_id=Job.objects.get().id)
+    ended = charged(tenant)
+    sql(
+        "UPDATE job SET finished_at = now() - %(kept)s - interval '2 hours' WHERE id = %(id)s",
+        kept=timedelta(seconds=settings.JOB_RETENTION_SECONDS),
+        id=ended.id,
+    )
+    audit()
+    assert found() == [("I10", "purge-keeps-pace", "purge/jobs"), ("I10", "purge-keeps-pace", "purge/keys")]
+    call_command("purge", stdout=StringIO())
+    assert audit().resolved == 2
+
+
+def test_a_violation_is_told_once_and_resolved_when_it_is_over(tenant):
+    job = charged(tenant)
+    told = []
+
+    def listen(*, finding, **_signal):
+        told.append(finding)
+
+    violation_found.connect(listen)
+    try:
+        sql("UPDATE job SET done_effects = 2 WHERE id = %(id)s", id=job.id)
+        with capture_logs() as logs:
+            assert [audit().new for _ in range(3)] == [1, 0, 0]
+        assert [(one.invariant, one.rule, one.subject) for one in told] == [
+            ("I1", "effects-counted", f"job/{job.id}")
+        ]
+        assert len([line for line in logs if line["event"] == "selfaudit.violation"]) == 1
+        row = Violation.objects.get()
+        assert row.last_seen_at > row.first_seen_at
+        sql("UPDATE job SET done_effects = 1 WHERE id = %(id)s", id=job.id)
+        assert audit().resolved == 1
+        assert Violation.objects.get().resolved_at is not None
+        sql("UPDATE job SET done_effects = 2 WHERE id = %(id)s", id=job.id)
+        assert audit().new == 1  # again, and told again
+        assert len(told) == 2
+    finally:
+        violation_found.disconnect(listen)
+
+
+def test_a_listener_that_fails_keeps_nobody_from_being_told(tenant):
+    def fail(**_signal):
+        raise RuntimeError
+
+    violation_found.connect(fail)
+    try:
+        sql("UPDATE job SET done_effects = 2 WHERE id = %(id)s", id=charged(tenant).id)
+        assert audit().new == 1
+    finally:
+        violation_found.disconnect(fail)
+
+
+def test_what_is_old_and_was_found_is_looked_at_again(tenant):
+    job = charged(tenant)
+    sql("UPDATE job SET done_effects = 2 WHERE id = %(id)s", id=job.id)
+    audit()
+    sql("UPDATE job SET created_at = now() - interval '2 days', finished_at = now() - interval '2 days'")
+    assert audit().resolved == 0
+    assert len(found()) == 1
+    sql("DELETE FROM job; DELETE FROM job_step; DELETE FROM job_event; DELETE FROM job_attempt")
+    assert audit().resolved == 1
+
+
+def test_details_are_figures_and_names(record):
+    sql("UPDATE job SET idempotency_key = 'another'")
+    audit()
+    row = Violation.objects.get()
+    assert "a-key" not in json.dumps(row.details) + row.subject
+    assert set(row.details) == {"resource", "record_of_job"}
+
+
+def test_a_defect_that_breaks_everything_does_not_flood_the_table(tenant):
+    for _ in range(120):
+        queued_job(tenant)
+    sql("UPDATE job SET event_seq = 2")
+    assert (audit().violations, Violation.objects.count()) == (120, 100)
+
+
+def test_the_time_is_kept_and_told(tenant):
+    queued_job(tenant)
+    assert audit(seconds=0).is_complete is False
+    assert audit(seconds=60).is_complete is True
+
+
+def test_only_what_is_recent_is_looked_at(tenant):
+    old, ended = queued_job(tenant), charged(tenant)
+    sql(
+        "UPDATE job SET created_at = now() - interval '2 hours' WHERE id = ANY(%(ids)s)",
+        ids=[old.id, ended.id],
+    )
+    assert audit().jobs == 1  # it ended just now
+
+
+def test_no_way_that_a_job_can_go_is_a_violation(tenant):
+    """Each state, reached as the product reaches it, and each way on from there by a person."""
+    for state in State:
+        in_state(tenant, state)
+    job = in_state(tenant, State.FAILED)
+    redrive_job(tenant_id=tenant.id, mode="test", job_id=job.id)
+    claim(job.id)
+    for then in (State.SUCCEEDED, State.FAILED, State.QUEUED):
+        job = in_state(tenant, State.UNKNOWN)
+        verdict = {"step": "charge", "verdict": JobStep.State.DONE, "note": "seen", "by": "ada", "result": 1}
+        resolve_job(tenant_id=tenant.id, mode="test", job_id=job.id, then=then, **verdict)
+    erase_payload(tenant_id=tenant.id, mode="test", job_id=charged(tenant).id)
+    job = tired(tenant)
+    begin(job, "charge")
+    job = claim(make_due(expire(job).id).id)  # one more attempt, that only asks
+    assert job.reconcile_only
+    transitions.doubt_job(job_id=job.id, attempt=job.attempt, detail="who knows")
+    job = claimed_job(tenant)
+    for _ in range(12):  # given back again and again, at no charge
+        transitions.postpone_job(job_id=job.id, attempt=job.attempt, delay=-HOUR, detail="stopping")
+        job = claim(make_due(job.id).id)
+    expire(tired(tenant))
+    counts = audit()
+    assert found() == []
+    assert counts.jobs == 14
+
+
+def test_a_job_in_flux_is_seen_whole(tenant):
+    """Its change is committed between two questions of one batch; both are answered as of before."""
+    job = claimed_job(tenant)
+
+    def settle():
+        transitions.succeed_job(job_id=job.id, attempt=1, result=seal(1))
+        connection.close()
+
+    with queries.one_snapshot():
+        before = queries.broken_jobs(("I4", "attempts-gap-free"), [job.id], result_max_bytes=1)
+        thread = Thread(target=settle)
+        thread.start()
+        thread.join()
+        broken = [queries.broken_jobs(rule, [job.id], result_max_bytes=10) for rule in JOB_RULES]
+    assert (before, broken) == ([], [[]] * len(JOB_RULES))
+    assert Job.objects.get().state == State.SUCCEEDED
+    assert audit().is_clean
+
+
+def said(**options):
+    out = StringIO()
+    try:
+        call_command("selfaudit", stdout=out, **options)
+    except SystemExit as ended:
+        return out.getvalue(), ended.code
+    return out.getvalue(), 0
+
+
+def test_the_command_tells_what_it_found_by_its_exit_code(tenant):
+    job = charged(tenant)
+    assert said() == ("jobs: 1, keys: 0, violations: 0, new: 0, resolved: 0, is_complete: True\n", 0)
+    sql("UPDATE job SET done_effects = 2 WHERE id = %(id)s", id=job.id)
+    text, code = said()
+    assert code == 1
+    assert f"I1 effects-counted job/{job.id}" in text
+
+
+def test_the_admin_shows_what_was_found_and_changes_nothing(tenant):
+    sql("UPDATE job SET done_effects = 2 WHERE id = %(id)s", id=charged(tenant).id)
+    audit()
+    admin = get_user_model().objects.create_superuser("ada", password="x" * 12)
+    client = Client()
+    client.force_login(admin)
+    row = Violation.objects.get()
+    assert "effects-counted" in client.get("/admin/jobs/violation/").content.decode()
+    page = client.get(f"/admin/jobs/violation/{row.id}/change/")
+    assert page.status_code == 200
+    assert 'name="_save"' not in page.content.decode()
+    assert client.post(f"/admin/jobs/violation/{row.id}/delete/", {"post": "yes"}).status_code == 403
+
+
+def test_a_violation_that_was_resolved_long_ago_is_forgotten(tenant, settings):
+    age = timedelta(seconds=settings.JOB_RETENTION_SECONDS) + HOUR
+    for resolved_at in (timezone.now() - age, timezone.now(), None):
+        Violation.objects.create(invariant="I4", rule="fence-rises", subject="job/x", resolved_at=resolved_at)
+    Violation.objects.filter(resolved_at=None).delete()
+    audit()
+    assert Violation.objects.count() == 1
