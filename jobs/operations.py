@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from uuid import UUID
 
     from rest_framework.serializers import Serializer
@@ -188,6 +188,9 @@ class Operation(ABC):
     timeout_seconds: ClassVar[int] = (
         300  # how long one attempt may take; then it is asked to stop, and soon made to
     )
+
+    # Effects that offer neither a key window nor reconciliation, on purpose: a crash in their middle ends in `unknown`.
+    blind_effects: ClassVar[Collection[str]] = ()
 
     def identity(self, params: dict[str, Any]) -> str | None:  # noqa: ARG002 - for operations that have one
         """The business intent, where a second click must not be a second job: "invoice 4711", say. None: each job is its own.

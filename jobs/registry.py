@@ -38,6 +38,12 @@ def known_operations() -> frozenset[str]:
     return frozenset(f"{name}@{version}" for name, version in operations())
 
 
+def forget_operations() -> None:
+    """settings.OPERATIONS is read anew at the next question: for tests that change it."""
+    operations.cache_clear()
+    known_operations.cache_clear()
+
+
 def current_operation(name: str) -> Operation:
     """The newest version of the operation: what a new job gets. Raises UnknownOperation."""
     versions = [version for known, version in operations() if known == name]

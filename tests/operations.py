@@ -186,6 +186,7 @@ class Leaky(Operation):
 
     name = "test.leaky"
     params = LeakyParams
+    blind_effects = ("call",)
     max_attempts = 1
     timeout_seconds = 30
 

@@ -12,16 +12,18 @@ that is due later is made due by moving its own past.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.utils import timezone
 
 from idempotency.crashpoints import watch
 from jobs import transitions
 from jobs.models import Job, JobStep
-from jobs.registry import current_operation
+from jobs.registry import current_operation, forget_operations
 from jobs.sealed import unseal
 from jobs.services import Submission, submit_job
 from jobs.states import State
@@ -30,6 +32,8 @@ from workers.executor import execute_job
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from uuid import UUID
+
+    from jobs.operations import Operation
 
 # Where a worker can die on a job's way; the nth time that it comes by.
 PLACES = (
@@ -46,6 +50,20 @@ _DELIVERIES_MAX = 50
 
 class Died(BaseException):
     """The worker is gone: nobody handles this, and nothing is written any more."""
+
+
+@contextmanager
+def registered(*operations: type[Operation]) -> Iterator[None]:
+    """While the block runs, this process knows these operations as well, wherever settings.OPERATIONS names them not yet."""
+    paths = [f"{operation.__module__}.{operation.__qualname__}" for operation in operations]
+    before = settings.OPERATIONS
+    settings.OPERATIONS = [*before, *(path for path in paths if path not in before)]
+    forget_operations()
+    try:
+        yield
+    finally:
+        settings.OPERATIONS = before
+        forget_operations()
 
 
 @dataclass(frozen=True)

@@ -469,7 +469,8 @@ def test_the_operation_charges_and_names_the_charge(tmp_path, settings):
         name, key_window, reconcile = job.effect_of
         assert reconcile("semel-key")["id"] == made["id"]
     assert (name, key_window) == ("charge", timedelta(hours=24))
-    assert result == {"charge_id": made["id"], "amount": 5, "currency": "eur", "status": "succeeded"}
+    told = {"charge_id": made["id"], "amount": 5, "amount_decimal": "0.05", "currency": "eur"}
+    assert result == {**told, "status": "succeeded"}
 
 
 def test_without_a_provider_the_operation_names_the_setting_and_begins_nothing(settings):

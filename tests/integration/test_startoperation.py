@@ -1,0 +1,71 @@
+"""`manage.py startoperation` writes an operation and a test that work as they are, and overwrites nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from jobs.checks import _wrong
+
+
+@pytest.fixture
+def root(tmp_path):
+    for folder in ("workers/operations", "tests/integration"):
+        (tmp_path / folder).mkdir(parents=True)
+    return tmp_path
+
+
+def load(file, name):
+    spec = importlib.util.spec_from_file_location(name, file)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.django_db
+def test_what_it_writes_passes_the_checks_and_its_own_tests(root, tenant, capsys):
+    call_command("startoperation", "crm.sync_contact", root=root)
+    said = capsys.readouterr().out
+    assert "wrote workers/operations/sync_contact.py" in said
+    assert '"workers.operations.sync_contact.SyncContact"' in said
+    load(root / "workers/operations/sync_contact.py", "workers.operations.sync_contact")
+    assert list(_wrong("workers.operations.sync_contact.SyncContact")) == []
+    tests = load(root / "tests/integration/test_sync_contact.py", "test_sync_contact")
+    run = (
+        tests.run.__wrapped__(tenant)
+        if hasattr(tests.run, "__wrapped__")
+        else tests.run._get_wrapped_function()(tenant)
+    )
+    written = [getattr(tests, name) for name in vars(tests) if name.startswith("test_")]
+    assert len(written) == 2
+    given = next(run)
+    for test in written:
+        test(given)
+    assert next(run, "over") == "over"
+
+
+@pytest.mark.parametrize("name", ["Sync", "sync", "crm.", ".x", "crm.Sync", "crm.a-b", "../x.y", ""])
+def test_a_name_that_clients_could_not_say_is_refused(root, name):
+    with pytest.raises(CommandError, match=r"<noun>\.<verb>"):
+        call_command("startoperation", name, root=root)
+    assert not list(root.rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "there", ["workers/operations/sync_contact.py", "tests/integration/test_sync_contact.py"]
+)
+def test_nothing_is_overwritten_and_nothing_is_half_written(root, there):
+    (root / there).write_text("mine")
+    with pytest.raises(CommandError, match="there already"):
+        call_command("startoperation", "crm.sync_contact", root=root)
+    assert [(file.relative_to(root).as_posix(), file.read_text()) for file in root.rglob("*.py")] == [
+        (there, "mine")
+    ]
+
+
+def test_elsewhere_it_says_where_to_run_it(tmp_path):
+    with pytest.raises(CommandError, match="--root"):
+        call_command("startoperation", "crm.sync_contact", root=tmp_path)

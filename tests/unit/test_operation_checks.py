@@ -1,0 +1,126 @@
+"""An operation that cannot work is told when a process starts: each mistake by its own number, with what to do."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.core.checks import run_checks
+from rest_framework import serializers
+
+from jobs import checks
+from jobs.checks import check_operations
+from jobs.operations import Operation
+from jobs.registry import forget_operations
+
+
+class Params(serializers.Serializer):
+    """Nothing."""
+
+
+class Good(Operation):
+    name = "test.good"
+    params = Params
+
+    def perform(self, params, job):
+        options = {"key_window": timedelta(hours=1)}
+        job.effect("remembered", lambda key: key, key_window=timedelta(hours=1))
+        job.effect("asked", lambda key: key, reconcile=lambda _key: None)
+        job.effect("told", lambda key: key, **options)
+        job.effect("blind on purpose", lambda key: key)
+
+    blind_effects = ("blind on purpose",)
+
+
+class Nameless(Good):
+    name = ""
+
+
+class Shouting(Good):
+    name = "Test"
+
+
+class WithoutName(Operation):
+    params = Params
+
+    def perform(self, params, job):
+        """Nothing."""
+
+    blind_effects = Good.blind_effects
+
+
+class NoForm(Good):
+    name, params = "test.no_form", dict
+
+
+class NoWork(Operation):
+    name, params = "test.no_work", Params
+    blind_effects = Good.blind_effects
+
+
+class NoTime(Good):
+    name, timeout_seconds = "test.no_time", 0
+
+
+class NoTry(Good):
+    name, max_attempts = "test.no_try", "5"
+
+
+class Blind(Good):
+    name, blind_effects = "test.blind", ()
+
+
+NO_OPERATION = object()
+
+
+def found(settings, name):
+    settings.OPERATIONS = [f"{__name__}.{name}"]
+    return check_operations()
+
+
+def test_what_ships_is_right():
+    assert check_operations() == []
+
+
+def test_a_good_one_is_not_complained_of(settings):
+    assert found(settings, "Good") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("Missing", "semel.E020"),
+        ("NO_OPERATION", "semel.E021"),
+        ("NoWork", "semel.E022"),
+        ("Nameless", "semel.E023"),
+        ("Shouting", "semel.E023"),
+        ("WithoutName", "semel.E023"),
+        ("NoForm", "semel.E024"),
+        ("NoTime", "semel.E025"),
+        ("NoTry", "semel.E025"),
+        ("Blind", "semel.E026"),
+    ],
+)
+def test_each_mistake_is_told_and_no_other(settings, name, wrong):
+    [error] = found(settings, name)
+    assert error.id == wrong
+    assert f"{__name__}.{name}" in error.msg
+
+
+def test_the_effect_nobody_could_tell_about_is_named_with_what_to_do(settings):
+    [error] = found(settings, "Blind")
+    assert "'blind on purpose'" in error.msg
+    assert 'blind_effects = ("blind on purpose",)' in error.hint
+
+
+def test_a_wrong_operation_stops_every_command_and_not_the_other_checks(settings):
+    settings.OPERATIONS = [f"{__name__}.NoForm"]
+    forget_operations()
+    try:
+        assert "semel.E024" in {error.id for error in run_checks()}
+    finally:
+        forget_operations()
+
+
+def test_effects_are_read_from_the_code():
+    assert checks._effects_without_a_way(Good) == {"blind on purpose"}

@@ -1,0 +1,62 @@
+"""``manage.py startoperation``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from jobs.checks import NAME
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Command(BaseCommand):
+    """Writes two files that work as they are, to be changed from there."""
+
+    help = "Write a new operation and its test: startoperation crm.sync_contact."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """The name, as clients will say it."""
+        parser.add_argument("name", help="<noun>.<verb>, such as crm.sync_contact")
+        parser.add_argument(
+            "--root", type=Path, default=ROOT, help="the folder that holds workers/ and tests/"
+        )
+
+    def handle(self, *_args: Any, name: str, root: Path, **_options: Any) -> None:  # noqa: ANN401 - Django's signature
+        """Nothing is overwritten: both files are there, or neither is touched."""
+        if not NAME.fullmatch(name):
+            raise CommandError(
+                f"A name is <noun>.<verb> in lower case, such as crm.sync_contact, not {name!r}."
+            )
+        module = name.rpartition(".")[2] if name.count(".") == 1 else name.partition(".")[2].replace(".", "_")
+        class_name = "".join(word.capitalize() for word in module.split("_"))
+        files = {
+            root / "workers" / "operations" / f"{module}.py": "operation.py-tpl",
+            root / "tests" / "integration" / f"test_{module}.py": "test_operation.py-tpl",
+        }
+        for file in files:
+            if file.exists():
+                raise CommandError(f"{file} is there already: take another name, or change that one.")
+            if not file.parent.is_dir():
+                raise CommandError(
+                    f"{file.parent} is no folder: run this where workers/ and tests/ are, or give --root."
+                )
+        words = {"name": name, "module": module, "class_name": class_name}
+        for file, template in files.items():
+            text = (TEMPLATES / template).read_text(encoding="utf-8").format(**words)
+            with file.open("x", encoding="utf-8") as stream:
+                stream.write(text)
+            self.stdout.write(f"wrote {file.relative_to(root)}")
+        path = f"workers.operations.{module}.{class_name}"
+        if path not in settings.OPERATIONS:
+            self.stdout.write(
+                f'Name it in OPERATIONS (config/settings.py, or the environment) when clients may ask for it: "{path}"'
+            )
+        self.stdout.write(f"Try it: python3 run.py test -n 0 tests/integration/test_{module}.py")
