@@ -479,7 +479,7 @@ if TRACING:
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 # A folder that all processes of a host share for their figures: any of them then answers for all. Empty: each process knows its
 # own alone, which is right only where there is one. It may be lost at any time (a tmpfs will do): figures begin at 0 again. Each
-# process needs some 200 KB; what dies leaves its file to its successor.
+# process needs less than half a megabyte; what dies leaves its files to its successor.
 PROMETHEUS_MULTIPROC_DIR = env.str("PROMETHEUS_MULTIPROC_DIR", default="")
 # Milliseconds that one question to the database for /metrics may take: a scrape has ten seconds, and asks a dozen of them.
 METRICS_STATEMENT_TIMEOUT_MS = env.int("METRICS_STATEMENT_TIMEOUT_MS", default=1_000)
