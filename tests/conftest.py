@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
+import redis
 from django.conf import settings
 from rest_framework.test import APIClient
 
@@ -52,6 +54,17 @@ def pytest_configure(config: pytest.Config) -> None:
         "tests.operations.Scripted",
         "tests.operations.Anything",
     ]
+
+
+def pytest_report_header() -> str:
+    """Which servers these tests are about."""
+    with (
+        psycopg.connect(os.environ["DATABASE_URL"]) as database,
+        redis.Redis.from_url(settings.REDIS_URL) as broker,
+    ):
+        told = broker.info("server")
+        name, version = told.get("server_name", "redis"), told.get("valkey_version", told["redis_version"])
+        return f"servers: PostgreSQL {database.info.parameter_status('server_version')}, {name} {version}"
 
 
 @pytest.fixture(autouse=True)
