@@ -17,5 +17,3 @@ published: Final = Signal()
 # A sweep, or a purge, has come to its end: counts, seconds.
 swept: Final = Signal()
 purged: Final = Signal()
-# The self-audit found that something does not hold which must always hold: invariant ("I1", …), count.
-violation_found: Final = Signal()

@@ -6,6 +6,7 @@ import json
 import time
 from contextlib import contextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -19,7 +20,7 @@ from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.models import Pause
 from jobs.operations import PermanentError, RetryableError
-from jobs.signals import DueJob
+from jobs.signals import DueJob, violation_found
 from jobs.states import State
 from tests.client import accepted, charge, post
 from tests.factories import backdate, claim, end_lease, make_due, queued_job
@@ -28,7 +29,6 @@ from tests.situations import in_state
 from workers import purger, sweeper
 from workers.executor import execute_job
 from workers.publisher import publish_jobs
-from workers.signals import violation_found
 
 TOKEN = "a-scraper's-token"
 
@@ -391,5 +391,5 @@ def test_when_sweep_and_purge_last_ended_is_known(figures):
 
 def test_a_violation_is_there_before_the_first_one_and_counts(figures, rises):
     assert figures().has("semel_audit_violations_total", invariant="I10")
-    with rises("semel_audit_violations_total", 2, invariant="I1"):
-        violation_found.send_robust(sender=None, invariant="I1", count=2)
+    with rises("semel_audit_violations_total", invariant="I1"):
+        violation_found.send_robust(sender=None, finding=SimpleNamespace(invariant="I1"))

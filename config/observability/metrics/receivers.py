@@ -10,7 +10,7 @@ from accounts.signals import breaker_closed, breaker_opened
 from config.observability.metrics import registry
 from config.observability.metrics.registry import operation_label
 from idempotency import signals as keys
-from jobs.signals import hold_began, hold_ended, job_moved
+from jobs.signals import hold_began, hold_ended, job_moved, violation_found
 from workers import signals as work
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def connect() -> None:
         (work.published, _count_published),
         (work.swept, _count_sweep),
         (work.purged, _count_purge),
-        (work.violation_found, _count_violation),
+        (violation_found, _count_violation),
         (breaker_opened, _show_breaker),
         (breaker_closed, _show_breaker),
     ):
@@ -114,8 +114,8 @@ def _count_purge(*, counts: purger.Counts, seconds: float, **_: Any) -> None:
     registry.PURGE_AT.set(time.time())
 
 
-def _count_violation(*, invariant: str, count: int = 1, **_: Any) -> None:
-    registry.VIOLATIONS.labels(invariant).inc(count)
+def _count_violation(*, finding: Any, **_: Any) -> None:
+    registry.VIOLATIONS.labels(finding.invariant).inc()
 
 
 def _show_breaker(**_: Any) -> None:
