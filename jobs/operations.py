@@ -6,14 +6,15 @@ once (a worker can die anywhere), so everything that it does to the world goes t
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from uuid import UUID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
-    from uuid import UUID
 
     from rest_framework.serializers import Serializer
 
@@ -24,9 +25,18 @@ T = TypeVar("T")
 IDEMPOTENT_BY_NATURE = timedelta.max
 
 
+_KEY_OF_OURS = re.compile(r"semel-(?P<job>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-")
+
+
 def downstream_key(job_id: UUID, step: str, generation: int) -> str:
     """The idempotency key of an effect at its downstream: the same for every attempt, another after a redriven refusal."""
     return f"semel-{job_id}-{step}-{generation}"
+
+
+def job_of_key(key: str) -> UUID | None:
+    """The job whose effect has this downstream key; None where it is no key of ours."""
+    found = _KEY_OF_OURS.match(key)
+    return None if found is None else UUID(found["job"])
 
 
 class PermanentError(Exception):

@@ -6,7 +6,6 @@ import base64
 import json
 import random
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import pytest
 from rest_framework.test import APIClient
@@ -29,6 +28,7 @@ pytestmark = pytest.mark.django_db
 SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
 OTHER = f"whsec_{base64.b64encode(bytes(range(1, 33))).decode()}"
 WORD = "provider-event"
+NOBODY = "0199aaaa-bbbb-7ccc-8ddd-eeeeffff0000"
 
 
 @pytest.fixture(autouse=True)
@@ -194,14 +194,23 @@ def test_the_jobs_events_show_what_the_provider_said(tenant, api):
     [
         {"type": "customer.created", "data": {}},
         {"type": "charge.succeeded", "data": {}},
-        {"type": "charge.succeeded", "data": {"request": {"idempotency_key": "k", "job": "none"}}},
-        {"type": "charge.succeeded", "data": {"request": {"idempotency_key": 1, "job": str(uuid4())}}},
-        {"type": "charge.succeeded", "data": {"request": {"idempotency_key": "k", "job": str(uuid4())}}},
+        {"type": "charge.succeeded", "data": {"request": {"idempotency_key": "another's"}}},
+        {"type": "charge.succeeded", "data": {"request": {"idempotency_key": 1}}},
+        {"type": "charge.succeeded", "data": {"request": {"idempotency_key": f"semel-{NOBODY}-charge-1"}}},
+        {"type": "charge.succeeded", "data": {"request": 1, "idempotency_key": f"semel-{NOBODY}-charge-1"}},
     ],
 )
 def test_what_concerns_no_job_of_ours_is_taken_and_passed_over(event):
     assert deliver(event).status_code == 200
     assert not JobEvent.objects.filter(type=WORD).exists()
+
+
+def test_the_key_may_stand_beside_what_took_place(tenant, script):
+    job = in_doubt(tenant, script(charging))
+    event = succeeded(job)
+    event["data"] |= event["data"].pop("request")
+    deliver(event)
+    assert run_to_end(job.id).job.state == State.SUCCEEDED
 
 
 def test_a_charge_that_makes_no_sense_is_no_evidence(tenant):

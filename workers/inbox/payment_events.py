@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
-
 import structlog
 
+from jobs.operations import job_of_key
 from workers.evidence import Evidence, take_evidence
 from workers.gateways.payment_answers import read_charge, read_refund
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from uuid import UUID
 
 log = structlog.get_logger(__name__)
 
@@ -29,10 +29,8 @@ def handle_event(source: str, message_id: str, event: Mapping[str, Any]) -> None
     is refused comes again, and would say the same.
     """
     read = _READERS.get(event["type"])
-    request = event["data"].get("request")
-    job_id = _uuid_of(request.get("job")) if isinstance(request, dict) else None
-    key = request.get("idempotency_key") if isinstance(request, dict) else None
-    if read is None or job_id is None or not isinstance(key, str):
+    key, job_id = _request_of(event["data"])
+    if read is None or job_id is None or key is None:
         log.info("inbox.passed_over", source=source, message_id=message_id, type=event["type"])
         return
     try:
@@ -47,8 +45,8 @@ def handle_event(source: str, message_id: str, event: Mapping[str, Any]) -> None
     )
 
 
-def _uuid_of(text: object) -> UUID | None:
-    try:
-        return UUID(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
+def _request_of(data: Mapping[str, Any]) -> tuple[str | None, UUID | None]:
+    """The key of the request that brought it about, and the job that the key names; the provider may say so in either place."""
+    request = data.get("request")
+    key = request.get("idempotency_key") if isinstance(request, dict) else data.get("idempotency_key")
+    return (key, job_of_key(key)) if isinstance(key, str) else (None, None)
