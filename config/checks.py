@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 _POSITIVE = (
     "API_THREADS",
+    "ARTIFACTS_MAX",
     "ATTEMPT_MARGIN_SECONDS",
     "BACKOFF_BASE_SECONDS",
     "BACKOFF_MAX_SECONDS",
     "DATA_UPLOAD_MAX_MEMORY_SIZE",
     "BULK_BUDGET_SECONDS",
     "BULK_SECONDS",
+    "DOWNLOADS_MAX",
     "EFFECT_TIMEOUT_SECONDS",
     "EFFECT_RECONCILE_AFTER_SECONDS",
     "HEARTBEAT_SECONDS",
@@ -124,6 +126,17 @@ def _wrong_relations() -> Iterator[CheckMessage]:
             "The broker's visibility timeout is not longer than TASK_TIME_LIMIT_SECONDS.",
             hint="Every long job would be delivered again while it runs.",
             id="semel.E003",
+        )
+    yield from _wrong_limits(limit)
+
+
+def _wrong_limits(limit: int) -> Iterator[CheckMessage]:
+    """What an attempt's hard limit must be shorter than, or longer."""
+    if limit >= settings.STRAY_FILE_SECONDS:
+        yield Error(
+            f"STRAY_FILE_SECONDS ({settings.STRAY_FILE_SECONDS}) is not longer than TASK_TIME_LIMIT_SECONDS.",
+            hint="An attempt might store a file after the purge has forgotten that it may be there.",
+            id="semel.E010",
         )
     # What is wrong with an operation in itself is told by jobs/checks.py.
     for operation in () if check_operations() else operations().values():

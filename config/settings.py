@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from config.env import PROCESS, Process, env, kind_of_process
+from config.env import BASE_DIR, PROCESS, Process, env, kind_of_process
 
 # --- Django ----------------------------------------------------------------------------------------------------------
 
@@ -312,6 +313,40 @@ RESULT_MAX_BYTES = env.int("RESULT_MAX_BYTES", default=256 * 1024)
 # Seconds between two looks of one process at how long jobs take of late, for `Retry-After`: one cheap statement, and none where
 # nobody asks; soon enough for whoever polls a job that takes long.
 DURATIONS_REFRESH_SECONDS = env.float("DURATIONS_REFRESH_SECONDS", default=5.0)
+
+# --- Artifacts ---------------------------------------------------------------------------------------------------------
+
+# The folder of the files that jobs make: one and the same for api, streams, worker and maintenance.
+ARTIFACTS_ROOT = env.str("ARTIFACTS_ROOT", default=str(BASE_DIR / "artifacts"))
+# Another storage in its place: the class of a Django storage, and its options as JSON. It must read parts of a file without
+# having the whole in memory, and `save` must return only when the file is safe. S3-compatible, with requirements-s3.txt:
+# ARTIFACTS_STORAGE=jobs.artifact_bucket.ArtifactBucket ARTIFACTS_STORAGE_OPTIONS={"bucket_name": "semel"}; other options, such as
+# "endpoint_url", "region_name", "access_key" and "secret_key", are those of django-storages' S3Storage.
+ARTIFACTS_STORAGE = env.str("ARTIFACTS_STORAGE", default="")
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "artifacts": {
+        "BACKEND": ARTIFACTS_STORAGE,
+        "OPTIONS": env.json("ARTIFACTS_STORAGE_OPTIONS", default={}),
+    }
+    if ARTIFACTS_STORAGE
+    else {
+        "BACKEND": "jobs.artifact_storage.ArtifactFolder",
+        # Whoever may read them asks the api.
+        "OPTIONS": {
+            "location": ARTIFACTS_ROOT,
+            "file_permissions_mode": 0o600,
+            "directory_permissions_mode": 0o700,
+        },
+    },
+}
+# Artifacts of one job: its document lists them all.
+ARTIFACTS_MAX = env.int("ARTIFACTS_MAX", default=100)
+# Seconds after which a file that was never published is removed: longer than any attempt lives, so that nobody still writes it.
+STRAY_FILE_SECONDS = env.int("STRAY_FILE_SECONDS", default=24 * 3600)
+# Files that one process may be sending at once: half of its threads, so that slow readers cannot starve other requests.
+DOWNLOADS_MAX = env.int("DOWNLOADS_MAX", default=max(1, API_THREADS // 2))
 
 # --- Waiting (the streams process) ----------------------------------------------------------------------------------------
 

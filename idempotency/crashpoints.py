@@ -24,13 +24,14 @@ POINTS: Final = (
     "before_commit",  # key, job and answer are written, uncommitted
     "after_commit",  # committed, not published
     "before_answer",  # published, the client has heard nothing
-    # A job's way (workers/executor.py, workers/effects.py, workers/running_job.py, config/celery.py)
+    # A job's way (workers/executor.py, workers/effects.py, workers/artifacts.py, workers/running_job.py, config/celery.py)
     "before_claim",  # delivered
     "after_claim",  # running, nothing done
     "before_effect",  # recorded as started, not sent
     "after_effect",  # done, not recorded
     "mid_step",  # a step's work is done, not recorded
     "after_record",  # what became of an effect or a step is recorded
+    "before_artifact",  # its file is stored, no row says so
     "before_settle",  # recorded, the job still running
     "before_ack",  # ended, the message not acknowledged
     # The sweeper's (workers/sweeper.py)

@@ -92,3 +92,27 @@ class AlreadyPaused(JobError):  # noqa: N818
 
 class NotPaused(JobError):  # noqa: N818
     """There is no such pause, or it was resumed before."""
+
+
+class ArtifactNotFound(JobError):  # noqa: N818
+    """The job has no such artifact: it never made one of that name, or not yet, or it was not kept longer."""
+
+
+class ArtifactUnreadable(JobError):  # noqa: N818
+    """The artifact's file cannot be read at this moment. Come again."""
+
+    retryable = True
+
+
+class TooManyDownloads(JobError):  # noqa: N818
+    """As many files are being sent here as may. Come again."""
+
+    retryable = True
+
+
+class RangeNotSatisfiable(JobError):  # noqa: N818
+    """The range lies beyond the end of the file."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The range lies beyond the end of the file, which has {size} bytes.")
+        self.size = size

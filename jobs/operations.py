@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from uuid import UUID
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-
+# It stands in an address as it is, and is no path.
+ARTIFACT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 # The key window of a call that may be repeated for ever: it sets something to what it is anyway.
 IDEMPOTENT_BY_NATURE = timedelta.max
 
@@ -114,6 +115,16 @@ class Compensation(Generic[T]):
     reconcile_after: timedelta | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A file that the job made; clients find it in the job's `artifacts`."""
+
+    name: str
+    content_type: str
+    size: int  # bytes
+    sha256: str  # hexadecimal
+
+
 class JobHandle(Protocol):
     """What ``perform`` is given: the job's identity and its only ways to act on the world."""
 
@@ -170,6 +181,26 @@ class JobHandle(Protocol):
 
     def result_of(self, job_id: UUID, *, operation: str) -> Any:  # noqa: ANN401 - any JSON value
         """The result of another job of the same scope that has succeeded at this operation; None where there is none."""
+
+    def artifact(
+        self,
+        name: str,
+        write: Callable[[IO[bytes]], object],
+        *,
+        content_type: str,
+        filename: str | None = None,
+        keep: timedelta | None = None,
+    ) -> Artifact:
+        """Make a file for the client once: ``write(file)`` writes it, now or in an earlier attempt.
+
+        The file is on disk, seekable and of any size; ``write`` may wrap or close it, need not hold more than a piece in
+        memory, and calls ``check`` or ``progress`` as in any long loop. Clients see the artifact once it is whole, and
+        nothing of one whose ``write`` raised or whose process died: then ``write`` runs again in the next attempt.
+
+        ``name`` is its address: 1 to 100 of A-Z a-z 0-9 . _ -, the first a letter or digit; used once in an attempt.
+        ``filename`` is what a download is called (``name``). It is kept as long as its job, or for ``keep`` from now; once
+        that is over it is gone, and an attempt that comes to it makes it again.
+        """
 
     def progress(self, done: int, total: int, message: str = "") -> None:
         """Show how far the work is; writes at most once a second, and then checks as ``check`` does."""

@@ -11,6 +11,7 @@ from django.db import transaction
 from idempotency.purge import Counts
 from idempotency.queries import read_resources
 from jobs.models import Job
+from jobs.queries.artifacts import discard_artifacts
 from jobs.queries.purge import FIRST_ENDED, delete_jobs, lock_ended_batch, time_ago
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ def run_once(limit: int) -> Counts:
 def batches(limit: int) -> Iterator[Counts]:
     """Delete the jobs that had succeeded, failed or been canceled for JOB_RETENTION_SECONDS by now, a batch a step.
 
-    With a job go its attempts, steps and events, in one commit; `unknown` has not ended and stays. A job whose
-    idempotency record exists and is its own stays: so an answer that can be replayed never points to a job that is gone.
+    With a job go its attempts, steps and events, in one commit, and its artifacts become stray files (jobs/stray_files.py);
+    `unknown` has not ended and stays. A job whose idempotency record exists and is its own stays: so an answer that can
+    be replayed never points to a job that is gone.
     Jobs locked by a redrive or another purge are left for the next time. Those that must stay are passed by, so any
     number of them holds up nobody behind them.
     """
@@ -54,6 +56,8 @@ def _purge_batch(*, until: datetime, after: EndedJob, limit: int) -> tuple[Count
     with transaction.atomic(durable=True):
         batch = lock_ended_batch(until=until, after=after, limit=limit)
         gone = _unreferred(batch)
+        if gone:
+            discard_artifacts(gone)
         deleted = delete_jobs(gone) if gone else 0
     return Counts(deleted, kept=len(batch) - deleted), batch[-1] if len(batch) == limit else None
 

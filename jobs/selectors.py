@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from jobs.errors import JobNotFound
-from jobs.models import Job, JobEvent, JobStep
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from jobs.errors import ArtifactNotFound, JobErased, JobNotFound
+from jobs.models import Job, JobArtifact, JobEvent, JobStep
+from jobs.operations import ARTIFACT_NAME
 from jobs.states import TERMINAL, State
 
 if TYPE_CHECKING:
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
 # How far an application's clock, which is in the ids, may be from the database's, which is in created_at.
 CLOCK_SKEW = timedelta(minutes=5)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# An artifact whose time is over is gone for everybody, though the purge may not have come to it yet.
+_KEPT = Q(expires_at=None) | Q(expires_at__gt=Now())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +35,13 @@ class JobFilter:
     idempotency_key: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+
+
+class Made(NamedTuple):
+    """What attempts of a job made: effects in the world, and files."""
+
+    effects: list[JobStep]
+    artifacts: list[JobArtifact]
 
 
 def get_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
@@ -110,16 +124,37 @@ def has_room(*, tenant_id: int, mode: str, limit: int) -> bool:
     return not queued.order_by()[limit - 1 : limit].exists()
 
 
-def effects_of(jobs: Collection[Job]) -> dict[UUID, list[JobStep]]:
-    """The effects of each of these jobs, in the order in which they began. No statement where none has been claimed."""
+def made_by(jobs: Collection[Job]) -> dict[UUID, Made]:
+    """What each of these jobs made, in the order of its beginnings. Two statements; none where none was claimed."""
     claimed = [job.id for job in jobs if job.attempt > 0]
-    effects: dict[UUID, list[JobStep]] = {job.id: [] for job in jobs}
+    made = {job.id: Made([], []) for job in jobs}
     if claimed:
-        for step in JobStep.objects.filter(job_id__in=claimed, kind=JobStep.Kind.EFFECT).order_by(
-            "first_started_at"
-        ):
-            effects[step.job_id].append(step)
-    return effects
+        effects = JobStep.objects.filter(job_id__in=claimed, kind=JobStep.Kind.EFFECT)
+        for step in effects.order_by("first_started_at"):
+            made[step.job_id].effects.append(step)
+        for artifact in artifacts_of(claimed):
+            made[artifact.job_id].artifacts.append(artifact)
+    return made
+
+
+def artifacts_of(job_ids: Collection[UUID]) -> list[JobArtifact]:
+    """The artifacts of these jobs that can be downloaded, in the order in which they were made. Served by their primary key."""
+    return list(JobArtifact.objects.filter(_KEPT, job_id__in=job_ids).order_by("created_at", "name"))
+
+
+def get_artifact(*, tenant_id: int, mode: str, job_id: UUID, name: str) -> JobArtifact:
+    """The artifact of the tenant's job. One row by job_artifact_pkey.
+
+    Raises JobNotFound, JobErased where the job's payload was erased, and ArtifactNotFound for what it has not, or has no more.
+    """
+    if not ARTIFACT_NAME.fullmatch(name):
+        raise ArtifactNotFound
+    mine = JobArtifact.objects.filter(_KEPT, job__tenant_id=tenant_id, job__mode=mode)
+    artifact = mine.filter(job_id=job_id, name=name).first()
+    if artifact is None:
+        job = get_job(tenant_id=tenant_id, mode=mode, job_id=job_id)
+        raise ArtifactNotFound if job.erased_at is None else JobErased(job.resource)
+    return artifact
 
 
 def events_of(*, job: Job, after: int, limit: int) -> list[JobEvent]:

@@ -26,12 +26,14 @@ from jobs.errors import (
 from jobs.failures import failure, printable
 from jobs.models import Job, JobStep, Priority
 from jobs.operations import downstream_key
+from jobs.queries.artifacts import discard_artifacts
 from jobs.queries.erase import erase_job, lock_job
 from jobs.queries.history import request_cancel
 from jobs.queries.steps import close_by_verdict, raise_generation, reference_of, steps_of
 from jobs.queries.submit import find_twin, insert_job, lock_line
 from jobs.sealed import seal, unseal
 from jobs.states import Event, State
+from jobs.stray_files import remove_soon
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -241,6 +243,7 @@ def erase_payload(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
         erase_about(job.resource)
         if record is not None and record.resource == job.resource:
             forget_answer(record.id)
+        remove_soon(discard_artifacts([job_id]))
         return erased
 
 

@@ -19,6 +19,7 @@ from workers import publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
     from typing import Any
 
     from accounts.models import Tenant
@@ -87,6 +88,14 @@ def api(tenant: Tenant) -> APIClient:
     client = APIClient(raise_request_exception=False)
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {new_api_key(tenant)}")
     return client
+
+
+@pytest.fixture
+def folder(settings: Any, tmp_path: Path) -> Path:
+    """An empty folder, where this test's artifacts are."""
+    artifacts = {"BACKEND": "jobs.artifact_storage.ArtifactFolder", "OPTIONS": {"location": str(tmp_path)}}
+    settings.STORAGES = {**settings.STORAGES, "artifacts": artifacts}
+    return tmp_path
 
 
 @pytest.fixture

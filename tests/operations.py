@@ -14,6 +14,7 @@ import structlog
 from django.db import connection
 from rest_framework import serializers
 
+from jobs.fields import StrictIntegerField
 from jobs.operations import JobHandle, Operation, PermanentError
 from workers.operations.charge_payment import ChargePayment
 
@@ -105,6 +106,35 @@ class Quick(Operation):
 
     def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
         return None
+
+
+def piece(number: int) -> bytes:
+    """One MiB that is like no other of a big file."""
+    return number.to_bytes(8, "big") * (1024 * 1024 // 8)
+
+
+class BigFileParams(serializers.Serializer):
+    """How big."""
+
+    pieces = StrictIntegerField(min_value=1)
+    dies_at = StrictIntegerField(min_value=0, required=False, default=-1)
+
+
+class BigFile(Operation):
+    """Makes a file of so many MiB; its first attempt may be killed before one of them."""
+
+    name = "test.big_file"
+    params = BigFileParams
+
+    def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
+        def write(file: Any) -> None:
+            for number in range(params["pieces"]):
+                if number == params["dies_at"] and job.attempt == 1:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                file.write(piece(number))
+                job.check()
+
+        return vars(job.artifact("big.bin", write, content_type="application/octet-stream"))
 
 
 class Poison(Operation):

@@ -13,6 +13,7 @@ from accounts import audit
 from idempotency import inbox
 from idempotency import purge as key_purge
 from jobs import purge as job_purge
+from jobs import stray_files
 from workers import signals
 from workers.rounds import take_turns
 
@@ -32,6 +33,8 @@ class Counts:
     jobs_kept: int = 0  # past retention, but their key has not expired
     messages_deleted: int = 0
     audit_deleted: int = 0
+    artifacts_expired: int = 0
+    files_removed: int = 0  # of artifacts that are gone, or were never published
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -41,6 +44,8 @@ class Counts:
             jobs_kept=self.jobs_kept + other.jobs_kept,
             messages_deleted=self.messages_deleted + other.messages_deleted,
             audit_deleted=self.audit_deleted + other.audit_deleted,
+            artifacts_expired=self.artifacts_expired + other.artifacts_expired,
+            files_removed=self.files_removed + other.files_removed,
         )
 
 
@@ -48,10 +53,14 @@ def run_once(*, seconds: float | None = None) -> Counts:
     """All that is past its time is gone, or `seconds` are over; None: as long as it takes.
 
     A batch of each kind by turns, each batch one transaction: dying in one undoes that batch alone, and two purges pass
-    each other's rows by. Keys come first: a job whose key goes can go in the same purge.
+    each other's rows by. Keys come first: a job whose key goes can go in the same purge. Files come last, each after its rows.
     """
     began_at = time.monotonic()
-    counts = sum(take_turns(_keys(), _jobs(), _messages(), _audit(), seconds=seconds), start=Counts())
+    rows = (_keys(), _jobs(), _messages(), _audit(), _expired_artifacts())
+    counts = sum(take_turns(*rows, _files(), seconds=seconds), start=Counts())
+    # Once more, of what lost its rows after the last look.
+    left = None if seconds is None else began_at + seconds - time.monotonic()
+    counts = sum(take_turns(_files(), seconds=left), start=counts)
     signals.purged.send_robust(sender=None, counts=counts, seconds=time.monotonic() - began_at)
     if any(asdict(counts).values()):
         log.info("purge", **asdict(counts))
@@ -76,3 +85,13 @@ def _messages() -> Iterator[Counts]:
 def _audit() -> Iterator[Counts]:
     for deleted in audit.purge(settings.BATCH_ROWS):
         yield Counts(audit_deleted=deleted)
+
+
+def _expired_artifacts() -> Iterator[Counts]:
+    for expired in stray_files.expire_batches(settings.BATCH_ROWS):
+        yield Counts(artifacts_expired=expired)
+
+
+def _files() -> Iterator[Counts]:
+    for removed in stray_files.remove_batches():
+        yield Counts(files_removed=removed)

@@ -6,7 +6,7 @@ import json
 import time
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from django.conf import settings
 from django.db import transaction
@@ -21,6 +21,7 @@ from jobs.queries.lease import write_progress
 from jobs.queries.steps import remember_step, steps_of
 from jobs.sealed import seal, unseal
 from jobs.selectors import find_result
+from workers.artifacts import Artifacts, Draft
 from workers.effects import Effect, Effects
 from workers.shutdown import is_shutting_down
 from workers.way_back import WayBack
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from jobs.models import Job
-    from jobs.operations import Compensation, PermanentError
+    from jobs.operations import Artifact, Compensation, PermanentError
     from workers.lease import Lease
 
 T = TypeVar("T")
@@ -51,6 +52,7 @@ class RunningJob:
         self._steps = lease.insist(partial(steps_of, job.id)) if job.attempt > 1 else {}
         self._effects = Effects(job=job, lease=lease, steps=self._steps)
         self._way_back = WayBack(effects=self._effects, steps=self._steps)
+        self._artifacts = Artifacts(job=job, lease=lease)
         self._used: set[str] = set()
         self._progress_written_at = float("-inf")
         self._declined = False
@@ -143,6 +145,21 @@ class RunningJob:
         )
         sealed = self._lease.insist(found)
         return None if sealed is None else unseal(sealed)
+
+    def artifact(
+        self,
+        name: str,
+        write: Callable[[IO[bytes]], object],
+        *,
+        content_type: str,
+        filename: str | None = None,
+        keep: timedelta | None = None,
+    ) -> Artifact:
+        """See JobHandle.artifact."""
+        draft = Draft(name=name, content_type=content_type, filename=filename or name, keep=keep)
+        self._use(f"artifact {name}")
+        self.check()
+        return self._artifacts.make(draft, write, self.check)
 
     def progress(self, done: int, total: int, message: str = "") -> None:
         """See JobHandle.progress. The last of a series is always written."""

@@ -16,6 +16,8 @@ from config.devstack.stopping import TAG
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from config.devstack.folder import Folder
+
 _READ_BY_SETTINGS = re.compile(r'\benv\.\w+\(\s*"([A-Z_]+)"')
 # Servers outside: whoever embeds its own must not touch them, nor charge real cards.
 OUTSIDE = ("DATABASE_URL", "REDIS_URL", "PAYMENT_PROVIDER_URL", "PAYMENT_PROVIDER_KEY")
@@ -59,10 +61,12 @@ def base_environment(tag: str) -> dict[str, str]:
 
 
 def settings_environment(
-    base: Mapping[str, str], secrets: Mapping[str, str], *, database_url: str, redis_url: str
+    base: Mapping[str, str], folder: Folder, *, database_url: str, redis_url: str
 ) -> dict[str, str]:
     """Everything that config.settings insists on; what the user has set himself stays."""
+    secrets = folder.secrets()
     defaults = {
+        "ARTIFACTS_ROOT": str(folder.path / "artifacts"),
         "SECRET_KEY": secrets["secret_key"],
         "IDEMPOTENCY_FINGERPRINT_KEYS": f"k1:{secrets['fingerprint_key']}",
         "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]",

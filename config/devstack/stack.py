@@ -94,7 +94,7 @@ class Stack:
             servers = embed_servers(self.supervisor, self.folder, base)
             self._console.say("PostgreSQL and Valkey are up.")
         self.env = settings_environment(
-            base, self.folder.secrets(), database_url=servers.database_url, redis_url=servers.redis_url
+            base, self.folder, database_url=servers.database_url, redis_url=servers.redis_url
         )
         self.env |= {"STREAMS_URL": self.streams_url, **self._share_metrics(), **self._tempo}
         self._start_provider()

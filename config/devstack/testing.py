@@ -45,7 +45,7 @@ def test(pytest: Sequence[str]) -> int:
                     else embed_servers(supervisor, folder, base, is_durable=False)
                 )
                 env = settings_environment(
-                    base, folder.secrets(), database_url=servers.database_url, redis_url=servers.redis_url
+                    base, folder, database_url=servers.database_url, redis_url=servers.redis_url
                 )
                 return _run(supervisor, arguments(pytest), env)
         except Interrupted as interrupted:

@@ -28,6 +28,7 @@ def test_the_defaults_stand_in_every_relation():
         ("semel.E005", {"SWEEP_SECONDS": 0}),
         ("semel.E006", {"PAYMENT_PROVIDER_TIMEOUT_SECONDS": 40.1}),
         ("semel.E008", {"AUDIT_RETENTION_SECONDS": 90 * 24 * 3600}),
+        ("semel.E010", {"STRAY_FILE_SECONDS": 3_900}),
         ("semel.W001", {"JOB_RETENTION_SECONDS": 24 * 3600 - 1}),
     ],
 )
@@ -44,6 +45,7 @@ def test_each_relation_that_does_not_hold_is_told_and_no_other(settings, wrong, 
         ("EFFECT_TIMEOUT_SECONDS", 42),
         ("PAYMENT_PROVIDER_TIMEOUT_SECONDS", 40),
         ("JOB_RETENTION_SECONDS", 24 * 3600),
+        ("STRAY_FILE_SECONDS", 3_901),
     ],
 )
 def test_what_just_fits_is_right(settings, name, value):

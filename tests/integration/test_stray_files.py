@@ -1,0 +1,171 @@
+"""Files leave storage with what they were made for: an artifact's time, its payload or its job; and nothing else does."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.core.files.storage import FileSystemStorage
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from jobs import purge as job_purge
+from jobs.models import JobArtifact, StrayFile
+from jobs.services import erase_payload
+from tests.factories import backdate
+from tests.files import age_artifacts, age_strays, artifact_of, job_with_file, stored, strays
+from tests.keyed import LONG_AGO
+from workers import purger
+
+pytestmark = pytest.mark.django_db
+
+
+def erase(job):
+    erase_payload(tenant_id=job.tenant_id, mode="test", job_id=job.id)
+
+
+# --- Expiry --------------------------------------------------------------------------------------------------------------
+
+
+def test_an_artifact_goes_when_its_time_is_over_and_its_job_stays(tenant, script, folder):
+    job = job_with_file(tenant, script, b"x", keep=timedelta(hours=1))
+    other = job_with_file(tenant, script, b"other")
+    assert purger.run_once() == purger.Counts()
+    age_artifacts()
+    assert purger.run_once() == purger.Counts(artifacts_expired=1, files_removed=1)
+    assert (stored(folder), strays()) == ([b"other"], 0)
+    assert list(JobArtifact.objects.values_list("job_id", flat=True)) == [other.id]
+    job.refresh_from_db()
+    assert job.state == "succeeded"
+
+
+def test_more_artifacts_than_a_batch_expire_in_one_purge(tenant, script, folder, settings):
+    settings.BATCH_ROWS = 2
+    for _ in range(5):
+        job_with_file(tenant, script, b"x", keep=timedelta(hours=1))
+    age_artifacts()
+    assert purger.run_once() == purger.Counts(artifacts_expired=5, files_removed=5)
+    assert (stored(folder), strays()) == ([], 0)
+
+
+# --- Erased, purged --------------------------------------------------------------------------------------------------------
+
+
+def test_an_erasure_removes_the_files_once_it_is_committed(
+    tenant, script, folder, django_capture_on_commit_callbacks
+):
+    job = job_with_file(tenant, script, b"secret")
+    kept = job_with_file(tenant, script, b"kept")
+    with django_capture_on_commit_callbacks(execute=True):
+        erase(job)
+        assert b"secret" in stored(folder)
+    assert (stored(folder), strays()) == ([b"kept"], 0)
+    assert artifact_of(kept)
+
+
+def test_files_of_an_erasure_that_died_after_its_commit_are_left_to_the_purge(tenant, script, folder):
+    job = job_with_file(tenant, script, b"secret")
+    erase(job)  # what would follow the commit does not come about
+    assert (stored(folder), strays(), JobArtifact.objects.count()) == ([b"secret"], 1, 0)
+    assert purger.run_once() == purger.Counts(files_removed=1)
+    assert (stored(folder), strays()) == ([], 0)
+
+
+def test_an_erasure_whose_storage_fails_is_an_erasure_all_the_same(
+    tenant, script, folder, monkeypatch, django_capture_on_commit_callbacks
+):
+    job = job_with_file(tenant, script, b"secret")
+    with monkeypatch.context() as patch:
+        patch.setattr(FileSystemStorage, "delete", fail)
+        with django_capture_on_commit_callbacks(execute=True):
+            erase(job)
+    assert (strays(), JobArtifact.objects.count()) == (1, 0)
+    age_strays()
+    assert purger.run_once() == purger.Counts(files_removed=1)
+    assert stored(folder) == []
+
+
+def test_a_purged_job_takes_its_files_along(tenant, script, folder):
+    backdate(job_with_file(tenant, script, b"old").id, finished_at=LONG_AGO)
+    job_with_file(tenant, script, b"young")
+    assert purger.run_once() == purger.Counts(jobs_deleted=1, files_removed=1)
+    assert (stored(folder), strays(), JobArtifact.objects.count()) == ([b"young"], 0, 1)
+
+
+def test_a_purge_that_dies_between_rows_and_files_leaves_the_files_to_the_next(tenant, script, folder):
+    backdate(job_with_file(tenant, script, b"old").id, finished_at=LONG_AGO)
+    job_purge.run_once(10)
+    assert (stored(folder), strays()) == ([b"old"], 1)
+    assert purger.run_once() == purger.Counts(files_removed=1)
+    assert (stored(folder), strays()) == ([], 0)
+
+
+# --- Removing --------------------------------------------------------------------------------------------------------------
+
+
+def fail(_storage, _name):
+    raise OSError("The storage is away.")
+
+
+def stray(name, content, folder):
+    (folder / name).write_bytes(content)
+    StrayFile.objects.create(
+        storage_name=name,
+        job_id="0199f3a4-7a3c-7000-8000-000000000000",
+        attempt=1,
+        removable_at="2020-01-01T00:00Z",
+    )
+
+
+def test_a_file_that_is_gone_already_is_forgotten(folder):
+    stray("a", b"x", folder)
+    (folder / "a").unlink()
+    assert purger.run_once() == purger.Counts(files_removed=1)
+    assert strays() == 0
+
+
+def test_a_stray_file_stays_until_its_time_has_come(folder):
+    stray("a", b"x", folder)
+    age_strays(-timedelta(days=36_500))
+    assert purger.run_once() == purger.Counts()
+    assert stored(folder) == [b"x"]
+
+
+def test_a_file_that_cannot_be_removed_does_not_hold_up_the_others(folder, monkeypatch):
+    def delete(storage, name, delete=FileSystemStorage.delete):
+        if name == "a":
+            fail(storage, name)
+        delete(storage, name)
+
+    for name in ("a", "b", "c"):
+        stray(name, b"x", folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(FileSystemStorage, "delete", delete)
+        for _ in range(2):
+            purger.run_once()
+        assert list(StrayFile.objects.values_list("storage_name", flat=True)) == ["a"]
+    age_strays()
+    purger.run_once()
+    assert (stored(folder), strays()) == ([], 0)
+
+
+def test_a_storage_that_is_away_costs_a_purge_two_tries_however_many_files_there_are(folder, monkeypatch):
+    tries = []
+    for name in "abcdef":
+        stray(name, b"x", folder)
+    monkeypatch.setattr(
+        FileSystemStorage, "delete", lambda storage, name: tries.append(name) or fail(storage, name)
+    )
+    assert purger.run_once() == purger.Counts()
+    assert (len(tries), strays()) == (2, 6)
+
+
+def test_files_are_removed_outside_of_transactions_a_batch_at_a_time(folder, monkeypatch):
+    monkeypatch.setattr("jobs.stray_files._FILES_AT_ONCE", 2)
+    for number in range(5):
+        stray(f"f{number}", b"x", folder)
+    with CaptureQueriesContext(connection) as captured:
+        assert purger.run_once() == purger.Counts(files_removed=5)
+    about = [query["sql"] for query in captured if "stray_file" in query["sql"]]
+    assert sum("DELETE" in sql and "ANY" in sql for sql in about) == 3
+    assert stored(folder) == []
