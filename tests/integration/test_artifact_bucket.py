@@ -1,0 +1,80 @@
+"""Artifacts in an S3-compatible bucket: the same promises, and no more of a file is fetched than is sent."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.bucket import running_bucket
+from tests.client import problem
+from tests.files import artifact_of, job_with_file, strays
+from workers import purger
+
+pytestmark = pytest.mark.django_db
+
+MIB = 1024 * 1024
+CONTENT = os.urandom(3 * MIB + 5)
+
+
+@pytest.fixture
+def bucket(settings):
+    with running_bucket() as bucket:
+        settings.STORAGES = {**settings.STORAGES, "artifacts": bucket.storage}
+        yield bucket
+
+
+@pytest.fixture
+def job(tenant, script, bucket):
+    return job_with_file(tenant, script, CONTENT)
+
+
+def url_of(job):
+    return f"/v1/jobs/{job.id}/artifacts/report.csv"
+
+
+def test_a_file_is_stored_in_the_bucket_and_comes_back_whole_part_by_part(api, tenant, script, bucket):
+    job = job_with_file(tenant, script, CONTENT)
+    assert bucket.objects == {f"/files/{artifact_of(job).storage_name}": CONTENT}
+    assert api.get(url_of(job)).getvalue() == CONTENT
+    assert bucket.sent == [MIB, MIB, MIB, 5]
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "last"),
+    [("0-9", 0, 9), ("-7", len(CONTENT) - 7, len(CONTENT) - 1), (f"{2 * MIB}-{2 * MIB}", 2 * MIB, 2 * MIB)],
+)
+def test_of_a_part_little_more_than_that_is_fetched(api, job, bucket, asked, first, last):  # noqa: PLR0917 - pytest's
+    response = api.get(url_of(job), headers={"Range": f"bytes={asked}"})
+    assert (response.status_code, response.getvalue()) == (206, CONTENT[first : last + 1])
+    assert sum(bucket.sent) <= MIB
+
+
+def test_a_head_request_fetches_nothing(api, tenant, script, bucket):
+    response = api.head(url_of(job_with_file(tenant, script, CONTENT)))
+    assert (response.status_code, response["Content-Length"]) == (200, str(len(CONTENT)))
+    assert bucket.sent == []
+
+
+def test_an_object_that_is_missing_or_another_is_a_503(api, tenant, script, bucket):
+    job = job_with_file(tenant, script, CONTENT)
+    [path] = bucket.objects
+    bucket.objects[path] = b"another"
+    problem(api.get(url_of(job)), 503, "service-unavailable")
+    del bucket.objects[path]
+    problem(api.get(url_of(job)), 503, "service-unavailable")
+
+
+def test_an_object_that_was_replaced_meanwhile_is_not_sent_in_its_place(api, tenant, script, bucket):
+    response = api.get(url_of(job_with_file(tenant, script, CONTENT)))
+    [path] = bucket.objects
+    bucket.objects[path] = CONTENT[::-1]
+    with pytest.raises(Exception, match="Precondition"):
+        response.getvalue()
+
+
+def test_an_erased_file_leaves_the_bucket(api, tenant, script, bucket):
+    job = job_with_file(tenant, script, CONTENT)
+    api.delete(f"/v1/jobs/{job.id}/payload")
+    assert purger.run_once().files_removed == 1
+    assert (bucket.objects, strays()) == ({}, 0)
