@@ -121,6 +121,13 @@ PROBLEMS: Mapping[str, Problem] = {
         "Send fewer or shorter headers.",
         meaning="The request's headers are larger than any honest request's. Nothing was done.",
     ),
+    "range-not-satisfiable": Problem(
+        416,
+        "The range lies beyond the end of the file.",
+        False,
+        "Ask for a range within the size that Content-Range names, or for the whole, without a Range header.",
+        meaning="The file has fewer bytes than the range begins at. A download that was complete already ends so.",
+    ),
     "not-found": Problem(
         404,
         "There is no such thing.",
@@ -208,7 +215,8 @@ PROBLEMS: Mapping[str, Problem] = {
         "The service cannot answer at this moment.",
         True,
         "Repeat the request with the same Idempotency-Key: it may have been accepted, and the key will tell.",
-        meaning="The database does not answer, or not in time. The request may have been committed before its answer was lost.",
+        meaning="The database, or the storage of files, does not answer, or not in time. "
+        "The request may have been committed before its answer was lost.",
         key=Key.SAME,
     ),
     "internal-error": Problem(
@@ -277,6 +285,10 @@ SLUGS: tuple[tuple[type[Exception], str], ...] = (
     (jobs.DuplicateOperation, "duplicate-operation"),
     (jobs.JobErased, "payload-erased"),
     (jobs.QueueFull, "queue-full"),
+    (jobs.ArtifactNotFound, "not-found"),
+    (jobs.ArtifactUnreadable, "service-unavailable"),
+    (jobs.TooManyDownloads, "service-unavailable"),
+    (jobs.RangeNotSatisfiable, "range-not-satisfiable"),
     (jobs.TooManyWaits, "service-unavailable"),
     (jobs.IllegalTransition, "illegal-state-transition"),
     (jobs.InvalidVerdict, "validation-failed"),

@@ -23,7 +23,15 @@ from idempotency import errors as keys
 from jobs.api.negotiation import NotStreamedHere
 from jobs.api.query_strings import InvalidQuery
 from jobs.api.representation import instant, path_of
-from jobs.errors import DuplicateOperation, JobErased, QueueFull, TooManyWaits
+from jobs.errors import (
+    ArtifactUnreadable,
+    DuplicateOperation,
+    JobErased,
+    QueueFull,
+    RangeNotSatisfiable,
+    TooManyDownloads,
+    TooManyWaits,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +42,8 @@ CONTENT_TYPE = "application/problem+json"
 # SDKs repeat a 409 by themselves; most can never succeed. 422 is what KeyReused may be instead.
 _REPEATED_BY_SDKS = (409, 422)
 READING = ("GET", "HEAD")
+# Reasons for a 503 that say it themselves, and mean no request that may have been accepted.
+_OURS = (ArtifactUnreadable, TooManyDownloads, TooManyWaits)
 
 
 @dataclass
@@ -66,7 +76,7 @@ def _case_of(error: Exception) -> _Case:
     if slug == "internal-error":
         log.error("request.failed", exc_info=error)
         case.detail = problem.title
-    elif slug == "service-unavailable" and not isinstance(error, TooManyWaits):
+    elif slug == "service-unavailable" and not isinstance(error, _OURS):
         # The text of a database error is for the log: it may show what is not the client's.
         log.warning("request.unavailable", exc_info=error)
         case.detail, case.headers["Retry-After"] = problem.advice, "1"
@@ -76,7 +86,7 @@ def _case_of(error: Exception) -> _Case:
     return case
 
 
-def _add_facts(case: _Case, error: Exception) -> None:  # noqa: C901 - one case for each kind, none within another
+def _add_facts(case: _Case, error: Exception) -> None:  # noqa: C901, PLR0912 - one case for each kind, none within another
     """What the exception knows about the case."""
     match error:
         case keys.KeyReused():
@@ -104,9 +114,11 @@ def _add_facts(case: _Case, error: Exception) -> None:  # noqa: C901 - one case 
         case QueueFull():
             # Long enough for a worker to have made room, short enough not to waste it.
             case.headers["Retry-After"] = "5"
-        case TooManyWaits():
-            # A wait lasts a minute at most.
+        case TooManyWaits() | TooManyDownloads() | ArtifactUnreadable():
+            # A wait lasts a minute at most; a download, or a storage that is away, mostly less.
             case.headers["Retry-After"] = "10"
+        case RangeNotSatisfiable():
+            case.headers |= {"Content-Range": f"bytes */{error.size}", "Accept-Ranges": "bytes"}
         case NotStreamedHere():
             case.members["streams_url"] = error.streams_url or None
         case drf.Throttled():

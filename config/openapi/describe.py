@@ -14,6 +14,7 @@ from config.openapi.headers import NAMES, REQUEST, RESPONSE
 from config.openapi.schemas import MEMBERS, problem_name
 from config.problem_catalogue import PROBLEMS
 from config.problems import CONTENT_TYPE
+from jobs.operations import ARTIFACT_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +31,11 @@ _PLACES: Mapping[str, Mapping[str, Any]] = {
         "example": "order-1001",
     },
     "source": {"schema": {"type": "string", "pattern": "^[-a-zA-Z0-9_]+$"}, "example": "sandbox"},
+    "name": {
+        "schema": {"type": "string", "pattern": f"^{ARTIFACT_NAME.pattern}$"},
+        "description": "The artifact's name.",
+        "example": "report.csv",
+    },
     "slug": {"schema": {"type": "string", "enum": list(PROBLEMS)}, "example": "not-found"},
 }
 # Headers that a problem has, by its slug.
@@ -40,6 +46,7 @@ _PROBLEM_HEADERS: Mapping[str, tuple[str, ...]] = {
     # Kept under the key, where one was sent.
     "illegal-state-transition": ("Idempotency-Replayed", "Idempotency-Expires"),
     "idempotency-request-in-progress": ("Retry-After",),
+    "range-not-satisfiable": ("Content-Range-Unsatisfied", "Accept-Ranges"),
     "rate-limited": ("Retry-After",),
     "queue-full": ("Retry-After",),
     "service-unavailable": ("Retry-After",),

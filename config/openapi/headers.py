@@ -87,6 +87,22 @@ REQUEST: Mapping[str, Mapping[str, Any]] = {
         "For an event stream: the `id` of the last event that the client has; counts before `after`. Browsers send it.",
         example="3",
     ),
+    "If-None-Match-Strong": _request(
+        "If-None-Match", {"type": "string"}, "The `ETag` of the file that the client has.", example='"0"'
+    ),
+    "Range": _request(
+        "Range",
+        {"type": "string"},
+        "The part that is wanted (RFC 9110 §14): `bytes=0-1023`, `bytes=1024-` or `bytes=-1024`. Any other unit, and more than "
+        "one range, is ignored.",
+        example="bytes=1024-",
+    ),
+    "If-Range": _request(
+        "If-Range",
+        {"type": "string"},
+        "The `ETag` of the version that the range is of: if it is another, the whole is sent.",
+        example='"0"',
+    ),
     "X-Request-Id": _request(
         "X-Request-Id",
         {"type": "string"},
@@ -123,6 +139,28 @@ RESPONSE: Mapping[str, Mapping[str, Any]] = {
     "X-Accel-Buffering": _response(
         {"type": "string", "const": "no"}, "On a stream: for proxies in front, which must not hold it back."
     ),
+    "ETag-Strong": _response(
+        {"type": "string", "pattern": '^"[0-9a-f]{64}"$'},
+        "For If-None-Match and If-Range: the SHA-256 of the bytes.",
+        required=True,
+    ),
+    "Accept-Ranges": _response({"type": "string", "const": "bytes"}, "Ranges are served.", required=True),
+    "Content-Range": _response(
+        {"type": "string", "pattern": "^bytes [0-9]+-[0-9]+/[0-9]+$"},
+        "Which bytes these are, and of how many.",
+        required=True,
+    ),
+    "Content-Range-Unsatisfied": _response(
+        {"type": "string", "pattern": "^bytes \\*/[0-9]+$"}, "How many bytes there are.", required=True
+    ),
+    "Content-Disposition": _response(
+        {
+            "type": "string",
+            "pattern": "^attachment; filename=\"[A-Za-z0-9._ -]+\"; filename\\*=UTF-8''[^ ]+$",
+        },
+        "To be saved, not shown, under this name.",
+        required=True,
+    ),
     "Link": _response({"type": "string"}, 'The next page, `rel="next"`; absent on the last.'),
     "Cache-Control": _response({"type": "string"}, "For how long the answer may be kept.", required=True),
     "Content-Security-Policy": _response({"type": "string"}, "What the page may load."),
@@ -136,4 +174,9 @@ RESPONSE: Mapping[str, Mapping[str, Any]] = {
 }
 
 # Where a component describes a header of another name.
-NAMES = {"Retry-After-Required": "Retry-After", "ETag-Of-JSON": "ETag"}
+NAMES = {
+    "Retry-After-Required": "Retry-After",
+    "ETag-Of-JSON": "ETag",
+    "ETag-Strong": "ETag",
+    "Content-Range-Unsatisfied": "Content-Range",
+}

@@ -12,16 +12,18 @@ from django.conf import settings
 from jobs.durations import usual
 from jobs.models import Priority
 from jobs.sealed import unseal_json
+from jobs.selectors import Made
 from jobs.states import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from jobs.models import Job, JobEvent, JobStep
+    from jobs.models import Job, JobArtifact, JobEvent
 
 
-def job_document(job: Job, effects: Iterable[JobStep] = ()) -> dict[str, Any]:
-    """The document of one job. Params, result and error are the stored JSON text, so that every number stays exact."""
+_NOTHING = Made([], [])
+
+
+def job_document(job: Job, made: Made = _NOTHING) -> dict[str, Any]:
+    """One job's document. Params, result and error are the stored JSON text, so that every number stays exact."""
     self_link = f"/v1/jobs/{job.id}"
     # Where waiting is done: never the api, which would answer at once. Relative where nobody said at which address that is.
     waiting = f"{settings.STREAMS_URL}{self_link}"
@@ -52,9 +54,20 @@ def job_document(job: Job, effects: Iterable[JobStep] = ()) -> dict[str, Any]:
         "cancel_requested_at": instant(job.cancel_requested_at),
         "concurrency_key": job.concurrency_key,
         "idempotency_key": job.idempotency_key,
-        "artifacts": [],
-        "effects": [{"name": step.name, "state": step.state, "key": step.downstream_key} for step in effects],
+        "artifacts": [_artifact_document(artifact) for artifact in made.artifacts],
+        "effects": [
+            {"name": step.name, "state": step.state, "key": step.downstream_key} for step in made.effects
+        ],
         "links": links,
+    }
+
+
+def _artifact_document(artifact: JobArtifact) -> dict[str, Any]:
+    return {
+        "name": artifact.name,
+        "content_type": artifact.content_type,
+        "size": artifact.size,
+        "url": f"/v1/jobs/{artifact.job_id}/artifacts/{artifact.name}",
     }
 
 

@@ -10,13 +10,14 @@ import orjson
 from jobs.api.caching import REVALIDATED, entity_tag
 from jobs.api.representation import event_document, job_document, poll_after
 from jobs.queries.watch import events_beyond
-from jobs.selectors import effects_of, jobs_by_id
+from jobs.selectors import jobs_by_id, made_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from jobs.models import Job, JobEvent, JobStep
+    from jobs.models import Job, JobEvent
+    from jobs.selectors import Made
 
 # Of one job, in one piece: what a client that reads slowly may have in our memory at once.
 EVENTS_AT_ONCE = 100
@@ -40,10 +41,10 @@ class RenderedEvents:
 
 
 def render_jobs(job_ids: Sequence[UUID]) -> dict[UUID, RenderedJob]:
-    """Each job as it is now. Two statements; whose they are was checked when their requests came in."""
+    """Each job as it is now. Three statements; whose they are was checked when their requests came in."""
     jobs = jobs_by_id(job_ids)
-    effects = effects_of(jobs)
-    return {job.id: _render(job, effects[job.id]) for job in jobs}
+    made = made_by(jobs)
+    return {job.id: _render(job, made[job.id]) for job in jobs}
 
 
 def render_events(asked: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], RenderedEvents]:
@@ -56,8 +57,8 @@ def render_events(asked: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], R
     }
 
 
-def _render(job: Job, effects: Sequence[JobStep]) -> RenderedJob:
-    body = orjson.dumps(job_document(job, effects))
+def _render(job: Job, made: Made) -> RenderedJob:
+    body = orjson.dumps(job_document(job, made))
     return RenderedJob(body, entity_tag(body), REVALIDATED | poll_after(job))
 
 

@@ -175,7 +175,7 @@ def test_only_what_needs_an_api_key_says_so(anyone, db):
     for method, path in described():
         is_public = document()["paths"][path][method.lower()]["security"] == []
         address = re.sub(r"{job_id}", "0199f3a4-7a3c-7000-8000-000000000000", path)
-        address = address.replace("{key}", "a-key").replace("{slug}", "not-found")
+        address = address.replace("{key}", "a-key").replace("{slug}", "not-found").replace("{name}", "a.csv")
         answer = anyone.generic(method, address)
         assert (answer.status_code != HTTPStatus.UNAUTHORIZED) is is_public, path
 

@@ -8,6 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs.states import State
 from tests.client import accepted, post
+from tests.files import job_with_file
 from tests.situations import in_state
 
 # Where a transaction begins and ends is no statement of ours; under a test's own transaction they are savepoints.
@@ -34,8 +35,8 @@ def test_a_replay_costs_two_statements(api):
     assert all(sql.lstrip().startswith("SELECT") for sql in told)
 
 
-@pytest.mark.parametrize(("state", "count"), [(State.QUEUED, 2), (State.RUNNING, 3), (State.SUCCEEDED, 3)])
-def test_a_job_costs_its_own_statement_and_one_for_its_effects(api, tenant, state, count):
+@pytest.mark.parametrize(("state", "count"), [(State.QUEUED, 2), (State.RUNNING, 4), (State.SUCCEEDED, 4)])
+def test_a_job_costs_its_own_statement_and_one_each_for_its_effects_and_artifacts(api, tenant, state, count):
     job_id = in_state(tenant, state).id
     told = statements(lambda: api.get(f"/v1/jobs/{job_id}"))
     assert len(told) == count, told
@@ -47,10 +48,21 @@ def test_a_list_costs_the_same_however_long_it_is(api, tenant):
     for _ in range(5):
         in_state(tenant, State.SUCCEEDED)
     told = statements(lambda: api.get("/v1/jobs"))
-    assert len(told) == len(short) == 3, told
+    assert len(told) == len(short) == 4, told
 
 
 def test_a_history_costs_three_statements(api):
     job = accepted(post(api))
     told = statements(lambda: api.get(job["links"]["events"]))
     assert len(told) == 3, told
+
+
+def test_a_download_costs_two_statements(api, tenant, script, folder):
+    # The API key; the artifact, which is the tenant's.
+    job = job_with_file(tenant, script, b"a,b")
+    answers = []
+    told = statements(
+        lambda: answers.append(api.get(f"/v1/jobs/{job.id}/artifacts/report.csv")) or answers[0]
+    )
+    assert answers[0].getvalue() == b"a,b"
+    assert len(told) == 2, told

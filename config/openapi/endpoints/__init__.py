@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from config.openapi.endpoints import changes, idempotency, inbox, jobs, operations, service
+from config.openapi.endpoints import artifacts, changes, idempotency, inbox, jobs, operations, service
 
 if TYPE_CHECKING:
     from config.openapi.endpoints.table import Table
 
 ENDPOINTS: Table = {
     **jobs.ENDPOINTS,
+    **artifacts.ENDPOINTS,
     **changes.ENDPOINTS,
     **operations.ENDPOINTS,
     **idempotency.ENDPOINTS,
