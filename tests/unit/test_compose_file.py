@@ -16,6 +16,7 @@ from tests.compose import ROOT, compose
 FILE = compose()
 SERVICES = FILE["services"]
 OURS = {"migrate", "api", "streams", "worker", "maintenance", "beat"}
+FILES = "artifacts:/artifacts"
 SCALED = ("api", "worker", "streams")
 # What differs from run.py serve, and nothing else does: a container listens to its network, keeps its clock's notes in its /tmp,
 # and gives requests under way more time than somebody who has pressed Ctrl-C.
@@ -114,7 +115,7 @@ def test_whoever_must_come_first_is_waited_for():
 @pytest.mark.parametrize("name", SCALED)
 def test_whoever_is_scaled_owns_no_name_and_no_port_of_the_host(name):
     assert not SERVICES[name].keys() & {"container_name", "hostname", "ports", "network_mode"}
-    assert SERVICES[name]["volumes"] == [FIGURES]
+    assert SERVICES[name]["volumes"] == [FIGURES, FILES]
 
 
 def test_the_proxy_alone_is_reached_from_outside():
@@ -128,11 +129,14 @@ def test_the_proxy_alone_is_reached_from_outside():
 
 
 @pytest.mark.parametrize("name", sorted(OURS | {"proxy"}))
-def test_a_process_can_change_nothing_but_its_own_scratch_folder_and_the_figures(name):
+def test_a_process_can_change_nothing_but_its_own_scratch_folder_the_figures_and_the_files_it_deals_with(
+    name,
+):
     service = SERVICES[name]
     assert (service["read_only"], service["tmpfs"], service["cap_drop"]) == (True, ["/tmp"], ["ALL"])  # noqa: S108
     writable = {volume for volume in service.get("volumes", []) if not volume.endswith(":ro")}
-    assert writable == ({FIGURES} if name in OURS else set())
+    deals_with_files = name in {*SCALED, "maintenance"}
+    assert writable == ({FIGURES} if name in OURS else set()) | ({FILES} if deals_with_files else set())
 
 
 def test_the_figures_are_shared_by_all_in_memory_and_bounded():
