@@ -21,6 +21,9 @@ _INSTANT = "%Y-%m-%dT%H:%M"  # what browsers send
 # Offered as links; the address holds the instant, so that it means the same when it is opened again.
 _RECENT = {"15 minutes": 15, "hour": 60, "day": 24 * 60, "week": 7 * 24 * 60}
 
+# Tenants that the form offers to choose from.
+_TENANTS_OFFERED = 200
+
 
 class _Instant(forms.DateTimeField):
     """An instant in UTC."""
@@ -46,6 +49,10 @@ class JobFilterForm(forms.Form):
     def __init__(self, asked: QueryDict) -> None:
         super().__init__(asked, label_suffix="")
         self.fields["operation"].widget.attrs |= {"list": "operations", "placeholder": "any"}
+        tenant: Any = self.fields["tenant"]
+        # A page need not name a hundred thousand; the filter itself takes each (a tenant's page links here).
+        known = [*tenant.queryset[:_TENANTS_OFFERED], *tenant.queryset.filter(pk=_whole(asked.get("tenant")))]
+        tenant.widget.choices = [("", "any"), *dict.fromkeys((one.pk, one.name) for one in known)]
 
     @property
     def known_operations(self) -> list[str]:
@@ -86,3 +93,8 @@ def recent_links(asked: QueryDict) -> list[tuple[str, str]]:
         )
         for name, minutes in _RECENT.items()
     ]
+
+
+def _whole(text: str | None) -> int:
+    """The whole number, or one that no tenant has."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else 0  # noqa: PLR2004 - bigint

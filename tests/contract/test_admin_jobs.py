@@ -133,6 +133,17 @@ def test_a_page_that_is_none_begins_at_the_newest(tenant, reader):
     assert listed(reader, older_than="'; DROP TABLE job") == [job.id]
 
 
+def test_a_tenant_that_is_not_offered_can_be_filtered_by_all_the_same(tenant, reader, monkeypatch):
+    monkeypatch.setattr("jobs.admin.job_filter._TENANTS_OFFERED", 1)
+    TenantFactory(name="a-first"), TenantFactory(name="another")
+    job = queued_job(tenant)
+    assert "another" not in reader.get(JOBS).content.decode()
+    assert listed(reader, tenant=str(tenant.id)) == [job.id]
+    assert (
+        f'<option value="{tenant.id}" selected>' in reader.get(JOBS, {"tenant": tenant.id}).content.decode()
+    )
+
+
 # --- The search ---
 
 

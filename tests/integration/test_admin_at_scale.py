@@ -75,10 +75,12 @@ FILTERS = [
 
 
 @pytest.mark.parametrize("asked", FILTERS, ids=str)
-def test_a_page_of_the_list_is_three_statements_whatever_is_filtered(reader, asked):
+def test_a_page_of_the_list_is_four_statements_whatever_is_filtered(reader, asked):
     answer, statements = look(reader, JOBS, **asked)
     assert answer.status_code == 200
-    assert len(statements) <= FRAME + 3  # the jobs, their tenants, the tenants to choose from
+    assert (
+        len(statements) <= FRAME + 4
+    )  # the jobs, their tenants, the tenants to choose from, the one that is chosen
     assert not [sql for sql in statements if re.search(r"COUNT\(|OFFSET", sql)]
 
 
@@ -119,6 +121,13 @@ def test_a_jobs_page_is_as_cheap_as_in_an_empty_table(reader):
     assert answer.status_code == 200
     assert len(statements) <= FRAME + PAGE
     assert_little_is_read(statements)
+
+
+@pytest.mark.parametrize("path", ["/admin/", f"{JOBS}attention/", f"{JOBS}errors/"])
+def test_what_is_wrong_is_told_by_a_dozen_statements(reader, path):
+    answer, statements = look(reader, path)
+    assert answer.status_code == 200
+    assert len(statements) <= FRAME + 14  # two for each kind and its tenants, the pauses
 
 
 def assert_little_is_read(statements):
