@@ -9,6 +9,7 @@ from django.urls import path
 
 from accounts.admin.pages import LookOnly
 from jobs.admin.attention import show_attention, show_errors
+from jobs.admin.bulk import act_on_many
 from jobs.admin.job_act import act_on_job, release_key_of_job
 from jobs.admin.job_list import show_jobs
 from jobs.admin.job_page import show_job
@@ -28,6 +29,7 @@ class JobAdmin(LookOnly):
         view = self.admin_site.admin_view
         return [
             path("", view(show_jobs), name="jobs_job_changelist"),
+            path("bulk/", view(act_on_many), name="jobs_job_bulk"),
             path("attention/", view(show_attention), name="jobs_job_attention"),
             path("errors/", view(show_errors), name="jobs_job_errors"),
             path("<uuid:job_id>/", view(show_job), name="jobs_job_change"),

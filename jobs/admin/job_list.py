@@ -8,7 +8,8 @@ from uuid import UUID
 from django.db.models import prefetch_related_objects
 from django.shortcuts import redirect
 
-from accounts.admin.pages import ROWS, page, requires
+from accounts.admin.pages import ROWS, may, page, requires
+from jobs.admin.bulk import ACTS
 from jobs.admin.job_filter import JobFilterForm, link, recent_links
 from jobs.operators.inspection import page_of_jobs
 from jobs.operators.search import find_jobs
@@ -62,6 +63,10 @@ def _listed(
         form=form or JobFilterForm(asked),
         chips=chips,
         recent=recent_links(asked),
+        may_operate=may(request, "jobs.operate_job"),
+        may_act_on_filter=bool(asked.get("state")) and "q" not in asked,
+        acts=ACTS.items(),
+        kept=[(name, value) for name, value in asked.items() if value and name in JobFilterForm.base_fields],
         **context,
     )
 
