@@ -37,6 +37,8 @@ _POSITIVE = (
     "MAINTENANCE_TIME_LIMIT_SECONDS",
     "OVERDUE_JOB_SECONDS",
     "PAYMENT_PROVIDER_TIMEOUT_SECONDS",
+    "PROVISION_CONNECTION_LIMIT",
+    "PROVISION_TIMEOUT_SECONDS",
     "PUBLISH_BUDGET_SECONDS",
     "PUBLISH_GRACE_SECONDS",
     "PUBLISH_QUEUE_CAP",
@@ -107,6 +109,12 @@ def _wrong_relations() -> Iterator[CheckMessage]:
             f"LEASE_SECONDS ({settings.LEASE_SECONDS}) does not outlast PAYMENT_PROVIDER_TIMEOUT_SECONDS.",
             hint=f"A charge is only sent if its lease outlasts it, by {CALL_SLACK} and the effects' margin.",
             id="semel.E006",
+        )
+    if settings.PROVISION_TIMEOUT_SECONDS + CALL_SLACK.total_seconds() + around > settings.LEASE_SECONDS:
+        yield Error(
+            f"LEASE_SECONDS ({settings.LEASE_SECONDS}) does not outlast PROVISION_TIMEOUT_SECONDS.",
+            hint=f"A statement is only sent if its lease outlasts it, by {CALL_SLACK} and the effects' margin.",
+            id="semel.E012",
         )
     limit = settings.TASK_TIME_LIMIT_SECONDS
     if settings.HEARTBEAT_SECONDS * 3 > settings.LEASE_SECONDS:

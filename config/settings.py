@@ -255,6 +255,8 @@ OPERATIONS = env.list(
     "OPERATIONS",
     default=[
         "workers.operations.charge_payment.ChargePayment",
+        "workers.operations.drop_database.DropDatabase",
+        "workers.operations.provision_database.ProvisionDatabase",
         "workers.operations.refund_payment.RefundPayment",
         "workers.operations.sleep.Sleep",
     ],
@@ -525,3 +527,13 @@ PAYMENT_PROVIDER_URL = env.str("PAYMENT_PROVIDER_URL", default="")
 PAYMENT_PROVIDER_KEY = env.str("PAYMENT_PROVIDER_KEY", default="")
 # Seconds that a call to it may take in all: card networks answer within seconds; what takes longer is better repeated.
 PAYMENT_PROVIDER_TIMEOUT_SECONDS = env.float("PAYMENT_PROVIDER_TIMEOUT_SECONDS", default=10.0)
+
+# A database on the server where databases are provisioned, as a role with CREATEDB and CREATEROLE (docs/provisioning.md), not
+# through PgBouncer. Empty: those operations are tried again until it is set.
+PROVISION_DATABASE_URL = env.str("PROVISION_DATABASE_URL", default="")
+# Where clients reach that server, host:port, if not where the workers do.
+PROVISION_PUBLIC_ADDRESS = env.str("PROVISION_PUBLIC_ADDRESS", default="")
+# Seconds that a change there may take in all: to copy a template takes less than one, and to wait for others to leave it five.
+PROVISION_TIMEOUT_SECONDS = env.float("PROVISION_TIMEOUT_SECONDS", default=15.0)
+# Sessions that a provisioned role may have at once: a small pool or two, of a server's usual hundred.
+PROVISION_CONNECTION_LIMIT = env.int("PROVISION_CONNECTION_LIMIT", default=10)

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 _READ_BY_SETTINGS = re.compile(r'\benv\.\w+\(\s*"([A-Z_]+)"')
 # Servers outside: whoever embeds its own must not touch them, nor charge real cards.
-OUTSIDE = ("DATABASE_URL", "REDIS_URL", "PAYMENT_PROVIDER_URL", "PAYMENT_PROVIDER_KEY")
+OUTSIDE = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "PAYMENT_PROVIDER_URL",
+    "PAYMENT_PROVIDER_KEY",
+    "PROVISION_DATABASE_URL",
+)
 # What the launcher decides for each process, whatever it was itself started with.
 _OURS = (
     "PROMETHEUS_MULTIPROC_DIR",

@@ -75,14 +75,24 @@ def start_postgres(
     return f"postgres://{USER}:{password}@{HOST}:{port}/{DATABASE}"
 
 
+def maintenance_url(url: str) -> str:
+    """The URL of the database on Semel's server that belongs to nobody, where others are created and dropped."""
+    server, _, _ = url.rpartition("/")
+    return f"{server}/postgres"
+
+
 def is_ready(url: str) -> bool:
-    """Whether the server takes connections; if it does, Semel's database is there."""
-    server, _, name = url.rpartition("/")
+    """Whether the server takes connections; if it does, Semel's database is there, and no role made later can connect to it."""
+    name = url.rpartition("/")[2]
     try:
-        with closing(psycopg.connect(f"{server}/postgres", connect_timeout=2, autocommit=True)) as connection:
+        with closing(psycopg.connect(maintenance_url(url), connect_timeout=2, autocommit=True)) as connection:
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
             if not known:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            for ours in (name, "postgres", "template1"):
+                connection.execute(
+                    sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(sql.Identifier(ours))
+                )
     except psycopg.OperationalError:
         return False
     return True

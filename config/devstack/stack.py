@@ -97,6 +97,8 @@ class Stack:
             base, self.folder, database_url=servers.database_url, redis_url=servers.redis_url
         )
         self.env |= {"STREAMS_URL": self.streams_url, **self._share_metrics(), **self._tempo}
+        if not outside:
+            self.env.setdefault("PROVISION_DATABASE_URL", postgres.maintenance_url(servers.database_url))
         self._start_provider()
         self.supervisor.run(services.migrate(self.env))
         self._console.say("The schema is in place.")

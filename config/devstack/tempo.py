@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 TEMPO: Mapping[str, str] = {
     # A worker must be killed while it waits for the provider's answer: time to look into the book, and to send the signal.
     "PAYMENT_PROVIDER_TIMEOUT_SECONDS": "3",
+    # The embedded server makes a database in a fraction of a second.
+    "PROVISION_TIMEOUT_SECONDS": "3",
     # An effect's time-out and what is needed around it (the charge's 2 s, every effect's 2 s), and a second to spare.
     "EFFECT_TIMEOUT_SECONDS": "5",
     "LEASE_SECONDS": "8",

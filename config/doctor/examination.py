@@ -51,6 +51,14 @@ def _settings() -> Iterator[Finding]:
             means="Charges are accepted and then fail.",
             do="Set PAYMENT_PROVIDER_URL and PAYMENT_PROVIDER_KEY, or take the operation out of OPERATIONS.",
         )
+    provisions = any(name.endswith(".ProvisionDatabase") for name in settings.OPERATIONS)
+    if provisions and not settings.PROVISION_DATABASE_URL:
+        yield warning(
+            "settings.provision_database",
+            "PROVISION_DATABASE_URL is not set, and resources.provision_database is among the OPERATIONS.",
+            means="Databases are accepted and then fail.",
+            do="Set it (docs/provisioning.md), or take the operation and resources.drop_database out of OPERATIONS.",
+        )
     yield _storage()
 
 

@@ -20,13 +20,16 @@ from jobs.services import Submission, submit_job
 from jobs.states import State
 from tests.client import CHARGE, problem
 from tests.provider import running_provider
+from tests.target_server import target_server
 from workers.executor import execute_job
 from workers.operations.charge_payment import ChargePayment
+from workers.operations.drop_database import DropDatabase
+from workers.operations.provision_database import ProvisionDatabase
 from workers.operations.refund_payment import RefundPayment
 from workers.operations.sleep import Sleep
 
 JOB_ID = "0199f3a4-7a3c-7000-8000-000000000000"
-SHIPPED = [ChargePayment, RefundPayment, Sleep]
+SHIPPED = [ChargePayment, DropDatabase, ProvisionDatabase, RefundPayment, Sleep]
 
 
 def listed(api):
@@ -152,6 +155,10 @@ _TEXTS = st.one_of(
             "USD",
             "us",
             "usdx",
+            "orders_1",
+            "1orders",
+            "o" * 40,
+            "o" * 41,
             "tok_visa",
             JOB_ID,
             JOB_ID.upper(),
@@ -180,6 +187,7 @@ _GOOD = {
     "capture": "separate",
     "customer": "c",
     "job": JOB_ID,
+    "name": "orders",
 }
 
 
@@ -272,6 +280,18 @@ def test_what_a_refund_returns_is_as_declared(api, tenant, provider):
     schema = listed(api)["payments.refund"]["result"]
     assert fits(result, schema), result
     assert set(result) == set(schema["properties"])
+
+
+def test_what_operations_on_databases_return_is_as_declared(api, tenant, settings):
+    with target_server() as server:
+        settings.PROVISION_DATABASE_URL = server.url
+        for name in ("resources.provision_database", "resources.drop_database"):
+            submission = Submission(operation=current_operation(name), params={"name": "orders"})
+            job = execute_job(submit_job(tenant_id=tenant.id, mode="test", submission=submission).id)
+            result = api.get(f"/v1/jobs/{job.id}").json()["result"]
+            schema = listed(api)[name]["result"]
+            assert fits(result, schema), result
+            assert set(result) == set(schema["properties"]) == set(schema["required"])
 
 
 def test_every_shipped_operation_declares_its_result():

@@ -235,9 +235,10 @@ def test_servers_that_are_away_are_findings(settings, monkeypatch):
 
 def test_settings_that_do_not_hold_together(broker, settings):
     settings.HEARTBEAT_SECONDS = 30.0
-    settings.PAYMENT_PROVIDER_URL = ""
+    settings.PAYMENT_PROVIDER_URL = settings.PROVISION_DATABASE_URL = ""
     assert level("settings.semel.E001") == Level.ERROR
     assert level("settings.payment_provider") == Level.WARNING
+    assert level("settings.provision_database") == Level.WARNING
 
 
 def test_signs_of_life_that_cannot_be_left(broker, monkeypatch, tmp_path):
