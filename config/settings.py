@@ -12,21 +12,26 @@ from config.env import BASE_DIR, PROCESS, Process, env, kind_of_process
 
 # --- Django ----------------------------------------------------------------------------------------------------------
 
+# For developers alone: Django explains its errors in full, settings included, and logs are written for people.
 DEBUG = env.bool("DEBUG", default=False)
+# Signs the admin's sessions: a long random string. A new one logs everybody out, and that is all.
 SECRET_KEY = env.str("SECRET_KEY")
+# By which names clients reach us: any other is refused, since addresses in answers are made of them.
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 # Behind a proxy that ends TLS: it must set X-Forwarded-Proto itself and drop the client's.
 SECURE_PROXY_SSL_HEADER = (
     ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_TLS_PROXY", default=False) else None
 )
+# The admin's cookies go over TLS alone; false only to log in over plain HTTP on one's own machine.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", default=True)
 # The API answers on the address it was asked at: the proxy redirects to TLS, since clients drop credentials on a redirect.
 SECURE_SSL_REDIRECT = False
+# Seconds for which browsers are told to come by TLS only: 0, since the proxy that ends TLS says so, for the whole of its name.
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0)
 SILENCED_SYSTEM_CHECKS = [
     "security.W004",
     "security.W008",
-]  # both belong to the proxy, see the two lines above
+]  # both belong to the proxy, see above
 
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -112,6 +117,7 @@ _STATEMENT_TIMEOUT_MS = POSTGRES_TIMEOUTS_MS[PROCESS][0]
 # Seconds beyond a statement's time that the client waits for the server to say that it is over: a frozen one says nothing.
 _ANSWER_SLACK_SECONDS = 2.0
 
+# The database of all jobs and keys, "postgres://user:password@host:port/name": a primary, never a replica.
 DATABASES = {
     "default": {
         **env.db("DATABASE_URL"),
@@ -187,12 +193,10 @@ RATE_LIMIT_BURST = env.int("RATE_LIMIT_BURST", default=100)
 # --- Idempotency -------------------------------------------------------------------------------------------------------
 
 IDEMPOTENCY_SCOPE = "accounts.authentication.scope_of"  # whose key a request's is: its tenant's, in its mode
-IDEMPOTENCY_KEY_SYNTAX = env.str(
-    "IDEMPOTENCY_KEY_SYNTAX", default="lenient"
-)  # or "strict": the quoted form only
-IDEMPOTENCY_MISMATCH_STATUS = env.int(
-    "IDEMPOTENCY_MISMATCH_STATUS", default=409
-)  # 422 follows the IETF draft
+# "lenient": a key as the draft writes it, or bare as most clients send it; "strict": the quoted form only.
+IDEMPOTENCY_KEY_SYNTAX = env.str("IDEMPOTENCY_KEY_SYNTAX", default="lenient")
+# What another request under a used key is answered: 409, since it conflicts with the first; 422 follows the IETF draft.
+IDEMPOTENCY_MISMATCH_STATUS = env.int("IDEMPOTENCY_MISMATCH_STATUS", default=409)
 # Seconds that a key is remembered: longer than any client's retry schedule that we know of (Stripe keeps 24 h as well).
 IDEMPOTENCY_TTL_SECONDS = env.int("IDEMPOTENCY_TTL_SECONDS", default=24 * 3600)
 # Seconds after which the replays that a process has counted are written: nobody looks at them more often.
@@ -201,8 +205,9 @@ IDEMPOTENCY_REPLAY_FLUSH_SECONDS = env.float("IDEMPOTENCY_REPLAY_FLUSH_SECONDS",
 IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES = env.int("IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES", default=1024 * 1024)
 # Seconds that a duplicate waits for the first request in all; the first needs milliseconds, a stalled disk a second.
 IDEMPOTENCY_WAIT_SECONDS = env.float("IDEMPOTENCY_WAIT_SECONDS", default=2.0)
-# How many duplicates of one process may wait at once: a quarter of its threads, so that duplicates cannot starve first requests.
+# Threads of one api process, as its server was started with: each waits for PostgreSQL most of the time, and has a connection.
 API_THREADS = env.int("API_THREADS", default=8)
+# How many duplicates of one process may wait at once: a quarter of its threads, so that duplicates cannot starve first requests.
 IDEMPOTENCY_WAITING_DUPLICATES = max(1, API_THREADS // 4)
 # Secrets of the fingerprints, "kid:secret", the newest first; old ones stay until the last record made under them is purged.
 IDEMPOTENCY_FINGERPRINT_KEYS = env.list("IDEMPOTENCY_FINGERPRINT_KEYS")
@@ -241,6 +246,7 @@ INBOX_HANDLERS = env.list("INBOX_HANDLERS", default=["sandbox:workers.inbox.paym
 
 # --- Redis: a hint -----------------------------------------------------------------------------------------------------
 
+# Broker, wake-ups and rate limits: "redis://:password@host:port/0". What is in it may be lost at any time.
 REDIS_URL = env.str("REDIS_URL")
 # Failures in a row after which nothing is sent for a while: the sweeper covers, and no client waits for a dead broker.
 BREAKER_FAILURES = 3
@@ -251,6 +257,7 @@ PUBLISH_BUDGET_SECONDS = env.float("PUBLISH_BUDGET_SECONDS", default=1.0)
 
 # --- Jobs --------------------------------------------------------------------------------------------------------------
 
+# What clients may ask for, by the path of its class: nothing that is not named here, whatever is installed.
 OPERATIONS = env.list(
     "OPERATIONS",
     default=[
@@ -523,6 +530,7 @@ METRICS_STATEMENT_TIMEOUT_MS = env.int("METRICS_STATEMENT_TIMEOUT_MS", default=1
 
 # --- Gateways ----------------------------------------------------------------------------------------------------------
 
+# Where charges and refunds are made, and our key there. Without them nothing is sent, and such jobs fail after their attempts.
 PAYMENT_PROVIDER_URL = env.str("PAYMENT_PROVIDER_URL", default="")
 PAYMENT_PROVIDER_KEY = env.str("PAYMENT_PROVIDER_KEY", default="")
 # Seconds that a call to it may take in all: card networks answer within seconds; what takes longer is better repeated.
