@@ -31,6 +31,9 @@ STORED_HEADERS: Final = frozenset(
         "link",
         "location",
         "retry-after",
+        # What SDKs heed more than the status: without them they would repeat a refusal that stays one.
+        "stripe-should-retry",
+        "x-should-retry",
     }
 )
 

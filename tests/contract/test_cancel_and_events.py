@@ -103,6 +103,9 @@ def test_a_keyed_refusal_after_the_work_began_is_stored(api, tenant):
     assert again["Content-Type"] == "application/problem+json"
     assert again["Idempotency-Replayed"] == "true"
     assert again.content == first.content
+    # SDKs repeat any 409 that does not tell them not to.
+    for answer in (first, again):
+        assert (answer["Stripe-Should-Retry"], answer["X-Should-Retry"]) == ("false", "false")
 
 
 def test_a_keyed_cancel_of_a_missing_job_leaves_the_key_free(api, tenant):
