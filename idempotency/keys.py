@@ -11,6 +11,9 @@ MAX_KEY_LENGTH = 255
 MIN_TTL_SECONDS = 3_600
 MAX_TTL_SECONDS = 30 * 24 * 3_600
 
+# What may stand around a header's value and is no part of it (RFC 9110 §5.5). Some servers take it away, others do not.
+_OUTER = " \t"
+
 # As most SDKs send it. No comma: servers fold two header lines into one with it. No quote, semicolon or
 # backslash: those belong to the quoted form, and a broken quoted key must not become another, bare one.
 _BARE = re.compile(r"[!#-+\--:<-\[\]-~]+")
@@ -47,7 +50,7 @@ def parse_key(header: str | None, *, strict: bool) -> str:
     """
     if header is None:
         raise KeyMissing
-    field = header.strip(" ")
+    field = header.strip(_OUTER)
     if match := _QUOTED.fullmatch(field):
         key = _ESCAPE.sub(r"\1", match[1][1:-1])
     elif not strict and _BARE.fullmatch(field):
@@ -63,7 +66,7 @@ def parse_ttl(header: str | None, default: int) -> int:
     """Return for how many seconds the key is remembered; the default without a header, else TtlInvalid."""
     if header is None:
         return default
-    digits = header.strip(" ")
+    digits = header.strip(_OUTER)
     if not _TTL.fullmatch(digits) or not MIN_TTL_SECONDS <= int(digits) <= MAX_TTL_SECONDS:
         raise TtlInvalid
     return int(digits)
