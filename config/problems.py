@@ -12,6 +12,7 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse
+from django.utils.encoding import escape_uri_path
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
@@ -105,6 +106,10 @@ def _add_facts(case: _Case, error: Exception) -> None:  # noqa: C901, PLR0912 - 
             case.members["resource"] = path_of(error.resource)
         case keys.RequestInProgress():
             case.headers["Retry-After"] = str(error.retry_after_seconds)
+        case keys.TtlInvalid():
+            case.members["errors"] = [
+                {"parameter": "Idempotency-TTL", "code": "invalid", "detail": str(error)}
+            ]
         case InvalidQuery():
             case.detail = "The query string has errors."
             case.members["errors"] = list(_errors(error.detail, "parameter", ""))
@@ -161,7 +166,7 @@ def _document(request: HttpRequest, case: _Case) -> dict[str, Any]:
         "title": problem.title,
         "status": case.status,
         "detail": case.detail,
-        "instance": request.path,
+        "instance": escape_uri_path(request.path),
         "code": case.slug,
         "request_id": request_id_of(request),
         "retryable": problem.retryable,

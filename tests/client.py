@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from config.problem_catalogue import PROBLEMS
 
@@ -61,7 +62,8 @@ def problem(response: HttpResponse, status: int, code: str) -> dict[str, Any]:
     assert document["detail"]
     assert document["type"].endswith(f"/problems/{code}")
     assert document["request_id"] == response["X-Request-Id"]
-    assert document["instance"] == response.wsgi_request.path
+    assert document["instance"].isascii()
+    assert unquote(document["instance"]) == response.wsgi_request.path
     return document
 
 

@@ -221,7 +221,7 @@ _POINTER = {**_TEXT, "description": "A JSON pointer into the body (RFC 6901)."}
 _FIELD_ERROR = _object(
     {
         "pointer": _POINTER,
-        "parameter": {**_TEXT, "description": "The name of a query parameter."},
+        "parameter": {**_TEXT, "description": "The name of a query parameter or header."},
         "code": {**_TEXT, "examples": ["min_value"]},
         "detail": _TEXT,
     },
@@ -234,7 +234,7 @@ _PROBLEM = _object(
         "title": _TEXT,
         "status": {"type": "integer", "minimum": 400, "maximum": 599},
         "detail": _TEXT,
-        "instance": {**_TEXT, "description": "The path that was asked for."},
+        "instance": {**_PATH, "description": "The path that was asked for, percent-encoded."},
         "code": {"type": "string", "enum": [slug for slug, problem in PROBLEMS.items() if problem.status]},
         "request_id": _TEXT,
         "retryable": {**_FLAG, "description": "Whether the same request can succeed later without a change."},

@@ -48,6 +48,12 @@ def test_an_address_that_does_not_exist(anyone, method, path):
     problem(anyone.generic(method, path), 404, "not-found")
 
 
+def test_the_instance_is_a_reference_whatever_was_asked_for(anyone):
+    """RFC 9457 §3.1.5: a URI reference, which has neither spaces nor quotes nor letters beyond ASCII."""
+    document = problem(anyone.get("/v1/a%20b%22%3C%25/é?x=1"), 404, "not-found")
+    assert document["instance"] == "/v1/a%20b%22%3C%25/%C3%A9"
+
+
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [

@@ -89,7 +89,8 @@ def test_the_client_may_say_how_long_its_key_is_remembered(api, seconds):
     "ttl", ["3599", "2592001", "0", "-3600", "3600.0", "1e4", "", "forever", "3600, 3600", "99999999", "٣٦٠٠"]
 )
 def test_a_ttl_out_of_range_is_refused_and_leaves_the_key_free(api, ttl):
-    problem(post(api, Idempotency_TTL=ttl), 400, "validation-failed")
+    document = problem(post(api, Idempotency_TTL=ttl), 400, "validation-failed")
+    assert [error["parameter"] for error in document["errors"]] == ["Idempotency-TTL"]
     assert post(api)["Idempotency-Replayed"] == "false"
 
 
