@@ -114,4 +114,5 @@ class _Cursor(OpenApiSerializerFieldExtension):
     target_class = "jobs.api.query_strings._CursorField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
-        return {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"}
+        # 128 bits, six to a character: the last one has two.
+        return {"type": "string", "pattern": "^[A-Za-z0-9_-]{21}[AQgw]$"}

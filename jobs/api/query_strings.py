@@ -29,9 +29,12 @@ class _CursorField(serializers.Field[UUID, str, str, Any]):
 
     def to_internal_value(self, data: str) -> UUID:
         try:
-            return UUID(bytes=base64.urlsafe_b64decode(data + "=="))
+            job_id = UUID(bytes=base64.urlsafe_b64decode(data + "=="))
         except (binascii.Error, ValueError):
             self.fail("invalid")
+        if cursor_after(job_id) != data:  # the decoder passes over what it does not know
+            self.fail("invalid")
+        return job_id
 
 
 class ListQuery(serializers.Serializer[Any]):
