@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import wraps
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -119,4 +120,7 @@ def _rendered(response: HttpResponseBase) -> HttpResponseBase:
 
 def _page(request: HttpRequest, status: int, title: str, said: str) -> HttpResponse:
     """A page for which nothing needs to be read."""
-    return render(request, "admin/oncall/told.html", {"title": title, "said": said}, status=status)
+    page = render(request, "admin/oncall/told.html", {"title": title, "said": said}, status=status)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        page.headers["Retry-After"] = "1"
+    return page

@@ -79,7 +79,9 @@ def test_without_the_database_the_admin_asks_to_come_back_too():
     client = APIClient(raise_request_exception=False)
     client.cookies["sessionid"] = "somebodys"
     response = with_its_own_connection(lambda: client.get("/admin/"), closed_port())
-    problem(response, 503, "service-unavailable")
+    # To people, in HTML.
+    assert (response.status_code, response["Content-Type"]) == (503, "text/html; charset=utf-8")
+    assert "The database does not answer" in response.content.decode()
     assert int(response["Retry-After"]) >= 1
 
 
@@ -90,6 +92,7 @@ def test_without_the_database_the_process_lives_and_is_not_ready():
         lambda: (client.get("/livez"), client.get("/readyz")), closed_port()
     )
     assert live.status_code == 204
+    assert "Content-Length" not in live
     problem(ready, 503, "service-unavailable")
     assert ready["Retry-After"]
 
