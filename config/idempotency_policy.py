@@ -36,7 +36,7 @@ def policy() -> dict[str, Any]:
             "max_length": MAX_KEY_LENGTH,
             "scope": ["tenant", "mode"],
             "required_on": ["POST /v1/jobs"],
-            "optional_on": "every other changing request",
+            "optional_on": "every other changing request that an API key makes",
             "ignored_on": ["GET", "HEAD", "OPTIONS"],
         },
         "ttl": {
