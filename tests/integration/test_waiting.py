@@ -387,6 +387,13 @@ def test_a_place_that_is_no_number_is_refused(streams, owner, last):
     assert [error["parameter"] for error in answer.json()["errors"]] == ["Last-Event-ID"]
 
 
+@pytest.mark.parametrize("query", ["limit=5", "wait=5", "after=1&after=2"])
+def test_a_parameter_that_is_not_for_streams_is_refused(streams, owner, query):
+    answer = streams.stream(queued_job(owner).id, f"?{query}").wait()
+    assert (answer.status, answer.json()["code"]) == (400, "validation-failed")
+    assert [error["parameter"] for error in answer.json()["errors"]] == [query.partition("=")[0]]
+
+
 def test_a_head_request_for_a_stream_is_not_held(streams, owner):
     job = queued_job(owner)
     answer = streams.get(f"/v1/jobs/{job.id}/events", method="HEAD", accept="text/event-stream").wait()
