@@ -33,8 +33,9 @@ class Counts:
     jobs_kept: int = 0  # past retention, but their key has not expired
     messages_deleted: int = 0
     audit_deleted: int = 0
-    artifacts_expired: int = 0
-    files_removed: int = 0  # of artifacts that are gone, or were never published
+    notices_deleted: int = 0  # bulk actions that are over, violations that are no more
+    artifacts_deleted: int = 0  # expired
+    files_deleted: int = 0  # of artifacts that are gone, or were never published
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -44,8 +45,9 @@ class Counts:
             jobs_kept=self.jobs_kept + other.jobs_kept,
             messages_deleted=self.messages_deleted + other.messages_deleted,
             audit_deleted=self.audit_deleted + other.audit_deleted,
-            artifacts_expired=self.artifacts_expired + other.artifacts_expired,
-            files_removed=self.files_removed + other.files_removed,
+            notices_deleted=self.notices_deleted + other.notices_deleted,
+            artifacts_deleted=self.artifacts_deleted + other.artifacts_deleted,
+            files_deleted=self.files_deleted + other.files_deleted,
         )
 
 
@@ -56,7 +58,7 @@ def run_once(*, seconds: float | None = None) -> Counts:
     each other's rows by. Keys come first: a job whose key goes can go in the same purge. Files come last, each after its rows.
     """
     began_at = time.monotonic()
-    rows = (_keys(), _jobs(), _messages(), _audit(), _expired_artifacts())
+    rows = (_keys(), _jobs(), _messages(), _audit(), _notices(), _expired_artifacts())
     counts = sum(take_turns(*rows, _files(), seconds=seconds), start=Counts())
     # Once more, of what lost its rows after the last look.
     left = None if seconds is None else began_at + seconds - time.monotonic()
@@ -87,11 +89,16 @@ def _audit() -> Iterator[Counts]:
         yield Counts(audit_deleted=deleted)
 
 
+def _notices() -> Iterator[Counts]:
+    for deleted in job_purge.notices(settings.BATCH_ROWS):
+        yield Counts(notices_deleted=deleted)
+
+
 def _expired_artifacts() -> Iterator[Counts]:
     for expired in stray_files.expire_batches(settings.BATCH_ROWS):
-        yield Counts(artifacts_expired=expired)
+        yield Counts(artifacts_deleted=expired)
 
 
 def _files() -> Iterator[Counts]:
     for removed in stray_files.remove_batches():
-        yield Counts(files_removed=removed)
+        yield Counts(files_deleted=removed)

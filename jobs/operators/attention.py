@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from jobs.models import Job, Priority
+from jobs.models import Job, Priority, Violation
 from jobs.queries import attention as queries
 from jobs.queries.purge import time_ago
 
@@ -43,6 +43,11 @@ class ErrorGroups:
 
     groups: list[ErrorGroup]
     complete: bool  # False: more have failed since then than were counted
+
+
+def open_violations(*, limit: int) -> int:
+    """How many promises the self-audit finds broken now, counted up to `limit`. Served by violation_open."""
+    return len(Violation.objects.filter(resolved_at=None).values_list("pk")[:limit])
 
 
 def needs_attention(*, limit: int = 50, since: datetime | None = None) -> Attention:

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from jobs.admin.attention import SHOWN
 from jobs.admin.timeline import lasted
-from jobs.operators.attention import needs_attention
+from jobs.operators.attention import needs_attention, open_violations
 from jobs.operators.pauses import pauses
 
 if TYPE_CHECKING:
@@ -56,6 +56,14 @@ def _figures() -> Iterator[Figure]:
     yield _oldest(attention.overdue_jobs, page)
     yield _count(
         attention.failed, "Failed within a day", "For good.", reverse("admin:jobs_job_errors"), "calm"
+    )
+    broken = open_violations(limit=SHOWN + 1)
+    yield Figure(
+        name="Violations",
+        value=f"{SHOWN}+" if broken > SHOWN else str(broken),
+        note="Promises that the self-audit found broken.",
+        address=reverse("admin:jobs_violation_changelist"),
+        tone="bad" if broken else "",
     )
     paused = [pause for pause in pauses() if pause.resumed_at is None]
     yield Figure(

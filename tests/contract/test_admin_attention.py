@@ -9,6 +9,7 @@ import pytest
 from django.conf import settings
 
 from jobs import transitions
+from jobs.models import Violation
 from jobs.states import State
 from tests.admin_pages import JOBS, client_of, job_ids, text_of, user_with
 from tests.factories import backdate, claimed_job, end_lease, queued_job
@@ -119,6 +120,7 @@ def test_the_first_page_says_that_all_is_well(tenant, reader):
         "Stuck 0",
         "Partially done 0",
         "Oldest due job none",
+        "Violations 0",
         "Nothing is held back",
     ):
         assert words in said
@@ -128,8 +130,9 @@ def test_the_first_page_counts_what_needs_somebody(tenant, reader):
     in_state(tenant, State.UNKNOWN), in_state(tenant, State.UNKNOWN)
     abandoned(tenant), partially_done(tenant)
     overdue(tenant)
+    Violation.objects.create(invariant="I4", rule="fence", subject="job/1")
     said = text_of(reader.get("/admin/"))
-    for words in ("Unknown 2", "Stuck 2", "Partially done 1", "Oldest due job 1 h 5 min"):
+    for words in ("Violations 1", "Unknown 2", "Stuck 2", "Partially done 1", "Oldest due job 1 h 5 min"):
         assert words in said
 
 

@@ -163,7 +163,7 @@ def test_a_worker_killed_between_storing_and_publishing_leaves_one_file_for_the_
     assert (row.attempt, strays()) == (2, 1)
     before = files()
     age_strays()
-    assert purger.run_once().files_removed == 1
+    assert purger.run_once().files_deleted == 1
     assert files() < before
     assert row.storage_name in files()
     assert strays() == 0

@@ -76,5 +76,5 @@ def test_an_object_that_was_replaced_meanwhile_is_not_sent_in_its_place(api, ten
 def test_an_erased_file_leaves_the_bucket(api, tenant, script, bucket):
     job = job_with_file(tenant, script, CONTENT)
     api.delete(f"/v1/jobs/{job.id}/payload")
-    assert purger.run_once().files_removed == 1
+    assert purger.run_once().files_deleted == 1
     assert (bucket.objects, strays()) == ({}, 0)

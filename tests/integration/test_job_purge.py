@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from idempotency.models import IdempotencyRecord
 from idempotency.purge import Counts
 from jobs import purge
-from jobs.models import Job, JobAttempt, JobEvent, JobStep
+from jobs.models import BulkAction, Job, JobAttempt, JobEvent, JobStep, Violation
+from jobs.purge import notices
 from jobs.states import TERMINAL, State
 from tests.factories import TenantFactory, backdate, claim, queued_job
 from tests.keyed import LONG_AGO, expire_key, failed_long_ago, keyed_job
@@ -178,3 +181,21 @@ def test_a_job_that_somebody_holds_is_left_for_the_next_time():
     assert not Job.objects.filter(pk=free.id).exists()
     assert purge.run_once(10) == Counts(deleted=1)
     connection.close()
+
+
+def test_what_was_told_to_operators_goes_once_it_has_long_been_over(settings):
+    long_ago = timezone.now() - timedelta(seconds=settings.AUDIT_RETENTION_SECONDS, hours=1)
+    told = {"action": "cancel", "selection": {}, "note": "n", "by": "me", "until": UUID(int=1)}
+    kept = [
+        BulkAction.objects.create(**told),
+        BulkAction.objects.create(**told, finished_at=timezone.now()),
+        Violation.objects.create(invariant="I1", rule="r", subject="job/1"),
+        Violation.objects.create(invariant="I1", rule="r", subject="job/2", resolved_at=timezone.now()),
+    ]
+    for subject in ("job/3", "job/4", "job/5"):
+        Violation.objects.create(invariant="I1", rule="r", subject=subject, resolved_at=long_ago)
+    BulkAction.objects.create(**told, finished_at=long_ago)
+    assert list(notices(2)) == [1, 2, 1]
+    left = [*BulkAction.objects.order_by("pk"), *Violation.objects.order_by("pk")]
+    assert left == kept
+    assert purger.run_once().notices_deleted == 0

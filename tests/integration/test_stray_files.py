@@ -32,7 +32,7 @@ def test_an_artifact_goes_when_its_time_is_over_and_its_job_stays(tenant, script
     other = job_with_file(tenant, script, b"other")
     assert purger.run_once() == purger.Counts()
     age_artifacts()
-    assert purger.run_once() == purger.Counts(artifacts_expired=1, files_removed=1)
+    assert purger.run_once() == purger.Counts(artifacts_deleted=1, files_deleted=1)
     assert (stored(folder), strays()) == ([b"other"], 0)
     assert list(JobArtifact.objects.values_list("job_id", flat=True)) == [other.id]
     job.refresh_from_db()
@@ -44,7 +44,7 @@ def test_more_artifacts_than_a_batch_expire_in_one_purge(tenant, script, folder,
     for _ in range(5):
         job_with_file(tenant, script, b"x", keep=timedelta(hours=1))
     age_artifacts()
-    assert purger.run_once() == purger.Counts(artifacts_expired=5, files_removed=5)
+    assert purger.run_once() == purger.Counts(artifacts_deleted=5, files_deleted=5)
     assert (stored(folder), strays()) == ([], 0)
 
 
@@ -67,7 +67,7 @@ def test_files_of_an_erasure_that_died_after_its_commit_are_left_to_the_purge(te
     job = job_with_file(tenant, script, b"secret")
     erase(job)  # what would follow the commit does not come about
     assert (stored(folder), strays(), JobArtifact.objects.count()) == ([b"secret"], 1, 0)
-    assert purger.run_once() == purger.Counts(files_removed=1)
+    assert purger.run_once() == purger.Counts(files_deleted=1)
     assert (stored(folder), strays()) == ([], 0)
 
 
@@ -81,14 +81,14 @@ def test_an_erasure_whose_storage_fails_is_an_erasure_all_the_same(
             erase(job)
     assert (strays(), JobArtifact.objects.count()) == (1, 0)
     age_strays()
-    assert purger.run_once() == purger.Counts(files_removed=1)
+    assert purger.run_once() == purger.Counts(files_deleted=1)
     assert stored(folder) == []
 
 
 def test_a_purged_job_takes_its_files_along(tenant, script, folder):
     backdate(job_with_file(tenant, script, b"old").id, finished_at=LONG_AGO)
     job_with_file(tenant, script, b"young")
-    assert purger.run_once() == purger.Counts(jobs_deleted=1, files_removed=1)
+    assert purger.run_once() == purger.Counts(jobs_deleted=1, files_deleted=1)
     assert (stored(folder), strays(), JobArtifact.objects.count()) == ([b"young"], 0, 1)
 
 
@@ -96,7 +96,7 @@ def test_a_purge_that_dies_between_rows_and_files_leaves_the_files_to_the_next(t
     backdate(job_with_file(tenant, script, b"old").id, finished_at=LONG_AGO)
     job_purge.run_once(10)
     assert (stored(folder), strays()) == ([b"old"], 1)
-    assert purger.run_once() == purger.Counts(files_removed=1)
+    assert purger.run_once() == purger.Counts(files_deleted=1)
     assert (stored(folder), strays()) == ([], 0)
 
 
@@ -120,7 +120,7 @@ def stray(name, content, folder):
 def test_a_file_that_is_gone_already_is_forgotten(folder):
     stray("a", b"x", folder)
     (folder / "a").unlink()
-    assert purger.run_once() == purger.Counts(files_removed=1)
+    assert purger.run_once() == purger.Counts(files_deleted=1)
     assert strays() == 0
 
 
@@ -165,7 +165,7 @@ def test_files_are_removed_outside_of_transactions_a_batch_at_a_time(folder, mon
     for number in range(5):
         stray(f"f{number}", b"x", folder)
     with CaptureQueriesContext(connection) as captured:
-        assert purger.run_once() == purger.Counts(files_removed=5)
+        assert purger.run_once() == purger.Counts(files_deleted=5)
     about = [query["sql"] for query in captured if "stray_file" in query["sql"]]
     assert sum("DELETE" in sql and "ANY" in sql for sql in about) == 3
     assert stored(folder) == []

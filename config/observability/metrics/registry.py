@@ -117,7 +117,7 @@ HELD_BACK = _gauge(
 SWEEP_SECONDS = _histogram("sweep_duration_seconds", "How long sweeps took.", buckets=_ROUND_SECONDS)
 SWEEP_AT = _gauge("sweep_last_finished_timestamp_seconds", "When a sweep last came to its end.", mode="max")
 PURGED = _counter("purge_rows_total", "What purges deleted.", "kind")
-PURGE_KINDS: Final = ("keys", "jobs", "messages", "audit")
+PURGE_KINDS: Final = ("keys", "jobs", "messages", "audit", "notices", "artifacts", "files")
 PURGE_SECONDS = _histogram("purge_duration_seconds", "How long purges took.", buckets=_ROUND_SECONDS)
 PURGE_AT = _gauge("purge_last_finished_timestamp_seconds", "When a purge last came to its end.", mode="max")
 VIOLATIONS = _counter("audit_violations_total", "What the self-audit found broken.", "invariant")
