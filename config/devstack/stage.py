@@ -58,6 +58,7 @@ class Stage:
         self.api = Api(stack.base_url, stack.api_key)
         self.provider = Api(stack.provider_url, stack.provider_key)
         self.redis_url = stack.env["REDIS_URL"]
+        self.database_name = stack.env["DATABASE_URL"].rpartition("/")[2]
         self.supervisor = stack.supervisor
         self.console = console
 

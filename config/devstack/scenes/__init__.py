@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from config.devstack.scenes.crowd import crowd
 from config.devstack.scenes.killed_worker import killed_worker
 from config.devstack.scenes.lost_answer import lost_answer
+from config.devstack.scenes.provisioned_database import provisioned_database
 from config.devstack.scenes.repeated_event import repeated_event
 from config.devstack.scenes.reused_key import reused_key
 from config.devstack.scenes.stopped_broker import stopped_broker
@@ -23,4 +24,5 @@ SCENES: tuple[Callable[[Stage], Row], ...] = (
     killed_worker,
     stopped_broker,
     repeated_event,
+    provisioned_database,
 )
