@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from jobs.queries.pauses import PARKED_AT, PAUSED, hold_pauses
+from jobs.queries.pauses import PARKED_AT, PAUSED_BY_HELD, hold_pauses
 from jobs.signals import DueJob
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ _DUE_QUEUES = """
 # What is paused is parked instead, its pause as long as it was.
 _MARK_PUBLISHED = f"""
     WITH due AS MATERIALIZED (
-        SELECT id, {PAUSED} AS is_paused FROM job
+        SELECT id, {PAUSED_BY_HELD} AS is_paused FROM job
         WHERE state = 'queued' AND queue = %(queue)s AND next_publish_at <= (SELECT clock_timestamp())
         ORDER BY next_publish_at LIMIT %(limit)s FOR UPDATE OF job SKIP LOCKED
     )
@@ -100,13 +100,14 @@ def mark_published(*, queue: str, limit: int, grace: timedelta, longest: timedel
     """The queue's jobs that are due for publication, longest waiting first, each marked for its next one, or parked.
 
     Locks the pauses in force against a resume, then up to `limit` job rows, and skips those that a claim or another sweeper
-    holds. Served by job_queued_by_queue, so that the backlog of one queue costs another nothing. The caller publishes after
-    the commit: dying in between costs one pause, publishing before it could flood the broker.
+    holds. Parks by no pause but those: one that was made in between could be resumed before this commit, and its walk would
+    pass by what it keeps. Served by job_queued_by_queue, so that the backlog of one queue costs another nothing. The caller
+    publishes after the commit: dying in between costs one pause, publishing before it could flood the broker.
     """
     values = {"queue": queue, "limit": limit, "grace": grace, "longest": longest}
     with transaction.atomic():
-        hold_pauses()
-        rows = _fetch(_MARK_PUBLISHED, values)
+        held = hold_pauses()
+        rows = _fetch(_MARK_PUBLISHED, {**values, "held": held})
     due = [DueJob(job_id, queue) for job_id, queue, is_paused in rows if not is_paused]
     return Marked(due, parked=len(rows) - len(due))
 

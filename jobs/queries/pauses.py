@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PAUSED = """EXISTS (SELECT FROM job_pause AS pause WHERE pause.resumed_at IS NULL
         AND (pause.operation IS NULL OR pause.operation = job.operation)
         AND (pause.tenant_id IS NULL OR pause.tenant_id = job.tenant_id))"""
+# Of those that the asking transaction holds.
+PAUSED_BY_HELD = PAUSED.replace("WHERE", "WHERE pause.id = ANY(%(held)s) AND", 1)
 PARKED_AT = f"TIMESTAMPTZ '{PARKED.isoformat()}'"
 
 # SHARE: a resume waits for whoever parks by this pause, and whoever parks after a resume does not see the pause any more. So
@@ -56,10 +58,11 @@ class Walked:
     is_done: bool
 
 
-def hold_pauses() -> None:
-    """The pauses in force stay so until this transaction ends. The lock comes before those of jobs."""
+def hold_pauses() -> list[int]:
+    """The pauses in force, which stay so until this transaction ends. The lock comes before those of jobs."""
     with connection.cursor() as cursor:
         cursor.execute(_HOLD)
+        return [pause_id for (pause_id,) in cursor.fetchall()]
 
 
 def walk_on(limit: int) -> Walked | None:

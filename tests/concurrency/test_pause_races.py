@@ -13,7 +13,7 @@ from jobs.errors import AlreadyPaused, NotPaused
 from jobs.models import PARKED, Job, Pause
 from jobs.operators import pauses
 from jobs.queries.due import mark_published
-from jobs.queries.pauses import walk_on
+from jobs.queries.pauses import hold_pauses, walk_on
 from tests.factories import TenantFactory, make_due, queued_job
 from tests.row_locks import until_waiting
 from tests.threads import PATIENCE, at_once
@@ -57,6 +57,23 @@ def test_a_sweep_that_waited_for_a_resume_parks_nobody(transactional_db):
             marked = pool.submit(closing, mark)
             until_waiting(1)
         assert (len(marked.result(PATIENCE).due), marked.result().parked) == (1, 0)
+
+
+def test_a_pause_that_a_sweep_does_not_hold_parks_nobody(transactional_db, monkeypatch):
+    """It could be resumed, and its walk be over, before what the sweep parks is there to be seen."""
+    job = make_due(queued_job(TenantFactory()).id)
+
+    def hold():
+        held = hold_pauses()
+        pauses.pause(**SAID)
+        return held
+
+    monkeypatch.setattr("jobs.queries.due.hold_pauses", hold)
+    marked = mark()
+    assert ([due.id for due in marked.due], marked.parked) == ([job.id], 0)
+    monkeypatch.undo()
+    make_due(job.id)
+    assert mark().parked == 1
 
 
 def test_of_pauses_and_resumes_at_once_one_is_taken(transactional_db):

@@ -234,7 +234,7 @@ def test_the_backlog_of_one_queue_costs_another_nothing(backlog):
     assert (len(due), {job.queue for job in due}) == (20, {"default"})
     assert "job_queued_by_queue" in plans.indexes
     assert "Rows Removed" not in analyzed(
-        _MARK_PUBLISHED, queue="default", limit=20, grace=HOUR, longest=HOUR
+        _MARK_PUBLISHED, queue="default", limit=20, grace=HOUR, longest=HOUR, held=[]
     )
 
 
