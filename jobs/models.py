@@ -310,8 +310,13 @@ class JobStep(models.Model):
 
     @property
     def begins_anew_on_redrive(self) -> bool:
-        """Whether its key has had its answer: it was refused, or undone, or is itself what undid another."""
-        return self.undoes is not None or self.state in (self.State.REFUSED, self.State.COMPENSATED)
+        """Whether its key has had its answer: it was refused, or undone, or is itself what undid another.
+
+        What was not done keeps its key, be it an effect or what undoes one: should a call of its past land all the same, the
+        downstream knows the next one for a repeat.
+        """
+        has_undone = self.undoes is not None and self.state == self.State.DONE
+        return has_undone or self.state in (self.State.REFUSED, self.State.COMPENSATED)
 
 
 class JobArtifact(models.Model):

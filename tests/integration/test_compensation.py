@@ -88,6 +88,20 @@ def killed(job_id):
     return Job.objects.get(pk=job_id)
 
 
+def unknown(tenant, script, end):
+    """A job on its way back that nobody can tell about: its one compensation began, and its worker died."""
+    queued = queued_job(tenant, script=script(travel(Place("a", [], DIES()), end=end)))
+    killed(queued.id)
+    job = run(queued.id)
+    assert (job.state, states(job)) == (State.UNKNOWN, {"a": "done", "a:undo": "started"})
+    return job
+
+
+def resolve(job, verdict, then):
+    told = {"step": "a:undo", "verdict": verdict, "note": "the book says so", "by": "me"}
+    return resolve_job(tenant_id=job.tenant_id, mode="test", job_id=job.id, then=then, **told)
+
+
 def states(job):
     return {step.name: str(step.state) for step in JobStep.objects.filter(job_id=job.id)}
 
@@ -279,3 +293,27 @@ def test_what_an_earlier_attempt_did_and_this_one_has_not_met_is_not_passed_over
     job = run(queued.id)
     assert log == ["a", "b"]
     assert (job.state, job.done_effects, unseal(job.error)["code"]) == (State.FAILED, 2, "partially-done")
+
+
+def test_a_compensation_that_was_not_done_keeps_its_key_when_the_job_is_redriven(tenant, script):
+    """Should a call of its past land all the same, the downstream knows the next one for a repeat."""
+    place = Place("a", [], *[EffectNotDone("busy")] * 3, {"undone": "a"})
+    queued = queued_job(tenant, script=script(travel(place, end=refuse)))
+    for _ in range(3):
+        job = run(queued.id)
+    assert (job.state, states(job)) == (State.FAILED, {"a": "done", "a:undo": "not_done"})
+    redrive_job(tenant_id=tenant.id, mode="test", job_id=job.id)
+    job = run(job.id)
+    assert (job.state, job.done_effects, states(job)["a"]) == (State.FAILED, 0, "compensated")
+    assert (len(place.back.calls), len(set(place.back.calls)), len(place.forward.calls)) == (4, 1, 1)
+
+
+def test_a_compensation_that_a_person_finds_not_done_is_made_under_the_same_key(tenant, script):
+    place = Place("a", [], DIES(), {"undone": "a"})
+    queued = queued_job(tenant, script=script(travel(place, end=refuse)))
+    killed(queued.id)
+    job = run(queued.id)
+    resolve(job, JobStep.State.NOT_DONE, State.QUEUED)
+    job = run(job.id)
+    assert (job.state, job.done_effects, states(job)["a"]) == (State.FAILED, 0, "compensated")
+    assert (len(place.back.calls), len(set(place.back.calls))) == (2, 1)
