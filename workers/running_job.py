@@ -24,7 +24,7 @@ from jobs.selectors import find_result
 from workers.artifacts import Artifacts, Draft
 from workers.effects import Effect, Effects
 from workers.shutdown import is_shutting_down
-from workers.way_back import WayBack
+from workers.way_back import WayBack, undo_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +40,7 @@ T = TypeVar("T")
 _PROGRESS_SECONDS = 1.0
 _MESSAGE_MAX = 200
 _NUMBER_MAX = 2**53
+_NAME_MAX = 100  # characters of a step's name, as the column has it; ":undo" among them where a compensation has the name
 
 
 class RunningJob:
@@ -89,7 +90,9 @@ class RunningJob:
         compensate: Compensation[T] | None = None,
     ) -> T:
         """See JobHandle.effect. A wish to cancel is heeded after it as well: it may have come too late by then."""
-        self._use(name)
+        self._use_step(name)
+        if compensate is not None:
+            self._use_step(undo_name(name))
         self.check()
         effect = Effect(
             name=name,
@@ -109,7 +112,7 @@ class RunningJob:
 
     def commit(self, name: str, fn: Callable[[], T]) -> T:
         """See JobHandle.commit. `fn` first, the fence last: the other way round would block our own heartbeat."""
-        self._use(name)
+        self._use_step(name)
         self.check()
         step = self._steps.get(name)
         if step is not None and step.result is not None:
@@ -123,7 +126,7 @@ class RunningJob:
 
     def step(self, name: str, fn: Callable[[], T]) -> T:
         """See JobHandle.step."""
-        self._use(name)
+        self._use_step(name)
         self.check()
         step = self._steps.get(name)
         if step is not None and step.result is not None:
@@ -203,6 +206,11 @@ class RunningJob:
         if not self._lease.insist(decline):
             self._lease.lose()
             raise LeaseLost("The job is another attempt's.")
+
+    def _use_step(self, name: str) -> None:
+        if len(name) > _NAME_MAX:
+            raise ValueError(f"A step's name has at most {_NAME_MAX} characters, not {len(name)}: {name!r}.")
+        self._use(name)
 
     def _use(self, name: str) -> None:
         if name in self._used:

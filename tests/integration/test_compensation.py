@@ -317,3 +317,19 @@ def test_a_compensation_that_a_person_finds_not_done_is_made_under_the_same_key(
     job = run(job.id)
     assert (job.state, job.done_effects, states(job)["a"]) == (State.FAILED, 0, "compensated")
     assert (len(place.back.calls), len(set(place.back.calls))) == (2, 1)
+
+
+@pytest.mark.parametrize("names", [("a", "a:undo"), ("a:undo", "a"), ("a" * 96,)])
+def test_a_name_that_a_compensation_could_not_have_is_refused_before_anything_is_sent_under_it(
+    tenant, script, names
+):
+    places = [Place(name, []) for name in names]
+
+    def perform(job):
+        for place in places:
+            compensation = None if place.name == "a:undo" else place.compensation()
+            job.effect(place.name, place.call, compensate=compensation)
+
+    job = run(queued_job(tenant, script=script(perform)).id)
+    assert job.state == State.QUEUED
+    assert places[-1].forward.calls == []
