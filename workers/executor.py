@@ -109,10 +109,7 @@ def perform(operation: Operation, job: Job, lease: Lease) -> Outcome:
     try:
         running = RunningJob(job=job, lease=lease)
         running.check()
-        result = seal(_perform_or_undo(operation, job, running))
-        if len(result) > settings.RESULT_MAX_BYTES:
-            return Failed(f"The result is larger than {settings.RESULT_MAX_BYTES} bytes.", "result-too-large")
-        return Succeeded(result)
+        return Succeeded(_perform_or_undo(operation, job, running))
     except JobCanceled:
         return Canceled()
     except LeaseLost:
@@ -136,13 +133,21 @@ def perform(operation: Operation, job: Job, lease: Lease) -> Outcome:
         )
 
 
-def _perform_or_undo(operation: Operation, job: Job, running: RunningJob) -> Any:  # noqa: ANN401 - any JSON value
-    """The operation's result. An end for good comes after what was done has been undone, as far as it can be."""
+def _perform_or_undo(operation: Operation, job: Job, running: RunningJob) -> bytes:
+    """The operation's result, sealed. An end for good comes after what was done has been undone, as far as it can be."""
     try:
-        return operation.perform(_checked_params(operation, job), running)
+        return _within_bounds(seal(operation.perform(_checked_params(operation, job), running)))
     except (JobCanceled, PermanentError) as end:
         running.undo(end)
         raise
+
+
+def _within_bounds(result: bytes) -> bytes:
+    if len(result) > settings.RESULT_MAX_BYTES:
+        raise PermanentError(
+            f"The result is larger than {settings.RESULT_MAX_BYTES} bytes.", code="result-too-large"
+        )
+    return result
 
 
 def settle(job: Job, outcome: Outcome, *, began_at: float) -> Job | None:

@@ -319,6 +319,20 @@ def test_a_compensation_that_a_person_finds_not_done_is_made_under_the_same_key(
     assert (len(place.back.calls), len(set(place.back.calls))) == (2, 1)
 
 
+def test_a_result_that_is_too_large_is_a_failure_for_good_as_well(tenant, script, settings):
+    settings.RESULT_MAX_BYTES = 100
+    log = []
+    place = Place("a", log)
+
+    def perform(job):
+        job.effect("a", place.call, compensate=place.compensation())
+        return "x" * 100
+
+    job = run(queued_job(tenant, script=script(perform)).id)
+    assert (log, job.state, job.done_effects) == (["a", "-a"], State.FAILED, 0)
+    assert unseal(job.error)["cause"] == "result-too-large"
+
+
 @pytest.mark.parametrize("names", [("a", "a:undo"), ("a:undo", "a"), ("a" * 96,)])
 def test_a_name_that_a_compensation_could_not_have_is_refused_before_anything_is_sent_under_it(
     tenant, script, names
