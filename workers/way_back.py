@@ -111,7 +111,7 @@ def _reason(end: JobCanceled | PermanentError) -> Reason:
 
 
 def _end_told_by(undo: JobStep | None) -> JobCanceled | PermanentError:
-    """The end that the earlier attempt was on its way back from; where a person's word stands in its place, that it was."""
+    """The end that the earlier attempt was on its way back from; where its record is gone, that it was."""
     told = unseal(undo.result) if undo is not None and undo.result is not None else None
     reason = told.get("because") if isinstance(told, dict) else None
     if not isinstance(reason, dict):

@@ -86,7 +86,8 @@ _VERDICT = f"""
           AND EXISTS (SELECT FROM job_step WHERE job_id = %(job_id)s AND name = %(name)s AND state = 'started')
         RETURNING job.id
     ), step AS (
-        UPDATE job_step SET state = %(state)s, result = %(result)s, reference = COALESCE(%(reference)s, job_step.reference),
+        UPDATE job_step SET state = %(state)s, reference = COALESCE(%(reference)s, job_step.reference),
+            result = COALESCE(CASE WHEN job_step.undoes IS NOT NULL THEN job_step.result END, %(result)s::bytea),
             ended_at = clock_timestamp()
         FROM held WHERE job_step.job_id = held.id AND job_step.name = %(name)s
         RETURNING job_step.undoes
@@ -200,7 +201,8 @@ def close_by_verdict(
 ) -> bool:
     """The started step of an `unknown` job is closed by a person's word; False where there is no such step or state.
 
-    As with `close_effect`, of a compensation too. Locks the job's row, then the steps'.
+    As with `close_effect`, of a compensation too, whose record keeps why it was begun: the next attempt ends for that reason.
+    Locks the job's row, then the steps'.
     """
     values = {"job_id": job_id, "name": name, "state": state, "result": result, "reference": reference}
     return _fetch(_VERDICT, values) is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import transaction
 
 from jobs.models import Job, JobStep
 from jobs.operations import Compensation, EffectNotDone, EffectRefused, PermanentError, RetryableError
@@ -15,6 +16,7 @@ from tests.downstreams import Downstream, run, step_of
 from tests.factories import end_lease, queued_job
 from tests.situations import history
 from workers import sweeper
+from workers.evidence import Evidence, take_evidence
 
 pytestmark = pytest.mark.django_db
 
@@ -308,6 +310,15 @@ def test_a_compensation_that_was_not_done_keeps_its_key_when_the_job_is_redriven
     assert (len(place.back.calls), len(set(place.back.calls)), len(place.forward.calls)) == (4, 1, 1)
 
 
+@pytest.mark.parametrize(("end", "state"), [(refuse, State.FAILED), (cancel, State.CANCELED)])
+def test_a_verdict_on_a_compensation_does_not_change_why_the_job_ends(tenant, script, end, state):
+    job = unknown(tenant, script, end)
+    resolve(job, JobStep.State.DONE, State.QUEUED)
+    job = run(job.id)
+    assert (job.state, job.open_effects, job.done_effects) == (state, 0, 0)
+    assert (unseal(job.error)["cause"] if job.error else None) == ("sold_out" if end is refuse else None)
+
+
 def test_a_compensation_that_a_person_finds_not_done_is_made_under_the_same_key(tenant, script):
     place = Place("a", [], DIES(), {"undone": "a"})
     queued = queued_job(tenant, script=script(travel(place, end=refuse)))
@@ -317,6 +328,23 @@ def test_a_compensation_that_a_person_finds_not_done_is_made_under_the_same_key(
     job = run(job.id)
     assert (job.state, job.done_effects, states(job)["a"]) == (State.FAILED, 0, "compensated")
     assert (len(place.back.calls), len(set(place.back.calls))) == (2, 1)
+
+
+def test_a_providers_word_on_a_compensation_resolves_the_job_and_it_ends_as_it_was_to(tenant, script):
+    job = unknown(tenant, script, cancel)
+    key = step_of(job, "a:undo").downstream_key
+    word = {
+        "source": "s",
+        "message_id": "evt_1",
+        "type": "charge.refunded",
+        "key": key,
+        "result": {"id": "re"},
+    }
+    with transaction.atomic():
+        take_evidence(Evidence(job_id=job.id, **word))
+    assert Job.objects.get(pk=job.id).state == State.QUEUED
+    job = run(job.id)
+    assert (job.state, job.done_effects, states(job)["a"]) == (State.CANCELED, 0, "compensated")
 
 
 def test_a_result_that_is_too_large_is_a_failure_for_good_as_well(tenant, script, settings):
