@@ -292,6 +292,7 @@ SLUGS: tuple[tuple[type[Exception], str], ...] = (
     (jobs.TooManyWaits, "service-unavailable"),
     (jobs.IllegalTransition, "illegal-state-transition"),
     (jobs.InvalidVerdict, "validation-failed"),
+    (jobs.UndoneNotSucceeded, "validation-failed"),
     (jobs.KeyMovedOn, "illegal-state-transition"),
     (drf.ValidationError, "validation-failed"),
     (drf.ParseError, "malformed-json"),

@@ -86,6 +86,10 @@ class InvalidVerdict(JobError):  # noqa: N818
         super().__init__(f"The job has no step {step!r} whose outcome is in doubt.")
 
 
+class UndoneNotSucceeded(JobError):  # noqa: N818
+    """What the job did was undone, or began to be: it cannot have succeeded. Fail it, or queue it to go on."""
+
+
 class AlreadyPaused(JobError):  # noqa: N818
     """That is paused already."""
 

@@ -22,6 +22,7 @@ from jobs.errors import (
     InvalidVerdict,
     JobNotFound,
     KeyMovedOn,
+    UndoneNotSucceeded,
 )
 from jobs.failures import failure, printable
 from jobs.models import Job, JobStep, Priority
@@ -187,12 +188,15 @@ def resolve_job(
     `then` is succeeded, failed or queued. Raises ValueError for any other verdict or way.
 
     Verdict, state, the history's line and the audit entry (note, by whom) stand or fall together. Raises InvalidVerdict where
-    the step is not in doubt, IllegalTransition where the job is not unknown or would end with another effect open.
+    the step is not in doubt, IllegalTransition where the job is not unknown or would end with another effect open,
+    UndoneNotSucceeded where the job would have succeeded on its way back.
     """
     if verdict not in (JobStep.State.DONE, JobStep.State.NOT_DONE):
         raise ValueError(f"A verdict is done or not_done, not {verdict}.")
     if then not in (State.SUCCEEDED, State.FAILED, State.QUEUED):
         raise ValueError(f"An unknown job goes to succeeded, failed or queued, not to {then}.")
+    if then is State.SUCCEEDED and verdict == JobStep.State.NOT_DONE:
+        raise ValueError("A job whose effect was not done has not succeeded.")
     job = _mine(tenant_id, mode, job_id)
     with transaction.atomic():
         if then is State.QUEUED:
@@ -207,6 +211,8 @@ def resolve_job(
                 if state is State.UNKNOWN
                 else IllegalTransition(job_id, Event.RESOLVE, state)
             )
+        if then is State.SUCCEEDED and _is_on_its_way_back(job_id, step):
+            raise UndoneNotSucceeded
         said = {"step": step, "verdict": verdict, "then": then, "note": printable(note), "by": printable(by)}
         outcome = seal(result) if then is State.SUCCEEDED else None
         resolved = transitions.resolve_job(job_id=job_id, target=then, said=said, result=outcome)
@@ -218,6 +224,14 @@ def resolve_job(
             details={"step": step, "verdict": verdict, "then": then},
         )
     return resolved
+
+
+def _is_on_its_way_back(job_id: UUID, in_doubt: str) -> bool:
+    """Whether something that the job did was undone, or it is just that which was in doubt."""
+    steps = steps_of(job_id)
+    return steps[in_doubt].undoes is not None or any(
+        step.state == JobStep.State.COMPENSATED for step in steps.values()
+    )
 
 
 def erase_payload(*, tenant_id: int, mode: str, job_id: UUID) -> Job:

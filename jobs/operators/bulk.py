@@ -110,6 +110,8 @@ def start_bulk(
         or then not in (State.SUCCEEDED, State.FAILED, State.QUEUED)
     ):
         raise ValueError("A verdict is done or not_done; the jobs go to succeeded, failed or queued.")
+    if verdict == JobStep.State.NOT_DONE and then is State.SUCCEEDED:
+        raise ValueError("A job whose effect was not done has not succeeded.")
     newest = Job.objects.order_by("-id").values_list("id", flat=True).first()
     said = {name: str(value) for name, value in (("verdict", verdict), ("then", then)) if value is not None}
     with transaction.atomic():

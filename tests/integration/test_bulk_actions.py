@@ -230,6 +230,12 @@ def test_a_stopped_act_meets_no_further_job(tenant, monkeypatch):
             "verdict": JobStep.State.REFUSED,
             "then": State.FAILED,
         },
+        {
+            "action": RESOLVE,
+            "wanted": Wanted(state=State.UNKNOWN),
+            "verdict": JobStep.State.NOT_DONE,
+            "then": State.SUCCEEDED,
+        },
     ],
 )
 def test_an_act_that_makes_no_sense_is_not_begun(tenant, wrong):

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 
+from jobs.errors import UndoneNotSucceeded
 from jobs.models import Job, JobStep
 from jobs.operations import Compensation, EffectNotDone, EffectRefused, PermanentError, RetryableError
 from jobs.sealed import unseal
@@ -14,7 +15,7 @@ from jobs.services import cancel_job, redrive_job, resolve_job
 from jobs.states import State
 from tests.downstreams import Downstream, run, step_of
 from tests.factories import end_lease, queued_job
-from tests.situations import history
+from tests.situations import everything, history
 from workers import sweeper
 from workers.evidence import Evidence, take_evidence
 
@@ -345,6 +346,14 @@ def test_a_providers_word_on_a_compensation_resolves_the_job_and_it_ends_as_it_w
     assert Job.objects.get(pk=job.id).state == State.QUEUED
     job = run(job.id)
     assert (job.state, job.done_effects, states(job)["a"]) == (State.CANCELED, 0, "compensated")
+
+
+def test_a_job_whose_doing_was_undone_has_not_succeeded_whatever_a_person_says(tenant, script):
+    job = unknown(tenant, script, refuse)
+    before = everything(job.id)
+    with pytest.raises(UndoneNotSucceeded):
+        resolve(job, JobStep.State.DONE, State.SUCCEEDED)
+    assert everything(job.id) == before
 
 
 def test_a_result_that_is_too_large_is_a_failure_for_good_as_well(tenant, script, settings):

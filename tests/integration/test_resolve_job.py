@@ -125,6 +125,14 @@ def test_anothers_job_cannot_be_resolved(tenant):
     assert everything(job.id) == before
 
 
+def test_a_job_whose_effect_was_not_done_has_not_succeeded(tenant):
+    job = in_state(tenant, State.UNKNOWN)
+    before = everything(job.id)
+    with pytest.raises(ValueError, match="not succeeded"):
+        resolve(job, NOT_DONE, State.SUCCEEDED)
+    assert everything(job.id) == before
+
+
 def test_a_job_is_resolved_once(tenant):
     job = in_state(tenant, State.UNKNOWN)
     resolve(job, DONE, State.SUCCEEDED)
