@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from jobs import transitions
 from jobs.errors import IllegalTransition, StaleAttempt
@@ -21,6 +21,7 @@ from tests.factories import TenantFactory, backdate, claimed_job, end_lease, que
 from tests.situations import HOUR, ZERO, begin, close, history, in_state, outcomes, write
 from tests.threads import at_once, at_one_row, in_turn
 from tests.waiting import until
+from workers.evidence import Evidence, take_evidence
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -223,6 +224,42 @@ def test_two_operators_resolve_a_job_once(tenant):
     assert done.state == State.SUCCEEDED
     assert isinstance(not_done, IllegalTransition)
     assert (now(job).done_effects, JobStep.objects.get(job_id=job.id).state) == (1, "done")
+
+
+def hearing(job):
+    """The provider says that the effect took place."""
+    word = {"source": "s", "message_id": "evt_1", "type": "charge.succeeded", "result": {"id": "ch_1"}}
+    evidence = Evidence(job_id=job.id, key=JobStep.objects.get(job_id=job.id).downstream_key, **word)
+
+    def take():
+        with transaction.atomic():
+            take_evidence(evidence)
+
+    return take
+
+
+@pytest.mark.parametrize("first", ["provider", "operator"])
+def test_an_operator_and_a_provider_resolve_a_job_once(tenant, first):
+    job = in_state(tenant, State.UNKNOWN)
+    said = {
+        "tenant_id": tenant.id,
+        "mode": "test",
+        "job_id": job.id,
+        "step": "charge",
+        "note": "",
+        "by": "ada",
+    }
+    operator = partial(resolve_job, **said, verdict=JobStep.State.NOT_DONE, then=State.FAILED)
+    if first == "provider":
+        heard, told = in_turn(job, hearing(job), operator)
+        assert isinstance(told, IllegalTransition)
+        assert (now(job).state, now(job).done_effects) == (State.QUEUED, 1)
+    else:
+        told, heard = in_turn(job, operator, hearing(job))
+        assert (now(job).state, now(job).done_effects) == (State.FAILED, 0)
+    assert heard is None
+    assert sorted(history(job.id)[-2:]) == ["provider-event", "resolve"]
+    assert now(job).open_effects == 0
 
 
 def test_events_are_numbered_without_a_gap_whoever_writes_them(tenant):

@@ -56,6 +56,7 @@ def doomed(stack):
         ("after_claim", LEASE_RAN_OUT, ONE_CALL),
         ("before_effect", LEASE_RAN_OUT, ONE_CALL),
         ("after_effect", LEASE_RAN_OUT, REPEATED),
+        ("after_record", LEASE_RAN_OUT, ONE_CALL),
         ("before_settle", LEASE_RAN_OUT, ONE_CALL),
     ],
 )

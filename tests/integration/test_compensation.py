@@ -18,6 +18,7 @@ from tests.factories import end_lease, queued_job
 from tests.situations import everything, history
 from workers import sweeper
 from workers.evidence import Evidence, take_evidence
+from workers.testing import every_crash, run_to_end
 
 pytestmark = pytest.mark.django_db
 
@@ -296,6 +297,62 @@ def test_what_an_earlier_attempt_did_and_this_one_has_not_met_is_not_passed_over
     job = run(queued.id)
     assert log == ["a", "b"]
     assert (job.state, job.done_effects, unseal(job.error)["code"]) == (State.FAILED, 2, "partially-done")
+
+
+@pytest.mark.parametrize(("end", "state"), [(refuse, State.FAILED), (cancel, State.CANCELED)])
+def test_wherever_its_worker_dies_each_thing_is_done_once_and_undone_once(tenant, script, end, state):
+    """Within the key window a repeat is no second time: what counts is how many keys were heard, and what the job says."""
+
+    def journey(crash=None):
+        places = [Place(name, []) for name in "ab"]
+        for place in places:
+            place.forward.answers *= 3
+            place.back.answers *= 3
+            journeys.append(place)
+
+        def perform(job):
+            for place in places:
+                options = {"compensate": place.compensation(key_window=DAY), "key_window": DAY}
+                job.effect(place.name, place.call, **options)
+            job.step("count", lambda: 2)
+            end(job)
+
+        return run_to_end(queued_job(tenant, script=script(perform)).id, crash=crash)
+
+    journeys = []
+    crashes = list(every_crash(journey))
+    assert {"after_effect", "after_record", "mid_step", "before_settle"} <= {one.place for one in crashes}
+    for crash in crashes:
+        journeys.clear()
+        rehearsed = journey(crash)
+        assert rehearsed.has_crashed, crash
+        assert (rehearsed.job.state, rehearsed.job.done_effects) == (state, 0), crash
+        assert states(rehearsed.job) == {
+            "a": "compensated",
+            "b": "compensated",
+            "a:undo": "done",
+            "b:undo": "done",
+            **({"count": "done"} if "count" in states(rehearsed.job) else {}),
+        }, crash
+        heard = [len(set(side.calls)) for place in journeys for side in (place.forward, place.back)]
+        assert heard == [1, 1, 1, 1], crash
+
+
+def test_a_zombie_that_closes_a_compensation_late_is_a_witness_only(tenant, script):
+    def overtaken(_key):
+        end_lease(queued.id)
+        sweeper.run_once()
+        return {"undone": "by the zombie"}
+
+    place = Place("a", [], overtaken, {"undone": "a"})
+    queued = queued_job(tenant, script=script(travel(place, end=refuse, key_window=DAY)))
+    job = run(queued.id)
+    assert history(job.id)[-2:] == ["expire", "late-effect"]
+    assert (job.state, job.open_effects, job.done_effects) == (State.QUEUED, 1, 1)
+    assert states(job) == {"a": "done", "a:undo": "started"}
+    job = run(job.id)
+    assert (job.state, job.open_effects, job.done_effects) == (State.FAILED, 0, 0)
+    assert (len(place.back.calls), len(set(place.back.calls))) == (2, 1)
 
 
 def test_a_compensation_that_was_not_done_keeps_its_key_when_the_job_is_redriven(tenant, script):
