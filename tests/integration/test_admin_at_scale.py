@@ -128,7 +128,8 @@ def test_a_jobs_page_is_as_cheap_as_in_an_empty_table(reader):
 def test_what_is_wrong_is_told_by_a_dozen_statements(reader, path):
     answer, statements = look(reader, path)
     assert answer.status_code == 200
-    assert len(statements) <= FRAME + 19  # the instant, three for each of five kinds, two for the pauses, the violations
+    # The instant, three for each of five kinds, two for the pauses, the violations.
+    assert len(statements) <= FRAME + 19
 
 
 def assert_little_is_read(statements, *, at_most=ROWS_READ_MAX):
