@@ -16,7 +16,7 @@ from psycopg import sql
 
 from config.devstack.ports import free_port
 from jobs.models import Job, JobAttempt, JobEvent, JobStep
-from jobs.operations import RetryableError
+from jobs.operations import EffectRefused, RetryableError
 from jobs.registry import current_operation
 from jobs.sealed import unseal_json
 from jobs.services import Submission, cancel_job, erase_payload, redrive_job, submit_job
@@ -187,6 +187,63 @@ def test_all_is_gone_wherever_the_worker_dies_that_drops_it(provision, drop, tar
         name = new_name()
         assert dropped(name, crash=crash).job.state == State.SUCCEEDED, crash
         assert target.made(name) == NOTHING, crash
+
+
+@pytest.fixture
+def at_statement(monkeypatch):
+    """Have that done about the nth statement that changes something; gives what was sent, in order."""
+    send = PostgresServer._run
+
+    def interpose(number, meddle):
+        sent = []
+
+        def sending(server, connection, statement, **parts):
+            sent.append(statement.split(" {")[0])
+            if len(sent) != number:
+                return send(server, connection, statement, **parts)
+            return meddle(connection, partial(send, server, connection, statement, **parts))
+
+        monkeypatch.setattr(PostgresServer, "_run", sending)
+        return sent
+
+    return interpose
+
+
+STATEMENTS = [
+    *("CREATE ROLE", "COMMENT ON ROLE", "GRANT", "CREATE DATABASE", "REVOKE ALL ON DATABASE"),
+    *("GRANT CONNECT, CREATE, TEMPORARY ON DATABASE", "ALTER DATABASE", "ALTER ROLE"),
+]
+
+
+@pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
+def test_a_session_that_is_cut_at_any_statement_costs_nothing_but_another_attempt(
+    provision, target, at_statement, is_done
+):
+    def cut(connection, send):
+        if is_done:
+            send()
+        assert target.ask("SELECT pg_terminate_backend(%s, 10000)", connection.info.backend_pid) == [(True,)]
+        connection.execute("SELECT 1")
+
+    for number, statement in enumerate(STATEMENTS, 1):
+        name = new_name()
+        sent = at_statement(number, cut)
+        provisioned = provision(name)
+        assert sent[:number] == STATEMENTS[:number]
+        assert (provisioned.job.state, provisioned.job.attempt) == (State.SUCCEEDED, 2), statement
+        assert target.made(name) == names_of(provisioned), statement
+        connect(provisioned.result["dsn"]).close()
+
+
+def test_a_refusal_of_any_statement_leaves_nothing(provision, target, at_statement):
+    def refuse(_connection, _send):
+        raise EffectRefused("not here", code="not_here")
+
+    for number, statement in enumerate(STATEMENTS, 1):
+        name = new_name()
+        at_statement(number, refuse)
+        assert cause(provision(name)) == (State.FAILED, "operation-failed", "not_here"), statement
+        assert target.made(name) == NOTHING, statement
 
 
 # --- Failures leave nothing -------------------------------------------------------------------------------------------
