@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from rest_framework.test import APIClient
 
-from jobs.models import Job
+from jobs.models import Job, JobStep
 from jobs.states import State
 from tests.client import pointers, post, problem
 from tests.factories import TenantFactory, new_api_key
-from tests.situations import in_state
+from tests.situations import in_state, write
 
 pytestmark = pytest.mark.django_db
 
@@ -101,6 +101,18 @@ def test_a_step_that_is_not_in_doubt_gets_no_verdict(operator, tenant):
     job = in_state(tenant, State.UNKNOWN)
     problem(act(operator, job, "resolve", {**SAID, "step": "another"}), 400, "validation-failed")
     assert Job.objects.get(pk=job.id).state == State.UNKNOWN
+
+
+def test_a_job_whose_effect_was_undone_is_not_called_succeeded(operator, tenant):
+    job = in_state(tenant, State.UNKNOWN)
+    write(job.id, "done_effects = 1")
+    JobStep.objects.filter(job_id=job.id).update(undoes="order")
+    document = problem(act(operator, job, "resolve", SAID), 400, "validation-failed")
+    assert "undone" in document["detail"]
+    after = Job.objects.get(pk=job.id)
+    assert (after.state, after.open_effects, after.done_effects) == (State.UNKNOWN, 1, 1)
+    resolved = act(operator, job, "resolve", {**SAID, "then": "fail", "result": None})
+    assert (resolved.status_code, resolved.json()["state"]) == (200, "failed")
 
 
 @pytest.mark.parametrize(
