@@ -22,7 +22,8 @@ T = TypeVar("T")
 
 # It stands in an address as it is, and is no path.
 ARTIFACT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
-# The key window of a call that may be repeated for ever: it sets something to what it is anyway.
+# The key window of a call that may be repeated for ever: it sets something to what it is anyway. Not once it was undone: a
+# frozen process that wakes after the way back does it again (docs/reliability.md, "What it cannot do").
 IDEMPOTENT_BY_NATURE = timedelta.max
 
 
