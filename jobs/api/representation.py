@@ -87,13 +87,16 @@ _POLL_AFTER_MAX_SECONDS = 60
 
 
 def poll_after(job: Job) -> dict[str, str]:
-    """`Retry-After` while polling can still bring news; a job in `unknown` waits for a person.
+    """`Retry-After` while polling can still bring news: until the job has ended.
 
     After as long as such a job usually runs, from when it is due or began; for a minute at most, and not before it is due.
+    One in `unknown` has not ended, and waits for a person or its provider's word: a minute.
     """
     state = State(job.state)
-    if state.is_settled:
+    if state.is_terminal:
         return {}
+    if state is State.UNKNOWN:
+        return {"Retry-After": str(_POLL_AFTER_MAX_SECONDS)}
     now = datetime.now(UTC)
     # Of a running job what has passed is counted; a queued one begins when it is due, or at any moment.
     begins = job.started_at if state == State.RUNNING and job.started_at else max(now, job.run_at)

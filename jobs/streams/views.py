@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from rest_framework.renderers import BaseRenderer
 
 from accounts.authentication import principal_of
-from jobs.api.negotiation import EVENT_STREAM
+from jobs.api.negotiation import EVENT_STREAM, EventsNegotiation
 from jobs.api.query_strings import read_after, read_last_event_id, read_wait
 from jobs.api.views import JobEventsView, JobView, answer_now
 from jobs.errors import TooManyWaits
@@ -49,6 +49,17 @@ class _EventStreamRenderer(BaseRenderer):
         return orjson.dumps(data)
 
 
+class _StreamNegotiation(EventsNegotiation):
+    """A stream for who accepts one, unless JSON is liked better: DRF does not weigh what is accepted (`q`)."""
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:  # noqa: ANN401 - DRF's types
+        """The renderer and its media type. Raises NotAcceptable."""
+        stream, json = map(request.accepted_type, (EVENT_STREAM, "application/json"))
+        if json and json.quality > (stream.quality if stream else 0):
+            renderers = [one for one in renderers if not isinstance(one, _EventStreamRenderer)]
+        return super().select_renderer(request, renderers, format_suffix)
+
+
 class WaitingJobView(JobView):
     """`GET /v1/jobs/{id}?wait=`."""
 
@@ -74,6 +85,7 @@ class WaitingJobView(JobView):
 class EventStreamView(JobEventsView):
     """`GET /v1/jobs/{id}/events`: a stream for those who accept one, a list for all others."""
 
+    content_negotiation_class = _StreamNegotiation
     renderer_classes = [_EventStreamRenderer, *JobEventsView.renderer_classes]
 
     def get(self, request: Request, job_id: UUID) -> HttpResponse:

@@ -130,7 +130,11 @@ def test_polling_is_paced_while_news_can_come(api, tenant, state):
     assert int(read(api, in_state(tenant, State(state)).id)["Retry-After"]) >= 1
 
 
-@pytest.mark.parametrize("state", ["succeeded", "failed", "canceled", "unknown"])
+def test_an_unknown_job_has_not_ended_and_is_worth_a_look_now_and_then(api, tenant):
+    assert read(api, in_state(tenant, State.UNKNOWN).id)["Retry-After"] == "60"
+
+
+@pytest.mark.parametrize("state", ["succeeded", "failed", "canceled"])
 def test_an_ended_job_asks_nobody_to_come_back(api, tenant, state):
     assert "Retry-After" not in read(api, in_state(tenant, State(state)).id)
 

@@ -77,7 +77,8 @@ def test_a_wait_is_answered_when_the_job_has_settled(streams, owner, settle, sta
     streams.tick()
     answer = request.wait()
     assert (answer.status, answer.json()["state"]) == (200, state)
-    assert "retry-after" not in answer.headers
+    # A client that waits in a loop is slowed down by it, where the answer comes at once and the job has not ended.
+    assert answer.headers.get("retry-after") == ("60" if state == "unknown" else None)
     assert answer.headers["content-type"] == "application/json"
     assert int(answer.headers["content-length"]) == len(answer.body)
 
@@ -392,6 +393,20 @@ def test_a_parameter_that_is_not_for_streams_is_refused(streams, owner, query):
     answer = streams.stream(queued_job(owner).id, f"?{query}").wait()
     assert (answer.status, answer.json()["code"]) == (400, "validation-failed")
     assert [error["parameter"] for error in answer.json()["errors"]] == [query.partition("=")[0]]
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("application/json;q=0.9, text/event-stream", "text/event-stream"),
+        ("text/event-stream, */*", "text/event-stream"),
+        ("application/json, text/event-stream;q=0.1", "application/json"),
+    ],
+)
+def test_who_likes_one_form_better_gets_that(streams, owner, accept, content_type):
+    job = in_state(owner, State.SUCCEEDED)
+    answer = streams.get(f"/v1/jobs/{job.id}/events", accept=accept).wait()
+    assert (answer.status, answer.headers["content-type"]) == (200, content_type)
 
 
 def test_a_head_request_for_a_stream_is_not_held(streams, owner):
