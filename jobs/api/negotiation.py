@@ -31,6 +31,8 @@ class EventsNegotiation(DefaultContentNegotiation):
         try:
             return super().select_renderer(request, renderers, format_suffix)
         except NotAcceptable as error:
-            if EVENT_STREAM in request.headers.get("Accept", "").lower():
-                raise NotStreamedHere(request.path) from error
-            raise
+            if EVENT_STREAM not in request.headers.get("Accept", "").lower():
+                raise
+            if request.method not in ("GET", "HEAD"):  # which is refused for itself
+                return renderers[-1], renderers[-1].media_type
+            raise NotStreamedHere(request.path) from error

@@ -177,6 +177,13 @@ def test_who_wants_a_stream_here_is_told_where_one_is(api, tenant, settings):
     assert "streams_url" not in other
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "TRACE"])
+def test_a_method_that_is_not_offered_is_refused_as_such_whatever_is_accepted(api, tenant, method):
+    path = f"/v1/jobs/{in_state(tenant, State.QUEUED).id}/events"
+    answer = api.generic(method, path, headers={"Accept": "text/event-stream"})
+    problem(answer, 405, "method-not-allowed")
+
+
 @pytest.mark.parametrize("accept", ["*/*", "application/json", "text/event-stream, */*;q=0.1"])
 def test_who_also_takes_json_gets_the_list(api, tenant, accept):
     path = f"/v1/jobs/{in_state(tenant, State.QUEUED).id}/events"
