@@ -5,11 +5,12 @@ import os
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 os.environ.setdefault("SEMEL_PROCESS", "streams")
 
-from django.core.asgi import get_asgi_application
+import django
 
-_django = get_asgi_application()
+django.setup(set_prefix=False)
 
 # Only now: models can be imported once Django is set up.
+from config.asgi_body import BoundedBodies  # noqa: E402
 from config.streams import StreamsApplication  # noqa: E402
 
-application = StreamsApplication(_django)
+application = StreamsApplication(BoundedBodies())

@@ -1,5 +1,7 @@
 """What schemathesis takes for a mistake and is none (its `SCHEMATHESIS_HOOKS`)."""
 
+import os
+
 import schemathesis
 
 # HTTP has clients send headers that the server does not know (RFC 9110 §5.1): one more is no violation.
@@ -36,3 +38,13 @@ def holds_too_small_a_number(value):
     if isinstance(value, dict | list):
         return any(map(holds_too_small_a_number, value.values() if isinstance(value, dict) else value))
     return isinstance(value, float) and 0 < abs(value) < SMALLEST
+
+
+@schemathesis.hook
+def map_path_parameters(context, path_parameters):
+    """Where the test names a job (`SEMEL_FUZZ_JOB`), every second id is its own: by chance none ever would be."""
+    job_id = os.environ.get("SEMEL_FUZZ_JOB")
+    given = path_parameters and path_parameters.get("job_id")
+    if job_id and isinstance(given, str) and given[-1:] in "02468ace":
+        path_parameters["job_id"] = job_id
+    return path_parameters

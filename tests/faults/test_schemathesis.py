@@ -15,8 +15,10 @@ import pytest
 
 from config.openapi.endpoints import ENDPOINTS
 from jobs.models import Job
+from jobs.states import State
 from tests.conftest import FUZZ_EXAMPLES
 from tests.factories import TenantFactory, new_api_key
+from tests.situations import in_state
 from tests.stack import running_stack
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -25,28 +27,67 @@ ROOT = Path(__file__).resolve().parents[2]
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 
 
+def fuzz(url, folder, examples, *words, **env):
+    """What schemathesis said of the service at this address."""
+    command = [
+        SCHEMATHESIS,
+        "--config-file",
+        Path(__file__).with_name("schemathesis.toml"),
+        "run",
+        f"{url}/schema",
+    ]
+    # The same requests each time; a bigger run tries others.
+    seed = [] if examples > FUZZ_EXAMPLES else ["--seed", "1"]
+    return subprocess.run(
+        [
+            *command,
+            "--checks",
+            "all",
+            "--max-examples",
+            str(examples),
+            *seed,
+            *words,
+            "--no-color",
+            "--warnings=off",
+        ],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "SCHEMATHESIS_HOOKS": "tests.faults.schemathesis_hooks",
+            **env,
+        },
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+
+
 def test_every_endpoint_answers_anything_as_described(tmp_path, pytestconfig):
     examples = pytestconfig.getoption("--fuzz-examples")
     api_key = new_api_key(TenantFactory(), is_admin=True)
     with running_stack(tmp_path) as stack:
-        url = stack.start_api()
-        command = [SCHEMATHESIS, "run", f"{url}/schema", "--checks", "all", "--max-examples", str(examples)]
-        # The same requests each time; a bigger run tries others.
-        seed = [] if examples > FUZZ_EXAMPLES else ["--seed", "1"]
-        found = subprocess.run(
-            [*command, *seed, "--header", f"Authorization: Bearer {api_key}", "--no-color", "--warnings=off"],
-            cwd=tmp_path,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "SCHEMATHESIS_HOOKS": "tests.faults.schemathesis_hooks",
-            },
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
+        found = fuzz(stack.start_api(), tmp_path, examples, "--header", f"Authorization: Bearer {api_key}")
         assert found.returncode == 0, f"{found.stdout}\n{stack.logs()}"
     # It tried all there is but the schema itself, and got through to where jobs are made.
     assert re.search(rf"Tested: +{len(ENDPOINTS) - 1}\b", found.stdout), found.stdout
     assert Job.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("accept", "operations"), [("*/*", ["readJob", "listEvents"]), ("text/event-stream", ["listEvents"])]
+)
+def test_what_may_wait_answers_anything_as_described(tmp_path, pytestconfig, accept, operations):
+    """About a job that has ended, for which nobody waits: half of the requests are about it, the others about any id."""
+    tenant = TenantFactory()
+    job = in_state(tenant, State.SUCCEEDED)
+    headers = [f"Authorization: Bearer {new_api_key(tenant)}", f"Accept: {accept}"]
+    words = [word for header in headers for word in ("--header", header)]
+    words += [word for name in operations for word in ("--include-operation-id", name)]
+    examples = pytestconfig.getoption("--fuzz-examples")
+    with running_stack(tmp_path) as stack:
+        url = stack.start_streams()
+        found = fuzz(url, tmp_path, examples, *words, SEMEL_FUZZ_JOB=str(job.id))
+        assert found.returncode == 0, f"{found.stdout}\n{stack.logs()}"
+    assert re.search(rf"Tested: +{len(operations)}\b", found.stdout), found.stdout

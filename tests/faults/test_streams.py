@@ -21,6 +21,7 @@ from jobs.queries.history import append_evidence
 from jobs.sealed import seal
 from jobs.services import cancel_job
 from tests.broker_proxy import broker_proxy
+from tests.client import CHARGE
 from tests.event_stream import EventStream
 from tests.factories import TenantFactory, claim, new_api_key, queued_job
 from tests.stack import POLL_SECONDS, Caller, running_stack
@@ -139,6 +140,39 @@ def test_plain_requests_are_answered_here_as_well(stack, owner, api_key):
         odd = caller.http.get("/nothing?wait=1", headers={"Accept": "text/event-stream"})
         assert (odd.status_code, odd.json()["code"]) == (404, "not-found")
         assert caller.http.get("/v1/jobs/x?wait=1").json()["code"] == "not-found"
+
+
+def test_a_body_in_chunks_is_the_same_request_as_one_in_one_piece(stack, api_key):
+    caller = Caller(stack.urls["streams"], api_key)
+    with caller.http:
+        body = httpx2.Request("POST", "http://x", json=CHARGE).content
+        headers = {"Idempotency-Key": "a-key", "Content-Type": "application/json"}
+        first = caller.http.post("/v1/jobs", content=iter([body[:20], body[20:]]), headers=headers)
+        assert first.status_code == 202, first.text
+        again = caller.charge("a-key")
+        assert (again.headers["Idempotency-Replayed"], again.content) == ("true", first.content)
+
+
+@pytest.mark.parametrize("chunks", [[b"x" * 300_000], [b"x" * 100_000] * 3])
+def test_a_body_over_the_limit_is_refused_here_as_well(stack, api_key, chunks):
+    caller = Caller(stack.urls["streams"], api_key)
+    with caller.http:
+        headers = {"Idempotency-Key": "a-key", "Content-Type": "application/json"}
+        content = chunks[0] if len(chunks) == 1 else iter(chunks)
+        refused = caller.http.post("/v1/jobs", content=content, headers=headers)
+        assert (refused.status_code, refused.json()["code"]) == (413, "payload-too-large")
+        assert caller.charge("a-key").status_code == 202
+
+
+def test_of_a_body_without_end_no_more_is_read_than_the_limit(stack, api_key):
+    caller = Caller(stack.urls["streams"], api_key)
+    with caller.http:
+        headers = {"Idempotency-Key": "a-key", "Content-Type": "application/json"}
+        # Whether the client hears why depends on how much it had sent by then.
+        with contextlib.suppress(httpx2.TransportError):
+            refused = caller.http.post("/v1/jobs", content=iter([b"x" * 262_144] * 200), headers=headers)
+            assert refused.status_code == 413
+        assert caller.http.get("/livez").status_code == 204
 
 
 def test_a_database_that_cuts_every_connection_costs_no_wait(stack, owner, api_key, pool):
