@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 # One open row for each rule and subject: a violation that is found again is seen again, and not told again.
+# The clock is read once, since a row is new whose two times are one.
 _NOTE = """
+    WITH seen AS MATERIALIZED (SELECT clock_timestamp() AS at)
     INSERT INTO violation AS known (invariant, rule, subject, details, first_seen_at, last_seen_at)
-    SELECT told.invariant, told.rule, told.subject, told.details::jsonb, clock_timestamp(), clock_timestamp()
-    FROM unnest(%(invariants)s::text[], %(rules)s::text[], %(subjects)s::text[], %(details)s::text[])
+    SELECT told.invariant, told.rule, told.subject, told.details::jsonb, seen.at, seen.at
+    FROM seen, unnest(%(invariants)s::text[], %(rules)s::text[], %(subjects)s::text[], %(details)s::text[])
         AS told (invariant, rule, subject, details)
     ON CONFLICT (rule, subject) WHERE resolved_at IS NULL
-        DO UPDATE SET last_seen_at = clock_timestamp(), details = EXCLUDED.details
+        DO UPDATE SET last_seen_at = EXCLUDED.last_seen_at, details = EXCLUDED.details
     RETURNING rule, subject, first_seen_at = last_seen_at"""
 _OPEN = (
     "SELECT rule, subject FROM violation WHERE resolved_at IS NULL ORDER BY last_seen_at, id LIMIT %(limit)s"

@@ -19,7 +19,9 @@ from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.models import Job, JobStep, Violation
 from jobs.queries import selfaudit as queries
+from jobs.queries import violations
 from jobs.queries.selfaudit import JOB_RULES
+from jobs.queries.violations import Finding
 from jobs.sealed import seal
 from jobs.selfaudit import run_once
 from jobs.services import erase_payload, redrive_job, resolve_job
@@ -231,6 +233,13 @@ def test_a_violation_is_told_once_and_resolved_when_it_is_over(tenant):
         assert len(told) == 2
     finally:
         violation_found.disconnect(listen)
+
+
+def test_each_of_many_is_told_once_though_the_clock_goes_on():
+    findings = [
+        Finding(invariant="I4", rule="fence-rises", subject=f"job/{number}") for number in range(2_000)
+    ]
+    assert [len(violations.note(findings)) for _ in range(2)] == [2_000, 0]
 
 
 def test_a_listener_that_fails_keeps_nobody_from_being_told(tenant):
