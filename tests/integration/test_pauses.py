@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import redis
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -36,8 +37,10 @@ def refreshed(job):
 
 
 @pytest.fixture
-def published(monkeypatch):
-    """The ids that a sweep gave to the broker."""
+def published(monkeypatch, settings):
+    """The ids that a sweep gave to the broker, whose queues are empty."""
+    with redis.Redis.from_url(settings.REDIS_URL) as broker:
+        broker.flushdb()
     ids = []
 
     def publish(due):
