@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fuzz-examples",
         type=int,
         default=FUZZ_EXAMPLES,
-        help="requests that schemathesis makes up for each endpoint",
+        help="requests that schemathesis makes up for each endpoint; fifteen times as many params for each operation",
     )
     parser.addoption(
         "--rows", type=int, default=100_000, help="jobs in the table beside which the admin is measured"

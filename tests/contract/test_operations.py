@@ -214,11 +214,16 @@ def takes(form, text):
 
 
 @pytest.mark.parametrize("operation", SHIPPED, ids=lambda operation: operation.name)
-def test_a_schema_takes_what_the_form_takes_and_nothing_else(operation):
+def test_a_schema_takes_what_the_form_takes_and_nothing_else(operation, pytestconfig):
     form, schema = operation.params, schema_of_params(operation.params)
     seen = set()
 
-    @settings(max_examples=400, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(
+        max_examples=pytestconfig.getoption("--fuzz-examples") * 15,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
     @given(_params(form) | _VALUES)
     @example({name: _GOOD[name] for name in form().fields})
     @example({})

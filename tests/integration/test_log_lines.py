@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,28 +87,29 @@ except SoftTimeLimitExceeded:
     assert [line["event"] for line in told] == ["heard"]
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        "connecting to postgres://semel:" + SECRET + "@db:5432/semel",
-        "redis://:" + SECRET + "@broker:6379/0 is away",
-        "Authorization: Bearer " + SECRET,
-        "key test_0123456789abcdef_" + SECRET,
-        "signed with " + SECRET,
-    ],
+SAID = (
+    "connecting to postgres://semel:" + SECRET + "@db:5432/semel",
+    "redis://:" + SECRET + "@broker:6379/0 is away",
+    "Authorization: Bearer " + SECRET,
+    "key test_0123456789abcdef_" + SECRET,
+    "signed with " + SECRET,
 )
+
+
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_secrets_are_taken_out_wherever_they_stand(said, log_format):
+def test_secrets_are_taken_out_wherever_they_stand(log_format):
     code = f"""
-said = {said!r}
-log.warning("said", text=said, nested={{"list": [said]}})
-logging.getLogger("kombu").warning("Said: %s", said)
-log.warning(said)
+for said in {SAID!r}:
+    log.warning("said", text=said, nested={{"list": [said]}})
+    logging.getLogger("kombu").warning("Said: %s", said)
+    log.warning(said)
+    log.warning("next")
 """
     running = process(code, SECRET_KEY=SECRET * 3, PAYMENT_PROVIDER_KEY=SECRET, LOG_FORMAT=log_format)
     _out, err = running.communicate(timeout=60)
-    assert err.count("[redacted]") == 4, err
     assert SECRET not in err
+    of_each = re.split(r"^.*\bnext\b.*\n", err, flags=re.MULTILINE)
+    assert [text.count("[redacted]") for text in of_each] == [4] * len(SAID) + [0], err
 
 
 def test_members_that_nobody_should_log_are_hidden():
