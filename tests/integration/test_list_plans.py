@@ -8,7 +8,7 @@ from datetime import timedelta
 from itertools import product
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from jobs.models import Job
@@ -40,14 +40,22 @@ _FILL = """
           FROM generate_series(1, %(size)s) AS n) AS numbers, unnest(%(tenants)s::bigint[]) AS tenant"""
 
 
+@pytest.fixture(scope="module")
+def _table(django_db_setup, django_db_blocker):
+    """A tenant with many jobs, made once for all of these tests, in a transaction that is undone."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        mine, other = TenantFactory(), TenantFactory()
+        with connection.cursor() as cursor:
+            cursor.execute(_FILL, {"size": SIZE, "now": NOW, "tenants": [mine.id, other.id]})
+            cursor.execute("ANALYZE job")
+        yield mine
+        transaction.set_rollback(True)
+
+
 @pytest.fixture
-def tenant(db):
-    """A tenant with many jobs."""
-    mine, other = TenantFactory(), TenantFactory()
-    with connection.cursor() as cursor:
-        cursor.execute(_FILL, {"size": SIZE, "now": NOW, "tenants": [mine.id, other.id]})
-        cursor.execute("ANALYZE job")
-    return mine
+def tenant(_table, db):
+    """The tenant of a full table."""
+    return _table
 
 
 STATES = (None, State.SUCCEEDED, State.FAILED, State.QUEUED, State.UNKNOWN)
