@@ -10,7 +10,7 @@ from django.db import transaction
 
 from idempotency.purge import Counts
 from idempotency.queries import read_resources
-from jobs.models import BulkAction, Job, Violation
+from jobs.models import BulkAction, Job
 from jobs.queries.artifacts import discard_artifacts
 from jobs.queries.purge import FIRST_ENDED, delete_jobs, lock_ended_batch, time_ago
 
@@ -46,21 +46,17 @@ def batches(limit: int) -> Iterator[Counts]:
 
 
 def notices(limit: int) -> Iterator[int]:
-    """Delete what was told to operators and is over since AUDIT_RETENTION_SECONDS, a batch a step; yields how many.
+    """Delete the bulk actions that are over since AUDIT_RETENTION_SECONDS, a batch a step; yields how many.
 
-    Bulk actions and violations are few, and read without an index. Two purges at once delete each row once.
+    They are few, and read without an index. Two purges at once delete each row once.
     """
     until = time_ago(timedelta(seconds=settings.AUDIT_RETENTION_SECONDS))
-    over = (
-        BulkAction.objects.filter(finished_at__lte=until),
-        Violation.objects.filter(resolved_at__lte=until),
-    )
-    for rows in over:
-        deleted = limit
-        while deleted == limit:
-            batch = rows.order_by("pk").values_list("pk", flat=True)[:limit]
-            deleted = rows.filter(pk__in=list(batch)).delete()[0]
-            yield deleted
+    over = BulkAction.objects.filter(finished_at__lte=until)
+    deleted = limit
+    while deleted == limit:
+        batch = over.order_by("pk").values_list("pk", flat=True)[:limit]
+        deleted = over.filter(pk__in=list(batch)).delete()[0]
+        yield deleted
 
 
 def _purge_batch(*, until: datetime, after: EndedJob, limit: int) -> tuple[Counts, EndedJob | None]:

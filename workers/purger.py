@@ -33,7 +33,7 @@ class Counts:
     jobs_kept: int = 0  # past retention, but their key has not expired
     messages_deleted: int = 0
     audit_deleted: int = 0
-    notices_deleted: int = 0  # bulk actions that are over, violations that are no more
+    notices_deleted: int = 0  # bulk actions that were over long ago
     artifacts_deleted: int = 0  # expired
     files_deleted: int = 0  # of artifacts that are gone, or were never published
 

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.models import Job
 from jobs.states import State
-from tests.contract.test_inbox import SECRET, deliver, in_doubt, succeeded, words
+from tests.contract.test_provider_events import SECRET, deliver, in_doubt, succeeded, words
 from tests.factories import TenantFactory, queued_job
 from tests.threads import at_once
 
