@@ -263,6 +263,7 @@ OPERATIONS = env.list(
     default=[
         "workers.operations.charge_payment.ChargePayment",
         "workers.operations.drop_database.DropDatabase",
+        "workers.operations.generate_report.GenerateReport",
         "workers.operations.provision_database.ProvisionDatabase",
         "workers.operations.refund_payment.RefundPayment",
         "workers.operations.sleep.Sleep",

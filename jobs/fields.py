@@ -8,7 +8,7 @@ are not whole; never float.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,7 @@ from uuid import UUID
 from rest_framework import serializers
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -48,6 +49,19 @@ class StrictUUIDField(serializers.UUIDField):
         if not isinstance(data, str) or not _UUID.fullmatch(data):
             self.fail("invalid", value=data)
         return UUID(data)
+
+
+class StrictDateField(serializers.DateField):
+    """A day of RFC 3339 (2030-01-31); no instant, no week, no number."""
+
+    def to_internal_value(self, value: Any) -> date:  # noqa: ANN401 - what the client sent
+        """The day."""
+        if not isinstance(value, str) or not _DATE.fullmatch(value):
+            self.fail("invalid", format="YYYY-MM-DD")
+        try:
+            return date.fromisoformat(value)
+        except ValueError:  # no such day
+            self.fail("invalid", format="YYYY-MM-DD")
 
 
 class InstantField(serializers.Field[datetime, Any, Any, Any]):

@@ -14,7 +14,8 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from uuid import UUID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
+    from datetime import datetime
 
     from rest_framework.serializers import Serializer
 
@@ -126,6 +127,19 @@ class Artifact:
     sha256: str  # hexadecimal
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PastJob:
+    """A job of the same scope, as it was when it was read."""
+
+    id: UUID
+    operation: str
+    state: str
+    created_at: datetime
+    finished_at: datetime | None
+    attempts: int
+    result: Any  # any JSON value; None unless it was asked for, the job has succeeded and its payload is not erased
+
+
 class JobHandle(Protocol):
     """What ``perform`` is given: the job's identity and its only ways to act on the world."""
 
@@ -182,6 +196,17 @@ class JobHandle(Protocol):
 
     def result_of(self, job_id: UUID, *, operation: str) -> Any:  # noqa: ANN401 - any JSON value
         """The result of another job of the same scope that has succeeded at this operation; None where there is none."""
+
+    def count_jobs(self, start: datetime, end: datetime) -> int:
+        """How many jobs of the same scope were created from `start` to before `end`, and before this one."""
+
+    def jobs_between(
+        self, start: datetime, end: datetime, *, results_of: str | None = None
+    ) -> Iterator[list[PastJob]]:
+        """Those jobs, oldest first, in batches that are read as they are asked for; with the results of that operation's.
+
+        Each batch shows its jobs as they are when it is read: a job that is still running may be read in either state.
+        """
 
     def artifact(
         self,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import BinaryField, Case, Q, Value, When
 from django.db.models.functions import Now
 
 from jobs.errors import ArtifactNotFound, JobErased, JobNotFound
@@ -17,6 +17,8 @@ from jobs.states import TERMINAL, State
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from django.db.models import QuerySet
 
 # How far an application's clock, which is in the ids, may be from the database's, which is in created_at.
 CLOCK_SKEW = timedelta(minutes=5)
@@ -118,6 +120,40 @@ def list_jobs(*, tenant_id: int, mode: str, wanted: JobFilter, before: UUID | No
     return list(jobs.order_by("-id")[:limit])
 
 
+def count_jobs_between(*, tenant_id: int, mode: str, start: datetime, end: datetime) -> int:
+    """How many of the tenant's jobs were created from `start` to before `end`. Served by job_list, as long as the period."""
+    return _created_between(tenant_id, mode, start, end).count()
+
+
+def jobs_between(
+    *,
+    tenant_id: int,
+    mode: str,
+    start: datetime,
+    end: datetime,
+    after: UUID | None,
+    results_of: str | None,
+    limit: int,
+) -> list[tuple[Any, ...]]:
+    """Up to `limit` of the tenant's jobs that were created from `start` to before `end`, oldest first, after the job `after`.
+
+    Each as id, operation, state, created_at, finished_at, attempt and the sealed result, if its operation is `results_of`.
+    Served by job_list, read backwards: as much is read as is returned, and the jobs of the minutes by which clocks may differ.
+    """
+    jobs = _created_between(tenant_id, mode, start, end)
+    if after is not None:
+        jobs = jobs.filter(id__gt=after)
+    result = Case(
+        When(operation=results_of, state=State.SUCCEEDED, then="result"),
+        default=Value(None),
+        output_field=BinaryField(),
+    )
+    rows = jobs.order_by("id").values_list(
+        "id", "operation", "state", "created_at", "finished_at", "attempt", result
+    )
+    return list(rows[:limit])
+
+
 def has_room(*, tenant_id: int, mode: str, limit: int) -> bool:
     """Whether fewer than `limit` of the tenant's jobs are queued. Reads at most `limit` entries of job_list_by_state."""
     queued = Job.objects.filter(tenant_id=tenant_id, mode=mode, state=State.QUEUED)
@@ -172,6 +208,18 @@ def ended(resources: Collection[str]) -> set[str]:
     }
     going_on = Job.objects.filter(pk__in=ids).exclude(state__in=TERMINAL).values_list("pk", flat=True)
     return {*resources} - {ids[job_id] for job_id in going_on}
+
+
+def _created_between(tenant_id: int, mode: str, start: datetime, end: datetime) -> QuerySet[Job]:
+    """The tenant's jobs of the period; the ids narrow it, the instants decide."""
+    return Job.objects.filter(
+        tenant_id=tenant_id,
+        mode=mode,
+        created_at__gte=start,
+        created_at__lt=end,
+        id__gte=first_id(start, -CLOCK_SKEW),
+        id__lt=first_id(end, CLOCK_SKEW),
+    )
 
 
 def first_id(instant: datetime, skew: timedelta) -> UUID:

@@ -23,15 +23,17 @@ from jobs.sealed import seal, unseal
 from jobs.selectors import find_result
 from workers.artifacts import Artifacts, Draft
 from workers.effects import Effect, Effects
+from workers.past import Past
 from workers.shutdown import is_shutting_down
 from workers.way_back import WayBack, undo_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
     from uuid import UUID
 
     from jobs.models import Job
-    from jobs.operations import Artifact, Compensation, PermanentError
+    from jobs.operations import Artifact, Compensation, PastJob, PermanentError
     from workers.lease import Lease
 
 T = TypeVar("T")
@@ -54,6 +56,7 @@ class RunningJob:
         self._effects = Effects(job=job, lease=lease, steps=self._steps)
         self._way_back = WayBack(effects=self._effects, steps=self._steps)
         self._artifacts = Artifacts(job=job, lease=lease)
+        self._past = Past(job=job, lease=lease)
         self._used: set[str] = set()
         self._progress_written_at = float("-inf")
         self._declined = False
@@ -148,6 +151,16 @@ class RunningJob:
         )
         sealed = self._lease.insist(found)
         return None if sealed is None else unseal(sealed)
+
+    def count_jobs(self, start: datetime, end: datetime) -> int:
+        """See JobHandle.count_jobs."""
+        return self._past.count(start, end)
+
+    def jobs_between(
+        self, start: datetime, end: datetime, *, results_of: str | None = None
+    ) -> Iterator[list[PastJob]]:
+        """See JobHandle.jobs_between."""
+        return self._past.between(start, end, results_of=results_of)
 
     def artifact(
         self,

@@ -42,6 +42,7 @@ PLACES = (
     "after_effect",
     "mid_step",
     "after_record",
+    "before_artifact",
     "before_settle",
 )
 # More deliveries than any job needs: attempts, postponements and the attempt that only asks.

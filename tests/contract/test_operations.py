@@ -24,12 +24,13 @@ from tests.target_server import target_server
 from workers.executor import execute_job
 from workers.operations.charge_payment import ChargePayment
 from workers.operations.drop_database import DropDatabase
+from workers.operations.generate_report import GenerateReport
 from workers.operations.provision_database import ProvisionDatabase
 from workers.operations.refund_payment import RefundPayment
 from workers.operations.sleep import Sleep
 
 JOB_ID = "0199f3a4-7a3c-7000-8000-000000000000"
-SHIPPED = [ChargePayment, DropDatabase, ProvisionDatabase, RefundPayment, Sleep]
+SHIPPED = [ChargePayment, DropDatabase, GenerateReport, ProvisionDatabase, RefundPayment, Sleep]
 
 
 def listed(api):
@@ -188,6 +189,9 @@ _GOOD = {
     "customer": "c",
     "job": JOB_ID,
     "name": "orders",
+    "format": "csv",
+    "from": "2026-03-01",
+    "to": "2026-03-31",
 }
 
 
@@ -297,6 +301,17 @@ def test_what_operations_on_databases_return_is_as_declared(api, tenant, setting
             schema = listed(api)[name]["result"]
             assert fits(result, schema), result
             assert set(result) == set(schema["properties"]) == set(schema["required"])
+
+
+def test_what_a_report_returns_is_as_declared(api, tenant, provider, folder):
+    params = {"format": "csv", "from": "2026-03-01", "to": "2026-03-31"}
+    submission = Submission(operation=current_operation("reports.generate"), params=params)
+    job = execute_job(submit_job(tenant_id=tenant.id, mode="test", submission=submission).id)
+    document = api.get(f"/v1/jobs/{job.id}").json()
+    schema = listed(api)["reports.generate"]["result"]
+    assert fits(document["result"], schema), document
+    assert set(document["result"]) == set(schema["properties"]) == set(schema["required"])
+    assert [artifact["name"] for artifact in document["artifacts"]] == [document["result"]["artifact"]]
 
 
 def test_every_shipped_operation_declares_its_result():
