@@ -42,7 +42,7 @@ from jobs.queries.selfaudit import (
 from jobs.queries.watch import events_beyond, positions_beyond
 from jobs.registry import current_operation
 from jobs.sealed import seal
-from jobs.selectors import JobFilter, list_jobs
+from jobs.selectors import JobFilter, count_jobs_between, jobs_between, list_jobs
 from jobs.services import Origin, Submission, redrive_job, submit_job
 from jobs.states import State
 from tests.factories import TenantFactory, claim, claimed_job, queued_job
@@ -161,6 +161,27 @@ def rows_read(text):
     scans = re.findall(r"Scan .* on job .*rows=([\d.]+) loops=(\d+)", text)
     assert scans, text
     return sum(float(rows) * int(loops) for rows, loops in scans)
+
+
+def test_jobs_of_a_period_are_read_and_counted_by_the_tenants_list(full):
+    week = {
+        "tenant_id": full.id,
+        "mode": "test",
+        "start": timezone.now() - 7 * 24 * HOUR,
+        "end": timezone.now(),
+    }
+    plans, count = plan(lambda: count_jobs_between(**week))
+    assert plans.indexes == {"job_list"}
+    read = {**week, "results_of": "payments.charge", "limit": 20}
+    plans, first = plan(lambda: jobs_between(**read, after=None))
+    assert plans.indexes == {"job_list"}
+    assert "Sort" not in "".join(plans.texts)
+    plans, then = plan(lambda: jobs_between(**read, after=first[-1][0]))
+    assert plans.indexes == {"job_list"}
+    assert "Sort" not in "".join(plans.texts)
+    ids = [row[0] for row in first + then]
+    assert len({*ids}) == 40 < count
+    assert ids == sorted(ids)
 
 
 def test_a_claim_finds_its_job_by_its_key(full):
