@@ -9,6 +9,7 @@ from config.devstack.scenes.killed_worker import killed_worker
 from config.devstack.scenes.lost_answer import lost_answer
 from config.devstack.scenes.provisioned_database import provisioned_database
 from config.devstack.scenes.repeated_event import repeated_event
+from config.devstack.scenes.report import report
 from config.devstack.scenes.reused_key import reused_key
 from config.devstack.scenes.stopped_broker import stopped_broker
 
@@ -25,4 +26,5 @@ SCENES: tuple[Callable[[Stage], Row], ...] = (
     stopped_broker,
     repeated_event,
     provisioned_database,
+    report,
 )
