@@ -26,7 +26,12 @@ def rules(name):
 
 ALERTS = {rule["alert"]: rule for rule in rules("alerts.yml")}
 RECORDED = {rule["record"]: rule for rule in rules("recording.yml")}
-TESTS = yaml.safe_load((RULES / "rules_test.yml").read_text(encoding="utf-8"))["tests"]
+TEST_FILES = ("rules_test.yml", "rules_by_day_test.yml")
+TESTS = [
+    test
+    for name in TEST_FILES
+    for test in yaml.safe_load((RULES / name).read_text(encoding="utf-8"))["tests"]
+]
 
 
 def figures():
@@ -110,7 +115,7 @@ def test_an_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not(name
     shutil.which("promtool") is None, reason="no promtool on the PATH: Debian's package prometheus has it"
 )
 @pytest.mark.parametrize(
-    "words", [("check", "rules", "recording.yml", "alerts.yml"), ("test", "rules", "rules_test.yml")]
+    "words", [("check", "rules", "recording.yml", "alerts.yml"), ("test", "rules", *TEST_FILES)]
 )
 def test_prometheus_itself_takes_the_rules_and_each_fires_when_it_should(words):
     told = subprocess.run(["promtool", *words], cwd=RULES, capture_output=True, text=True, check=False)
