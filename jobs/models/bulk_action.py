@@ -1,0 +1,43 @@
+"""What an operator does to many jobs at once."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class BulkAction(models.Model):
+    """One act of an operator on all jobs of a filter: how far it has come, and what came of it (jobs/operators/bulk.py)."""
+
+    class Action(models.TextChoices):
+        """What is done to each job."""
+
+        CANCEL = "cancel"
+        REDRIVE = "redrive"
+        RESOLVE = "resolve"
+        RELEASE = "release"  # its idempotency key
+
+    action = models.CharField(max_length=7, choices=Action.choices)
+    selection = models.JSONField()  # the filter: jobs/operators/inspection.py Wanted
+    said = models.JSONField(default=dict)  # of a resolve: verdict and then
+    note = models.TextField()
+    by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(db_default=Now())
+    until = models.UUIDField()  # the newest job at the start: those behind it are left alone
+    cursor = models.UUIDField(default=UUID(int=0))  # the last job that was met or passed by
+    changed = models.PositiveBigIntegerField(default=0)
+    refused = models.JSONField(default=dict)  # how many, by reason
+    finished_at = models.DateTimeField(null=True)
+    is_stopped = models.BooleanField(default=False)  # finished by an operator before its end
+
+    class Meta:
+        db_table = "job_bulk_action"
+        indexes = [
+            models.Index(fields=["id"], name="job_bulk_action_open", condition=Q(finished_at=None)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.id} by {self.by}"

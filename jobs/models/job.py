@@ -1,0 +1,189 @@
+"""A job, and the rules of its states that the database itself keeps (jobs/states.py)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from jobs.states import TERMINAL, State
+
+# When a job that a pause keeps would be published: a resume brings that day nearer.
+PARKED = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class Priority(models.IntegerChoices):
+    """Which queue a job waits in."""
+
+    HIGH = 0
+    DEFAULT = 1
+    LOW = 2
+
+
+class Job(models.Model):
+    """What a client asked for, and the whole truth about it; it is its own outbox (`next_publish_at`)."""
+
+    id = models.UUIDField(primary_key=True, editable=False)  # UUIDv7: newest last, made by the application
+    tenant = models.ForeignKey(
+        "accounts.Tenant", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False
+    )
+    mode = models.CharField(max_length=4)
+    operation = models.CharField(max_length=100)
+    operation_version = models.PositiveSmallIntegerField()
+    params = models.BinaryField()  # sealed
+    result = models.BinaryField(null=True)  # sealed
+    error = models.BinaryField(null=True)  # sealed
+    # The error's code and cause once more, for those who group and look for them. Names, and no payload: they outlive an erasure.
+    error_code = models.CharField(max_length=30, null=True)  # noqa: DJ001 - NULL: no error, or from before there was this column
+    error_cause = models.CharField(max_length=100, null=True)  # noqa: DJ001 - as error_code
+    metadata = models.JSONField(db_default=models.Value({}, models.JSONField()), default=dict)
+    state = models.CharField(max_length=9, choices=[(state.value, state.value) for state in State])
+    attempt = models.PositiveIntegerField(db_default=0, default=0)  # the fence: it only rises
+    attempts_left = models.PositiveSmallIntegerField()
+    max_attempts = models.PositiveSmallIntegerField()
+    reconcile_only = models.BooleanField(
+        db_default=False, default=False
+    )  # the next attempt sends nothing new
+    open_effects = models.PositiveSmallIntegerField(db_default=0, default=0)  # begun, outcome not recorded
+    done_effects = models.PositiveSmallIntegerField(db_default=0, default=0)  # done and not compensated
+    event_seq = models.PositiveIntegerField(db_default=1, default=1)
+    run_at = models.DateTimeField(db_default=Now())
+    next_publish_at = models.DateTimeField(null=True)  # when the sweeper publishes it (again)
+    publications = models.PositiveSmallIntegerField(
+        db_default=0, default=0
+    )  # by the sweeper, since it was queued
+    lease_expires_at = models.DateTimeField(null=True)  # in no index, so that a renewal stays a HOT update
+    worker = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: no worker holds it
+    deadline_at = models.DateTimeField(null=True)
+    cancel_requested_at = models.DateTimeField(null=True)
+    erased_at = models.DateTimeField(null=True)  # since when params, result and errors are gone
+    identity = models.BinaryField(null=True)  # digest of the business intent, where the operation names one
+    concurrency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: runs beside any other
+    accept_seq = models.BigIntegerField(null=True)  # the order among jobs of one concurrency key
+    queue = models.CharField(max_length=50)
+    priority = models.PositiveSmallIntegerField(choices=Priority.choices, default=Priority.DEFAULT)
+    progress = models.JSONField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(null=True)  # of the latest attempt
+    finished_at = models.DateTimeField(null=True)
+    idempotency_record_id = models.BigIntegerField(null=True)  # no constraint: the record may be purged first
+    idempotency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: submitted without one
+    # Which request asked, for those who follow it; on the row, since a sweep publishes without any request at hand.
+    request_id = models.CharField(max_length=128, null=True)  # noqa: DJ001 - NULL: submitted by no request
+    traceparent = models.CharField(max_length=55, null=True)  # noqa: DJ001 - NULL: not traced (W3C Trace Context)
+
+    class Meta:
+        db_table = "job"
+        # Whatever an operator does to jobs, keys and pauses; a job is never changed by a form.
+        permissions = [("operate_job", "Can cancel, redrive, resolve, release, pause and resume")]
+        indexes = [
+            # By queue first: the jobs of a full one, due and left alone, must not stand before those of another.
+            models.Index(
+                fields=["queue", "next_publish_at"],
+                name="job_queued_by_queue",
+                condition=Q(state=State.QUEUED),
+            ),
+            models.Index(fields=["id"], name="job_running", condition=Q(state=State.RUNNING)),
+            # Of operators: what failed lately; what failed half done, until somebody redrives it.
+            models.Index(fields=["finished_at"], name="job_failed", condition=Q(state=State.FAILED)),
+            models.Index(fields=["id"], name="job_partially_done", condition=Q(error_code="partially-done")),
+            models.Index(fields=["id"], name="job_parked", condition=Q(next_publish_at=PARKED)),
+            # Since when the longest waiting is due, in each queue; without those that wait in a line or under a pause.
+            models.Index(
+                fields=["queue", "run_at"],
+                name="job_due",
+                condition=Q(state=State.QUEUED, concurrency_key__isnull=True, next_publish_at__lt=PARKED),
+            ),
+            models.Index(
+                fields=["deadline_at"],
+                name="job_queued_by_deadline",
+                condition=Q(state=State.QUEUED, deadline_at__isnull=False),
+            ),
+            models.Index(
+                fields=["tenant", "mode", "concurrency_key", "accept_seq"],
+                name="job_concurrency_order",
+                condition=Q(concurrency_key__isnull=False, state__in=[State.QUEUED, State.RUNNING]),
+            ),
+            models.Index(
+                fields=["finished_at", "id"], name="job_ended", condition=Q(finished_at__isnull=False)
+            ),  # purge, in this order
+            # Whosever they are, for operators; no index for the states of the happy path, which would pay for it.
+            models.Index(
+                fields=["state", "id"],
+                name="job_in_trouble",
+                condition=Q(state__in=[State.FAILED, State.CANCELED, State.UNKNOWN]),
+            ),
+            models.Index(fields=["tenant", "mode", "-id"], name="job_list"),
+            models.Index(fields=["tenant", "mode", "state", "-id"], name="job_list_by_state"),
+            models.Index(
+                fields=["tenant", "mode", "operation", "state", "-id"], name="job_list_by_operation_state"
+            ),
+            models.Index(
+                fields=["tenant", "mode", "idempotency_key", "-id"],
+                name="job_list_by_key",
+                condition=Q(idempotency_key__isnull=False),
+            ),
+            # Across tenants: whoever is on call has the id from a log line or a client's report.
+            models.Index(
+                fields=["request_id"], name="job_by_request_id", condition=Q(request_id__isnull=False)
+            ),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=list(State)), name="job_state_is_known"),
+            models.CheckConstraint(condition=Q(mode__in=["test", "live"]), name="job_mode_is_known"),
+            models.CheckConstraint(
+                condition=Q(state=State.QUEUED, next_publish_at__isnull=False, attempts_left__gt=0)
+                | (~Q(state=State.QUEUED) & Q(next_publish_at__isnull=True)),
+                name="job_queued_is_to_be_published",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    state=State.RUNNING, lease_expires_at__isnull=False, worker__isnull=False, attempt__gt=0
+                )
+                | (~Q(state=State.RUNNING) & Q(lease_expires_at__isnull=True, worker__isnull=True)),
+                name="job_running_has_a_lease",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=sorted(TERMINAL), finished_at__isnull=False, open_effects=0)
+                | (~Q(state__in=sorted(TERMINAL)) & Q(finished_at__isnull=True)),
+                name="job_ended_has_no_open_effect",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=State.CANCELED) | Q(done_effects=0), name="job_canceled_did_nothing"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=State.SUCCEEDED) | Q(result__isnull=False),
+                name="job_succeeded_has_a_result",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=[State.FAILED, State.UNKNOWN]) | Q(error__isnull=False),
+                name="job_failed_or_unknown_says_why",
+            ),
+            models.CheckConstraint(
+                condition=Q(attempts_left__lte=F("max_attempts")), name="job_attempts_left_within_max"
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "mode", "concurrency_key"],
+                name="job_one_running_per_concurrency_key",
+                condition=Q(state=State.RUNNING, concurrency_key__isnull=False),
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "mode", "operation", "identity"],
+                name="job_one_per_identity",
+                condition=Q(identity__isnull=False) & ~Q(state__in=[State.CANCELED, State.FAILED]),
+            ),
+            models.CheckConstraint(
+                condition=Q(erased_at__isnull=True) | Q(finished_at__isnull=False),
+                name="job_erased_has_ended",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.operation} {self.id} ({self.state})"
+
+    @property
+    def resource(self) -> str:
+        """What an idempotency record calls this job."""
+        return f"job/{self.id}"
