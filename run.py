@@ -67,6 +67,8 @@ def main(arguments: "list[str]") -> int:
         return stop(problem)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     environment = {**os.environ, "SEMEL_STARTED_IN": str(Path.cwd())}  # where a relative --data counts from
+    # It would have each process compile all of Semel anew: three times the processor of a start.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     os.chdir(ROOT)
     return os.execve(str(PYTHON), [str(PYTHON), "-m", "config.devstack", *arguments], environment)
 
