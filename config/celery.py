@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from functools import partial
@@ -100,6 +101,16 @@ def _announce_shutdown(**_signal: Any) -> None:  # noqa: ANN401
         handler = signal.getsignal(number)
         if callable(handler):
             signal.signal(number, partial(_stop, handler))
+
+
+@worker_ready.connect(dispatch_uid="freeze_what_is_loaded")
+def _freeze_what_is_loaded(**_signal: Any) -> None:  # noqa: ANN401
+    """What is loaded stays, and the garbage collector need not look through it again.
+
+    Celery collects before each fork: with all of Django in sight, a child that died costs its parent a fraction of a second.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _stop(handler: Callable[[int, Any], Any], number: int, frame: Any) -> None:  # noqa: ANN401
