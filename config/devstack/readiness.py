@@ -16,13 +16,14 @@ _PATIENCE_SECONDS = 5.0
 _PONG_SECONDS = 0.5
 
 
-def answers(port: int, path: str) -> Callable[[], bool]:
-    """A check: the server at this port answers the path with 2xx."""
+def answers(port: int, path: str, *, key: str | None = None) -> Callable[[], bool]:
+    """A check: the server at this port answers the path with 2xx, to the bearer of the key where it wants one."""
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
     def check() -> bool:
         connection = http.client.HTTPConnection(HOST, port, timeout=_PATIENCE_SECONDS)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=headers)
             return 200 <= connection.getresponse().status < 300  # noqa: PLR2004 - 2xx
         except (OSError, http.client.HTTPException):
             return False

@@ -83,6 +83,7 @@ class Stack:
         self.admin_password: str | None = None
         self.provider_url = ""
         self.provider_key = ""
+        self._provider_port: int | None = None
         self.inbox: dict[str, str] = {}
 
     def start(self, outside: tuple[str, str] | None) -> None:
@@ -138,7 +139,7 @@ class Stack:
         self.provider_key = self.env.get("PAYMENT_PROVIDER_KEY", "")
         if self.provider_url:
             return
-        port = free_port()
+        port = self._provider_port = free_port()
         self.provider_key = self.folder.secrets()["provider_key"]
         self.provider_url = f"http://{HOST}:{port}"
         book = self.folder.path / "provider.sqlite3"
@@ -168,11 +169,18 @@ class Stack:
     def _checks(self) -> dict[str, Any]:
         redis_url = self.env["REDIS_URL"]
         return {
+            **self._provider_check(),
             "api": answers(self._port, "/readyz"),
             "streams": answers(self._streams_port, "/livez"),
             "worker": takes_orders(redis_url, "worker"),
             "maintenance": takes_orders(redis_url, "maintenance"),
         }
+
+    def _provider_check(self) -> dict[str, Any]:
+        """Of the sandbox, if there is one."""
+        if self._provider_port is None:
+            return {}
+        return {"provider": answers(self._provider_port, "/v1/stats", key=self.provider_key)}
 
     def _ensure_login(self) -> None:
         """There is an API key and an administrator: those of the last start, or new ones."""

@@ -44,6 +44,18 @@ def final_state_and_one_charge_more(stage, answer):
 
 Supervisor.end, Stage.final_state = end_all_but_workers, final_state_and_one_charge_more
 """
+# The provider is there long after all others.
+LATE_PROVIDER = """
+from dataclasses import replace
+from config.devstack import services
+in_time = services.provider
+
+def late(*args, **options):
+    command = in_time(*args, **options)
+    return replace(command, argv=["sh", "-c", 'sleep 15; exec "$@"', "sh", *command.argv])
+
+services.provider = late
+"""
 
 
 def playing(*names):
@@ -83,6 +95,14 @@ def test_a_scene_that_goes_otherwise_fails_the_demo_and_is_named(launch):
     assert re.fullmatch(r"attempt \d after submit, claim, (provider-event, )?retry, .*", verdict)
     assert table["(e) broker stopped"] == ((2, 1, 2, 1), "charges 1, not 2")
     assert table["in all"] == ((3, 2, 3, 1), "charges 2, not 3")
+    launcher.leaves_nothing()
+
+
+def test_the_scenes_begin_once_the_provider_answers_too(launch):
+    launcher = launch(code=playing() + LATE_PROVIDER + "sys.exit(demo.demo())")
+    said = launcher.last_words()
+    assert launcher.popen.returncode == 0, said
+    assert rows(said) == {"in all": ((0, 0, 0, 0), "yes")}
     launcher.leaves_nothing()
 
 
