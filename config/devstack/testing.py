@@ -52,10 +52,14 @@ def test(pytest: Sequence[str]) -> int:
             return interrupted.exit_code
 
 
+# A file's tests share what they start. In the order of folders: small files come last, and no long one is waited for alone.
+PARALLEL = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
+
+
 def arguments(given: Sequence[str]) -> list[str]:
-    """The user's arguments for pytest, in parallel unless they say how many; a file's tests share what they start."""
+    """The user's arguments for pytest, in parallel unless they say how many."""
     is_told = any(word.startswith(("-n", "--numprocesses")) for word in given)
-    return [*([] if is_told else ["-n", "auto", "--dist", "loadfile"]), *given]
+    return [*([] if is_told else PARALLEL), *given]
 
 
 def _run(supervisor: Supervisor, words: Sequence[str], env: dict[str, str]) -> int:

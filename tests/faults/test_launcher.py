@@ -26,7 +26,7 @@ from config.devstack.interrupts import Interrupts
 from config.devstack.postgres import forget_dead_server
 from config.devstack.processes import Command, Identity, identify
 from config.devstack.supervisor import Supervisor
-from config.devstack.testing import arguments
+from config.devstack.testing import PARALLEL, arguments
 from tests.launcher import COMMAND, ROOT, STOP_SECONDS, eventually, exit_code_of, is_alive, processes_marked
 from tests.metrics import read
 
@@ -299,6 +299,6 @@ def test_one_outside_server_without_the_other_is_refused(monkeypatch):
 
 
 def test_the_suite_runs_in_parallel_unless_told_how():
-    assert arguments(["tests/unit"]) == ["-n", "auto", "--dist", "loadfile", "tests/unit"]
+    assert arguments(["tests/unit"]) == [*PARALLEL, "tests/unit"]
     assert arguments(["-n0", "tests/unit"]) == ["-n0", "tests/unit"]
     assert arguments(["--numprocesses=3"]) == ["--numprocesses=3"]
