@@ -155,6 +155,16 @@ class BriefCharge(ChargePayment):
     timeout_seconds = 6
 
 
+class BookedCharge(ChargePayment):
+    """A charge that is written to a customer's account, in a commit of its own."""
+
+    name = "test.booked_charge"
+    CUSTOMER = "customer-1"
+
+    def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
+        return super().perform({**params, "customer": self.CUSTOMER}, job)
+
+
 class PoisonousCharge(Operation):
     """Kills its process in the middle of an effect, each time; nobody can be asked about it."""
 

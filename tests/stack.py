@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+import psutil
 import redis
 from django.conf import settings
 from django.db import connection
@@ -112,6 +113,11 @@ class Stack:
         """Each process of the group gets the signal."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.running[name].popen.pid, number)
+
+    def frozen_children(self, name: str) -> list[psutil.Process]:
+        """Those of the process's children that are stopped."""
+        children = psutil.Process(self.running[name].popen.pid).children()
+        return [child for child in children if child.status() == psutil.STATUS_STOPPED]
 
     def kill(self, name: str) -> None:
         """The whole process group is gone, without a word."""

@@ -1,4 +1,4 @@
-"""A sweeper that dies, hangs or fails between marking and publishing: the next sweep does the rest (I2, I9)."""
+"""A sweeper that dies, freezes, hangs or fails between marking and publishing: the next sweep does the rest (I2, I9)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("action", "sign"),
-    [("kill", "SIGKILL"), ("raise", "CrashpointReached"), ("hang", "time limit (4s) exceeded")],
+    [
+        ("kill", "SIGKILL"),
+        ("raise", "CrashpointReached"),
+        ("hang", "time limit (4s) exceeded"),
+        ("stop", "time limit (4s) exceeded"),
+    ],
 )
 def test_a_sweeper_that_fails_before_it_publishes_leaves_the_jobs_to_the_next_sweep(
     stack, ledger, action, sign

@@ -9,9 +9,11 @@ import pytest
 import redis
 from django.conf import settings
 
+from tests.operations import BookedCharge
 from tests.promises import UNACKED_INDEX
 from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, running_stack
 from tests.waiting import until
+from workers.models import Account
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,7 +30,9 @@ KEYS = [f"order-{number}" for number in range(4)]
 @pytest.fixture(scope="module")
 def stack(django_db_setup, django_db_blocker, tmp_path_factory):
     folder = tmp_path_factory.mktemp("worker")
-    operations = ",".join([*settings.OPERATIONS, "tests.operations.BriefCharge"])
+    operations = ",".join(
+        [*settings.OPERATIONS, "tests.operations.BriefCharge", "tests.operations.BookedCharge"]
+    )
     env = {**SHORT_LEASE, "OPERATIONS": operations}
     with django_db_blocker.unblock(), running_stack(folder, **env) as stack:
         stack.start_workers("maintenance", "beat")
@@ -70,6 +74,18 @@ def test_a_job_whose_process_was_killed_goes_on_from_what_is_on_record(ledger, d
     hit = the_one_hit(ledger, history)
     assert ledger.effects(hit) == calls
     assert jobs[hit]["attempts_left"] == 3
+
+
+def test_a_job_whose_process_was_killed_before_its_commit_is_booked_once(ledger, doomed):
+    ledger.operation = BookedCharge.name
+    doomed("mid_step:2:kill")
+    for key in KEYS:
+        ledger.charge(key)
+    jobs = ledger.settle()
+    assert {job["state"] for job in jobs.values()} == {"succeeded"}
+    assert ledger.effects(the_one_hit(ledger, LEASE_RAN_OUT)) == ONE_CALL
+    account = Account.objects.get(customer=BookedCharge.CUSTOMER)
+    assert account.balance == sum(ledger.amounts.values())
 
 
 @pytest.mark.parametrize(

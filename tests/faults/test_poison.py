@@ -17,6 +17,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 GOOD, POISONED = 2_000, 100
 CLIENTS = 8
+# More dead that are replaced at once: a lease each that runs out beside the others.
+PROCESSES = 8
 # Some hundred processes are started anew, each a fraction of a second of a processor.
 PATIENCE_SECONDS = 400
 
@@ -25,7 +27,8 @@ PATIENCE_SECONDS = 400
 def stack(django_db_setup, django_db_blocker, tmp_path_factory):
     operations = ",".join([*settings.OPERATIONS, "tests.operations.Poison"])
     folder = tmp_path_factory.mktemp("poison")
-    with django_db_blocker.unblock(), running_stack(folder, **SHORT_LEASE, OPERATIONS=operations) as stack:
+    env = {**SHORT_LEASE, "OPERATIONS": operations, "WORKER_PROCESSES": str(PROCESSES)}
+    with django_db_blocker.unblock(), running_stack(folder, **env) as stack:
         stack.start_workers("worker", "maintenance", "beat")
         stack.start_api()
         yield stack

@@ -1,4 +1,4 @@
-"""A sweeper that dies in the middle of its work leaves each row done or to be found again (I2, I8)."""
+"""A sweeper that dies or freezes in the middle of its work leaves each row done or to be found again (I2, I8)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from threading import Event
 from uuid import uuid4
 
+import psutil
 import psycopg
 import pytest
 import redis
@@ -112,6 +113,28 @@ def test_killed_between_mark_and_publication_it_costs_a_job_one_pause(tenant, sw
         assert broker.llen(queue) == 0
         assert sweeper.run_once().published == broker.llen(queue) == 3
         broker.delete(queue)
+
+
+def test_overtaken_while_it_was_frozen_it_publishes_once_more_and_changes_nothing(tenant, sweep):
+    queue = f"test-{uuid4()}"
+    jobs = [write(make_due(queued_job(tenant).id).id, f"queue = '{queue}'") for _ in range(3)]
+    running = sweep(CRASHPOINT="mid_sweep:1:stop")
+    sleeper = psutil.Process(running.popen.pid)
+    until(
+        lambda: sleeper.status() == psutil.STATUS_STOPPED,
+        seconds=START_SECONDS,
+        pause_seconds=POLL_SECONDS,
+    )
+    for job in jobs:
+        make_due(job.id)
+    with redis.Redis.from_url(settings.REDIS_URL) as broker:
+        assert sweeper.run_once().published == broker.llen(queue) == 3
+        sleeper.resume()
+        assert running.popen.wait(START_SECONDS) == 0, running.last_lines()
+        # Three more messages, late: whoever claims second finds no row.
+        assert broker.llen(queue) == 6
+        broker.delete(queue)
+    assert set(Job.objects.values_list("state", "publications")) == {(State.QUEUED, 2)}
 
 
 def test_killed_between_two_leases_it_leaves_the_second_to_the_next(tenant, sweep, monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 
-import psutil
 import pytest
 
 from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, running_stack
@@ -32,17 +31,12 @@ def frozen_at(stack):
     def start(name, point):
         started.append(name)
         stack.start_workers(name, CRASHPOINT=f"{point}:1:stop")
-        until(lambda: _a_stopped_child(stack, name), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
+        until(lambda: stack.frozen_children(name), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
         stack.signal(name, signal.SIGSTOP)
 
     yield start
     for name in started:
         stack.kill(name)
-
-
-def _a_stopped_child(stack, name):
-    parent = psutil.Process(stack.running[name].popen.pid)
-    return [child for child in parent.children() if child.status() == psutil.STATUS_STOPPED]
 
 
 @pytest.mark.parametrize(
