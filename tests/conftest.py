@@ -57,6 +57,11 @@ def pytest_configure(config: pytest.Config) -> None:
     ]
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: who waits for a lease to end, or for a process to start, needs none."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_report_header() -> str:
     """Which servers these tests are about."""
     with (
