@@ -7,8 +7,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError
 
+from idempotency.later import Later
 from jobs.queries.durations import Kind, median_seconds
 
 if TYPE_CHECKING:
@@ -23,13 +24,15 @@ _KINDS_AT_ONCE = 200
 
 
 class UsualDurations:
-    """Learnt in the background, and only of what is asked for. A timer's thread, which lives only then, looks."""
+    """Learnt in the background, and only of what is asked for."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[Kind, float] = {}
         self._asked: set[Kind] = set()
-        self._is_waiting = False
+        self._look = Later(
+            "usual-durations", self.refresh, seconds=lambda: settings.DURATIONS_REFRESH_SECONDS
+        )
 
     def seconds_of(self, job: Job) -> float:
         """How long such a job usually runs, as far as is known; 0 where nothing is. It is looked up again before long."""
@@ -37,17 +40,14 @@ class UsualDurations:
         with self._lock:
             if len(self._asked) < _KINDS_AT_ONCE:
                 self._asked.add(kind)
-            must_start, self._is_waiting = not self._is_waiting, True
             known = self._known.get(kind, 0.0)
-        if must_start:
-            self._start()
+        self._look.ask()
         return known
 
     def refresh(self) -> None:
         """What was asked for since the last time is known; as it was before, if the database does not say."""
         with self._lock:
             asked, self._asked = self._asked, set()
-            self._is_waiting = False
         try:
             found = median_seconds(asked) if asked else {}
         except (DatabaseError, InterfaceError):
@@ -63,21 +63,6 @@ class UsualDurations:
         with self._lock:
             self._known.clear()
             self._asked.clear()
-
-    def _start(self) -> None:
-        timer = threading.Timer(settings.DURATIONS_REFRESH_SECONDS, self._refresh_and_disconnect)
-        timer.name, timer.daemon = "usual-durations", True
-        try:
-            timer.start()
-        except RuntimeError:  # no thread to be had at this moment; whoever asks next tries again
-            self._is_waiting = False
-            log.warning("durations.no_thread")
-
-    def _refresh_and_disconnect(self) -> None:
-        try:
-            self.refresh()
-        finally:
-            connection.close()
 
 
 usual = UsualDurations()

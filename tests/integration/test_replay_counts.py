@@ -111,8 +111,8 @@ def test_a_machine_without_threads_costs_counts_only_while_it_has_none(api, monk
     with monkeypatch.context() as patch:
         patch.setattr("threading.Timer.start", no_thread)
         own.note(record().id)
-    assert not own._is_waiting
+    assert not own._flush.is_asked
     own.note(record().id)
-    assert own._is_waiting
+    assert own._flush.is_asked
     own.flush()
     assert record().replays == 2
