@@ -12,9 +12,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    close_old_connections,
+    connection,
+)
 
-from jobs.queries.lease import LeaseView, renew_lease
+from jobs.queries.lease import LeaseView, await_writers, renew_lease
 from workers import signals
 
 if TYPE_CHECKING:
@@ -74,7 +81,8 @@ class Lease:
         """What the write returned, tried again on a new connection while the lease lasts: what is known must get on record.
 
         Each such write is fenced and may be repeated by its attempt: one whose COMMIT got through although its reply was lost
-        finds its own record the second time. Only a settle finds no row then, and reads that as what it is: settled.
+        finds its own record the second time. Only a settle finds no row then, and reads that as what it is: settled. One whose
+        COMMIT is still under way is waited for: side by side, the second would count again what the first one has counted.
         """
         return self._insist(write, lambda: self.seconds_left)
 
@@ -92,11 +100,16 @@ class Lease:
         return max(0.0, self._witnesses_until - time.monotonic())
 
     def _insist(self, write: Callable[[], T], seconds_left: Callable[[], float]) -> T:
+        is_repeat = False
         while True:
             try:
+                if is_repeat:
+                    await_writers(self.job_id)
                 return write()
-            except (OperationalError, InterfaceError) as error:
+            # InternalError: a standby that has not been promoted yet, and takes no write.
+            except (OperationalError, InterfaceError, InternalError) as error:
                 connection.close()
+                is_repeat = True
                 if seconds_left() <= _RETRY_SECONDS:
                     raise
                 log.warning("lease.write_again", job_id=str(self.job_id), error=repr(error))
@@ -126,9 +139,9 @@ class Lease:
 class Heartbeat:
     """Renews a lease from a thread of its own while the attempt works, once it outlives the first interval.
 
-    A database error is no loss: it tries again until the lease's local end. The thread has its own connection. Once the
-    lease is lost, the operation stops at its next check; one that does not is ended with its whole process, since nothing
-    else can stop it and its place in the worker is needed.
+    A database error is no loss: it tries again, twice a second, until the lease's local end. The thread has its own
+    connection. Once the lease is lost, the operation stops at its next check; one that does not is ended with its whole
+    process, since nothing else can stop it and its place in the worker is needed.
     """
 
     def __init__(self, lease: Lease) -> None:
@@ -149,11 +162,15 @@ class Heartbeat:
 
     def _run(self) -> None:
         try:
-            while not self._over.wait(settings.HEARTBEAT_SECONDS):
+            pause = settings.HEARTBEAT_SECONDS
+            while not self._over.wait(pause):
                 if self._lease.is_lost:
                     self._end_process_unless_over()
                     return
-                self.run_once()
+                # The lease may end before the next beat: a database that is back by then must be found.
+                pause = settings.HEARTBEAT_SECONDS
+                if not self.run_once():
+                    pause = min(pause, _RETRY_SECONDS)
         finally:
             connection.close()
 
@@ -166,11 +183,13 @@ class Heartbeat:
         log.error("lease.process_ended", job_id=str(self._lease.job_id), attempt=self._lease.attempt)
         os._exit(_EXIT_LOST)
 
-    def run_once(self) -> None:
-        """One renewal, or the knowledge why there was none."""
+    def run_once(self) -> bool:
+        """Whether the database has answered: the lease is renewed, or known to be lost."""
         try:
             close_old_connections()
             self._lease.renew()
         except (DatabaseError, InterfaceError) as error:
             log.warning("heartbeat.failed", job_id=str(self._lease.job_id), error=repr(error))
             connection.close()
+            return False
+        return True

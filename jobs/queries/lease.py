@@ -50,6 +50,15 @@ def renew_lease(
     return _fetch(_RENEW, values)
 
 
+def await_writers(job_id: UUID) -> None:
+    """Nobody writes the job at this moment: not even a session whose client is gone, and which is still about its commit.
+
+    In a statement of its own, so that the next one sees what they wrote. Locks one job row (job_pkey) for just that long.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM job WHERE id = %s FOR NO KEY UPDATE", [job_id])
+
+
 def write_progress(*, job_id: UUID, attempt: int, progress: str) -> LeaseView | None:
     """The job shows this progress (a JSON text); None where the attempt holds it no more. Locks one job row (job_pkey)."""
     return _fetch(_PROGRESS, {"job_id": job_id, "attempt": attempt, "progress": progress})

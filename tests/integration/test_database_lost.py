@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from threading import Event
+
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 
 from jobs.models import Job
 from jobs.queries.history import append_evidence
+from jobs.queries.steps import begin_effect
 from jobs.sealed import unseal
 from jobs.states import State
 from tests.downstreams import Downstream, run, step_of
-from tests.factories import queued_job
+from tests.factories import claimed_job, queued_job
+from tests.row_locks import until_waiting
 from tests.situations import HOUR, expire, history, outcomes
-from tests.threads import at_once
+from tests.threads import PATIENCE, at_once, begin
+from workers.lease import Lease
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -55,6 +61,18 @@ def in_the_call(job, bank):
     return job.effect("charge", lambda key: cut(bank.call(key)))
 
 
+def on_a_standby(job, bank):
+    """The address has moved to a server that is promoted a moment later: until then it takes no write."""
+
+    def call(key):
+        charge = bank.call(key)
+        with connection.cursor() as cursor:
+            cursor.execute("SET default_transaction_read_only = on")
+        return charge and "done"
+
+    return job.effect("charge", call)
+
+
 def before_the_end(job, bank):
     return job.effect("charge", bank.call) and cut()
 
@@ -84,7 +102,7 @@ def test_evidence_of_a_late_answer_is_kept_although_the_connection_is_cut(tenant
 
 
 @pytest.mark.parametrize(
-    "perform", [in_the_call, before_the_end, in_a_step, before_the_effect, before_progress]
+    "perform", [in_the_call, on_a_standby, before_the_end, in_a_step, before_the_effect, before_progress]
 )
 def test_a_connection_cut_within_an_attempt_is_replaced_and_the_attempt_succeeds(tenant, script, perform):
     bank = Downstream("charged", "never")
@@ -104,3 +122,38 @@ def test_what_was_heard_before_the_cut_is_what_is_on_record(tenant, script):
         ).id
     )
     assert unseal(step_of(job).result) == unseal(job.result) == {"id": "ch_1", "cut": "done"}
+
+
+def test_a_write_whose_commit_is_still_under_way_is_waited_for_and_counted_once(tenant):
+    job = claimed_job(tenant)
+    lease = Lease(job_id=job.id, attempt=job.attempt, time_limit=HOUR, claimed_at=time.monotonic())
+    has_written, may_commit = Event(), Event()
+    tries = []
+
+    def begin_charge():
+        return begin_effect(
+            job_id=job.id, attempt=job.attempt, name="charge", key="k", lease=HOUR, attempt_limit=HOUR
+        )
+
+    def commit_slowly():
+        with transaction.atomic():
+            begin_charge()
+            has_written.set()
+            assert may_commit.wait(PATIENCE)
+
+    def write():
+        tries.append("charge")
+        if len(tries) == 1:
+            raise OperationalError("The connection is gone; its session is about to commit.")
+        return begin_charge()
+
+    [committed] = begin(commit_slowly)
+    assert has_written.wait(PATIENCE)
+    [insisted] = begin(lambda: lease.insist(write))
+    until_waiting(1)
+    may_commit.set()
+    committed()
+    assert insisted().key == "k"
+    assert len(tries) == 2
+    job.refresh_from_db()
+    assert (job.open_effects, step_of(job).state) == (1, "started")

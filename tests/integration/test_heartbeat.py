@@ -243,3 +243,22 @@ def test_an_attempt_that_still_tells_what_it_heard_is_not_ended(tenant, settings
         assert lease.insist_as_witness(tell) == "told"
         assert tries == [False] * 6
         assert ended.wait(20)
+
+
+def test_a_renewal_that_failed_is_tried_again_long_before_the_next_one_is_due(tenant, settings, monkeypatch):
+    job = claimed_job(tenant)
+    tried, done = [], Event()
+
+    def renew_once_it_is_back(**asked):
+        tried.append(asked)
+        if len(tried) == 1:
+            settings.HEARTBEAT_SECONDS = 3600
+            raise OperationalError("The database is away.")
+        done.set()
+        return renew_lease(**asked)
+
+    settings.HEARTBEAT_SECONDS = 0.02
+    monkeypatch.setattr("workers.lease.renew_lease", renew_once_it_is_back)
+    with Heartbeat(lease_of(job)):
+        assert done.wait(20)
+    assert len(tried) == 2
