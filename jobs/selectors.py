@@ -62,6 +62,12 @@ def find_result(*, tenant_id: int, mode: str, job_id: UUID, operation: str) -> b
     return found.values_list("result", flat=True).first()
 
 
+def has_come_to_nothing(job_id: UUID) -> bool:
+    """Whether the job has failed, or was canceled, with nothing done to the world. One row by job_pkey."""
+    ended = Job.objects.filter(pk=job_id, state__in=[State.FAILED, State.CANCELED], done_effects=0)
+    return ended.exists()
+
+
 def state_of(*, tenant_id: int, mode: str, resource: str | None) -> State | None:
     """The state of the tenant's job that an idempotency record calls so ("job/<id>"); None where there is none. By job_pkey."""
     if resource is None or not resource.startswith("job/"):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from jobs.operations import PermanentError, RetryableError
+from jobs.selectors import has_come_to_nothing
 from workers.models import Account, Charge, Refund
 
 if TYPE_CHECKING:
@@ -55,10 +56,13 @@ def hold_refund(*, job_id: UUID, charged: Charged, amount: int | None) -> int:
     """So much of the charge (None: what is left) is this job's to give back, and off its customer's balance; how much it is.
 
     The same again changes nothing, unless it was let go: then it is held anew. Raises RefundTooLarge or InsufficientFunds.
+    What jobs hold that have failed or were canceled without giving anything back is let go first: nobody else would, and a
+    redrive of such a job holds it anew, if it still can.
     """
     _ensure_charge(charged)
+    _let_go_of_ended(charged.job_id, but=job_id)
     held = Refund.objects.filter(pk=job_id).first()
-    if held is not None and held.is_held:
+    if held is not None and _lock_held(job_id):
         return held.amount
     amount = held.amount if held is not None else amount
     charge, amount = _take_from_charge(charged.job_id, amount)
@@ -68,8 +72,21 @@ def hold_refund(*, job_id: UUID, charged: Charged, amount: int | None) -> int:
     return amount
 
 
+def _let_go_of_ended(charge_job_id: UUID, *, but: UUID) -> None:
+    """Locked before the job is looked at: one that was redriven meanwhile finds its hold gone, or has kept it."""
+    others = Refund.objects.filter(charge_id=charge_job_id, is_held=True).exclude(pk=but)
+    for job_id in others.order_by("pk").values_list("pk", flat=True):
+        if _lock_held(job_id) and has_come_to_nothing(job_id):
+            release_refund(job_id=job_id)
+
+
+def _lock_held(job_id: UUID) -> bool:
+    """Whether the job holds its refund, and goes on holding it until this transaction ends."""
+    return bool(Refund.objects.filter(pk=job_id, is_held=True).update(is_held=True))
+
+
 def release_refund(*, job_id: UUID) -> None:
-    """What the job was to give back counts as taken again: the provider has refused. Twice changes nothing."""
+    """What the job was to give back counts as taken again: it was not given back. Twice changes nothing."""
     held = Refund.objects.filter(pk=job_id, is_held=True).first()
     if held is None or not Refund.objects.filter(pk=job_id, is_held=True).update(is_held=False):
         return

@@ -7,13 +7,16 @@ from uuid import uuid4
 import pytest
 
 from accounts.authentication import scope_name
-from jobs.models import JobStep
-from jobs.services import redrive_job
+from jobs.models import Job, JobStep
+from jobs.services import erase_payload, redrive_job
 from jobs.states import State
-from tests.factories import TenantFactory
+from tests.factories import TenantFactory, queued_job
 from tests.provider import running_provider
+from tests.stack import free_port
+from workers.ledger import Charged, hold_refund
 from workers.models import Account, Charge, Refund
-from workers.testing import every_crash, rehearse, run_to_end
+from workers.operations import refund_payment
+from workers.testing import Crash, every_crash, rehearse, run_to_end
 
 pytestmark = pytest.mark.django_db
 
@@ -218,6 +221,63 @@ def test_a_refund_that_is_redriven_after_a_refusal_holds_its_amount_anew(charge,
     assert refused(again) == (State.FAILED, "operation-failed", "refund_declined")
     assert [held.is_held for held in Refund.objects.filter(charge_id=charged.job.id)] == [False]
     assert Charge.objects.get(pk=charged.job.id).refunded == 0
+
+
+@pytest.mark.parametrize("end", ["failed", "canceled"])
+def test_what_a_refund_held_that_came_to_nothing_is_there_for_the_next(
+    charge, refund, provider, tenant, *, settings, end
+):
+    charged, url = charge(FOR_ADA), settings.PAYMENT_PROVIDER_URL
+    settings.PAYMENT_PROVIDER_URL = f"http://127.0.0.1:{free_port()}"
+    vain = refund(charged)
+    assert refused(vain)[:2] == (State.FAILED, "attempts-exhausted")
+    if end == "canceled":
+        Job.objects.filter(pk=vain.job.id).update(state=State.CANCELED, error=None)
+    assert balance(tenant) == 0
+    settings.PAYMENT_PROVIDER_URL = url
+    assert refund(charged).result["amount"] == 1999
+    assert given_back(provider, charged) == [1999]
+    assert (balance(tenant), Charge.objects.get(pk=charged.job.id).refunded) == (0, 1999)
+    # Who comes to life again is too late.
+    redrive_job(tenant_id=tenant.id, mode="test", job_id=vain.job.id)
+    assert refused(run_to_end(vain.job.id))[2] == "refund_exceeds_charge"
+    assert given_back(provider, charged) == [1999]
+
+
+def test_what_a_refund_holds_that_may_still_be_made_is_nobody_elses(charge, refund, tenant):
+    charged = charge()
+    held = Charged(
+        job_id=charged.job.id,
+        scope=scope_name(tenant_id=tenant.id, mode="test"),
+        charge_id="ch",
+        currency="usd",
+        amount=1999,
+    )
+    hold_refund(job_id=queued_job(tenant).id, charged=held, amount=1500)
+    assert refund(charged).result["amount"] == 499
+
+
+def test_a_refund_that_has_begun_is_ended_although_its_charge_was_erased_meanwhile(
+    charge, refund, provider, tenant, monkeypatch
+):
+    charged, for_job = charge(), refund_payment.provider_for
+
+    class Erasing:
+        def __init__(self, provider):
+            self._provider = provider
+
+        def __getattr__(self, name):
+            return getattr(self._provider, name)
+
+        def refund(self, *args, **options):
+            erase_payload(tenant_id=tenant.id, mode="test", job_id=charged.job.id)
+            return self._provider.refund(*args, **options)
+
+    monkeypatch.setattr(refund_payment, "provider_for", lambda job: Erasing(for_job(job)))
+    refunded = refund(charged, 10, crash=Crash("after_effect"))
+    assert refunded.has_crashed
+    assert refunded.result["amount"] == 10
+    assert given_back(provider, charged) == [10]
 
 
 def test_nothing_is_refunded_of_what_is_no_charge_of_ones_own(charge, refund, provider):

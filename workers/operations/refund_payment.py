@@ -14,6 +14,8 @@ from workers.operations.currencies import in_major_units
 from workers.operations.payment import KEY_WINDOW, call_timeout, provider_for
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from jobs.operations import JobHandle
 
 
@@ -52,11 +54,11 @@ class RefundPayment(Operation):
         """The money is given back; the result names the refund as the provider does.
 
         The amount is held in a transaction of each attempt's own, which finds what an earlier one held: so a redrive after a
-        refusal, which let it go, holds it anew. One that fails otherwise goes on holding it, since a redrive goes on from there.
+        refusal, which let it go, holds it anew. One that fails otherwise goes on holding it, since a redrive goes on from there,
+        until another refund of the charge needs it.
         """
-        charge = job.result_of(params["job"], operation="payments.charge")
-        if charge is None:
-            raise PermanentError("There is no such charge that has succeeded.", code="no_such_charge")
+        # Remembered, since a later attempt may not find it any more: it can be erased.
+        charge = job.step("charge", partial(_find_charge, params["job"], job))
         provider = provider_for(job)
         charged = Charged(
             job_id=params["job"],
@@ -86,3 +88,11 @@ class RefundPayment(Operation):
             "currency": charge["currency"],
             "status": refund["status"],
         }
+
+
+def _find_charge(charge_job: UUID, job: JobHandle) -> dict[str, Any]:
+    """What has to be known of the charge. Raises PermanentError where there is none that has succeeded."""
+    charge = job.result_of(charge_job, operation="payments.charge")
+    if charge is None:
+        raise PermanentError("There is no such charge that has succeeded.", code="no_such_charge")
+    return {name: charge[name] for name in ("charge_id", "amount", "currency")}
