@@ -16,6 +16,7 @@ from idempotency.queries import lock_record
 from jobs.errors import IllegalTransition, InvalidVerdict, JobError
 from jobs.models import Job, JobStep
 from jobs.queries.evidence import append_word, find_told_jobs
+from jobs.queries.submit import lock_line
 from jobs.services import resolve_job
 from jobs.states import State
 
@@ -40,13 +41,15 @@ class Evidence:
 def take_evidence(evidence: Evidence) -> None:
     """It stands in the job's history; a job that is unknown because of just this effect is queued again, to go on from there.
 
-    Part of the caller's transaction. Nothing happens where there is no such job. Locks the record, then the job.
+    Part of the caller's transaction. Nothing happens where there is no such job. Locks the record, the line, the job.
     """
     job = Job.objects.filter(pk=evidence.job_id).first()
     if job is None:
         return
     if job.idempotency_record_id is not None:
         lock_record(job.idempotency_record_id)
+    if job.concurrency_key is not None:
+        lock_line(tenant_id=job.tenant_id, mode=job.mode, concurrency_key=job.concurrency_key)
     append_word(
         job_id=job.id,
         data={

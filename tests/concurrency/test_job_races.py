@@ -14,12 +14,15 @@ from jobs.models import Job, JobStep
 from jobs.queries.history import append_evidence
 from jobs.queries.lease import renew_lease
 from jobs.queries.steps import begin_effect
+from jobs.queries.submit import lock_line
 from jobs.sealed import seal
 from jobs.services import cancel_job, redrive_job, resolve_job
 from jobs.states import State
 from tests.factories import TenantFactory, backdate, claimed_job, end_lease, queued_job
+from tests.row_locks import until_waiting
 from tests.situations import HOUR, ZERO, begin, close, history, in_state, outcomes, write
 from tests.threads import at_once, at_one_row, in_turn
+from tests.threads import begin as under_way
 from tests.waiting import until
 from workers.evidence import Evidence, take_evidence
 
@@ -275,3 +278,15 @@ def test_events_are_numbered_without_a_gap_whoever_writes_them(tenant):
         "late-effect",
         "submit",
     ]
+
+
+def test_an_event_waits_for_its_jobs_line_before_it_holds_the_job(tenant):
+    job = write(in_state(tenant, State.UNKNOWN).id, "concurrency_key = 'account-1'")
+    with transaction.atomic(), connection.cursor() as cursor:
+        lock_line(tenant_id=tenant.id, mode="test", concurrency_key="account-1")
+        [heard] = under_way(hearing(job))
+        until_waiting(1)
+        # Whoever is in the line may want the job itself.
+        cursor.execute("SELECT FROM job WHERE id = %s FOR UPDATE NOWAIT", [job.id])
+    heard()
+    assert now(job).state == State.QUEUED
