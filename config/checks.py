@@ -129,6 +129,13 @@ def _wrong_relations() -> Iterator[CheckMessage]:
             hint="An effect is only sent if its lease outlasts it.",
             id="semel.E002",
         )
+    if settings.EFFECT_TIMEOUT_SECONDS + around > settings.CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT:
+        told = settings.CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT
+        yield Error(
+            f"WORKER_SOFT_SHUTDOWN_SECONDS ({told}) is not enough for EFFECT_TIMEOUT_SECONDS.",
+            hint="Each restart would cut off calls. A container's stop needs ten seconds more than that.",
+            id="semel.E013",
+        )
     if settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"] <= limit:
         yield Error(
             "The broker's visibility timeout is not longer than TASK_TIME_LIMIT_SECONDS.",

@@ -410,8 +410,9 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = False
 CELERY_TASK_RETRY_ON_WORKER_LOST = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 1_000
-# Seconds that attempts have to end or to give their jobs back: ten less than the grace of a container's stop.
-CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20.0
+# Seconds that attempts have to end or to give their jobs back: ten less than the grace of a container's stop, and enough for a
+# call that has just begun. One that is cut off is repeated or asked about; where it can be neither, a person is needed.
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = env.float("WORKER_SOFT_SHUTDOWN_SECONDS", default=35.0)
 # It would let an idle worker wait those seconds for nothing: there are no delayed tasks to give back, and messages are hints.
 CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

@@ -22,11 +22,12 @@ def test_the_defaults_stand_in_every_relation():
     ("wrong", "overrides"),
     [
         ("semel.E001", {"HEARTBEAT_SECONDS": 15.1}),
-        ("semel.E002", {"EFFECT_TIMEOUT_SECONDS": 42.1}),
+        ("semel.E002", {"EFFECT_TIMEOUT_SECONDS": 42.1, "CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT": 60.0}),
         ("semel.E003", {"CELERY_BROKER_TRANSPORT_OPTIONS": {"visibility_timeout": 3_900}}),
         ("semel.E004", {"CELERY_TASK_SOFT_TIME_LIMIT": 60}),
         ("semel.E005", {"SWEEP_SECONDS": 0}),
         ("semel.E006", {"PAYMENT_PROVIDER_TIMEOUT_SECONDS": 40.1}),
+        ("semel.E013", {"CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT": 32.9}),
         ("semel.E008", {"AUDIT_RETENTION_SECONDS": 90 * 24 * 3600}),
         ("semel.E010", {"STRAY_FILE_SECONDS": 3_900}),
         ("semel.E012", {"PROVISION_TIMEOUT_SECONDS": 40.1}),
@@ -40,18 +41,19 @@ def test_each_relation_that_does_not_hold_is_told_and_no_other(settings, wrong, 
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    "overrides",
     [
-        ("HEARTBEAT_SECONDS", 15),
-        ("EFFECT_TIMEOUT_SECONDS", 42),
-        ("PAYMENT_PROVIDER_TIMEOUT_SECONDS", 40),
-        ("PROVISION_TIMEOUT_SECONDS", 40),
-        ("JOB_RETENTION_SECONDS", 24 * 3600),
-        ("STRAY_FILE_SECONDS", 3_901),
+        {"HEARTBEAT_SECONDS": 15},
+        {"EFFECT_TIMEOUT_SECONDS": 42, "CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT": 45.0},
+        {"PAYMENT_PROVIDER_TIMEOUT_SECONDS": 40},
+        {"PROVISION_TIMEOUT_SECONDS": 40},
+        {"JOB_RETENTION_SECONDS": 24 * 3600},
+        {"STRAY_FILE_SECONDS": 3_901},
     ],
 )
-def test_what_just_fits_is_right(settings, name, value):
-    setattr(settings, name, value)
+def test_what_just_fits_is_right(settings, overrides):
+    for name, value in overrides.items():
+        setattr(settings, name, value)
     assert found() == set()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from django.conf import settings
 
 from config.devstack import services
 from tests.compose import ROOT, compose
@@ -169,7 +170,7 @@ def test_a_stop_outlasts_what_the_process_does_with_it():
 
     words = SERVICES["api"]["command"]
     assert seconds("api") > int(words[words.index("--workers-kill-timeout") + 1])
-    assert seconds("worker") == seconds("maintenance") == 30
+    assert seconds("worker") == seconds("maintenance") == settings.CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT + 10
 
 
 def test_the_example_of_an_environment_is_enough():
