@@ -97,6 +97,48 @@ class Stubborn(Operation):
                 threading.Event().wait()
 
 
+class Patient(Operation):
+    """Asks all the time whether it should stop, and does nothing else: only its lease tells."""
+
+    name = "test.patient"
+    params = NoParams
+
+    def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
+        while True:
+            job.check()
+            threading.Event().wait(0.05)
+
+
+class Deaf(Operation):
+    """Its first attempt says that it has begun, and from then on takes no hint and never ends."""
+
+    name = "test.deaf"
+    params = NoParams
+
+    def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
+        job.progress(job.attempt, 2)
+        if job.attempt == 1:
+            threading.Event().wait()
+
+
+class MarkParams(serializers.Serializer):
+    """Where to leave a mark."""
+
+    path = serializers.CharField()
+
+
+class Mark(Operation):
+    """Has no effect that a record would guard: it asks whether it should stop, then leaves its attempt's number in a file."""
+
+    name = "test.mark"
+    params = MarkParams
+
+    def perform(self, params: dict[str, Any], job: JobHandle) -> Any:
+        job.check()
+        with open(params["path"], "a", encoding="utf-8") as file:  # noqa: PTH123 - to append
+            file.write(f"{job.attempt}\n")
+
+
 class Quick(Operation):
     """Is done at once."""
 

@@ -17,7 +17,6 @@ from django.db import connection
 
 from config.devstack import services
 from config.devstack.processes import Command, Running, start
-from tests.factories import TenantFactory, new_api_key
 from tests.provider import Provider, running_provider
 from tests.waiting import until
 
@@ -183,9 +182,9 @@ class Caller:
         return self.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": key})
 
     @contextlib.contextmanager
-    def stranger(self) -> Iterator[Caller]:
-        """A client of the same api, and another tenant's."""
-        caller = Caller(str(self.http.base_url), new_api_key(TenantFactory()))
+    def another(self, api_key: str) -> Iterator[Caller]:
+        """A client of the same api, and whoever this key is of."""
+        caller = Caller(str(self.http.base_url), api_key)
         with caller.http:
             yield caller
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from tests.factories import TenantFactory, new_api_key
 from tests.launcher import COMMAND, Launcher
 from tests.promises import Ledger
-from tests.stack import Caller
+from tests.stack import POLL_SECONDS, START_SECONDS, Caller
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -32,6 +34,22 @@ def launch():
     for launcher in started:
         launcher.popen.kill()
         launcher.leaves_nothing()
+
+
+@pytest.fixture
+def frozen_at(stack):
+    """Start a worker that freezes at the point; returns once it has, every process of it. All are gone at the end."""
+    started = []
+
+    def start(name, point):
+        started.append(name)
+        stack.start_workers(name, CRASHPOINT=f"{point}:1:stop")
+        until(lambda: stack.frozen_children(name), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
+        stack.signal(name, signal.SIGSTOP)
+
+    yield start
+    for name in started:
+        stack.kill(name)
 
 
 @pytest.fixture

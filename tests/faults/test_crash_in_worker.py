@@ -6,11 +6,10 @@ import signal
 
 import psutil
 import pytest
-import redis
 from django.conf import settings
 
 from tests.operations import BookedCharge
-from tests.promises import UNACKED_INDEX
+from tests.promises import let_messages_be_taken_over
 from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, running_stack
 from tests.waiting import until
 from workers.models import Account
@@ -74,6 +73,21 @@ def test_a_job_whose_process_was_killed_goes_on_from_what_is_on_record(ledger, d
     hit = the_one_hit(ledger, history)
     assert ledger.effects(hit) == calls
     assert jobs[hit]["attempts_left"] == 3
+
+
+@pytest.mark.parametrize(
+    ("point", "calls"), [("before_claim", ONE_CALL), ("after_claim", ONE_CALL), ("after_effect", REPEATED)]
+)
+def test_a_job_whose_worker_was_killed_with_all_its_processes_is_done_by_another(
+    stack, ledger, doomed, point, calls
+):
+    doomed(f"{point}:1:stop")
+    ledger.charge("order-0")
+    until(lambda: stack.frozen_children("doomed"), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
+    redeliver(stack)
+    assert ledger.settle()["order-0"]["state"] == "succeeded"
+    assert ledger.history("order-0") == (UNTOUCHED if point == "before_claim" else LEASE_RAN_OUT)
+    assert ledger.effects("order-0") == calls
 
 
 def test_a_job_whose_process_was_killed_before_its_commit_is_booked_once(ledger, doomed):
@@ -180,17 +194,6 @@ def redeliver(stack):
     stack.kill("doomed")
     let_messages_be_taken_over()
     stack.start_workers("doomed")
-
-
-def let_messages_be_taken_over():
-    """The visibility timeout of each message that is held has passed.
-
-    The broker's clock is a score; a worker looks at it as it starts, and every hundred seconds.
-    """
-    with redis.Redis.from_url(settings.REDIS_URL) as broker:
-        held = broker.zrange(UNACKED_INDEX, 0, -1)
-        assert held
-        broker.zadd(UNACKED_INDEX, dict.fromkeys(held, 0), xx=True)
 
 
 def children_of(worker):

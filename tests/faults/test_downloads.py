@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings
 
 from jobs.models import JobArtifact
+from tests.factories import TenantFactory, new_api_key
 from tests.files import age_strays, strays
 from tests.operations import piece
 from tests.stack import POLL_SECONDS, SHORT_LEASE, Caller, running_stack
@@ -119,7 +120,7 @@ def test_parts_and_heads_are_what_they_say(caller):
     assert beyond.headers["Content-Range"] == f"bytes */{3 * MIB}"
     known = caller.http.get(url, headers={"If-None-Match": head.headers["ETag"]})
     assert (known.status_code, known.content) == (304, b"")
-    with caller.stranger() as stranger:
+    with caller.another(new_api_key(TenantFactory())) as stranger:
         assert stranger.http.get(url).json()["code"] == "not-found"
 
 

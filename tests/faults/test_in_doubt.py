@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from django.conf import settings
 
 from tests.factories import TenantFactory, new_api_key
 from tests.promises import Ledger
-from tests.stack import SHORT_LEASE, Caller, running_stack
+from tests.stack import POLL_SECONDS, SHORT_LEASE, Caller, running_stack
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -66,6 +69,24 @@ def test_nobody_guesses_what_became_of_a_charge_that_cannot_be_asked_about(stack
     assert (resolved.status_code, resolved.json()["state"]) == (200, "succeeded")
     assert ledger.settle()[KEY]["result"] == result
     assert ledger.effects(KEY) == ["charged"]
+
+
+def test_what_a_zombie_heard_is_there_for_whoever_resolves(stack, caller, frozen_at):
+    ledger = Ledger(caller, stack, operation="test.blind_charge")
+    ledger.charge(KEY)
+    frozen_at("zombie", TAKEN)
+    stack.start_workers("worker")
+    [job] = ledger.caller.when_ended(1, seconds=60, stack=stack, in_doubt=1)
+    stack.signal("zombie", signal.SIGCONT)
+    until(lambda: ledger.history(KEY)[-1] == "late-effect", seconds=30, pause_seconds=POLL_SECONDS)
+    assert ledger.settle(in_doubt=[KEY])[KEY] == job
+    [charge] = stack.provider.charges(f"semel-{job['id']}-charge-1")
+    [*_, late] = caller.http.get(f"/v1/jobs/{job['id']}/events").json()["data"]
+    assert (late["attempt"], late["data"]["outcome"]) == (1, "done")
+    assert charge["id"] in late["data"]["result"]
+    assert resolve(caller, job, "done", "succeed", result={"charge_id": charge["id"]}).status_code == 200
+    assert ledger.settle()[KEY]["state"] == "succeeded"
+    stack.kill("worker")
 
 
 def test_a_charge_that_a_person_finds_not_made_is_made_by_the_next_attempt(caller, crashed):

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import signal
+import subprocess
+from datetime import timedelta
 
 import pytest
 from django.conf import settings
+from django.db.models.functions import Now
 
-from tests.stack import running_stack
+from jobs.models import Job, JobAttempt
+from jobs.states import State
+from tests.promises import assert_nothing_is_left_over
+from tests.stack import POLL_SECONDS, running_stack
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+LEASE_SECONDS, SOFT_SHUTDOWN_SECONDS = 7, 4
 ENV = {
     "PAYMENT_PROVIDER_TIMEOUT_SECONDS": "2",
     "EFFECT_TIMEOUT_SECONDS": "4",
-    "LEASE_SECONDS": "7",
+    "LEASE_SECONDS": str(LEASE_SECONDS),
     "HEARTBEAT_SECONDS": "0.5",
     "ATTEMPT_MARGIN_SECONDS": "0.5",
     "SELF_END_SECONDS": "0.5",
     "BACKOFF_MAX_SECONDS": "0.5",
+    "WORKER_SOFT_SHUTDOWN_SECONDS": str(SOFT_SHUTDOWN_SECONDS),
 }
+# After which a worker that was told to stop has ended: its soft shutdown, and what a busy machine takes.
+ENDED_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +39,17 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
     operations = ",".join(
         [
             *settings.OPERATIONS,
-            *(f"tests.operations.{name}" for name in ("Stuck", "Poison", "PoisonousCharge")),
+            *(
+                f"tests.operations.{name}"
+                for name in ("Stuck", "Poison", "PoisonousCharge", "Patient", "Deaf")
+            ),
         ]
     )
     folder = tmp_path_factory.mktemp("stopped")
-    with django_db_blocker.unblock(), running_stack(folder, **ENV, OPERATIONS=operations) as stack:
+    with (
+        django_db_blocker.unblock(),
+        running_stack(folder, "--slow-seconds", "1", **ENV, OPERATIONS=operations) as stack,
+    ):
         stack.start_workers("worker", "maintenance", "beat")
         stack.start_api()
         yield stack
@@ -79,10 +96,10 @@ def test_an_attempt_that_cannot_stop_is_ended_with_its_process(stack, caller):
 def test_a_worker_that_is_told_to_stop_gives_its_job_back_at_no_charge(stack, caller):
     address = submit(caller, "long", "demo.sleep", seconds=600)
     caller.job_when(address, "running")
-    os.kill(stack.running["worker"].popen.pid, signal.SIGTERM)
-    job = caller.job_when(address, "queued")
-    assert (job["attempt"], job["attempts_left"]) == (1, 5)
-    stack.kill("worker")
+    tell_to_stop(stack)
+    # It has taken nothing more meanwhile.
+    job = caller.http.get(address).json()
+    assert (job["state"], job["attempt"], job["attempts_left"]) == ("queued", 1, 5)
     stack.start_workers("worker")
     caller.job_when(address, "running")
     assert caller.http.post(f"{address}/cancel").status_code == 200
@@ -95,3 +112,56 @@ def test_a_worker_that_is_told_to_stop_gives_its_job_back_at_no_charge(stack, ca
         "cancel-requested",
         "canceled",
     ]
+    assert_nothing_is_left_over()
+
+
+def test_a_worker_that_is_told_to_stop_ends_the_call_that_has_begun(stack, caller):
+    address = caller.charge("slow", "tok_slow").headers["Location"]
+    until(lambda: caller.http.get(address).json()["effects"], seconds=60, pause_seconds=POLL_SECONDS)
+    tell_to_stop(stack)
+    stack.start_workers("worker")
+    job = caller.job_when(address, "succeeded")
+    assert stack.provider.outcomes(f"semel-{job['id']}-charge-1") == ["charged"]
+    assert job["attempts_left"] == 4
+    assert "expire" not in history(caller, address)
+    assert_nothing_is_left_over()
+
+
+def test_a_job_that_takes_no_hint_is_ended_with_its_worker_and_done_by_another(stack, caller):
+    address = submit(caller, "deaf", "test.deaf")
+    until(lambda: caller.http.get(address).json()["progress"], seconds=60, pause_seconds=POLL_SECONDS)
+    stop_as_a_container(stack)
+    stack.start_workers("worker")
+    caller.job_when(address, "succeeded")
+    assert history(caller, address) == ["submit", "claim", "expire", "claim", "succeed"]
+
+
+def test_a_job_outlives_its_lease_and_hears_of_its_cancel_by_its_heartbeat_alone(caller):
+    address = submit(caller, "patient", "test.patient")
+    caller.job_when(address, "running")
+    job_id = address.rpartition("/")[2]
+    # The first lease has been over for as long as it was.
+    old = JobAttempt.objects.filter(
+        job_id=job_id, started_at__lt=Now() - 2 * timedelta(seconds=LEASE_SECONDS)
+    )
+    until(old.exists, seconds=60, pause_seconds=POLL_SECONDS)
+    assert Job.objects.filter(pk=job_id, state=State.RUNNING, attempt=1, lease_expires_at__gt=Now()).exists()
+    assert caller.http.post(f"{address}/cancel").status_code == 200
+    caller.job_when(address, "canceled")
+    assert history(caller, address) == ["submit", "claim", "cancel-requested", "canceled"]
+
+
+def tell_to_stop(stack):
+    """The worker is asked to stop, and has ended by itself."""
+    worker = stack.running["worker"]
+    worker.popen.send_signal(signal.SIGTERM)
+    until(lambda: worker.has_ended, seconds=ENDED_SECONDS, pause_seconds=POLL_SECONDS)
+
+
+def stop_as_a_container(stack):
+    """The worker is asked to stop, and killed where it has not ended within the grace."""
+    worker = stack.running["worker"].popen
+    worker.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        worker.wait(SOFT_SHUTDOWN_SECONDS + 10)
+    stack.kill("worker")

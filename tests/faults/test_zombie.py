@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 
 import pytest
+from django.conf import settings
 
-from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, running_stack
+from tests.promises import assert_nothing_is_left_over
+from tests.stack import POLL_SECONDS, SHORT_LEASE, running_stack
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -17,26 +19,11 @@ OVERTAKEN = ["submit", "claim", "expire", "claim", "succeed"]
 @pytest.fixture(scope="module")
 def stack(django_db_setup, django_db_blocker, tmp_path_factory):
     folder = tmp_path_factory.mktemp("zombie")
-    with django_db_blocker.unblock(), running_stack(folder, **SHORT_LEASE) as stack:
+    operations = ",".join([*settings.OPERATIONS, "tests.operations.Mark"])
+    with django_db_blocker.unblock(), running_stack(folder, **SHORT_LEASE, OPERATIONS=operations) as stack:
         stack.start_workers("maintenance", "beat")
         stack.start_api()
         yield stack
-
-
-@pytest.fixture
-def frozen_at(stack):
-    """Start a worker that freezes at the point; returns once it has, every process of it. All are gone at the end."""
-    started = []
-
-    def start(name, point):
-        started.append(name)
-        stack.start_workers(name, CRASHPOINT=f"{point}:1:stop")
-        until(lambda: stack.frozen_children(name), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
-        stack.signal(name, signal.SIGSTOP)
-
-    yield start
-    for name in started:
-        stack.kill(name)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +72,22 @@ def test_a_zombie_that_wakes_while_its_successor_runs_is_heard_as_a_witness_only
     stack.signal("successor", signal.SIGCONT)
     job = ledger.settle()["order-1"]
     assert (job["state"], job["result"]["charge_id"]) == ("succeeded", charge["id"])
+
+
+def test_a_zombie_without_an_effect_is_stopped_by_its_next_check(stack, ledger, frozen_at, tmp_path):
+    marks = tmp_path / "marks"
+    body = {"operation": "test.mark", "params": {"path": str(marks)}}
+    address = ledger.caller.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": "mark"}).headers[
+        "Location"
+    ]
+    frozen_at("zombie", "after_claim")
+    stack.start_workers("worker")
+    assert ledger.caller.job_when(address, "succeeded")["attempt"] == 2
+    stack.signal("zombie", signal.SIGCONT)
+    # Its message is acknowledged when it has come to its end.
+    assert_nothing_is_left_over()
+    assert marks.read_text() == "2\n"
+    stack.kill("worker")
 
 
 def events(ledger, job):
