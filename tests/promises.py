@@ -168,11 +168,11 @@ class Ledger:
         assert not list(Violation.objects.filter(resolved_at=None))
 
 
-def assert_nothing_is_left_over() -> None:
+def assert_nothing_is_left_over(*, seconds: float = 60.0) -> None:
     """I9: no message waits, none is held, no transaction stands open, and sessions are as many as threads at most."""
-    until(lambda: sessions() <= SESSIONS_MAX, seconds=30, pause_seconds=POLL_SECONDS)
-    until(lambda: not idle_transactions(), seconds=30, pause_seconds=POLL_SECONDS)
-    until(lambda: not messages(), seconds=30, pause_seconds=POLL_SECONDS)
+    until(lambda: sessions() <= SESSIONS_MAX, seconds=seconds, pause_seconds=POLL_SECONDS)
+    until(lambda: not idle_transactions(), seconds=seconds, pause_seconds=POLL_SECONDS)
+    until(lambda: not messages(), seconds=seconds, pause_seconds=POLL_SECONDS)
 
 
 def let_messages_be_taken_over() -> None:

@@ -62,7 +62,7 @@ def test_a_hundred_poisoned_jobs_end_and_do_not_hold_up_two_thousand_good_ones(s
         assert (job["attempt"], job["attempts_left"]) == (3, 0)
         assert job["error"]["code"] == "attempts-exhausted"
     assert not stack.running["worker"].has_ended
-    assert_nothing_is_left_over()
+    assert_nothing_is_left_over(seconds=PATIENCE_SECONDS)
 
 
 def most_bad_attempts_in_a_row():
