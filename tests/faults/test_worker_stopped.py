@@ -19,7 +19,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-LEASE_SECONDS, SOFT_SHUTDOWN_SECONDS = 7, 4
+LEASE_SECONDS, SOFT_SHUTDOWN_SECONDS = 7, 8
 ENV = {
     "PAYMENT_PROVIDER_TIMEOUT_SECONDS": "2",
     "EFFECT_TIMEOUT_SECONDS": "4",
