@@ -159,7 +159,7 @@ def redrive_job(*, tenant_id: int, mode: str, job_id: UUID, said: Mapping[str, s
     job = _mine(tenant_id, mode, job_id)
     with transaction.atomic():
         _keep_key(job)
-        _enter_line(job)
+        enter_line(job)
         try:
             job = transitions.redrive_job(job_id=job_id, said=said)
         except DuplicateOperation as error:
@@ -201,7 +201,7 @@ def resolve_job(
     with transaction.atomic():
         if then is State.QUEUED:
             _keep_key(job)
-            _enter_line(job)
+            enter_line(job)
         is_done = verdict == JobStep.State.DONE
         sealed, reference = (seal(result), reference_of(result)) if is_done else (None, None)
         if not close_by_verdict(job_id=job_id, name=step, state=verdict, result=sealed, reference=reference):
@@ -289,7 +289,7 @@ def _mine(tenant_id: int, mode: str, job_id: UUID) -> Job:
     return job
 
 
-def _enter_line(job: Job) -> None:
+def enter_line(job: Job) -> None:
     """A job that is queued anew gets a number of its own at the tail of its concurrency key's line, if it has one."""
     if job.concurrency_key is not None:
         lock_line(tenant_id=job.tenant_id, mode=job.mode, concurrency_key=job.concurrency_key)

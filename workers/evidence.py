@@ -16,8 +16,7 @@ from idempotency.queries import lock_record
 from jobs.errors import IllegalTransition, InvalidVerdict, JobError
 from jobs.models import Job, JobStep
 from jobs.queries.evidence import append_word, find_told_jobs
-from jobs.queries.submit import lock_line
-from jobs.services import resolve_job
+from jobs.services import enter_line, resolve_job
 from jobs.states import State
 
 if TYPE_CHECKING:
@@ -48,8 +47,7 @@ def take_evidence(evidence: Evidence) -> None:
         return
     if job.idempotency_record_id is not None:
         lock_record(job.idempotency_record_id)
-    if job.concurrency_key is not None:
-        lock_line(tenant_id=job.tenant_id, mode=job.mode, concurrency_key=job.concurrency_key)
+    enter_line(job)
     append_word(
         job_id=job.id,
         data={
