@@ -22,19 +22,14 @@ class Later:
         self._work = work
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._is_asked = False
+        self.is_asked = False  # whether the work is ahead
 
     def ask(self) -> None:
         """The work is done within `seconds`, and finds what its caller has left for it before this call."""
         with self._lock:
-            must_start, self._is_asked = not self._is_asked, True
+            must_start, self.is_asked = not self.is_asked, True
         if must_start:
             self._start()
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether the work is ahead."""
-        return self._is_asked
 
     def _start(self) -> None:
         timer = threading.Timer(self._seconds(), self._run)
@@ -42,12 +37,12 @@ class Later:
         try:
             timer.start()
         except RuntimeError:  # no thread to be had at this moment; whoever asks next tries again
-            self._is_asked = False
+            self.is_asked = False
             log.warning("later.no_thread", extra={"work": self._name})
 
     def _run(self) -> None:
         # Before the work looks: whoever comes after its look must ask anew.
-        self._is_asked = False
+        self.is_asked = False
         try:
             self._work()
         finally:

@@ -26,7 +26,7 @@ class ReplayTally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[int] = Counter()
-        self._flush = Later(
+        self._later = Later(
             "replay-tally", self.flush, seconds=lambda: settings.IDEMPOTENCY_REPLAY_FLUSH_SECONDS
         )
 
@@ -34,7 +34,7 @@ class ReplayTally:
         """One more replay of the record, to be written within IDEMPOTENCY_REPLAY_FLUSH_SECONDS."""
         with self._lock:
             self._counts[record_id] += 1
-        self._flush.ask()
+        self._later.ask()
 
     def flush(self) -> None:
         """What was counted until now is in the database, in one statement; or lost, if the database does not take it."""

@@ -30,7 +30,7 @@ class UsualDurations:
         self._lock = threading.Lock()
         self._known: dict[Kind, float] = {}
         self._asked: set[Kind] = set()
-        self._look = Later(
+        self._later = Later(
             "usual-durations", self.refresh, seconds=lambda: settings.DURATIONS_REFRESH_SECONDS
         )
 
@@ -41,7 +41,7 @@ class UsualDurations:
             if len(self._asked) < _KINDS_AT_ONCE:
                 self._asked.add(kind)
             known = self._known.get(kind, 0.0)
-        self._look.ask()
+        self._later.ask()
         return known
 
     def refresh(self) -> None:

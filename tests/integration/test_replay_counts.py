@@ -111,8 +111,8 @@ def test_a_machine_without_threads_costs_counts_only_while_it_has_none(api, monk
     with monkeypatch.context() as patch:
         patch.setattr("threading.Timer.start", no_thread)
         own.note(record().id)
-    assert not own._flush.is_asked
+    assert not own._later.is_asked
     own.note(record().id)
-    assert own._flush.is_asked
+    assert own._later.is_asked
     own.flush()
     assert record().replays == 2
