@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # Seconds that pytest gets for its own report once a signal came.
 REPORT_SECONDS = 5.0
+# A file's tests share what they start. In the order of folders: small files come last, and no long one is waited for alone.
+PARALLEL = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def test(pytest: Sequence[str]) -> int:
@@ -50,10 +52,6 @@ def test(pytest: Sequence[str]) -> int:
                 return _run(supervisor, arguments(pytest), env)
         except Interrupted as interrupted:
             return interrupted.exit_code
-
-
-# A file's tests share what they start. In the order of folders: small files come last, and no long one is waited for alone.
-PARALLEL = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def arguments(given: Sequence[str]) -> list[str]:
