@@ -168,7 +168,7 @@ class Ledger:
         assert not list(Violation.objects.filter(resolved_at=None))
 
 
-def assert_nothing_is_left_over(*, seconds: float = 60.0) -> None:
+def assert_nothing_is_left_over(*, seconds: float = 30.0) -> None:
     """I9: no message waits, none is held, no transaction stands open, and sessions are as many as threads at most."""
     until(lambda: sessions() <= SESSIONS_MAX, seconds=seconds, pause_seconds=POLL_SECONDS)
     until(lambda: not idle_transactions(), seconds=seconds, pause_seconds=POLL_SECONDS)
