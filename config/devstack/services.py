@@ -67,7 +67,8 @@ def provider(
     env: Mapping[str, str], port: int, book: Path, key: str, *, webhook_url: str, webhook_secret: str
 ) -> Command:
     """The sandbox payment provider, in place of a real one. It tells of its charges where the url says."""
-    arguments = ["--port", str(port), "--book", str(book), "--key", key, "--webhook-url", webhook_url]
+    # One word: a key is random, and one that begins with a dash alone would be taken for an option.
+    arguments = ["--port", str(port), "--book", str(book), f"--key={key}", "--webhook-url", webhook_url]
     env = {**env, "PROVIDER_WEBHOOK_SECRET": webhook_secret}
     return _python("provider", env, "-m", "config.devstack.provider", *arguments, process="manage")
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import http.client
 import json
+import os
 import socket
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import pytest
 
+from config.devstack import services
 from tests.provider import ROOT, running_provider, start_provider, stop_provider
 
 
@@ -239,6 +242,21 @@ def test_a_connection_serves_several_requests(provider):
         connection.request("GET", "/v1/stats", headers={"Authorization": f"Bearer {provider.key}"})
         assert connection.getresponse().read().startswith(b"{")
     connection.close()
+
+
+def test_a_key_may_begin_with_a_dash(book):
+    # One random key in 64 does, and the stack did not start.
+    told = {"webhook_url": "http://127.0.0.1:9/", "webhook_secret": "whsec_" + "a" * 32}
+    command = services.provider(os.environ, 0, book, "-key", **told)
+    with subprocess.Popen(
+        command.argv, env=command.env, cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            url = process.stdout.readline().split()[-1]
+            answer = httpx2.get(f"{url}/v1/stats", headers={"Authorization": "Bearer -key"}, trust_env=False)
+            assert answer.status_code == 200
+        finally:
+            process.terminate()
 
 
 def test_lists_have_a_limit(provider):
