@@ -291,7 +291,8 @@ class Leaky(Operation):
                 log.error("leaky", params=params, value=secret.encode(), wrapped={"params": params})
             case "warn":
                 warnings.warn("an operation warns", stacklevel=1)
-                print("an operation prints", flush=True)  # noqa: T201
+                # One write with its end of line: other processes write to the same file.
+                print("an operation prints\n", end="", flush=True)  # noqa: T201
         return {"secret": secret}
 
     def _write(self, secret: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from django.conf import settings
 from django.db import connection
 
 from config.devstack import services
+from config.devstack.ports import free_port
 from config.devstack.processes import Command, Running, start
 from tests.provider import Provider, running_provider
 from tests.waiting import until
@@ -46,12 +46,6 @@ SHORT_LEASE = {
 START_SECONDS = 60.0
 # Between two looks at a process from outside: the look itself costs its processor.
 POLL_SECONDS = 0.1
-
-
-def free_port() -> int:
-    """A port on which nobody listens at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def database_url() -> str:
@@ -159,6 +153,12 @@ def running_stack(folder: Path, *provider_options: str, **env: str) -> Iterator[
         finally:
             for name in list(stack.running):
                 stack.kill(name)
+
+
+def unless_in_progress(answer: httpx2.Response) -> httpx2.Response | None:
+    """The answer, but None where it says that the first request of its key is under way."""
+    in_progress = answer.status_code == 409 and answer.json()["code"] == "idempotency-request-in-progress"
+    return None if in_progress else answer
 
 
 class Caller:

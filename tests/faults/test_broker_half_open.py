@@ -9,8 +9,9 @@ import socket
 import pytest
 from django.conf import settings
 
+from config.devstack.ports import free_port
 from tests.broker_proxy import HOST, BrokerProxy
-from tests.stack import POLL_SECONDS, START_SECONDS, free_port, running_stack
+from tests.stack import POLL_SECONDS, START_SECONDS, running_stack
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)

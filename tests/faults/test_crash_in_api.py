@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from tests.stack import POLL_SECONDS, Caller, running_stack
+from tests.stack import POLL_SECONDS, Caller, running_stack, unless_in_progress
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -70,10 +70,6 @@ def test_a_publication_that_fails_unexpectedly_costs_the_client_nothing(ledger, 
     assert ledger.settle()["order-1"]["state"] == "succeeded"
 
 
-def not_refused(answer):
-    return None if answer.status_code == 409 else answer
-
-
 @pytest.mark.parametrize("action", ["stop", "hang"])
 @pytest.mark.parametrize("point", ["before_commit", "before_answer"])
 def test_a_request_whose_server_froze_is_done_once_by_its_retry(ledger, doomed, point, action):
@@ -86,7 +82,9 @@ def test_a_request_whose_server_froze_is_done_once_by_its_retry(ledger, doomed, 
     if point == "before_commit":
         assert (retry.status_code, retry.json()["code"]) == (409, "idempotency-request-in-progress")
         assert int(retry.headers["Retry-After"]) >= 1
-        retry = until(lambda: not_refused(ledger.send("order-1")), seconds=60, pause_seconds=POLL_SECONDS)
+        retry = until(
+            lambda: unless_in_progress(ledger.send("order-1")), seconds=60, pause_seconds=POLL_SECONDS
+        )
     assert retry.headers["Idempotency-Replayed"] == ("true" if point in COMMITTED else "false")
     ledger.charge("order-1")
     assert ledger.settle()["order-1"]["state"] == "succeeded"

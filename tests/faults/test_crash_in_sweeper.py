@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, free_port, running_stack
+from config.devstack.ports import free_port
+from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, running_stack
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -172,7 +172,7 @@ def prove_that_nothing_is_lost(stack, postgres, load):
     assert {job["state"] for job in ours.values()} == {"succeeded"}
     for job_id in ours:
         assert len(stack.provider.charges(f"semel-{job_id}-charge-1")) == 1
-    assert postgres.idle_in_transaction() == 0
+    until(lambda: not postgres.idle_in_transaction(), pause_seconds=POLL_SECONDS)
     with redis.Redis.from_url(settings.REDIS_URL) as broker:
         until(lambda: not broker.llen("default") and not broker.hlen("unacked"), pause_seconds=POLL_SECONDS)
     return ours

@@ -57,4 +57,4 @@ def test_a_charge_whose_attempt_could_not_record_it_is_recorded_by_the_next(stac
         after = [caller.charge(f"after-{number}").headers["Location"] for number in range(4)]
         for one in after:
             caller.job_when(one, "succeeded")
-    assert postgres.idle_in_transaction() == 0
+    until(lambda: not postgres.idle_in_transaction(), pause_seconds=POLL_SECONDS)

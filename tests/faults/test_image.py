@@ -13,9 +13,10 @@ import httpx2
 import pytest
 
 from config.devstack import services
+from config.devstack.ports import free_port
 from config.devstack.processes import Command, start
 from tests.compose import ROOT
-from tests.stack import POLL_SECONDS, START_SECONDS, free_port
+from tests.stack import POLL_SECONDS, START_SECONDS
 from tests.waiting import until
 
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")

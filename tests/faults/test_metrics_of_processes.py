@@ -90,7 +90,7 @@ def test_counts_are_exact_whoever_counts_and_whoever_is_killed(stack, caller, sc
     caller.when_ended(41, seconds=120, stack=stack)
     # The poison killed the child that ran it, three times: what it had counted by then counts on.
     expected = {"submit": 41, "claim": 43, "succeed": 40, "expire": 3}
-    until(lambda: settled(scrape(), **expected), seconds=30, pause_seconds=POLL_SECONDS)
+    until(lambda: settled(_scrape(stack.urls["api"]), **expected), seconds=30, pause_seconds=POLL_SECONDS)
     figures = scrape()
     assert figures.of(KEYED, outcome="first") == 41
     assert figures.of(KEYED, outcome="replayed") + figures.of(KEYED, outcome="waited") == 41
@@ -109,11 +109,11 @@ def test_counts_are_exact_whoever_counts_and_whoever_is_killed(stack, caller, sc
         seconds=60,
         pause_seconds=POLL_SECONDS,
     )
-    until(lambda: settled(scrape(), **expected), seconds=60, pause_seconds=POLL_SECONDS)
+    until(lambda: settled(_scrape(stack.urls["api"]), **expected), seconds=60, pause_seconds=POLL_SECONDS)
 
     submit(caller, [f"second-{number}" for number in range(20)])
     caller.when_ended(61, seconds=120, stack=stack)
     expected = {"submit": 61, "claim": 63, "succeed": 60, "expire": 3}
-    until(lambda: settled(scrape(), **expected), seconds=30, pause_seconds=POLL_SECONDS)
+    until(lambda: settled(_scrape(stack.urls["api"]), **expected), seconds=30, pause_seconds=POLL_SECONDS)
     assert scrape().of(KEYED, outcome="first") == 61
     assert len(files(stack)) <= len(before) + 3, "files of the dead pile up"

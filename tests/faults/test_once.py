@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from threading import Barrier
 
 import httpx2
@@ -13,7 +14,8 @@ import pytest
 
 from jobs.models import Violation
 from jobs.selfaudit import run_once
-from tests.stack import running_stack
+from tests.stack import POLL_SECONDS, running_stack, unless_in_progress
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -89,11 +91,12 @@ def test_two_hundred_charges_with_retries_and_lost_answers_are_each_made_once(st
         """What a client with a bad network does: some answers never reach it, and it asks again."""
         number, source = numbered
         chance = random.Random(number)
+        ask = partial(caller.charge, f"order-{number}", source, amount=100 + number)
         answers = []
         for _ in range(chance.choice([1, 1, 1, 2, 3])):
             if chance.random() < 0.2:
                 give_up_on(caller, f"order-{number}", source, amount=100 + number)
-            answers.append(caller.charge(f"order-{number}", source, amount=100 + number))
+            answers.append(until(lambda: unless_in_progress(ask()), pause_seconds=POLL_SECONDS))
         return answers
 
     with ThreadPoolExecutor(CLIENTS) as clients:

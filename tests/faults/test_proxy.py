@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
+from config.devstack.ports import free_port
 from config.settings import DATA_UPLOAD_MAX_MEMORY_SIZE as BODY_LIMIT
 from config.settings import HEADERS_MAX_BYTES as HEADER_LIMIT
 from jobs import transitions
@@ -19,7 +20,7 @@ from jobs.sealed import seal
 from tests.client import CHARGE, PROBLEM_MEMBERS
 from tests.factories import TenantFactory, claim, new_api_key, queued_job
 from tests.nginx import needs_nginx, running_nginx, upstream
-from tests.stack import Caller, free_port, running_stack
+from tests.stack import Caller, running_stack
 from tests.waiting import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), needs_nginx]
@@ -297,6 +298,7 @@ def test_connections_to_the_api_are_kept(behind):
 def test_its_log_tells_each_request_and_no_secret(proxy, caller):
     caller.http.get("/v1/idempotency-keys/my-secret-key", headers={"X-Request-Id": "seen-1"})
     caller.http.get("/v1/jobs?idempotency_key=my-secret-key", headers={"X-Request-Id": "seen-2"})
+    until(lambda: '"seen-2"' in proxy.access_log)  # it writes after it has answered
     lines = [json.loads(line) for line in proxy.access_log.splitlines()]
     seen = {line["request_id"]: line for line in lines if line["request_id"].startswith("seen-")}
     assert (seen["seen-1"]["path"], seen["seen-1"]["status"]) == ("/v1/idempotency-keys/-", 404)

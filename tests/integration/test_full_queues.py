@@ -12,6 +12,7 @@ from django.db import connection
 
 from accounts.breaker import redis_breaker
 from config.devstack.binaries import broker_binary
+from config.devstack.ports import free_port
 from config.devstack.processes import Command, start
 from jobs.models import Job
 from jobs.signals import DueJob
@@ -19,7 +20,6 @@ from jobs.states import State
 from tests.broker_proxy import BrokerProxy
 from tests.factories import claimed_job, end_lease, queued_job
 from tests.situations import write
-from tests.stack import free_port
 from tests.threads import at_once
 from tests.waiting import until
 from workers import publisher, sweeper

@@ -7,12 +7,12 @@ from uuid import uuid4
 import pytest
 
 from accounts.authentication import scope_name
+from config.devstack.ports import free_port
 from jobs.models import Job, JobStep
 from jobs.services import erase_payload, redrive_job
 from jobs.states import State
 from tests.factories import TenantFactory, queued_job
 from tests.provider import running_provider
-from tests.stack import free_port
 from workers.ledger import Charged, hold_refund
 from workers.models import Account, Charge, Refund
 from workers.operations import refund_payment

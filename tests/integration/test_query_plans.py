@@ -97,6 +97,8 @@ def full(_table, db):
     return _table
 
 
+# By themselves: which index finds a few steps or events of a job is another matter, and hangs on how full their tables were.
+OF_JOBS = {"job_pkey", *(kept.name for kept in (*Job._meta.indexes, *Job._meta.constraints))}
 # A line's order, and who of it runs.
 LINE = ("job_concurrency_order", "job_one_running_per_concurrency_key")
 
@@ -117,7 +119,7 @@ class Plans:
     def indexes(self):
         """Name the indexes that find the jobs."""
         found = re.findall(r"Index (?:Only )?Scan (?:Backward )?using (\w+) on job\b", "\n".join(self.texts))
-        return {*found, *re.findall(r"Bitmap Index Scan on (job_\w+)", "\n".join(self.texts))}
+        return {*found, *re.findall(r"Bitmap Index Scan on (job_\w+)", "\n".join(self.texts))} & OF_JOBS
 
     @property
     def step_indexes(self):
@@ -541,7 +543,7 @@ def test_each_rule_of_the_self_audit_is_asked_by_keys(full, rule):
     _fill_the_past(full)
     ids = list(Job.objects.order_by("-id").values_list("id", flat=True)[:500])
     plans, _ = plan(lambda: broken_jobs(rule, ids, result_max_bytes=1))
-    assert plans.indexes <= {"job_pkey", "job_list_by_key", "job_event_pkey"}
+    assert plans.indexes <= {"job_pkey", "job_list_by_key"}
     assert "Seq Scan" not in plans.texts[-1], plans.texts[-1]
 
 
