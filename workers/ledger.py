@@ -60,9 +60,12 @@ def hold_refund(*, job_id: UUID, charged: Charged, amount: int | None) -> int:
     redrive of such a job holds it anew, if it still can.
     """
     _ensure_charge(charged)
-    _let_go_of_ended(charged.job_id, but=job_id)
+    holders = _lock_holds(charged.job_id)
+    for other in holders:
+        if other != job_id and has_come_to_nothing(other):
+            release_refund(job_id=other)
     held = Refund.objects.filter(pk=job_id).first()
-    if held is not None and _lock_held(job_id):
+    if held is not None and job_id in holders:
         return held.amount
     amount = held.amount if held is not None else amount
     charge, amount = _take_from_charge(charged.job_id, amount)
@@ -72,17 +75,14 @@ def hold_refund(*, job_id: UUID, charged: Charged, amount: int | None) -> int:
     return amount
 
 
-def _let_go_of_ended(charge_job_id: UUID, *, but: UUID) -> None:
-    """Locked before the job is looked at: one that was redriven meanwhile finds its hold gone, or has kept it."""
-    others = Refund.objects.filter(charge_id=charge_job_id, is_held=True).exclude(pk=but)
-    for job_id in others.order_by("pk").values_list("pk", flat=True):
-        if _lock_held(job_id) and has_come_to_nothing(job_id):
-            release_refund(job_id=job_id)
+def _lock_holds(charge_job_id: UUID) -> list[UUID]:
+    """The jobs that hold a part of the charge, and go on holding it until this transaction ends, unless it lets go.
 
-
-def _lock_held(job_id: UUID) -> bool:
-    """Whether the job holds its refund, and goes on holding it until this transaction ends."""
-    return bool(Refund.objects.filter(pk=job_id, is_held=True).update(is_held=True))
+    Locked before such a job is looked at: one that was redriven meanwhile finds its hold gone, or has kept it. All in one
+    order, the caller's own among them, so that no two wait for each other.
+    """
+    holds = Refund.objects.filter(charge_id=charge_job_id, is_held=True).order_by("pk")
+    return list(holds.select_for_update(no_key=True).values_list("pk", flat=True))
 
 
 def release_refund(*, job_id: UUID) -> None:

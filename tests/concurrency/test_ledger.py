@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -147,9 +148,24 @@ def test_two_attempts_of_one_refund_hold_it_once():
     assert Charge.objects.get(pk=charge.job_id).refunded == 400
 
 
+def test_jobs_that_hold_and_hold_again_at_once_wait_for_each_other_in_one_order():
+    """Each looks at what the others hold. One that locked its own last would wait for another that waits for it."""
+    charge, jobs = charged(), [uuid4() for _ in range(4)]
+    book_charge(charge)
+    holds = [
+        in_one_commit(lambda job_id=job_id: hold_refund(job_id=job_id, charged=charge, amount=100))
+        for job_id in jobs
+    ]
+    for hold in holds:
+        hold()
+    for _ in range(10):
+        assert at_once(*holds) == [100] * 4
+    assert Charge.objects.get(pk=charge.job_id).refunded == 400
+
+
 def test_what_is_released_twice_is_let_go_once():
     charge, job_id = charged(customer=None), uuid4()
-    hold_refund(job_id=job_id, charged=charge, amount=400)
+    in_one_commit(lambda: hold_refund(job_id=job_id, charged=charge, amount=400))()
     at_once(*[in_one_commit(lambda: release_refund(job_id=job_id)) for _ in range(4)])
     assert Charge.objects.get(pk=charge.job_id).refunded == 0
     assert [held.is_held for held in Refund.objects.filter(charge_id=charge.job_id)] == [False]
@@ -160,7 +176,7 @@ def test_holding_and_releasing_at_once_leaves_what_is_held():
     book_charge(charge)
     jobs = [uuid4() for _ in range(6)]
     for job_id in jobs[:3]:
-        hold_refund(job_id=job_id, charged=charge, amount=100)
+        in_one_commit(partial(hold_refund, job_id=job_id, charged=charge, amount=100))()
     at_once(
         *[in_one_commit(lambda job_id=job_id: release_refund(job_id=job_id)) for job_id in jobs[:3]],
         *[
