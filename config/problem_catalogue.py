@@ -245,10 +245,10 @@ PROBLEMS: Mapping[str, Problem] = {
     ),
     "deadline-exceeded": Problem(
         None,
-        "The deadline passed before the work began.",
+        "The deadline passed before anything was done.",
         True,
         "Submit it again under a new key with a later deadline.",
-        meaning="The job waited longer than its `deadline` allowed, and was never begun.",
+        meaning="The job waited longer than its `deadline` allowed, and nothing was done: no attempt began, or none got so far.",
         key=Key.NEW,
     ),
     "partially-done": Problem(

@@ -7,7 +7,7 @@ from typing import Any
 _TITLES = {
     "operation-failed": "The operation failed for good.",
     "attempts-exhausted": "Every attempt failed.",
-    "deadline-exceeded": "The deadline passed before the work began.",
+    "deadline-exceeded": "The deadline passed before anything was done.",
     "partially-done": "The operation failed after a part of it had taken effect.",
     "outcome-unknown": "An effect began, and nobody can tell whether it happened.",
 }

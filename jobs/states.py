@@ -215,7 +215,7 @@ RULES: tuple[Rule, ...] = (
         event=Event.LAPSE,
         sources=_QUEUED,
         target=State.FAILED,
-        guards=(Guard.LAPSED, Guard.NO_OPEN_EFFECTS),
+        guards=(Guard.LAPSED, *_UNTOUCHED),
     ),
     Rule(event=Event.CANCEL, sources=_QUEUED, target=State.CANCELED, guards=_UNTOUCHED),
     Rule(

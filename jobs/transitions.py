@@ -105,8 +105,8 @@ def expire_job(*, job_id: UUID, attempt: int, delay: timedelta) -> Job | None:
 
 
 def lapse_job(*, job_id: UUID) -> Job | None:
-    """The queued job has failed by its deadline. None where it was claimed in time or has begun an effect."""
-    detail = "No worker could begin the job before its deadline."
+    """The queued job has failed by its deadline. None where it was claimed in time, or something was done or begun."""
+    detail = "The job's deadline passed before anything was done."
     return _apply(Event.LAPSE, job_id, **_errors("deadline-exceeded", detail, "deadline-exceeded"))
 
 

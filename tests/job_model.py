@@ -39,8 +39,8 @@ HOLDS = {
     Guard.DUE: lambda job: job.is_due,
     Guard.ATTEMPTS_LEFT: lambda job: job.attempts_left > 0,
     Guard.NO_ATTEMPTS_LEFT: lambda job: job.attempts_left == 0,
-    Guard.NOT_LAPSED: lambda job: not job.deadline_passed or job.open_effects > 0,
-    Guard.LAPSED: lambda job: job.deadline_passed and job.open_effects == 0,
+    Guard.NOT_LAPSED: lambda job: not job.deadline_passed or not job.untouched,
+    Guard.LAPSED: lambda job: job.deadline_passed,
     Guard.NOT_BLOCKED: lambda job: not job.is_blocked,
     Guard.NOT_PAUSED: lambda job: not job.is_paused,
     Guard.LEASE_OVER: lambda job: job.lease_over,
@@ -69,12 +69,12 @@ def by_design(event: Event, job: Situation, *, wanted: State | None = None) -> W
     """Where the design leads."""
     match job.state, event:
         case State.QUEUED, Event.CLAIM:
-            lapsed = job.deadline_passed and job.open_effects == 0
+            lapsed = job.deadline_passed and job.untouched
             claimable = job.is_due and job.attempts_left > 0 and not lapsed and not job.is_blocked
             claimable = claimable and not job.is_paused
             return (State.RUNNING, False) if claimable else None
         case State.QUEUED, Event.LAPSE:
-            return (State.FAILED, False) if job.deadline_passed and job.open_effects == 0 else None
+            return (State.FAILED, False) if job.deadline_passed and job.untouched else None
         case State.QUEUED, Event.CANCEL:
             return (State.CANCELED, False) if job.untouched else None
         case State.RUNNING, Event.SUCCEED:

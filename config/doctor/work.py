@@ -24,7 +24,8 @@ _SWEEP_LAG = """
         (SELECT max(extract(epoch FROM clock_timestamp() - lease_expires_at)) FROM job
          WHERE state = 'running' AND lease_expires_at <= (SELECT clock_timestamp())),
         (SELECT max(extract(epoch FROM clock_timestamp() - deadline_at)) FROM job
-         WHERE state = 'queued' AND deadline_at <= (SELECT clock_timestamp()) AND open_effects = 0), 0)::float8"""
+         WHERE state = 'queued' AND deadline_at <= (SELECT clock_timestamp()) AND open_effects = 0 AND done_effects = 0),
+        0)::float8"""
 _UNKNOWN = "SELECT count(*) FROM (SELECT FROM job WHERE state = 'unknown' LIMIT 1000) AS unknown"
 _KIDS = "SELECT DISTINCT fingerprint_kid FROM idempotency_record WHERE NOT fingerprint_kid = ANY(%s) LIMIT 5"
 

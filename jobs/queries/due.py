@@ -86,7 +86,7 @@ _EXPIRED = """
 # The first condition is where the index is entered; the second decides among deadlines of one instant.
 _LAPSED = """
     SELECT id, deadline_at FROM job
-    WHERE state = 'queued' AND deadline_at <= (SELECT clock_timestamp()) AND open_effects = 0
+    WHERE state = 'queued' AND deadline_at <= (SELECT clock_timestamp()) AND open_effects = 0 AND done_effects = 0
       AND deadline_at >= %(after_at)s AND (deadline_at, id) > (%(after_at)s, %(after_id)s)
     ORDER BY deadline_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED"""
 

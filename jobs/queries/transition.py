@@ -26,9 +26,10 @@ GUARDS: Mapping[Guard, str] = {
     Guard.DUE: f"job.run_at <= {_NOW}",
     Guard.ATTEMPTS_LEFT: "job.attempts_left > 0",
     Guard.NO_ATTEMPTS_LEFT: "job.attempts_left = 0",
-    # A job whose effect has begun must find out about it, however late.
-    Guard.LAPSED: f"(job.deadline_at <= {_NOW} AND job.open_effects = 0)",
-    Guard.NOT_LAPSED: f"(job.deadline_at IS NULL OR job.deadline_at > {_NOW} OR job.open_effects > 0)",
+    Guard.LAPSED: f"job.deadline_at <= {_NOW}",
+    # What has begun must be found out about, and what was done be finished or undone, however late.
+    Guard.NOT_LAPSED: f"""(job.deadline_at IS NULL OR job.deadline_at > {_NOW}
+        OR job.open_effects > 0 OR job.done_effects > 0)""",
     # An earlier job keeps its place while it backs off (attempt > 0), but not before it was ever due.
     # Asked in two, each by its index: one question would read the whole line to learn that nobody in it runs.
     Guard.NOT_BLOCKED: f"""(job.concurrency_key IS NULL OR (

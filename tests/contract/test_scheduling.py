@@ -11,13 +11,13 @@ from django.conf import settings as django_settings
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.api.representation import instant
-from jobs.models import Job
+from jobs.models import Job, JobStep
 from jobs.queries.due import mark_published
 from jobs.registry import known_operations
 from jobs.states import State
 from tests.client import CHARGE, accepted, pointers, post, problem
 from tests.factories import claim, make_due
-from tests.situations import begin, history, publications, write
+from tests.situations import begin, close, history, publications, write
 from workers import sweeper
 
 HOUR = timedelta(hours=1)
@@ -200,6 +200,20 @@ def test_a_job_whose_effect_is_open_goes_on_after_its_deadline(api):
     pass_deadline(job)
     assert sweeper.run_once().lapsed == 0
     assert claim(job.id).attempt == 2
+
+
+@pytest.mark.parametrize("by", [lambda _job: sweeper.run_once(), try_to_claim], ids=["sweep", "claim"])
+def test_a_job_that_has_done_something_goes_on_after_its_deadline(api, by):
+    """Else the rest would never be done, nor what was done be undone."""
+    job = submit(api, deadline=ahead(hours=1))
+    begun = claim(job.id)
+    begin(begun, "charge")
+    close(begun, "charge", JobStep.State.DONE, {"id": "ch_1"})
+    transitions.postpone_job(job_id=job.id, attempt=1, delay=timedelta(0), detail="the worker stops")
+    pass_deadline(job)
+    by(job)
+    assert "lapse" not in history(job.id)
+    assert Job.objects.get(pk=job.id).state in (State.QUEUED, State.RUNNING)
 
 
 def test_a_deadline_that_has_passed_is_refused(api):

@@ -204,7 +204,7 @@ def test_rule_is_refused_to_an_attempt_that_does_not_hold_the_job(tenant, rule, 
     assert apply(rule, job) is not None
 
 
-@each([rule for rule in RULES if rule.target is State.FAILED])
+@each([rule for rule in RULES if rule.target is State.FAILED and Guard.NO_DONE_EFFECTS not in rule.guards])
 def test_a_failure_after_a_done_effect_is_told_as_partially_done(tenant, rule):
     job = ready(tenant, rule)
     write(job.id, "done_effects = 1")
