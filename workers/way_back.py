@@ -57,9 +57,18 @@ class WayBack:
         return self._effects.open <= in_doubt and self._effects.done == len(self._passed)
 
     @property
+    def _has_begun(self) -> bool:
+        """Whether a compensation is in doubt: its effect, once met, ends this attempt as the earlier one was to end."""
+        return any(
+            step.undoes is not None and step.state == JobStep.State.STARTED for step in self._steps.values()
+        )
+
+    @property
     def is_open(self) -> bool | None:
         """Whether all that was done can be undone; None while this attempt has not passed all of it."""
-        if self._effects.sends_nothing or any(compensate is None for _, compensate, _ in self._passed):
+        if any(compensate is None for _, compensate, _ in self._passed):
+            return False
+        if self._effects.sends_nothing and not self._has_begun:
             return False
         return True if self._has_passed_all else None
 

@@ -15,7 +15,7 @@ from jobs.services import cancel_job, redrive_job, resolve_job
 from jobs.states import State
 from tests.downstreams import Downstream, run, step_of
 from tests.factories import end_lease, queued_job
-from tests.situations import everything, history
+from tests.situations import everything, history, write
 from workers import sweeper
 from workers.evidence import Evidence, take_evidence
 from workers.testing import every_crash, run_to_end
@@ -92,6 +92,17 @@ def killed(job_id):
     return Job.objects.get(pk=job_id)
 
 
+def test_a_deadline_that_passes_on_the_way_back_cuts_it_off_no_more(tenant, script):
+    log = []
+    place = Place("a", log, EffectNotDone("busy", retry_after=timedelta(0)), {"undone": "a"})
+    job = run(queued_job(tenant, script=script(travel(place, end=cancel))).id)
+    assert (job.state, states(job)) == (State.QUEUED, {"a": "done", "a:undo": "not_done"})
+    write(job.id, "deadline_at = clock_timestamp(), run_at = clock_timestamp()")
+    assert sweeper.run_once().lapsed == 0
+    job = run(job.id)
+    assert (job.state, states(job)) == (State.CANCELED, {"a": "compensated", "a:undo": "done"})
+
+
 def unknown(tenant, script, end):
     """A job on its way back that nobody can tell about: its one compensation began, and its worker died."""
     queued = queued_job(tenant, script=script(travel(Place("a", [], DIES()), end=end)))
@@ -148,6 +159,16 @@ def test_a_wish_is_declined_where_something_cannot_be_undone(tenant, script):
     job = run(queued_job(tenant, script=script(perform)).id)
     assert (job.state, log) == (State.SUCCEEDED, ["a", "b"])
     assert history(job.id).count("cancel-declined") == 1
+
+
+def test_a_wish_that_is_granted_by_the_attempt_that_only_asks_was_never_declined(tenant, script):
+    place = Place("a", [], DIES(), finds={"undone": "a"})
+    queued = queued_job(tenant, script=script(travel(place, end=cancel, asks=True)))
+    write(queued.id, "attempts_left = 1")
+    assert killed(queued.id).reconcile_only
+    job = run(queued.id)
+    assert (job.state, job.done_effects) == (State.CANCELED, 0)
+    assert "cancel-declined" not in history(job.id)
 
 
 def test_a_failure_is_undone_as_far_back_as_to_what_cannot_be(tenant, script):
