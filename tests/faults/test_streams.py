@@ -31,6 +31,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 # So long that nothing in a test can be owed to a tick.
 NEVER = "3600"
+# Ours alone: tests that run beside these have processes of that name on databases of their own.
+SESSIONS = "pg_stat_activity WHERE application_name = 'semel-streams' AND datname = current_database()"
 
 
 @pytest.fixture
@@ -122,7 +124,7 @@ def test_open_waits_hold_neither_threads_nor_connections(stack, owner, api_key):
         # Those of the entrance and the reader, and a few of the runtime's own.
         assert process.num_threads() < 20
         with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'semel-streams'")
+            cursor.execute(f"SELECT count(*) FROM {SESSIONS}")
             # Two processes, each with its entrance and its reader.
             assert cursor.fetchone()[0] <= 2 * (settings.STREAMS_THREADS + 1)
         assert len(connections(stack, "streams")) >= 200
@@ -183,9 +185,7 @@ def test_a_database_that_cuts_every_connection_costs_no_wait(stack, owner, api_k
     until(lambda: client.ids == [1, 2])
     answers = begin_waits(pool, stack, "ticking", api_key, job)
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'semel-streams'"
-        )
+        cursor.execute(f"SELECT pg_terminate_backend(pid) FROM {SESSIONS}")
         assert cursor.rowcount > 0
     for one in (job, other):
         transitions.succeed_job(job_id=one.id, attempt=1, result=seal(1))
