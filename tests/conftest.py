@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import hypothesis
 import psycopg
 import pytest
 import redis
@@ -50,6 +51,9 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.REDIS_URL = settings.CELERY_BROKER_URL = os.environ["REDIS_URL"] = url
     # Nothing is written behind a test's back.
     settings.IDEMPOTENCY_REPLAY_FLUSH_SECONDS = settings.DURATIONS_REFRESH_SECONDS = 3600.0
+    # A busy machine makes any example slow: how fast something is, is no matter of tests.
+    hypothesis.settings.register_profile("semel", deadline=None)
+    hypothesis.settings.load_profile("semel")
     settings.OPERATIONS = [
         *settings.OPERATIONS,
         "tests.operations.Scripted",

@@ -207,7 +207,7 @@ def test_one_deadline_bounds_the_wait_for_one_transaction_after_another(pool, se
         first.rollback()
         queued.result(PATIENCE)
         assert code_of(duplicate.result(PATIENCE)) == "RequestInProgress"
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 2.7
 
 
 def test_beyond_its_slots_a_process_refuses_waiting_duplicates_at_once(pool, held, settings):

@@ -24,9 +24,7 @@ from workers.models import Account, Charge, Refund
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-made_up = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+made_up = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # Of each thread: its changes of one balance, and whether its transaction dies before its commit.
 CHANGES = st.lists(
     st.tuples(st.lists(st.integers(-60, 60), min_size=1, max_size=4), st.booleans()), min_size=2, max_size=5

@@ -225,7 +225,6 @@ def test_a_schema_takes_what_the_form_takes_and_nothing_else(operation, pytestco
     @settings(
         max_examples=pytestconfig.getoption("--fuzz-examples") * 15,
         database=None,
-        deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
     )
     @given(_params(form) | _VALUES)

@@ -58,6 +58,11 @@ def celery(stack, *words):
     return told.stdout
 
 
+def control(stack, *words):
+    """The worker has said that it heeds this; a busy machine needs more than the second that the command waits by itself."""
+    celery(stack, "control", "--timeout", "20", *words, "-d", WORKER)
+
+
 def ask(stack, *words):
     """What each node answers to `inspect`."""
     return json.loads(celery(stack, "inspect", *words, "--json", "--timeout", "4", "-d", WORKER))[WORKER]
@@ -89,18 +94,18 @@ def test_inspect_shows_who_is_there_and_which_jobs_run(stack, caller):
 
 
 def test_a_pool_that_grows_runs_more_jobs_at_once(stack, caller):
-    celery(stack, "control", "pool_grow", "1", "-d", WORKER)
+    control(stack, "pool_grow", "1")
     addresses = [sleep(caller, f"grown-{number}", 600) for number in range(3)]
     for address in addresses:
         caller.job_when(address, "running")
     for address in addresses:
         stop(caller, address)
-    celery(stack, "control", "pool_shrink", "1", "-d", WORKER)
+    control(stack, "pool_shrink", "1")
     assert ask(stack, "stats")["pool"]["max-concurrency"] == 2
 
 
 def test_a_worker_takes_another_queue_and_leaves_it_and_none_of_its_own_is_forgotten(stack, caller):
-    celery(stack, "control", "add_consumer", "reports", "-d", WORKER)
+    control(stack, "add_consumer", "reports")
     until(lambda: queues(stack) == {"high", "default", "low", "reports"}, seconds=START_SECONDS)
     # Nobody else publishes it: until then it was planned for another day.
     job_id = sleep(caller, "report", 0, run_at=(timezone.now() + timedelta(days=1)).isoformat()).rpartition(
@@ -110,7 +115,7 @@ def test_a_worker_takes_another_queue_and_leaves_it_and_none_of_its_own_is_forgo
     assert publish_jobs([DueJob(UUID(job_id), "reports")]) == 1
     caller.job_when(f"/v1/jobs/{job_id}", "succeeded")
     caller.job_when(sleep(caller, "as-ever", 0), "succeeded")
-    celery(stack, "control", "cancel_consumer", "reports", "-d", WORKER)
+    control(stack, "cancel_consumer", "reports")
     until(lambda: queues(stack) == {"high", "default", "low"}, seconds=START_SECONDS)
     caller.job_when(sleep(caller, "still", 0), "succeeded")
 
@@ -137,7 +142,7 @@ def test_purging_the_broker_loses_nothing(stack, caller):
 def test_a_worker_that_is_shut_down_gives_its_job_back_at_no_charge(stack, caller):
     address = sleep(caller, "given-back", 600)
     caller.job_when(address, "running")
-    celery(stack, "control", "shutdown", "-d", WORKER)
+    control(stack, "shutdown")
     job = caller.job_when(address, "queued")
     assert (job["attempt"], job["attempts_left"]) == (1, 5)
     stack.kill("worker")
@@ -157,7 +162,7 @@ def test_events_are_shown_once_they_are_switched_on(stack, caller, tmp_path):
             stderr=subprocess.STDOUT,
         )
         try:
-            celery(stack, "control", "enable_events", "-d", WORKER)
+            control(stack, "enable_events")
             # A worker's heartbeat: from here on everything is seen.
             until(lambda: "heartbeat" in file.read_text(), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
             job = caller.job_when(sleep(caller, "shown", 0), "succeeded")
@@ -169,7 +174,7 @@ def test_events_are_shown_once_they_are_switched_on(stack, caller, tmp_path):
         finally:
             shown.kill()
             shown.wait()
-            celery(stack, "control", "disable_events", "-d", WORKER)
+            control(stack, "disable_events")
 
 
 def seen(file, job_id):

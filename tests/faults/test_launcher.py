@@ -31,7 +31,8 @@ from tests.launcher import COMMAND, ROOT, STOP_SECONDS, eventually, exit_code_of
 from tests.metrics import read
 
 NAMES = {"postgres", "broker", "api", "streams", "worker", "maintenance", "beat", "provider"}
-START_SECONDS = 60
+# All of it: both servers, the schema and every process.
+START_SECONDS = 180
 
 
 def is_listening(url):

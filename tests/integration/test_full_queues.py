@@ -163,7 +163,7 @@ def proxy(settings):
     proxy = BrokerProxy(settings.REDIS_URL)
     settings.REDIS_URL = proxy.url
     publisher._producers.cache_clear()
-    settings.PUBLISH_BUDGET_SECONDS = 0.2
+    settings.PUBLISH_BUDGET_SECONDS = 1.0
     yield proxy
     proxy.refuse()
 

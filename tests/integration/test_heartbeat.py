@@ -148,10 +148,10 @@ def _unreachable(**_values):
 
 
 def test_the_local_lease_counts_from_before_the_claim_was_sent(tenant):
-    claimed_at = time.monotonic() - 44
+    claimed_at = time.monotonic() - 40
     job = claimed_job(tenant)
     lease = Lease(job_id=job.id, attempt=job.attempt, time_limit=HOUR, claimed_at=claimed_at)
-    assert 0 < lease.seconds_left <= 1
+    assert 0 < lease.seconds_left <= 5
 
 
 def test_a_renewal_never_goes_beyond_the_attempts_limit(tenant):
@@ -233,13 +233,14 @@ def test_an_attempt_that_still_tells_what_it_heard_is_not_ended(tenant, settings
     lease = lease_of(claimed_job(tenant))
 
     def tell():
+        if not tries:
+            lease.lose()
         tries.append(ended.is_set())
         if len(tries) < 6:
             raise OperationalError("away")
         return "told"
 
     with Heartbeat(lease):
-        lease.lose()
         assert lease.insist_as_witness(tell) == "told"
         assert tries == [False] * 6
         assert ended.wait(20)
