@@ -1,8 +1,8 @@
 """The book of charges, refunds and balances: each function is called inside `job.commit`, and shares its fate.
 
 Rows are changed by compare-and-swap: read, computed here, and written only if the version is still the one that was read. Who
-comes second waits for the first one's commit, finds another version and reads again. Order: charge, then account. Two attempts
-of one job are kept apart by the fence, which `job.commit` checks last.
+comes second waits for the first one's commit, finds another version and reads again. Order: what is held of the charge, by id,
+then the charge, then the account. Two attempts of one job are kept apart by the fence, which `job.commit` checks last.
 """
 
 from __future__ import annotations
