@@ -68,7 +68,7 @@ class WayBack:
         """Whether all that was done can be undone; None while this attempt has not passed all of it."""
         if any(compensate is None for _, compensate, _ in self._passed):
             return False
-        if self._effects.sends_nothing and not self._has_begun:
+        if self._effects.sends_nothing and self._effects.done and not self._has_begun:
             return False
         return True if self._has_passed_all else None
 

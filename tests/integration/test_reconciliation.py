@@ -121,6 +121,17 @@ def test_a_job_whose_doubt_turns_out_as_done_runs_on_and_says_so(tenant, script)
     assert (job.state, history(job.id).count("cancel-declined")) == (State.SUCCEEDED, 1)
 
 
+def test_a_wish_that_the_attempt_which_only_asks_can_grant_was_never_declined(tenant, script):
+    job = last_attempt(in_doubt(tenant, script, Downstream(LOST, LOST), asks=True, key_window=DAY))
+    job = run(job.id)
+    assert (job.state, job.reconcile_only) == (State.QUEUED, True)
+    cancel(job)
+    later(job)
+    job = run(job.id)
+    assert (job.state, step_of(job).state) == (State.CANCELED, "not_done")
+    assert "cancel-declined" not in history(job.id)
+
+
 def test_what_was_not_sent_is_canceled_as_asked(tenant, script):
     def ask_to_cancel(_key):
         cancel(Job.objects.get(pk=queued.id))
