@@ -158,8 +158,7 @@ def redrive_job(*, tenant_id: int, mode: str, job_id: UUID, said: Mapping[str, s
     """
     job = _mine(tenant_id, mode, job_id)
     with transaction.atomic():
-        _keep_key(job)
-        enter_line(job)
+        _prepare_anew(job)
         try:
             job = transitions.redrive_job(job_id=job_id, said=said)
         except DuplicateOperation as error:
@@ -200,8 +199,7 @@ def resolve_job(
     job = _mine(tenant_id, mode, job_id)
     with transaction.atomic():
         if then is State.QUEUED:
-            _keep_key(job)
-            enter_line(job)
+            _prepare_anew(job)
         is_done = verdict == JobStep.State.DONE
         sealed, reference = (seal(result), reference_of(result)) if is_done else (None, None)
         if not close_by_verdict(job_id=job_id, name=step, state=verdict, result=sealed, reference=reference):
@@ -295,24 +293,35 @@ def enter_line(job: Job) -> None:
         lock_line(tenant_id=job.tenant_id, mode=job.mode, concurrency_key=job.concurrency_key)
 
 
-def _keep_key(job: Job) -> None:
+def _prepare_anew(job: Job) -> None:
+    """The job may be queued anew: its key is its own, and its line is entered. Raises KeyMovedOn.
+
+    Locks the record, the line, the job, as everyone does who wants more than one of them.
+    """
+    taken_back = _keep_key(job)
+    enter_line(job)
+    if taken_back is not None:
+        Job.objects.filter(pk=job.id).update(idempotency_record_id=taken_back)
+
+
+def _keep_key(job: Job) -> int | None:
     """The job's key stays its own while it runs again: locked against a take-over and extended, or taken back if purged.
 
-    Raises KeyMovedOn where the key has started another job since.
+    The id of its new record in that case. Raises KeyMovedOn where the key has started another job since.
     """
     if job.idempotency_record_id is None or job.idempotency_key is None:
-        return
+        return None
     ttl_seconds = settings.IDEMPOTENCY_TTL_SECONDS
     record = lock_record(job.idempotency_record_id)
     if record is not None:
         if record.resource != job.resource:
             raise KeyMovedOn
         extend_expiry(record.id, ttl_seconds=ttl_seconds)
-        return
+        return None
     scope = scope_name(tenant_id=job.tenant_id, mode=job.mode)
     record_id = reserve_again(
         scope=scope, key=job.idempotency_key, resource=job.resource, ttl_seconds=ttl_seconds
     )
     if record_id is None:
         raise KeyMovedOn
-    Job.objects.filter(pk=job.id).update(idempotency_record_id=record_id)
+    return record_id

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 from django.db import connection, transaction
 
+from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.errors import IllegalTransition, StaleAttempt
 from jobs.models import Job, JobStep
@@ -58,6 +59,14 @@ def redriving(job):
 
 def renewing(job, lease=timedelta(seconds=45)):
     return partial(renew_lease, job_id=job.id, attempt=job.attempt, lease=lease, attempt_limit=HOUR)
+
+
+def sending_on(job):
+    """A person says that the effect did not take place, and queues the job."""
+    said = {"step": "charge", "verdict": JobStep.State.NOT_DONE, "note": "", "by": "ada"}
+    return partial(
+        resolve_job, tenant_id=job.tenant_id, mode="test", job_id=job.id, then=State.QUEUED, **said
+    )
 
 
 def beginning(job, name="charge"):
@@ -290,3 +299,19 @@ def test_an_event_waits_for_its_jobs_line_before_it_holds_the_job(tenant):
         cursor.execute("SELECT FROM job WHERE id = %s FOR UPDATE NOWAIT", [job.id])
     heard()
     assert now(job).state == State.QUEUED
+
+
+@pytest.mark.parametrize(("state", "again"), [(State.FAILED, redriving), (State.UNKNOWN, sending_on)])
+def test_who_takes_a_purged_key_back_waits_for_the_line_before_it_holds_the_job(tenant, state, again):
+    job = in_state(tenant, state)
+    job = write(
+        job.id, "concurrency_key = 'account-1', idempotency_key = 'order-1', idempotency_record_id = 1"
+    )
+    with transaction.atomic(), connection.cursor() as cursor:
+        lock_line(tenant_id=tenant.id, mode="test", concurrency_key="account-1")
+        [begun] = under_way(again(job))
+        until_waiting(1)
+        cursor.execute("SELECT FROM job WHERE id = %s FOR UPDATE NOWAIT", [job.id])
+    begun()
+    assert now(job).state == State.QUEUED
+    assert IdempotencyRecord.objects.get(pk=now(job).idempotency_record_id).key == "order-1"
