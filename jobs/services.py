@@ -181,10 +181,12 @@ def resolve_job(
     note: str,
     by: str,
     result: Any = None,  # noqa: ANN401 - any JSON value
+    wish_stays: bool = False,
 ) -> Job:
     """A person has said what became of the step's effect (`done` or `not_done`), and where the job goes then.
 
-    `then` is succeeded, failed or queued. Raises ValueError for any other verdict or way.
+    `then` is succeeded, failed or queued. Raises ValueError for any other verdict or way. wish_stays: nobody decided, it only
+    became known what happened; a queued job then goes on with the wish to cancel that it had.
 
     Verdict, state, the history's line and the audit entry (note, by whom) stand or fall together. Raises InvalidVerdict where
     the step is not in doubt, IllegalTransition where the job is not unknown or would end with another effect open,
@@ -213,7 +215,9 @@ def resolve_job(
             raise UndoneNotSucceeded
         said = {"step": step, "verdict": verdict, "then": then, "note": printable(note), "by": printable(by)}
         outcome = seal(result) if then is State.SUCCEEDED else None
-        resolved = transitions.resolve_job(job_id=job_id, target=then, said=said, result=outcome)
+        resolved = transitions.resolve_job(
+            job_id=job_id, target=then, said=said, result=outcome, wish_stays=wish_stays
+        )
         audit.record(
             actor=by,
             action="job.resolve",

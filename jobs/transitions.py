@@ -123,7 +123,8 @@ def redrive_job(*, job_id: UUID, said: Mapping[str, str] | None = None) -> Job:
     try:
         # A savepoint, so that the caller's transaction can go on to say why.
         with transaction.atomic():
-            job = _apply(Event.REDRIVE, job_id, delay=_NOW, grace=_publish_grace(), said=said or {})
+            values = {"delay": _NOW, "grace": _publish_grace(), "said": said or {}, "wish_stays": False}
+            job = _apply(Event.REDRIVE, job_id, **values)
     except IntegrityError as error:
         if _broken_constraint(error) == _ONE_PER_IDENTITY:
             raise DuplicateOperation(None) from error
@@ -134,11 +135,17 @@ def redrive_job(*, job_id: UUID, said: Mapping[str, str] | None = None) -> Job:
     return job
 
 
-def resolve_job(*, job_id: UUID, target: State, said: Mapping[str, Any], result: bytes | None) -> Job:
-    """The unknown job goes where a person's word (`said`, kept in its history) sends it: succeeded, failed or queued."""
+def resolve_job(
+    *, job_id: UUID, target: State, said: Mapping[str, Any], result: bytes | None, wish_stays: bool
+) -> Job:
+    """The unknown job goes where somebody's word (`said`, kept in its history) sends it: succeeded, failed or queued.
+
+    wish_stays: queued, it goes on with the wish to cancel that it had.
+    """
     rule = next(rule for rule in rules_for(Event.RESOLVE) if rule.target is target)
     errors = _errors("operation-failed", "An operator resolved the unknown outcome as failed.", "resolved")
     values = {**errors, "delay": _NOW, "grace": _publish_grace(), "result": result, "said": said}
+    values["wish_stays"] = wish_stays
     job = _apply_rule(rule, job_id, **values)
     if job is None:
         raise _illegal(Event.RESOLVE, job_id)

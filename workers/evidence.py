@@ -96,6 +96,7 @@ def _resolve(job: Job, step: str, evidence: Evidence) -> bool:
                 note=f"{evidence.type}, event {evidence.message_id}",
                 by=f"provider {evidence.source}",
                 result=evidence.result,
+                wish_stays=True,
             )
     except (IllegalTransition, InvalidVerdict):
         return False

@@ -63,9 +63,9 @@ _BY_TARGET: Mapping[State, str] = {
     State.CANCELED: f"{_NO_ERROR}, {_ENDED}",
     State.UNKNOWN: f"""error = %(unknown_error)s, error_code = 'outcome-unknown', error_cause = %(error_cause)s, {_RELEASED}""",
 }
-# A person begins anew: attempts, deadline and cancel request as on the first day; the fence goes on rising.
-_ANEW = f"""attempts_left = job.max_attempts, reconcile_only = FALSE, cancel_requested_at = NULL, deadline_at = NULL, {_NO_ERROR},
-        result = NULL, finished_at = NULL,
+# Begun anew: attempts, deadline and, by a person, cancel request as on the first day; the fence goes on rising.
+_ANEW = f"""attempts_left = job.max_attempts, reconcile_only = FALSE, deadline_at = NULL, {_NO_ERROR}, result = NULL,
+        finished_at = NULL, cancel_requested_at = CASE WHEN %(wish_stays)s THEN job.cancel_requested_at END,
         accept_seq = CASE WHEN job.concurrency_key IS NOT NULL THEN nextval('job_accept_seq') END"""
 
 

@@ -426,6 +426,25 @@ def test_a_providers_word_on_a_compensation_resolves_the_job_and_it_ends_as_it_w
     assert (job.state, job.done_effects, states(job)["a"]) == (State.CANCELED, 0, "compensated")
 
 
+def test_a_wish_to_cancel_outlives_a_providers_word_and_is_granted(tenant, script):
+    """A person who sends the job on decides about the wish too; a provider only says what happened."""
+    log = []
+    place = Place("a", log)
+    place.forward = Downstream(ConnectionError)
+    job = run(queued_job(tenant, script=script(travel(place, end=lambda _job: log.append("forward")))).id)
+    cancel_job(tenant_id=tenant.id, mode="test", job_id=job.id)
+    for _ in range(job.attempts_left + 1):
+        job = run(job.id)
+    assert job.state == State.UNKNOWN
+    word = {"source": "s", "message_id": "evt_1", "type": "made", "key": step_of(job, "a").downstream_key}
+    with transaction.atomic():
+        take_evidence(Evidence(job_id=job.id, **word, result={"id": "a"}))
+    assert Job.objects.get(pk=job.id).cancel_requested_at is not None
+    job = run(job.id)
+    assert (job.state, states(job)["a"]) == (State.CANCELED, "compensated")
+    assert "forward" not in log
+
+
 def test_a_job_whose_doing_was_undone_has_not_succeeded_whatever_a_person_says(tenant, script):
     job = unknown(tenant, script, refuse)
     before = everything(job.id)

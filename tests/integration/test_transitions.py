@@ -52,6 +52,7 @@ def apply(rule, job, **values):
         "worker": "somebody",
         "known_operations": sorted(known_operations()),
         "result": seal("new"),
+        "wish_stays": False,
         **errors(),
         **values,
     }
