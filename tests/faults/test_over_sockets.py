@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 from urllib.parse import urlsplit
 
@@ -111,3 +112,21 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_leaves_nothing(caller):
     assert first.status_code == 202
     assert first.headers["Idempotency-Replayed"] == "false"
     assert Job.objects.count() == 1
+
+
+@pytest.mark.parametrize(("credential", "status"), [("Bearer nobody", 401), (None, 202)])
+def test_an_answer_that_did_not_wait_for_its_body_is_the_last_of_its_connection(caller, credential, status):
+    """The server closes it: who is not told sends the next request in vain."""
+    url = urlsplit(str(caller.http.base_url))
+    body = json.dumps(CHARGE).encode()
+    head = (
+        f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: a-key\r\nContent-Type: application/json\r\n"
+        f"Authorization: {credential or caller.http.headers['Authorization']}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection((url.hostname, url.port), timeout=20) as connection:
+        connection.sendall(head.encode())
+        if status == 202:
+            connection.sendall(body)
+        answer = connection.recv(2**16).lower()
+        assert answer.startswith(f"http/1.1 {status} ".encode())
+        assert (b"\r\nconnection: close\r\n" in answer) == (status == 401)
