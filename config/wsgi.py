@@ -53,6 +53,8 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
     body = environ["wsgi.input"] = WatchedBody(environ["wsgi.input"])
 
     def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:  # noqa: ANN401 - as the server has it
-        return start_response(status, headers if body.is_read else [*headers, ("Connection", "close")], *error)
+        return start_response(
+            status, headers if body.is_read else [*headers, ("Connection", "close")], *error
+        )
 
     return _django(environ, start)
