@@ -123,8 +123,9 @@ def redrive_job(*, job_id: UUID, said: Mapping[str, str] | None = None) -> Job:
     try:
         # A savepoint, so that the caller's transaction can go on to say why.
         with transaction.atomic():
-            values = {"delay": _NOW, "grace": _publish_grace(), "said": said or {}, "wish_stays": False}
-            job = _apply(Event.REDRIVE, job_id, **values)
+            job = _apply(
+                Event.REDRIVE, job_id, delay=_NOW, grace=_publish_grace(), said=said or {}, wish_stays=False
+            )
     except IntegrityError as error:
         if _broken_constraint(error) == _ONE_PER_IDENTITY:
             raise DuplicateOperation(None) from error
@@ -145,8 +146,7 @@ def resolve_job(
     rule = next(rule for rule in rules_for(Event.RESOLVE) if rule.target is target)
     errors = _errors("operation-failed", "An operator resolved the unknown outcome as failed.", "resolved")
     values = {**errors, "delay": _NOW, "grace": _publish_grace(), "result": result, "said": said}
-    values["wish_stays"] = wish_stays
-    job = _apply_rule(rule, job_id, **values)
+    job = _apply_rule(rule, job_id, wish_stays=wish_stays, **values)
     if job is None:
         raise _illegal(Event.RESOLVE, job_id)
     if target is State.QUEUED:
