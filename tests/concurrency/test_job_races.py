@@ -289,16 +289,20 @@ def test_events_are_numbered_without_a_gap_whoever_writes_them(tenant):
     ]
 
 
-def test_an_event_waits_for_its_jobs_line_before_it_holds_the_job(tenant):
-    job = write(in_state(tenant, State.UNKNOWN).id, "concurrency_key = 'account-1'")
+def prove_that_it_waits_for_the_line_before_it_holds_the_job(job, action):
     with transaction.atomic(), connection.cursor() as cursor:
-        lock_line(tenant_id=tenant.id, mode="test", concurrency_key="account-1")
-        [heard] = under_way(hearing(job))
+        lock_line(tenant_id=job.tenant_id, mode="test", concurrency_key=job.concurrency_key)
+        [begun] = under_way(action)
         until_waiting(1)
         # Whoever is in the line may want the job itself.
         cursor.execute("SELECT FROM job WHERE id = %s FOR UPDATE NOWAIT", [job.id])
-    heard()
+    begun()
     assert now(job).state == State.QUEUED
+
+
+def test_an_event_waits_for_its_jobs_line_before_it_holds_the_job(tenant):
+    job = write(in_state(tenant, State.UNKNOWN).id, "concurrency_key = 'account-1'")
+    prove_that_it_waits_for_the_line_before_it_holds_the_job(job, hearing(job))
 
 
 @pytest.mark.parametrize(("state", "again"), [(State.FAILED, redriving), (State.UNKNOWN, sending_on)])
@@ -307,11 +311,5 @@ def test_who_takes_a_purged_key_back_waits_for_the_line_before_it_holds_the_job(
     job = write(
         job.id, "concurrency_key = 'account-1', idempotency_key = 'order-1', idempotency_record_id = 1"
     )
-    with transaction.atomic(), connection.cursor() as cursor:
-        lock_line(tenant_id=tenant.id, mode="test", concurrency_key="account-1")
-        [begun] = under_way(again(job))
-        until_waiting(1)
-        cursor.execute("SELECT FROM job WHERE id = %s FOR UPDATE NOWAIT", [job.id])
-    begun()
-    assert now(job).state == State.QUEUED
+    prove_that_it_waits_for_the_line_before_it_holds_the_job(job, again(job))
     assert IdempotencyRecord.objects.get(pk=now(job).idempotency_record_id).key == "order-1"
