@@ -13,16 +13,11 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from accounts import rate_limit
+from config.devstack.ports import free_port
 from tests.client import accepted, post, problem
 from tests.factories import new_api_key
 
 CREDENTIAL = "Bearer test_0123456789abcdef_any"
-
-
-def closed_port():
-    """A port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def with_its_own_connection(ask, port):
@@ -52,7 +47,7 @@ def _empty_valkey():
 def broker_down(request, monkeypatch):
     """A broker of which nothing is to be had."""
     with socket.create_server(("127.0.0.1", 0)) as hung:
-        port = hung.getsockname()[1] if request.param == "never answers" else closed_port()
+        port = hung.getsockname()[1] if request.param == "never answers" else free_port()
         monkeypatch.setattr(django_settings, "REDIS_URL", f"redis://127.0.0.1:{port}/0")
         rate_limit._script.cache_clear()
         yield
@@ -67,7 +62,7 @@ def broker_down(request, monkeypatch):
 def test_without_the_database_clients_are_asked_to_come_back(method, path):
     client = APIClient(headers={"Authorization": CREDENTIAL, "Idempotency-Key": "a-key"})
     ask = partial(client.generic, method, path, b"{}", content_type="application/json")
-    response = with_its_own_connection(ask, closed_port())
+    response = with_its_own_connection(ask, free_port())
     document = problem(response, 503, "service-unavailable")
     assert int(response["Retry-After"]) >= 1
     assert "same Idempotency-Key" in document["detail"]
@@ -78,7 +73,7 @@ def test_without_the_database_clients_are_asked_to_come_back(method, path):
 def test_without_the_database_the_admin_asks_to_come_back_too():
     client = APIClient(raise_request_exception=False)
     client.cookies["sessionid"] = "somebodys"
-    response = with_its_own_connection(lambda: client.get("/admin/"), closed_port())
+    response = with_its_own_connection(lambda: client.get("/admin/"), free_port())
     # To people, in HTML.
     assert (response.status_code, response["Content-Type"]) == (503, "text/html; charset=utf-8")
     assert "The database does not answer" in response.content.decode()
@@ -88,9 +83,7 @@ def test_without_the_database_the_admin_asks_to_come_back_too():
 @pytest.mark.django_db
 def test_without_the_database_the_process_lives_and_is_not_ready():
     client = APIClient()
-    live, ready = with_its_own_connection(
-        lambda: (client.get("/livez"), client.get("/readyz")), closed_port()
-    )
+    live, ready = with_its_own_connection(lambda: (client.get("/livez"), client.get("/readyz")), free_port())
     assert live.status_code == 204
     assert "Content-Length" not in live
     problem(ready, 503, "service-unavailable")

@@ -11,9 +11,10 @@ import pytest
 from django.db import OperationalError, connection
 from rest_framework.test import APIClient
 
+from config.devstack.ports import free_port
 from config.devstack.processes import ROOT
 from config.observability.metrics import standing
-from tests.contract.test_unavailable import closed_port, with_its_own_connection
+from tests.contract.test_unavailable import with_its_own_connection
 from tests.metrics import read
 from tests.stack import database_url
 
@@ -39,7 +40,7 @@ def scrape():
 
 
 def test_without_the_database_what_was_counted_is_told_all_the_same():
-    found = with_its_own_connection(scrape, closed_port())
+    found = with_its_own_connection(scrape, free_port())
     assert found.of("semel_up", component="postgres") == 0
     assert found.of("semel_up", component="redis") == 1
     assert found.has("semel_job_transitions_total")
@@ -49,7 +50,7 @@ def test_without_the_database_what_was_counted_is_told_all_the_same():
 
 
 def test_without_the_broker_the_database_still_tells(settings):
-    settings.REDIS_URL = f"redis://127.0.0.1:{closed_port()}/0"
+    settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
     found = scrape()
     assert found.of("semel_up", component="redis") == 0
     assert found.of("semel_up", component="postgres") == 1
