@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Semel on a machine with nothing but Python: makes .venv once, then hands over to config.devstack.
+"""Semel on a machine with nothing but Python: makes .venv once, then hands over to devstack.
 
 Standard library only, and readable by any Python 3.6 or later, so that an old one can say what it needs
 (hence the quoted annotations).
@@ -56,7 +56,7 @@ def main(arguments: "list[str]") -> int:
     if complaint:
         return stop(complaint)
     # Read by its path: the package around it may import what is not installed yet.
-    runpy.run_path(str(ROOT / "config" / "devstack" / "arguments.py"))["parse"](arguments)
+    runpy.run_path(str(ROOT / "devstack" / "arguments.py"))["parse"](arguments)
     # SIGTERM ends a first start as Ctrl-C does: by an exception, so that pip ends with us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -70,7 +70,7 @@ def main(arguments: "list[str]") -> int:
     # It would have each process compile all of Semel anew: three times the processor of a start.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     os.chdir(ROOT)
-    return os.execve(str(PYTHON), [str(PYTHON), "-m", "config.devstack", *arguments], environment)
+    return os.execve(str(PYTHON), [str(PYTHON), "-m", "devstack", *arguments], environment)
 
 
 def complaint_about(version: "tuple[int, ...]", platform: str) -> "str | None":

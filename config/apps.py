@@ -15,13 +15,13 @@ class ConfigConfig(AppConfig):
     def ready(self) -> None:
         """Settings are checked against one another, facts are counted; where that is asked for, work is traced."""
         from config import checks  # noqa: F401, PLC0415 - registers them
-        from config.observability.metrics import receivers  # noqa: PLC0415
+        from observability.metrics import receivers  # noqa: PLC0415
 
         receivers.connect()
 
         if settings.TRACING:
             # Its packages are an extra: who does not trace neither has nor loads them.
-            from config.observability.tracing import start_tracing  # noqa: PLC0415
+            from observability.tracing import start_tracing  # noqa: PLC0415
 
             start_tracing()
 
@@ -30,4 +30,4 @@ class OnCallAdminConfig(admin_apps.AdminConfig):
     """Django's admin, on the site that is made for the people on call."""
 
     default = False
-    default_site = "config.admin_site.OnCallSite"
+    default_site = "operators.admin_site.OnCallSite"

@@ -10,7 +10,7 @@ import django
 django.setup(set_prefix=False)
 
 # Only now: models can be imported once Django is set up.
-from config.asgi_body import BoundedBodies  # noqa: E402
-from config.streams import StreamsApplication  # noqa: E402
+from streams.lifespan import StreamsApplication  # noqa: E402
+from streams.request_bodies import BoundedBodies  # noqa: E402
 
 application = StreamsApplication(BoundedBodies())

@@ -6,11 +6,11 @@ from typing import Any
 
 from celery.beat import PersistentScheduler
 
-from config.alive import Pulse
+from observability.liveness import Pulse
 
 
 class Scheduler(PersistentScheduler):  # type: ignore[misc] # Celery ships no types
-    """Ticks as before; that it does can be asked with `python -m config.alive beat`."""
+    """Ticks as before; that it does can be asked with `python -m observability.liveness beat`."""
 
     pulse = Pulse("beat")
 

@@ -20,9 +20,9 @@ from django.conf import settings
 from django.db import close_old_connections
 from kombu.transport import redis
 
-from config.alive import Pulse
-from config.observability.output import say
-from idempotency.crashpoints import reach
+from foundation.fault_points import reach
+from observability.liveness import Pulse
+from observability.stderr_handler import say
 from workers.shutdown import announce_shutdown
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ celery_worker.safe_say = _say
 
 app = Celery("semel")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["workers"])
+app.autodiscover_tasks(["workers", "operators"])
 
 
 @task_prerun.connect(dispatch_uid="close_old_connections")
@@ -128,7 +128,7 @@ def _tell_start(**_signal: Any) -> None:  # noqa: ANN401
 def _flush_spans(**_signal: Any) -> None:  # noqa: ANN401
     """What a child has traced is sent before it ends."""
     if settings.TRACING:
-        from config.observability.tracing import flush  # noqa: PLC0415 - an extra
+        from observability.tracing import flush  # noqa: PLC0415 - an extra
 
         flush()
 

@@ -9,10 +9,10 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 
+from api.inbox_sources import find_source
 from jobs.checks import check_operations
 from jobs.registry import operations
-from workers.inbox.sources import find_source
-from workers.operations.payment import CALL_SLACK
+from operations.payments.provider import CALL_SLACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

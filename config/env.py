@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+
+from foundation.processes import Process
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,15 +38,6 @@ class StrictEnv(environ.Env):  # type: ignore[misc] # django-environ ships no ty
         if word not in words:
             raise ImproperlyConfigured(f"{var} must be one of {', '.join(words)}, not {word!r}.")
         return word
-
-
-class Process(StrEnum):
-    """Which of Semel's processes this is: it decides how long a statement may take and a connection lives."""
-
-    API = "api"
-    STREAMS = "streams"
-    WORKER = "worker"
-    MANAGE = "manage"
 
 
 env = StrictEnv()

@@ -8,7 +8,8 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from config.env import BASE_DIR, PROCESS, Process, env, kind_of_process
+from config.env import BASE_DIR, PROCESS, env, kind_of_process
+from foundation.processes import Process
 
 # --- Django ----------------------------------------------------------------------------------------------------------
 
@@ -35,7 +36,7 @@ SILENCED_SYSTEM_CHECKS = [
 
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
-CSRF_FAILURE_VIEW = "config.problems.csrf_failed"
+CSRF_FAILURE_VIEW = "api.problems.csrf_failed"
 APPEND_SLASH = False  # a redirect would lose the body of a POST
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -47,6 +48,21 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
 ]
 
+# Our packages: each logs under its own name.
+ROOMS = (
+    "accounts",
+    "api",
+    "broker",
+    "config",
+    "foundation",
+    "idempotency",
+    "jobs",
+    "observability",
+    "operations",
+    "operators",
+    "streams",
+    "workers",
+)
 INSTALLED_APPS = [
     "config.apps.OnCallAdminConfig",
     "django.contrib.auth",
@@ -60,19 +76,23 @@ INSTALLED_APPS = [
     "accounts",
     "idempotency",
     "jobs",
+    "operations.payments",
     "workers",
+    "api",
+    "observability",
+    "operators",
     "config",
 ]
 
 MIDDLEWARE = [
-    "config.observability.metrics.requests.MetricsMiddleware",
-    "config.request_id.RequestIdMiddleware",
-    "config.observability.access.AccessLogMiddleware",
-    "config.header_limit.HeaderLimitMiddleware",
+    "observability.metrics.requests.MetricsMiddleware",
+    "api.request_id.RequestIdMiddleware",
+    "observability.access_log.AccessLogMiddleware",
+    "api.header_limit.HeaderLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "config.static_files.StaticFilesMiddleware",
+    "api.static_files.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "config.content_length.ContentLengthMiddleware",
+    "api.content_length.ContentLengthMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -121,7 +141,7 @@ _ANSWER_SLACK_SECONDS = 2.0
 DATABASES = {
     "default": {
         **env.db("DATABASE_URL"),
-        "ENGINE": "config.postgresql",
+        "ENGINE": "config.patches.postgresql",
         "ATOMIC_REQUESTS": False,
         # A connection lives as long as its thread: opening one costs more than a whole request.
         # Not under ASGI, where each request has a thread of its own, and a kept connection would outlive it for nobody.
@@ -159,11 +179,11 @@ PUBLIC_BASE_URL = env.str("PUBLIC_BASE_URL", default="").rstrip("/")
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.authentication.IsTenant"],
-    "DEFAULT_THROTTLE_CLASSES": ["accounts.rate_limit.TenantRateLimit"],
+    "DEFAULT_THROTTLE_CLASSES": ["api.rate_limit.TenantRateLimit"],
     "DEFAULT_PARSER_CLASSES": ["idempotency.parsers.ExactJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["config.renderers.OrjsonRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["api.renderers.OrjsonRenderer"],
     "DEFAULT_SCHEMA_CLASS": "config.openapi.generator.TableSchema",
-    "EXCEPTION_HANDLER": "config.problems.handle_exception",
+    "EXCEPTION_HANDLER": "api.problems.handle_exception",
     # What is wrong with a body as a whole stands under a name that no member and no parameter can have: a lone surrogate.
     "NON_FIELD_ERRORS_KEY": "\ud800",
     "UNAUTHENTICATED_USER": None,
@@ -242,7 +262,7 @@ ADMIN_MASKED_NAMES = env.list(
 # Who may send events to /v1/inbox/{source}, "source:whsec_…"; the same source twice while its secret is rotated.
 INBOX_SECRETS = env.list("INBOX_SECRETS", default=[])
 # Who acts upon them, "source:function", of each source that has a secret.
-INBOX_HANDLERS = env.list("INBOX_HANDLERS", default=["sandbox:workers.inbox.payment_events.handle_event"])
+INBOX_HANDLERS = env.list("INBOX_HANDLERS", default=["sandbox:operations.payments.events.handle_event"])
 
 # --- Redis: a hint -----------------------------------------------------------------------------------------------------
 
@@ -261,12 +281,12 @@ PUBLISH_BUDGET_SECONDS = env.float("PUBLISH_BUDGET_SECONDS", default=1.0)
 OPERATIONS = env.list(
     "OPERATIONS",
     default=[
-        "workers.operations.charge_payment.ChargePayment",
-        "workers.operations.drop_database.DropDatabase",
-        "workers.operations.generate_report.GenerateReport",
-        "workers.operations.provision_database.ProvisionDatabase",
-        "workers.operations.refund_payment.RefundPayment",
-        "workers.operations.sleep.Sleep",
+        "operations.payments.charge.ChargePayment",
+        "operations.databases.drop.DropDatabase",
+        "operations.reports.generate.GenerateReport",
+        "operations.databases.provision.ProvisionDatabase",
+        "operations.payments.refund.RefundPayment",
+        "operations.sleep.Sleep",
     ],
 )
 # Three missed heartbeats: outlives one garbage collection and one failover, still frees a crashed worker's job within a minute.
@@ -425,11 +445,11 @@ CELERY_TIMEZONE = "UTC"
 # the end and the one that checks it may stand on two hosts.
 _TICK = {"queue": "maintenance", "expires": 60}
 CELERY_BEAT_SCHEDULER = "config.beat.Scheduler"
-# Seconds between beat's looks at its schedule at most: each leaves a sign of life (config/alive.py).
+# Seconds between beat's looks at its schedule at most: each leaves a sign of life (observability/liveness.py).
 CELERY_BEAT_MAX_LOOP_INTERVAL = 10
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "workers.sweep", "schedule": SWEEP_SECONDS, "options": _TICK},
-    "bulk": {"task": "workers.bulk", "schedule": BULK_SECONDS, "options": _TICK},
+    "bulk": {"task": "operators.bulk", "schedule": BULK_SECONDS, "options": _TICK},
     "purge": {"task": "workers.purge", "schedule": PURGE_SECONDS, "options": _TICK},
     "selfaudit": {"task": "workers.selfaudit", "schedule": SELFAUDIT_SECONDS, "options": _TICK},
 }
@@ -449,7 +469,7 @@ KEY_WINDOW_MARGIN_SECONDS = 60.0
 
 # --- Tests -------------------------------------------------------------------------------------------------------------
 
-# Where this process is to die, for the tests of what happens then: <name>:<n>:kill|stop|raise|hang (idempotency/crashpoints.py).
+# Where this process is to die, for the tests of what happens then: <name>:<n>:kill|stop|raise|hang (foundation/fault_points.py).
 CRASHPOINT = env.str("CRASHPOINT", default="")
 
 # --- Logging -----------------------------------------------------------------------------------------------------------
@@ -460,23 +480,21 @@ LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
 LOG_FORMAT = env.choice("LOG_FORMAT", ("json", "console"), default="console" if DEBUG else "json")
 # What each line says of where it comes from.
 PROCESS_KIND = kind_of_process(sys.argv)
-LOGGING_CONFIG = "config.observability.logs.configure_logging"
+LOGGING_CONFIG = "observability.logs.configure_logging"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"()": "config.observability.logs.line_formatter"}},
+    "formatters": {"line": {"()": "observability.logs.line_formatter"}},
     "handlers": {
         "line": {
-            "class": "config.observability.output.LineHandler",
+            "class": "observability.stderr_handler.LineHandler",
             "formatter": "line",
             # A command's is the terminal's, or whatever its caller makes of it.
             "own_pipe": PROCESS is not Process.MANAGE,
         }
     },
     "root": {"handlers": ["line"], "level": "WARNING"},
-    "loggers": {
-        name: {"level": LOG_LEVEL} for name in ("accounts", "config", "idempotency", "jobs", "workers")
-    }
+    "loggers": {name: {"level": LOG_LEVEL} for name in ROOMS}
     # What servers and libraries set up for themselves is taken back: their lines go the way of all others.
     | {
         name: {"level": level, "handlers": [], "propagate": True}
@@ -517,7 +535,7 @@ if TRACING:
         raise ImproperlyConfigured(
             "Tracing is asked for (OTEL_…): pip install -r requirements-otel.txt, or unset it."
         )
-    MIDDLEWARE.insert(2, "config.observability.tracing.TracingMiddleware")
+    MIDDLEWARE.insert(2, "observability.tracing.TracingMiddleware")
 
 # --- Figures -----------------------------------------------------------------------------------------------------------
 

@@ -4,17 +4,17 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from config.health import livez, readyz
-from config.idempotency_policy import show_policy
-from config.observability.metrics.page import show_metrics
+from api.idempotency_policy import show_policy
+from api.inbox import InboxView
+from api.problem_pages import explain_problem
+from api.problems import read_only
 from config.openapi.pages import browse, show_schema
-from config.problem_pages import explain_problem
-from config.problems import read_only
-from workers.inbox.views import InboxView
+from observability.health import livez, readyz
+from observability.metrics.page import show_metrics
 
 urlpatterns = [
     path("v1/inbox/<slug:source>", InboxView.as_view(), name="inbox"),
-    path("v1/", include("jobs.api.urls")),
+    path("v1/", include("api.urls")),
     path(".well-known/idempotency", read_only(show_policy), name="idempotency-policy"),
     path("problems/<slug:slug>", read_only(explain_problem), name="problem"),
     path("schema", read_only(show_schema), name="schema"),
@@ -26,7 +26,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
 ]
 
-handler400 = "config.problems.bad_request"
-handler403 = "config.problems.forbidden"
-handler404 = "config.problems.not_found"
-handler500 = "config.problems.internal_error"
+handler400 = "api.problems.bad_request"
+handler403 = "api.problems.forbidden"
+handler404 = "api.problems.not_found"
+handler500 = "api.problems.internal_error"

@@ -11,7 +11,7 @@ os.environ.setdefault("SEMEL_PROCESS", "api")
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
-from config.chunked_body import ChunkedBody, is_chunked
+from api.chunked_body import ChunkedBody, is_chunked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

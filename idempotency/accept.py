@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from django.conf import settings
 from django.db import transaction
 
+from foundation.fault_points import reach
+from foundation.spans import span
 from idempotency import queries
 from idempotency.compare import take_fingerprint
-from idempotency.crashpoints import reach
 from idempotency.errors import RequestInProgress
 from idempotency.records import Patience, Record, Reservation
 from idempotency.registry import has_ended
-from idempotency.spans import span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -3,7 +3,7 @@
 from django.apps import AppConfig
 from django.conf import settings
 
-from idempotency import crashpoints
+from foundation import fault_points
 
 
 class IdempotencyConfig(AppConfig):
@@ -19,4 +19,4 @@ class IdempotencyConfig(AppConfig):
 
         signals.replayed.connect(replays.note_replay, dispatch_uid="count_replays")
 
-        crashpoints.arm(getattr(settings, "CRASHPOINT", ""))
+        fault_points.arm(getattr(settings, "CRASHPOINT", ""))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
-from idempotency import exactjson
+from foundation import exact_json
 from idempotency.errors import FingerprintUnverifiable
 from idempotency.keyring import find_secret
 
@@ -45,7 +45,7 @@ def compute(parts: RequestParts, *, version: int, kid: str) -> bytes:
     if parts.document is NO_DOCUMENT:
         kind, content = (parts.content_type if parts.body else ""), parts.body
     else:
-        kind, content = "json", exactjson.dumps(parts.document)
+        kind, content = "json", exact_json.dumps(parts.document)
     fields = [b"fingerprint", b"1", _encode(parts.method), _encode(parts.path)]
     fields += [_join(_canonical_query(parts.query)), _encode(kind), content]
     return hmac.digest(secret, _join(fields), "sha256")

@@ -11,10 +11,10 @@ from django.db import transaction
 from django.template.response import SimpleTemplateResponse
 from rest_framework.status import is_client_error, is_server_error
 
+from foundation.fault_points import reach
 from idempotency import queries, signals
 from idempotency.accept import Deadline, accept, find_live
 from idempotency.compare import refuse_if_other
-from idempotency.crashpoints import reach
 from idempotency.errors import KeyReused, RequestInProgress
 from idempotency.records import Record, Reservation
 from idempotency.requests import read_keyed_request

@@ -10,7 +10,7 @@ import hmac
 import json
 from typing import Any, Final
 
-from idempotency import exactjson
+from foundation import exact_json
 from idempotency.errors import FingerprintUnverifiable
 from idempotency.fingerprint import CURRENT_VERSION
 from idempotency.keyring import find_secret
@@ -32,7 +32,7 @@ def member_digests(body: Any, kid: str) -> bytes:  # noqa: ANN401 # JSON
         if len(deeper) > MAX_MEMBERS:
             break
         leaves = deeper
-    return exactjson.dumps({pointer: _digest(secret, pointer, value) for pointer, value in leaves.items()})
+    return exact_json.dumps({pointer: _digest(secret, pointer, value) for pointer, value in leaves.items()})
 
 
 def differing_members(stored: bytes | None, body: Any, kid: str) -> list[str]:  # noqa: ANN401 # JSON
@@ -82,7 +82,7 @@ def _ancestors(pointer: str) -> list[str]:
 def _digest(secret: bytes, pointer: str, value: Any) -> str:  # noqa: ANN401 # JSON
     # The pointer is part of it: equal values at two places must not show as equal.
     name = pointer.encode()
-    message = b"member:%d:%b%b" % (len(name), name, exactjson.dumps(value))
+    message = b"member:%d:%b%b" % (len(name), name, exact_json.dumps(value))
     return hmac.digest(secret, message, "sha256")[:DIGEST_BYTES].hex()
 
 

@@ -6,8 +6,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from rest_framework.parsers import BaseParser
 
-from idempotency import exactjson
-from idempotency.errors import UnsupportedContentEncoding
+from foundation import exact_json
+from idempotency.errors import MalformedJson, UnsupportedContentEncoding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,15 @@ class ExactJSONParser(BaseParser):
         refuse_content_encoding(request)
         # Not the stream: only `body` keeps to DATA_UPLOAD_MAX_MEMORY_SIZE and can be read again by the
         # fingerprint.
-        return exactjson.loads(request.body)
+        return read_json(request.body)
+
+
+def read_json(body: bytes) -> Any:  # noqa: ANN401 # JSON
+    """Return the body's exact value. Raises MalformedJson."""
+    try:
+        return exact_json.loads(body)
+    except exact_json.MalformedJson as error:
+        raise MalformedJson(error.detail) from None
 
 
 def refuse_content_encoding(request: Request) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
+from foundation.debounced_task import Later
 from idempotency import queries
-from idempotency.later import Later
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from idempotency import exactjson
 from idempotency.fingerprint import NO_DOCUMENT, RequestParts
 from idempotency.keys import parse_key, parse_ttl
-from idempotency.parsers import ExactJSONParser, refuse_content_encoding
+from idempotency.parsers import ExactJSONParser, read_json, refuse_content_encoding
 from idempotency.records import KeyedRequest
 
 if TYPE_CHECKING:
@@ -69,4 +68,4 @@ def _document(request: Request, body: bytes, data: Any) -> Any:  # noqa: ANN401 
         return data
     # A parser that rounds numbers or drops repeated keys would make different requests look the same.
     refuse_content_encoding(request)
-    return exactjson.loads(body)
+    return read_json(body)

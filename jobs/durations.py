@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
-from idempotency.later import Later
+from foundation.debounced_task import Later
 from jobs.queries.durations import Kind, median_seconds
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """The contract of an operation: what you write, what you are given, what you may raise.
 
-An operation is one file in ``workers/operations/``, named in ``settings.OPERATIONS``. Its ``perform`` may be run more than
+An operation is one file in ``operations/``, named in ``settings.OPERATIONS``. Its ``perform`` may be run more than
 once (a worker can die anywhere), so everything that it does to the world goes through the ``job`` that it is given.
 """
 

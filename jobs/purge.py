@@ -30,7 +30,7 @@ def run_once(limit: int) -> Counts:
 def batches(limit: int) -> Iterator[Counts]:
     """Delete the jobs that had succeeded, failed or been canceled for JOB_RETENTION_SECONDS by now, a batch a step.
 
-    With a job go its attempts, steps and events, in one commit, and its artifacts become stray files (jobs/stray_files.py);
+    With a job go its attempts, steps and events, in one commit, and its artifacts become stray files (jobs/orphaned_files.py);
     `unknown` has not ended and stays. A job whose idempotency record exists and is its own stays: so an answer that can
     be replayed never points to a job that is gone.
     Jobs locked by a redrive or another purge are left for the next time. Those that must stay are passed by, so any

@@ -27,14 +27,14 @@ from jobs.errors import (
 from jobs.failures import failure, printable
 from jobs.models import Job, JobStep, Priority
 from jobs.operations import downstream_key
+from jobs.orphaned_files import remove_soon
+from jobs.payloads import seal, unseal
 from jobs.queries.artifacts import discard_artifacts
 from jobs.queries.erase import erase_job, lock_job
 from jobs.queries.history import request_cancel
 from jobs.queries.steps import close_by_verdict, raise_generation, reference_of, steps_of
 from jobs.queries.submit import find_twin, insert_job, lock_line
-from jobs.sealed import seal, unseal
 from jobs.states import Event, State
-from jobs.stray_files import remove_soon
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 from django.dispatch import Signal
 
+from broker.wakeup_channel import JobChange
+
 if TYPE_CHECKING:
     from uuid import UUID
 
@@ -18,14 +20,6 @@ class DueJob:
 
     id: UUID
     queue: str
-
-
-@dataclass(frozen=True)
-class JobChange:
-    """A job has one more event: its number is the job's `event_seq`."""
-
-    id: UUID
-    seq: int
 
 
 @dataclass(frozen=True)

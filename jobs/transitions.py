@@ -14,12 +14,12 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from psycopg.errors import UniqueViolation
 
-from idempotency.crashpoints import reach
+from foundation.fault_points import reach
 from jobs.errors import DuplicateOperation, IllegalTransition, JobErased, JobNotFound, StaleAttempt
 from jobs.failures import failure
 from jobs.models import Job
+from jobs.payloads import seal
 from jobs.queries.transition import apply_rule, next_in_line
-from jobs.sealed import seal
 from jobs.signals import DueJob, jobs_due
 from jobs.states import Event, Rule, State, rules_for
 

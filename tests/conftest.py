@@ -12,10 +12,10 @@ import redis
 from django.conf import settings
 from rest_framework.test import APIClient
 
-from accounts.breaker import redis_breaker
+from broker.circuit_breaker import redis_breaker
 from jobs.durations import usual
-from tests.factories import TenantFactory, new_api_key
-from tests.operations import SCRIPTS
+from tests.support.factories import TenantFactory, new_api_key
+from tests.support.operations import SCRIPTS
 from workers import publisher
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("semel")
     settings.OPERATIONS = [
         *settings.OPERATIONS,
-        "tests.operations.Scripted",
-        "tests.operations.Anything",
+        "tests.support.operations.Scripted",
+        "tests.support.operations.Anything",
     ]
 
 

@@ -18,12 +18,12 @@ from typing import IO, TYPE_CHECKING, Any
 import structlog
 from django.conf import settings
 
-from idempotency.crashpoints import reach
+from foundation.fault_points import reach
 from jobs import artifact_storage
 from jobs.operations import ARTIFACT_NAME, Artifact, LeaseLost, PermanentError
+from jobs.orphaned_files import remove_unpublished
 from jobs.queries.artifacts import StoredFile, begin_file, publish_file
 from jobs.selectors import artifacts_of
-from jobs.stray_files import remove_unpublished
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,6 +1,6 @@
 """The third guard: what an attempt does to the world is recorded before and after (DESIGN.md §6, Effect).
 
-How it is undone: workers/way_back.py.
+How it is undone: workers/compensation.py.
 
 Dying before `begin` commits: nothing was sent. Between `begin` and `close`: the step is `started`, and the next attempt
 repeats it under the same key, asks the downstream, or stops in doubt. After `close`: the result is remembered.
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import structlog
 from django.conf import settings
 
-from idempotency.crashpoints import reach
-from idempotency.spans import span
+from foundation.fault_points import reach
+from foundation.spans import span
 from jobs.models import JobStep
 from jobs.operations import (
     EffectNotDone,
@@ -31,9 +31,9 @@ from jobs.operations import (
     RunLater,
     downstream_key,
 )
+from jobs.payloads import seal, unseal
 from jobs.queries.history import append_evidence
 from jobs.queries.steps import begin_effect, close_effect, reference_of, seconds_since_start
-from jobs.sealed import seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

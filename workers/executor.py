@@ -14,8 +14,8 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
-from idempotency.crashpoints import reach
-from idempotency.spans import span
+from foundation.fault_points import reach
+from foundation.spans import span
 from jobs import transitions
 from jobs.errors import IllegalTransition, StaleAttempt
 from jobs.operations import (
@@ -28,8 +28,8 @@ from jobs.operations import (
     RunLater,
     TimeLimitReached,
 )
+from jobs.payloads import seal, unseal
 from jobs.registry import known_operations, operation_of
-from jobs.sealed import seal, unseal
 from jobs.selectors import why_not_claimed
 from workers import signals
 from workers.backoff import retry_delay

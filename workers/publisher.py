@@ -11,10 +11,10 @@ from django.conf import settings
 from kombu.connection import Connection
 from kombu.pools import ProducerPool
 
-from accounts.breaker import redis_breaker
-from idempotency.spans import span
+from broker.circuit_breaker import redis_breaker
+from broker.queue_lengths import queue_lengths
+from foundation.spans import span
 from workers import signals
-from workers.broker import queue_lengths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,10 +12,10 @@ from django.conf import settings
 from accounts import audit
 from idempotency import inbox
 from idempotency import purge as key_purge
+from jobs import orphaned_files
 from jobs import purge as job_purge
-from jobs import stray_files
 from workers import signals
-from workers.rounds import take_turns
+from workers.batches import take_turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,10 +95,10 @@ def _notices() -> Iterator[Counts]:
 
 
 def _expired_artifacts() -> Iterator[Counts]:
-    for expired in stray_files.expire_batches(settings.BATCH_ROWS):
+    for expired in orphaned_files.expire_batches(settings.BATCH_ROWS):
         yield Counts(artifacts_deleted=expired)
 
 
 def _files() -> Iterator[Counts]:
-    for removed in stray_files.remove_batches():
+    for removed in orphaned_files.remove_batches():
         yield Counts(files_deleted=removed)

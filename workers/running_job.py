@@ -12,20 +12,20 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts.authentication import scope_name
-from idempotency.crashpoints import reach
+from foundation.fault_points import reach
 from jobs.failures import printable
 from jobs.models import JobStep
 from jobs.operations import JobCanceled, LeaseLost, RunLater, TimeLimitReached
+from jobs.payloads import seal, unseal
 from jobs.queries.history import decline_cancel
 from jobs.queries.lease import write_progress
 from jobs.queries.steps import remember_step, steps_of
-from jobs.sealed import seal, unseal
 from jobs.selectors import find_result
 from workers.artifacts import Artifacts, Draft
+from workers.compensation import WayBack, undo_name
 from workers.effects import Effect, Effects
-from workers.past import Past
+from workers.job_history import Past
 from workers.shutdown import is_shutting_down
-from workers.way_back import WayBack, undo_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,7 +110,7 @@ class RunningJob:
         return result
 
     def undo(self, end: JobCanceled | PermanentError) -> None:
-        """What this job has done is undone as far as it can be, because of this end (workers/way_back.py)."""
+        """What this job has done is undone as far as it can be, because of this end (workers/compensation.py)."""
         self._way_back.go(end, check=self._stop_if_over)
 
     def commit(self, name: str, fn: Callable[[], T]) -> T:

@@ -12,8 +12,10 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from idempotency.crashpoints import reach
+from broker.queue_lengths import queue_lengths
+from foundation.fault_points import reach
 from jobs import transitions
+from jobs.provider_events import resolve_told_jobs
 from jobs.queries.due import (
     FIRST_LAPSED,
     FIRST_LEASE,
@@ -27,10 +29,8 @@ from jobs.queries.due import (
 from jobs.queries.pauses import walk_on
 from workers import signals
 from workers.backoff import retry_delay
-from workers.broker import queue_lengths
-from workers.evidence import resolve_told_jobs
+from workers.batches import take_turns
 from workers.publisher import publish_jobs
-from workers.rounds import take_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,7 +9,7 @@ from celery import shared_task
 from django.conf import settings
 
 from jobs import selfaudit as audit
-from workers import bulk, purger, sweeper
+from workers import purger, sweeper
 from workers.executor import execute_job
 from workers.publisher import RUN_JOB_TASK
 
@@ -21,28 +21,22 @@ def run_job(job_id: str) -> None:
 
 
 # Both alike: a soft limit above the hard one, as the default is, would keep beat from sending at all.
-_IN_TIME = dict.fromkeys(("time_limit", "soft_time_limit"), settings.MAINTENANCE_TIME_LIMIT_SECONDS)
+IN_TIME = dict.fromkeys(("time_limit", "soft_time_limit"), settings.MAINTENANCE_TIME_LIMIT_SECONDS)
 
 
-@shared_task(name="workers.sweep", acks_late=False, **_IN_TIME)
+@shared_task(name="workers.sweep", acks_late=False, **IN_TIME)
 def sweep() -> None:
     """One sweep; the next tick does the rest."""
     sweeper.run_once()
 
 
-@shared_task(name="workers.purge", acks_late=False, **_IN_TIME)
+@shared_task(name="workers.purge", acks_late=False, **IN_TIME)
 def purge() -> None:
     """One purge; the next tick does the rest."""
     purger.run_once(seconds=settings.PURGE_BUDGET_SECONDS)
 
 
-@shared_task(name="workers.bulk", acks_late=False, **_IN_TIME)
-def bulk_act() -> None:
-    """A slice of what operators began for many jobs; the next tick goes on."""
-    bulk.run_once(seconds=settings.BULK_BUDGET_SECONDS)
-
-
-@shared_task(name="workers.selfaudit", acks_late=False, **_IN_TIME)
+@shared_task(name="workers.selfaudit", acks_late=False, **IN_TIME)
 def selfaudit() -> None:
     """One self-audit of what is recent."""
     window = timedelta(seconds=settings.SELFAUDIT_WINDOW_SECONDS)

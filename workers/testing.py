@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.utils import timezone
 
-from idempotency.crashpoints import watch
+from foundation.fault_points import watch
 from jobs import transitions
 from jobs.models import Job, JobStep
+from jobs.payloads import unseal
 from jobs.registry import current_operation, forget_operations
-from jobs.sealed import unseal
 from jobs.services import Submission, submit_job
 from jobs.states import State
 from workers.executor import execute_job

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
+from api.problem_catalogue import PROBLEMS
+from api.problems import CONTENT_TYPE
 from config.openapi.endpoints import ENDPOINTS
 from config.openapi.examples import JOB_ID
 from config.openapi.headers import NAMES, REQUEST, RESPONSE
 from config.openapi.schemas import MEMBERS, problem_name
-from config.problem_catalogue import PROBLEMS
-from config.problems import CONTENT_TYPE
 from jobs.operations import ARTIFACT_NAME
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from drf_spectacular.drainage import warn
 from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
 from drf_spectacular.plumbing import ResolvedComponent
 
+from api.json_schema import FormSchema
+from api.submission import SubmissionForm
 from config.openapi.describe import components, describe, problem_responses
 from config.openapi.endpoints import ELSEWHERE, ENDPOINTS
 from config.openapi.schemas import SCHEMAS
-from jobs.api.json_schema import FormSchema
-from jobs.api.submission import SubmissionForm
 from jobs.registry import current_operation, operations
 
 if TYPE_CHECKING:

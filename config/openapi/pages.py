@@ -12,8 +12,8 @@ from django.utils.module_loading import import_string
 from drf_spectacular.settings import spectacular_settings
 from rest_framework.exceptions import ErrorDetail
 
-from jobs.api.caching import conditional_bytes
-from jobs.api.query_strings import InvalidQuery
+from api.conditional_requests import conditional_bytes
+from api.query_strings import InvalidQuery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +65,7 @@ def browse(request: HttpRequest) -> HttpResponse:
         f'<link rel="icon" href="data:,"><link rel="stylesheet" href="{escape(css)}">'
     )
     scripts = "".join(
-        f'<script src="{escape(source)}"></script>' for source in (bundle, static("config/docs.js"))
+        f'<script src="{escape(source)}"></script>' for source in (bundle, static("api/docs.js"))
     )
     body = f'<div id="docs" data-schema="/schema?format=json"></div>{scripts}'
     page = f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'

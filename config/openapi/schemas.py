@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from config.problem_catalogue import PROBLEMS, Key, Problem
-from jobs.api.json_schema import PRINTABLE
+from api.json_schema import PRINTABLE
+from api.problem_catalogue import PROBLEMS, Key, Problem
 from jobs.models import JobStep, Priority
 from jobs.states import State
 

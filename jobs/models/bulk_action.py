@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 
 class BulkAction(models.Model):
-    """One act of an operator on all jobs of a filter: how far it has come, and what came of it (jobs/operators/bulk.py)."""
+    """One act of an operator on all jobs of a filter: how far it has come, and what came of it (operators/bulk_actions.py)."""
 
     class Action(models.TextChoices):
         """What is done to each job."""
@@ -21,7 +21,7 @@ class BulkAction(models.Model):
         RELEASE = "release"  # its idempotency key
 
     action = models.CharField(max_length=7, choices=Action.choices)
-    selection = models.JSONField()  # the filter: jobs/operators/inspection.py Wanted
+    selection = models.JSONField()  # the filter: operators/inspection.py Wanted
     said = models.JSONField(default=dict)  # of a resolve: verdict and then
     note = models.TextField()
     by = models.CharField(max_length=200)

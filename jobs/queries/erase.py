@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobs.models import Job
+from jobs.payloads import seal
 from jobs.queries.history import KEPT_WHEN_ERASED
-from jobs.sealed import seal
 from jobs.signals import announce_change
 
 if TYPE_CHECKING:

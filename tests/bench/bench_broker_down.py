@@ -14,10 +14,10 @@ from functools import partial
 
 import pytest
 
-from tests.broker_proxy import broker_proxy
-from tests.factories import TenantFactory, new_api_key
-from tests.stack import Caller, running_stack
-from tests.valkey import running_valkey
+from tests.support.broker_proxy import broker_proxy
+from tests.support.factories import TenantFactory, new_api_key
+from tests.support.stack import Caller, running_stack
+from tests.support.valkey import running_valkey
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

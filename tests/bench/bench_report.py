@@ -15,10 +15,10 @@ import time
 import pytest
 from django.db import connection
 
+from jobs.payloads import seal
 from jobs.registry import current_operation
-from jobs.sealed import seal
 from jobs.services import Submission, submit_job
-from tests.factories import TenantFactory
+from tests.support.factories import TenantFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -21,10 +21,10 @@ import pytest
 from django.db import connection, connections, transaction
 
 from jobs import transitions
+from jobs.payloads import seal
 from jobs.queries.watch import positions_beyond
-from jobs.sealed import seal
-from tests.factories import TenantFactory, claim, new_api_key, queued_job
-from tests.stack import running_stack
+from tests.support.factories import TenantFactory, claim, new_api_key, queued_job
+from tests.support.stack import running_stack
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -17,8 +17,8 @@ from rest_framework.response import Response
 from idempotency import accept, queries, registry
 from idempotency.http import idempotent
 from idempotency.models import IdempotencyRecord
-from tests import idempotent_view as shop
-from tests.idempotent_view import OpenView, Orders, code_of, count_orders, send
+from tests.support import idempotent_view as shop
+from tests.support.idempotent_view import OpenView, Orders, code_of, count_orders, send
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,7 +28,7 @@ PATIENCE = 20
 
 @pytest.fixture(autouse=True)
 def _shop(transactional_db, settings, monkeypatch):
-    settings.IDEMPOTENCY_SCOPE = "tests.idempotent_view.scope_of"
+    settings.IDEMPOTENCY_SCOPE = "tests.support.idempotent_view.scope_of"
     settings.IDEMPOTENCY_WAIT_SECONDS = PATIENCE
     settings.IDEMPOTENCY_WAITING_DUPLICATES = 16
     monkeypatch.setattr(registry, "_judges", [])

@@ -8,13 +8,13 @@ import pytest
 
 from jobs import services, transitions
 from jobs.models import BulkAction, Job
-from jobs.operators.bulk import start_bulk
-from jobs.operators.inspection import Wanted
 from jobs.states import State
-from tests.factories import TenantFactory, claimed_job
-from tests.situations import history
-from tests.threads import at_once
-from workers.bulk import run_once
+from operators.bulk_actions import start_bulk
+from operators.bulk_runner import run_once
+from operators.inspection import Wanted
+from tests.support.factories import TenantFactory, claimed_job
+from tests.support.scenarios import history
+from tests.support.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,13 +11,13 @@ from django.db import connection, transaction
 from jobs import transitions
 from jobs.models import Job, JobStep
 from jobs.operations import LeaseLost
+from jobs.payloads import seal
 from jobs.queries.steps import remember_step
-from jobs.sealed import seal
 from jobs.states import State
-from tests.factories import TenantFactory, claim, claimed_job, end_lease, make_due, queued_job
-from tests.row_locks import until_waiting
-from tests.situations import HOUR, ZERO, expire, history, outcomes, write
-from tests.threads import at_once
+from tests.support.factories import TenantFactory, claim, claimed_job, end_lease, make_due, queued_job
+from tests.support.row_locks import until_waiting
+from tests.support.scenarios import HOUR, ZERO, expire, history, outcomes, write
+from tests.support.threads import at_once
 from workers import sweeper
 
 pytestmark = pytest.mark.django_db(transaction=True)

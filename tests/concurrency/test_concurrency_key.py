@@ -10,13 +10,13 @@ from django.db import connection, transaction
 
 from jobs import transitions
 from jobs.models import Job
-from jobs.sealed import seal
+from jobs.payloads import seal
 from jobs.services import redrive_job
 from jobs.states import State
-from tests.factories import TenantFactory, claim, make_due, queued_job
-from tests.row_locks import until_waiting
-from tests.situations import HOUR, ZERO, begin, expire, history, outcomes, write
-from tests.threads import at_once, at_one_row
+from tests.support.factories import TenantFactory, claim, make_due, queued_job
+from tests.support.row_locks import until_waiting
+from tests.support.scenarios import HOUR, ZERO, begin, expire, history, outcomes, write
+from tests.support.threads import at_once, at_one_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

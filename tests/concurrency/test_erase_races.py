@@ -18,11 +18,11 @@ from jobs.models import Job, JobEvent
 from jobs.queries.purge import delete_jobs
 from jobs.services import erase_payload, redrive_job
 from jobs.states import State
-from tests.client import accepted, charge, post
-from tests.factories import TenantFactory, backdate, claim, new_api_key
-from tests.keyed import LONG_AGO, expire_key
-from tests.situations import history
-from tests.threads import at_once, at_one_row, in_turn
+from tests.support.client import accepted, charge, post
+from tests.support.factories import TenantFactory, backdate, claim, new_api_key
+from tests.support.keyed import LONG_AGO, expire_key
+from tests.support.scenarios import history
+from tests.support.threads import at_once, at_one_row, in_turn
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

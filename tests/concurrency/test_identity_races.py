@@ -13,11 +13,11 @@ from jobs import services, transitions
 from jobs.errors import DuplicateOperation
 from jobs.models import Job
 from jobs.states import State
-from tests.client import CHARGE, accepted, charge, post, problem
-from tests.factories import TenantFactory, claim, new_api_key
-from tests.row_locks import until_waiting
-from tests.threads import at_once, at_one_row, begin
-from workers.operations.charge_payment import ChargePayment
+from operations.payments.charge import ChargePayment
+from tests.support.client import CHARGE, accepted, charge, post, problem
+from tests.support.factories import TenantFactory, claim, new_api_key
+from tests.support.row_locks import until_waiting
+from tests.support.threads import at_once, at_one_row, begin
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

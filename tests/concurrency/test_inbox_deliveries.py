@@ -7,8 +7,8 @@ import pytest
 from jobs.models import Job
 from jobs.states import State
 from tests.contract.test_provider_events import SECRET, deliver, in_doubt, succeeded, words
-from tests.factories import TenantFactory, queued_job
-from tests.threads import at_once
+from tests.support.factories import TenantFactory, queued_job
+from tests.support.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,20 +12,20 @@ from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.errors import IllegalTransition, StaleAttempt
 from jobs.models import Job, JobStep
+from jobs.payloads import seal
+from jobs.provider_events import Evidence, take_evidence
 from jobs.queries.history import append_evidence
 from jobs.queries.lease import renew_lease
 from jobs.queries.steps import begin_effect
 from jobs.queries.submit import lock_line
-from jobs.sealed import seal
 from jobs.services import cancel_job, redrive_job, resolve_job
 from jobs.states import State
-from tests.factories import TenantFactory, backdate, claimed_job, end_lease, queued_job
-from tests.row_locks import until_waiting
-from tests.situations import HOUR, ZERO, begin, close, history, in_state, outcomes, write
-from tests.threads import at_once, at_one_row, in_turn
-from tests.threads import begin as under_way
-from tests.waiting import until
-from workers.evidence import Evidence, take_evidence
+from tests.support.factories import TenantFactory, backdate, claimed_job, end_lease, queued_job
+from tests.support.row_locks import until_waiting
+from tests.support.scenarios import HOUR, ZERO, begin, close, history, in_state, outcomes, write
+from tests.support.threads import at_once, at_one_row, in_turn
+from tests.support.threads import begin as under_way
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

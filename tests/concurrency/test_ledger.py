@@ -10,8 +10,7 @@ from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.threads import at_once
-from workers.ledger import (
+from operations.payments.ledger import (
     Charged,
     InsufficientFunds,
     RefundTooLarge,
@@ -20,7 +19,8 @@ from workers.ledger import (
     hold_refund,
     release_refund,
 )
-from workers.models import Account, Charge, Refund
+from operations.payments.models import Account, Charge, Refund
+from tests.support.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,15 +15,15 @@ from django.db import connection, transaction
 
 from jobs import transitions
 from jobs.models import Job, JobAttempt
+from jobs.payloads import seal
 from jobs.queries.due import mark_published
-from jobs.sealed import seal
 from jobs.services import cancel_job, redrive_job
 from jobs.signals import jobs_due
 from jobs.states import State
-from tests.factories import TenantFactory, backdate, claim, make_due, queued_job
-from tests.row_locks import locked, until_waiting
-from tests.situations import HOUR, ZERO, begin, write
-from tests.threads import at_once
+from tests.support.factories import TenantFactory, backdate, claim, make_due, queued_job
+from tests.support.row_locks import locked, until_waiting
+from tests.support.scenarios import HOUR, ZERO, begin, write
+from tests.support.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,8 +11,8 @@ from django.db import connection
 from jobs.selectors import JobFilter, list_jobs
 from jobs.services import cancel_job
 from jobs.states import State
-from tests.factories import TenantFactory, claim, queued_job
-from tests.threads import PATIENCE
+from tests.support.factories import TenantFactory, claim, queued_job
+from tests.support.threads import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

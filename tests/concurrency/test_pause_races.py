@@ -11,12 +11,12 @@ from django.db import connection, transaction
 
 from jobs.errors import AlreadyPaused, NotPaused
 from jobs.models import PARKED, Job, Pause
-from jobs.operators import pauses
 from jobs.queries.due import mark_published
 from jobs.queries.pauses import hold_pauses, walk_on
-from tests.factories import TenantFactory, make_due, queued_job
-from tests.row_locks import until_waiting
-from tests.threads import PATIENCE, at_once
+from operators import pauses
+from tests.support.factories import TenantFactory, make_due, queued_job
+from tests.support.row_locks import until_waiting
+from tests.support.threads import PATIENCE, at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

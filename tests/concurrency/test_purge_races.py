@@ -15,10 +15,10 @@ from jobs.errors import JobNotFound
 from jobs.models import Job, JobAttempt, JobEvent, JobStep
 from jobs.queries.history import append_evidence
 from jobs.states import State
-from tests.factories import TenantFactory
-from tests.keyed import expire_key, failed_long_ago, keyed_job
-from tests.row_locks import until_waiting
-from tests.threads import PATIENCE, at_once
+from tests.support.factories import TenantFactory
+from tests.support.keyed import expire_key, failed_long_ago, keyed_job
+from tests.support.row_locks import until_waiting
+from tests.support.threads import PATIENCE, at_once
 from workers import purger
 
 pytestmark = pytest.mark.django_db(transaction=True)

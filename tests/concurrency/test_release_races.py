@@ -13,12 +13,12 @@ from idempotency.errors import KeyGone, ResourceNotEnded
 from idempotency.models import IdempotencyRecord
 from jobs import services
 from jobs.models import Job
-from jobs.operators.actions import release_key
 from jobs.states import State
-from tests.factories import TenantFactory
-from tests.keyed import failed_long_ago, keyed_job
-from tests.row_locks import locked_record, until_waiting
-from tests.threads import PATIENCE, at_once
+from operators.job_actions import release_key
+from tests.support.factories import TenantFactory
+from tests.support.keyed import failed_long_ago, keyed_job
+from tests.support.row_locks import locked_record, until_waiting
+from tests.support.threads import PATIENCE, at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -14,8 +14,8 @@ from rest_framework.test import APIClient
 from accounts import audit
 from accounts.credentials import parse_credential
 from accounts.models import ApiKey, AuditEntry, Tenant
-from tests.admin_pages import client_of, text_of, user_with
-from tests.factories import TenantFactory, new_api_key, queued_job
+from tests.support.admin_pages import client_of, text_of, user_with
+from tests.support.factories import TenantFactory, new_api_key, queued_job
 
 pytestmark = pytest.mark.django_db
 
@@ -178,7 +178,7 @@ def subjects(answer):
 
 
 def test_the_log_is_read_page_by_page(reader, monkeypatch):
-    monkeypatch.setattr("accounts.admin.audit.ROWS", 4)
+    monkeypatch.setattr("operators.admin.audit_page.ROWS", 4)
     entries(10)
     seen, address = [], AUDIT
     while address:

@@ -11,12 +11,12 @@ from accounts.models import AuditEntry
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.models import Job, JobStep
-from jobs.sealed import unseal
+from jobs.payloads import unseal
 from jobs.states import State
-from tests.admin_pages import JOBS, PASSWORD, client_of, text_of, user_with
-from tests.factories import claim
-from tests.keyed import keyed_job
-from tests.situations import history, in_state
+from tests.support.admin_pages import JOBS, PASSWORD, client_of, text_of, user_with
+from tests.support.factories import claim
+from tests.support.keyed import keyed_job
+from tests.support.scenarios import history, in_state
 
 pytestmark = pytest.mark.django_db
 

@@ -11,9 +11,9 @@ from django.conf import settings
 from jobs import transitions
 from jobs.models import Violation
 from jobs.states import State
-from tests.admin_pages import JOBS, client_of, job_ids, text_of, user_with
-from tests.factories import backdate, claimed_job, end_lease, queued_job
-from tests.situations import HOUR, begin, close, in_state
+from tests.support.admin_pages import JOBS, client_of, job_ids, text_of, user_with
+from tests.support.factories import backdate, claimed_job, end_lease, queued_job
+from tests.support.scenarios import HOUR, begin, close, in_state
 
 pytestmark = pytest.mark.django_db
 

@@ -9,12 +9,12 @@ import pytest
 
 from accounts.models import AuditEntry
 from jobs.models import BulkAction, Job
-from jobs.operators import bulk
 from jobs.states import State
-from tests.admin_pages import JOBS, client_of, text_of, user_with
-from tests.factories import TenantFactory, queued_job
-from tests.keyed import keyed_job
-from tests.situations import in_state
+from operators import bulk_actions
+from tests.support.admin_pages import JOBS, client_of, text_of, user_with
+from tests.support.factories import TenantFactory, queued_job
+from tests.support.keyed import keyed_job
+from tests.support.scenarios import in_state
 
 pytestmark = pytest.mark.django_db
 
@@ -122,7 +122,7 @@ def test_a_whole_filter_is_previewed_begun_and_followed_to_its_end(tenant, opera
     assert answer.redirect_chain[-1] == (f"{BULKS}{begun.id}/", 302)
     assert "goes on" in text_of(answer)
     assert 'http-equiv="refresh"' in answer.content.decode()
-    list(bulk.steps())
+    list(bulk_actions.steps())
     said = operator.get(f"{BULKS}{begun.id}/")
     assert "Jobs changed 3" in text_of(said)
     assert 'http-equiv="refresh"' not in said.content.decode()
@@ -139,7 +139,7 @@ def test_what_arrives_after_the_preview_is_left_out(tenant, operator):
     as_of = re.search(r'name="as_of" value="([^"]*)"', html)[1]
     later = queued_job(tenant)
     operator.post(path, {**WHY, "as_of": as_of})
-    list(bulk.steps())
+    list(bulk_actions.steps())
     assert states(seen, later) == ["canceled", "queued"]
 
 
@@ -156,7 +156,7 @@ def test_a_bulk_action_is_stopped(tenant, operator):
     confirm(operator, address("redrive", state="failed"))
     begun = BulkAction.objects.get()
     assert "stopped" in text_of(operator.post(f"{BULKS}{begun.id}/stop/", follow=True))
-    list(bulk.steps())
+    list(bulk_actions.steps())
     assert states(job) == ["failed"]
     assert AuditEntry.objects.filter(action="bulk.stop", actor="user grace").exists()
 

@@ -12,15 +12,15 @@ from django.test import Client
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.models import Job, Priority
+from jobs.payloads import seal
 from jobs.queries.steps import close_effect
 from jobs.registry import current_operation
-from jobs.sealed import seal
 from jobs.services import Submission, submit_job
 from jobs.states import State
-from tests.admin_pages import JOBS, client_of, job_ids, text_of, user_with
-from tests.factories import TenantFactory, backdate, claim, queued_job
-from tests.keyed import keyed_job
-from tests.situations import begin, in_state
+from tests.support.admin_pages import JOBS, client_of, job_ids, text_of, user_with
+from tests.support.factories import TenantFactory, backdate, claim, queued_job
+from tests.support.keyed import keyed_job
+from tests.support.scenarios import begin, in_state
 
 pytestmark = pytest.mark.django_db
 
@@ -103,7 +103,7 @@ def test_a_filter_that_cannot_be_is_told_and_finds_nothing(tenant, reader, asked
 
 
 def test_pages_show_each_job_once_in_both_directions_while_jobs_arrive(tenant, reader, monkeypatch):
-    monkeypatch.setattr("jobs.admin.job_list.ROWS", 4)
+    monkeypatch.setattr("operators.admin.job_list.ROWS", 4)
     jobs = [queued_job(tenant).id for _ in range(10)][::-1]
     seen, answer = [], reader.get(JOBS, {"state": "queued"})
     while True:
@@ -134,7 +134,7 @@ def test_a_page_that_is_none_begins_at_the_newest(tenant, reader):
 
 
 def test_a_tenant_that_is_not_offered_can_be_filtered_by_all_the_same(tenant, reader, monkeypatch):
-    monkeypatch.setattr("jobs.admin.job_filter._TENANTS_OFFERED", 1)
+    monkeypatch.setattr("operators.admin.job_filters._TENANTS_OFFERED", 1)
     TenantFactory(name="a-first"), TenantFactory(name="another")
     job = queued_job(tenant)
     assert "another" not in reader.get(JOBS).content.decode()

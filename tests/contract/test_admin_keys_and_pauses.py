@@ -7,10 +7,10 @@ import pytest
 from accounts.models import AuditEntry
 from idempotency.models import IdempotencyRecord
 from jobs.models import Pause
-from tests.admin_pages import client_of, text_of, user_with
-from tests.client import accepted, charge, post
-from tests.factories import TenantFactory, claimed_job
-from tests.keyed import keyed_job
+from tests.support.admin_pages import client_of, text_of, user_with
+from tests.support.client import accepted, charge, post
+from tests.support.factories import TenantFactory, claimed_job
+from tests.support.keyed import keyed_job
 
 pytestmark = pytest.mark.django_db
 

@@ -11,12 +11,12 @@ from urllib.parse import unquote
 import pytest
 from rest_framework.test import APIClient
 
-from jobs.api import sending
+from api import file_responses
 from jobs.models import JobArtifact
-from tests.client import post, problem
-from tests.downstreams import run
-from tests.factories import TenantFactory, claimed_job, new_api_key, queued_job
-from tests.files import CSV, age_artifacts, artifact_of, handle, job_with_file, writing
+from tests.support.client import post, problem
+from tests.support.downstreams import run
+from tests.support.factories import TenantFactory, claimed_job, new_api_key, queued_job
+from tests.support.files import CSV, age_artifacts, artifact_of, handle, job_with_file, writing
 from workers import purger
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +30,7 @@ TAG = f'"{hashlib.sha256(CONTENT).hexdigest()}"'
 def _folder(folder):
     yield
     # Whatever a test did, no place is taken for good.
-    assert sending._places._taken == 0
+    assert file_responses._places._taken == 0
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_the_whole_file_comes_with_what_a_client_needs_to_keep_it(get):
 
 
 def test_it_is_read_in_pieces(api, tenant, script, monkeypatch):
-    monkeypatch.setattr(sending, "_PIECE_BYTES", 100)
+    monkeypatch.setattr(file_responses, "_PIECE_BYTES", 100)
     response = api.get(url_of(job_with_file(tenant, script, CONTENT)))
     assert response.streaming
     pieces = list(response)
@@ -383,7 +383,7 @@ def test_a_file_that_was_removed_while_it_was_asked_for_is_told_to_be_gone(api, 
         api.delete(f"/v1/jobs/{job.id}/payload")
         raise FileNotFoundError(storage_name)
 
-    monkeypatch.setattr("jobs.api.artifacts.open_file", erase_first)
+    monkeypatch.setattr("api.artifacts.open_file", erase_first)
     problem(api.get(url_of(job)), 410, "payload-erased")
 
 

@@ -9,11 +9,11 @@ import pytest
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.models import Job, JobStep
-from jobs.sealed import seal
+from jobs.payloads import seal
 from jobs.states import State
-from tests.client import accepted, post, problem
-from tests.factories import claim
-from tests.situations import HOUR, begin, close, in_state
+from tests.support.client import accepted, post, problem
+from tests.support.factories import claim
+from tests.support.scenarios import HOUR, begin, close, in_state
 
 
 def cancel(api, job_id, **headers):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobs.models import Job
-from tests.client import CHARGE, accepted, post, problem
+from tests.support.client import CHARGE, accepted, post, problem
 
 
 @pytest.mark.parametrize("key", ["a", "account 17", "x" * 255, "é" * 255, "\U0001f600", '"/\\%', " "])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.client import accepted, post, problem
+from tests.support.client import accepted, post, problem
 
 READS = {
     "a job": "{job}",

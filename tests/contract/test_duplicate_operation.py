@@ -6,8 +6,8 @@ import pytest
 
 from idempotency.models import IdempotencyRecord
 from jobs.models import Job
-from tests.client import accepted, charge, post, problem
-from workers.operations.charge_payment import ChargePayment
+from operations.payments.charge import ChargePayment
+from tests.support.client import accepted, charge, post, problem
 
 pytestmark = pytest.mark.django_db
 

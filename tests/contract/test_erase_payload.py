@@ -15,15 +15,15 @@ from idempotency.models import IdempotencyRecord
 from idempotency.replays import tally
 from jobs import services, transitions
 from jobs.models import Job, JobEvent
+from jobs.payloads import seal
 from jobs.queries.history import append_evidence
 from jobs.queries.lease import write_progress
 from jobs.queries.steps import remember_step
-from jobs.sealed import seal
 from jobs.states import TERMINAL, State
-from tests.client import accepted, charge, post, problem
-from tests.factories import TenantFactory, claim, new_api_key
-from tests.situations import HOUR, begin, close, everything, history, in_state
-from workers.operations.charge_payment import ChargePayment
+from operations.payments.charge import ChargePayment
+from tests.support.client import accepted, charge, post, problem
+from tests.support.factories import TenantFactory, claim, new_api_key
+from tests.support.scenarios import HOUR, begin, close, everything, history, in_state
 
 pytestmark = pytest.mark.django_db
 

@@ -7,10 +7,10 @@ import re
 import pytest
 from django.db import connection
 
-from jobs.api.query_strings import DEFAULT_EVENTS, MAX_EVENTS
+from api.query_strings import DEFAULT_EVENTS, MAX_EVENTS
 from jobs.queries.history import append_evidence
-from tests.client import problem
-from tests.factories import queued_job
+from tests.support.client import problem
+from tests.support.factories import queued_job
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rest_framework.test import APIClient
 
-from tests.client import accepted, charge, post, problem
+from tests.support.client import accepted, charge, post, problem
 
 pytestmark = pytest.mark.django_db
 

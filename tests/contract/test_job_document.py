@@ -9,11 +9,11 @@ import pytest
 
 from jobs import transitions
 from jobs.models import Job, JobStep
-from jobs.sealed import seal
+from jobs.payloads import seal
 from jobs.states import State
-from tests.client import CHARGE, accepted, post, problem
-from tests.factories import claim
-from tests.situations import begin, close, in_state, write
+from tests.support.client import CHARGE, accepted, post, problem
+from tests.support.factories import claim
+from tests.support.scenarios import begin, close, in_state, write
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 

@@ -8,12 +8,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from jobs.api.representation import instant
+from api.job_documents import instant
 from jobs.models import Job
 from jobs.states import State
-from tests.client import CHARGE, accepted, post, problem
-from tests.factories import backdate, queued_job
-from tests.situations import in_state
+from tests.support.client import CHARGE, accepted, post, problem
+from tests.support.factories import backdate, queued_job
+from tests.support.scenarios import in_state
 
 
 def ids(response):

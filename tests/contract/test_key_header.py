@@ -6,7 +6,7 @@ import pytest
 
 from idempotency.models import IdempotencyRecord
 from jobs.models import Job
-from tests.client import accepted, charge, post, problem
+from tests.support.client import accepted, charge, post, problem
 
 # What a server makes of two header lines is one value with a comma.
 FOLDED = ["a,b", "a, b", '"a", "b"', "a,"]

@@ -11,8 +11,8 @@ from rest_framework.test import APIClient
 from idempotency.models import IdempotencyRecord
 from idempotency.queries import erase_payload
 from idempotency.replays import tally
-from tests.client import CHARGE, accepted, post, problem
-from tests.factories import TenantFactory, claim, new_api_key
+from tests.support.client import CHARGE, accepted, post, problem
+from tests.support.factories import TenantFactory, claim, new_api_key
 
 pytestmark = pytest.mark.django_db
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from api.job_documents import instant
 from idempotency.models import IdempotencyRecord
-from jobs.api.representation import instant
 from jobs.models import Job
-from tests.client import CHARGE, accepted, charge, post, problem
+from tests.support.client import CHARGE, accepted, charge, post, problem
 
 
 def test_another_body_under_the_same_key_is_refused(api):

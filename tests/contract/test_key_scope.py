@@ -9,8 +9,8 @@ import uuid_utils.compat as uuid_v7
 from rest_framework.test import APIClient
 
 from jobs.models import Job
-from tests.client import accepted, charge, post, problem
-from tests.factories import TenantFactory, claim, new_api_key
+from tests.support.client import accepted, charge, post, problem
+from tests.support.factories import TenantFactory, claim, new_api_key
 
 ADDRESSES = [
     ("GET", "/v1/jobs/{}"),

@@ -16,9 +16,9 @@ from jobs.errors import KeyMovedOn
 from jobs.models import Job
 from jobs.services import redrive_job
 from jobs.states import State
-from tests.client import accepted, charge, post, problem
-from tests.factories import TenantFactory, claim
-from tests.situations import everything
+from tests.support.client import accepted, charge, post, problem
+from tests.support.factories import TenantFactory, claim
+from tests.support.scenarios import everything
 
 LONG = timedelta(days=3)
 

@@ -14,18 +14,18 @@ import redis
 from django.db import connection, transaction
 from rest_framework.test import APIClient
 
-from accounts.breaker import redis_breaker
-from config.observability.metrics.standing import COUNTED
+from broker.circuit_breaker import redis_breaker
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.models import Pause
 from jobs.operations import PermanentError, RetryableError
 from jobs.signals import DueJob, violation_found
 from jobs.states import State
-from tests.client import accepted, charge, post
-from tests.factories import backdate, claim, end_lease, make_due, queued_job
-from tests.metrics import read
-from tests.situations import in_state
+from observability.metrics.database_metrics import COUNTED
+from tests.support.client import accepted, charge, post
+from tests.support.factories import backdate, claim, end_lease, make_due, queued_job
+from tests.support.metrics import read
+from tests.support.scenarios import in_state
 from workers import purger, sweeper
 from workers.executor import execute_job
 from workers.publisher import publish_jobs

@@ -8,9 +8,9 @@ from rest_framework.test import APIClient
 from idempotency.models import IdempotencyRecord
 from jobs.models import Job
 from jobs.states import State
-from tests.client import accepted, pointers, post, problem
-from tests.factories import new_api_key
-from tests.situations import in_state
+from tests.support.client import accepted, pointers, post, problem
+from tests.support.factories import new_api_key
+from tests.support.scenarios import in_state
 
 SAID = {"step": "charge", "verdict": "done", "then": "succeed", "note": "seen"}
 # A state in which the request would be honoured, and its body.

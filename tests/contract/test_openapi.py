@@ -13,12 +13,12 @@ from drf_spectacular.validation import validate_schema
 from jsonschema import Draft202012Validator
 from rest_framework.test import APIClient
 
+from api.problem_catalogue import PROBLEMS
 from config.openapi.endpoints import ENDPOINTS
 from config.openapi.pages import document
-from config.problem_catalogue import PROBLEMS
 from jobs.registry import operations
-from tests.client import CHARGE, accepted, charge, post, problem
-from tests.factories import TenantFactory, new_api_key
+from tests.support.client import CHARGE, accepted, charge, post, problem
+from tests.support.factories import TenantFactory, new_api_key
 
 ADMIN = ("/admin", "/admin/")
 

@@ -11,23 +11,23 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from rest_framework import serializers
 
-from idempotency.exactjson import loads
-from jobs.api.json_schema import schema_of_params, schema_of_result
-from jobs.api.strict import read_members
+from api.json_schema import schema_of_params, schema_of_result
+from api.strict_forms import read_members
+from foundation.exact_json import loads
 from jobs.operations import Operation
 from jobs.registry import current_operation, operations
 from jobs.services import Submission, submit_job
 from jobs.states import State
-from tests.client import CHARGE, problem
-from tests.provider import running_provider
-from tests.target_server import target_server
+from operations.databases.drop import DropDatabase
+from operations.databases.provision import ProvisionDatabase
+from operations.payments.charge import ChargePayment
+from operations.payments.refund import RefundPayment
+from operations.reports.generate import GenerateReport
+from operations.sleep import Sleep
+from tests.support.client import CHARGE, problem
+from tests.support.provider import running_provider
+from tests.support.target_server import target_server
 from workers.executor import execute_job
-from workers.operations.charge_payment import ChargePayment
-from workers.operations.drop_database import DropDatabase
-from workers.operations.generate_report import GenerateReport
-from workers.operations.provision_database import ProvisionDatabase
-from workers.operations.refund_payment import RefundPayment
-from workers.operations.sleep import Sleep
 
 JOB_ID = "0199f3a4-7a3c-7000-8000-000000000000"
 SHIPPED = [ChargePayment, DropDatabase, GenerateReport, ProvisionDatabase, RefundPayment, Sleep]
@@ -87,7 +87,7 @@ def test_a_new_job_gets_the_newest_of_its_versions(api, monkeypatch):
         version = 2
 
     both = {**operations(), ("demo.sleep", 2): Newer()}
-    monkeypatch.setattr("jobs.api.operations.operations", lambda: both)
+    monkeypatch.setattr("api.operation_list.operations", lambda: both)
     monkeypatch.setattr("jobs.registry.operations", lambda: both)
     told = listed(api)["demo.sleep"]
     assert (told["version"], told["versions"], told["description"]) == (2, [1, 2], "Sleep better.")
@@ -138,7 +138,7 @@ def test_a_schema_is_whole_in_itself_whatever_the_form_holds():
 
 
 def test_a_result_that_is_no_object_is_declared_as_json_schema(api, monkeypatch):
-    monkeypatch.setattr("jobs.api.operations.operations", lambda: {("test.plain", 1): _Plain()})
+    monkeypatch.setattr("api.operation_list.operations", lambda: {("test.plain", 1): _Plain()})
     monkeypatch.setattr("jobs.registry.operations", lambda: {("test.plain", 1): _Plain()})
     schema = listed(api)["test.plain"]["result"]
     assert schema.pop("$schema")

@@ -6,12 +6,12 @@ from uuid import UUID
 
 import pytest
 
-from config.request_id import MAX_LENGTH
+from api.request_id import MAX_LENGTH
 from jobs.models import Job
 from jobs.states import State
-from tests.client import accepted, post
-from tests.factories import queued_job
-from tests.situations import in_state
+from tests.support.client import accepted, post
+from tests.support.factories import queued_job
+from tests.support.scenarios import in_state
 
 pytestmark = pytest.mark.django_db
 

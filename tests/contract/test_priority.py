@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobs.models import Job, Priority
-from tests.client import CHARGE, accepted, post, problem
+from tests.support.client import CHARGE, accepted, post, problem
 
 
 @pytest.mark.parametrize("priority", ["high", "default", "low"])

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 from rest_framework.test import APIClient
 
-from config.problem_catalogue import PROBLEMS
-from tests.client import CHARGE, accepted, pointers, post, problem
+from api.problem_catalogue import PROBLEMS
+from tests.support.client import CHARGE, accepted, pointers, post, problem
 
 # What browsers send.
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -72,7 +72,7 @@ def test_a_method_that_is_not_offered(api, path, allowed, method):
     assert set(response["Allow"].split(", ")) >= allowed
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/problems/not-found", "/static/config/docs.js"])
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/problems/not-found", "/static/api/docs.js"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "FOO"])
 def test_a_page_for_reading_is_not_written_to(anyone, db, path, method):
     response = anyone.generic(method, path)
@@ -104,7 +104,7 @@ def test_a_view_that_explodes_tells_nothing_but_its_request_id(api, monkeypatch)
     def explode(**_arguments):
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr("jobs.api.views.list_jobs", explode)
+    monkeypatch.setattr("api.jobs.list_jobs", explode)
     response = api.get("/v1/jobs")
     document = problem(response, 500, "internal-error")
     assert b"secret" not in response.content
@@ -112,7 +112,7 @@ def test_a_view_that_explodes_tells_nothing_but_its_request_id(api, monkeypatch)
 
 
 def test_an_explosion_outside_of_the_api_is_a_problem_too(api, monkeypatch):
-    monkeypatch.setattr("config.health._missing_migrations", lambda: 1 / 0)
+    monkeypatch.setattr("observability.health._missing_migrations", lambda: 1 / 0)
     problem(api.get("/readyz"), 500, "internal-error")
 
 
@@ -122,7 +122,7 @@ def test_an_explosion_of_the_authentication_is_a_problem_too(api, monkeypatch):
 
 
 def test_an_answer_that_cannot_be_rendered_is_a_problem_too(api, monkeypatch):
-    monkeypatch.setattr("jobs.api.views.job_document", lambda _job, _effects=(): {"set": {1}})
+    monkeypatch.setattr("api.jobs.job_document", lambda _job, _effects=(): {"set": {1}})
     accepted_before = post(api)
     problem(accepted_before, 500, "internal-error")
     monkeypatch.undo()

@@ -14,13 +14,13 @@ from standardwebhooks import Webhook
 from idempotency.models import InboxMessage
 from jobs import transitions
 from jobs.models import Job, JobEvent, JobStep
-from jobs.sealed import unseal
+from jobs.payloads import unseal
 from jobs.states import State
-from tests.client import problem
-from tests.factories import claimed_job, queued_job
-from tests.situations import begin, everything, history
+from operations.payments import events
+from tests.support.client import problem
+from tests.support.factories import claimed_job, queued_job
+from tests.support.scenarios import begin, everything, history
 from workers import sweeper
-from workers.inbox import payment_events
 from workers.testing import run_to_end
 
 pytestmark = pytest.mark.django_db
@@ -283,8 +283,8 @@ def test_a_handler_that_fails_leaves_the_event_to_be_delivered_again(tenant, mon
             raise failures.pop()
         take_evidence(evidence)
 
-    take_evidence = payment_events.take_evidence
-    monkeypatch.setattr(payment_events, "take_evidence", take)
+    take_evidence = events.take_evidence
+    monkeypatch.setattr(events, "take_evidence", take)
     problem(deliver(succeeded(job)), 500, "internal-error")
     assert not InboxMessage.objects.exists()
     assert deliver(succeeded(job)).json()["first"] is True

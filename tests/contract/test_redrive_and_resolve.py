@@ -7,9 +7,9 @@ from rest_framework.test import APIClient
 
 from jobs.models import Job, JobStep
 from jobs.states import State
-from tests.client import pointers, post, problem
-from tests.factories import TenantFactory, new_api_key
-from tests.situations import in_state, write
+from tests.support.client import pointers, post, problem
+from tests.support.factories import TenantFactory, new_api_key
+from tests.support.scenarios import in_state, write
 
 pytestmark = pytest.mark.django_db
 

@@ -8,7 +8,7 @@ import pytest
 
 from idempotency.models import IdempotencyRecord
 from jobs.models import Job
-from tests.client import CHARGE, accepted, charge, pointers, post, problem
+from tests.support.client import CHARGE, accepted, charge, pointers, post, problem
 
 NOT_JSON = {
     "a repeated member": '{"operation": "test.anything", "params": {"value": 1, "value": 1}}',

@@ -12,8 +12,8 @@ from accounts.services import revoke_api_key
 from idempotency.models import IdempotencyRecord
 from jobs.errors import UnknownOperation
 from jobs.models import Job
-from tests.client import CHARGE, accepted, charge, pointers, post, problem
-from tests.factories import new_api_key
+from tests.support.client import CHARGE, accepted, charge, pointers, post, problem
+from tests.support.factories import new_api_key
 
 TOO_LARGE = b'{"operation": "' + b"x" * (256 * 1024) + b'"}'
 
@@ -80,7 +80,7 @@ def test_a_rate_limited_request_leaves_the_key_free(api, settings):
 
 def test_a_crash_on_first_use_leaves_the_key_free(api, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.api.views.job_document", lambda _job: 1 / 0)
+        patch.setattr("api.jobs.job_document", lambda _job: 1 / 0)
         problem(post(api), 500, "internal-error")
     assert not Job.objects.exists()
     assert not IdempotencyRecord.objects.exists()
@@ -92,7 +92,7 @@ def test_a_crash_on_first_use_leaves_the_key_free(api, monkeypatch):
 
 def test_a_stored_answer_outlives_its_operation(api, monkeypatch):
     first = post(api)
-    monkeypatch.setattr("jobs.api.submission.current_operation", refuse_operation)
+    monkeypatch.setattr("api.submission.current_operation", refuse_operation)
     problem(post(api, key="another"), 400, "unknown-operation")
     assert post(api).content == first.content
 
@@ -100,7 +100,7 @@ def test_a_stored_answer_outlives_its_operation(api, monkeypatch):
 def test_a_stored_answer_outlives_a_stricter_validation(api, monkeypatch):
     body = {**CHARGE, "metadata": {"order": "1"}}
     first = post(api, body)
-    monkeypatch.setattr("jobs.api.submission._METADATA_MEMBERS", 0)
+    monkeypatch.setattr("api.submission._METADATA_MEMBERS", 0)
     assert pointers(problem(post(api, body, key="another"), 400, "validation-failed")) == {"/metadata"}
     assert post(api, body).content == first.content
 

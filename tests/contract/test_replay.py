@@ -14,10 +14,10 @@ from idempotency.models import IdempotencyRecord
 from idempotency.queries import erase_payload
 from jobs import transitions
 from jobs.models import Job, JobEvent
-from jobs.sealed import seal
-from tests.client import accepted, charge, pointers, post, problem
-from tests.factories import claim
-from tests.situations import begin
+from jobs.payloads import seal
+from tests.support.client import accepted, charge, pointers, post, problem
+from tests.support.factories import claim
+from tests.support.scenarios import begin
 
 DAY = 24 * 3600
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import structlog
 
-from config.observability import access
-from tests.client import charge, post
+from observability import access_log
+from tests.support.client import charge, post
 
 pytestmark = pytest.mark.django_db
 
@@ -22,7 +22,7 @@ def told(monkeypatch):
                 (level, {"event": event, **structlog.contextvars.get_contextvars(), **members})
             )
 
-    monkeypatch.setattr(access, "log", Log())
+    monkeypatch.setattr(access_log, "log", Log())
     return seen
 
 
@@ -72,7 +72,7 @@ def test_a_malformed_key_is_told_as_such(api, told):
 
 def test_what_machines_ask_all_the_time_is_quiet_until_it_fails(api, told, monkeypatch):
     api.get("/livez")
-    monkeypatch.setattr("config.health._missing_migrations", lambda: ["jobs.0099_later"])
+    monkeypatch.setattr("observability.health._missing_migrations", lambda: ["jobs.0099_later"])
     api.get("/readyz")
     assert [level for level, _ in told] == ["debug", "warning"]
 

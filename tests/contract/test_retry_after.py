@@ -9,9 +9,9 @@ from django.db import DatabaseError
 
 from jobs import transitions
 from jobs.durations import usual
-from jobs.sealed import seal
-from tests.client import CHARGE, accepted, post
-from tests.factories import TenantFactory, backdate, claim, queued_job
+from jobs.payloads import seal
+from tests.support.client import CHARGE, accepted, post
+from tests.support.factories import TenantFactory, backdate, claim, queued_job
 
 SCRIPT = {"operation": "test.scripted", "params": {"script": "none"}}
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from jobs.models import Job
-from tests.client import accepted, charge, post, problem
+from tests.support.client import accepted, charge, post, problem
 
 PLAIN = (
     '{"operation": "payments.charge", "params": {"amount": 1999, "currency": "usd", "source": "tok_visa"}}'

@@ -8,16 +8,16 @@ from uuid import UUID
 import pytest
 from django.conf import settings as django_settings
 
+from api.job_documents import instant
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
-from jobs.api.representation import instant
 from jobs.models import Job, JobStep
 from jobs.queries.due import mark_published
 from jobs.registry import known_operations
 from jobs.states import State
-from tests.client import CHARGE, accepted, pointers, post, problem
-from tests.factories import claim, make_due
-from tests.situations import begin, close, history, publications, write
+from tests.support.client import CHARGE, accepted, pointers, post, problem
+from tests.support.factories import claim, make_due
+from tests.support.scenarios import begin, close, history, publications, write
 from workers import sweeper
 
 HOUR = timedelta(hours=1)
@@ -251,7 +251,7 @@ def test_a_retry_gets_its_answer_even_after_both_have_gone_by(api, monkeypatch):
     body = {**CHARGE, "run_at": ahead(minutes=1), "deadline": ahead(minutes=2)}
     first = post(api, body)
     accepted(first)
-    monkeypatch.setattr("jobs.api.submission.datetime", Later)
+    monkeypatch.setattr("api.submission.datetime", Later)
     problem(post(api, body, key="another"), 400, "validation-failed")
     assert post(api, body).content == first.content
 

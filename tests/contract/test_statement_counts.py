@@ -7,9 +7,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from jobs.states import State
-from tests.client import accepted, post
-from tests.files import job_with_file
-from tests.situations import in_state
+from tests.support.client import accepted, post
+from tests.support.files import job_with_file
+from tests.support.scenarios import in_state
 
 # Where a transaction begins and ends is no statement of ours; under a test's own transaction they are savepoints.
 _FRAME = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE")

@@ -12,10 +12,10 @@ from django.conf import settings as django_settings
 from django.db import connection
 from rest_framework.test import APIClient
 
-from accounts import rate_limit
-from config.devstack.ports import free_port
-from tests.client import accepted, post, problem
-from tests.factories import new_api_key
+from api import rate_limit
+from devstack.ports import free_port
+from tests.support.client import accepted, post, problem
+from tests.support.factories import new_api_key
 
 CREDENTIAL = "Bearer test_0123456789abcdef_any"
 
@@ -118,7 +118,7 @@ def test_details_are_for_operators_alone(api, tenant, admin_client, client, monk
     stranger.credentials(HTTP_AUTHORIZATION=f"Bearer {key}x")
     for asked in (api, stranger, client):
         assert asked.get("/readyz").json() == {"status": "ready"}
-    monkeypatch.setattr("config.health._missing_migrations", lambda: ["jobs.0099_later"])
+    monkeypatch.setattr("observability.health._missing_migrations", lambda: ["jobs.0099_later"])
     assert "jobs.0099_later" in problem(operator.get("/readyz"), 503, "service-unavailable")["detail"]
     assert "0099" not in problem(api.get("/readyz"), 503, "service-unavailable")["detail"]
 

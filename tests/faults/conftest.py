@@ -9,11 +9,11 @@ import pytest
 from django.core.management import CommandError
 from django.test import TransactionTestCase
 
-from tests.factories import TenantFactory, new_api_key
-from tests.launcher import COMMAND, Launcher
-from tests.promises import Ledger
-from tests.stack import POLL_SECONDS, START_SECONDS, Caller
-from tests.waiting import until
+from tests.support.factories import TenantFactory, new_api_key
+from tests.support.launcher import COMMAND, Launcher
+from tests.support.promises import Ledger
+from tests.support.stack import POLL_SECONDS, START_SECONDS, Caller
+from tests.support.waiting import until
 
 FLUSHES = 5
 

@@ -12,16 +12,16 @@ from django.db import connections, transaction
 
 from jobs import transitions
 from jobs.models import Job
+from jobs.payloads import seal
 from jobs.registry import current_operation
-from jobs.sealed import seal
 from jobs.services import Submission, cancel_job, submit_job
 from jobs.states import State
-from tests.admin_pages import PASSWORD, user_with
-from tests.browser import NO_CHROMIUM, chromium, opened_browser
-from tests.factories import TenantFactory, backdate, claim
-from tests.situations import age_step, begin, close, history
-from tests.stack import running_stack
-from tests.waiting import until
+from tests.support.admin_pages import PASSWORD, user_with
+from tests.support.browser import NO_CHROMIUM, chromium, opened_browser
+from tests.support.factories import TenantFactory, backdate, claim
+from tests.support.scenarios import age_step, begin, close, history
+from tests.support.stack import running_stack
+from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -12,9 +12,9 @@ import pytest
 from django.conf import settings
 
 from jobs.models import Job
-from tests.broker_proxy import broker_proxy
-from tests.stack import Caller, running_stack
-from tests.waiting import until
+from tests.support.broker_proxy import broker_proxy
+from tests.support.stack import Caller, running_stack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,7 +34,7 @@ def stack(db, transactional_db, tmp_path, signs):
 
 def check(kind, signs, *, max_age="5"):
     """Ask the way a container's health check asks: (exit code, what it says)."""
-    command = [sys.executable, "-m", "config.alive", kind, "--max-age", max_age]
+    command = [sys.executable, "-m", "observability.liveness", kind, "--max-age", max_age]
     done = subprocess.run(
         command,
         cwd=ROOT,

@@ -10,10 +10,10 @@ import pytest
 import redis
 from django.conf import settings
 
-from tests.broker_proxy import broker_proxy
-from tests.promises import assert_nothing_is_left_over
-from tests.stack import POLL_SECONDS, Caller, running_stack
-from tests.waiting import until
+from tests.support.broker_proxy import broker_proxy
+from tests.support.promises import assert_nothing_is_left_over
+from tests.support.stack import POLL_SECONDS, Caller, running_stack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

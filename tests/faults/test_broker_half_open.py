@@ -9,14 +9,14 @@ import socket
 import pytest
 from django.conf import settings
 
-from config.devstack.ports import free_port
-from tests.broker_proxy import HOST, BrokerProxy
-from tests.stack import POLL_SECONDS, START_SECONDS, running_stack
-from tests.waiting import until
+from devstack.ports import free_port
+from tests.support.broker_proxy import HOST, BrokerProxy
+from tests.support.stack import POLL_SECONDS, START_SECONDS, running_stack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# How many messages the worker takes at once: one for each of its processes (config/devstack/services.py).
+# How many messages the worker takes at once: one for each of its processes (devstack/services.py).
 SLOTS = 2
 PROCESSES = ("worker", "maintenance", "beat")
 # A health check every ten seconds, which may have to miss two answers; then a new connection, a tick, a sweep and the run.

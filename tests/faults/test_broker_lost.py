@@ -11,9 +11,9 @@ from functools import partial
 import pytest
 from django.db import connection
 
-from tests.stack import POLL_SECONDS, START_SECONDS, Caller, running_stack
-from tests.valkey import Valkey, running_valkey
-from tests.waiting import until
+from tests.support.stack import POLL_SECONDS, START_SECONDS, Caller, running_stack
+from tests.support.valkey import Valkey, running_valkey
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -22,7 +22,7 @@ CLIENTS = 32
 # The promise is 1.5 s (tests/bench/bench_broker_down.py measures it); the rest is for a machine that has other things to do.
 BOUND_SECONDS = 5.0
 PROCESSES = ("worker", "maintenance", "beat")
-# How many messages may be out at once: one for each process of worker and maintenance (config/devstack/services.py).
+# How many messages may be out at once: one for each process of worker and maintenance (devstack/services.py).
 SLOTS = 3
 
 

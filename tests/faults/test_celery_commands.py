@@ -14,11 +14,11 @@ from django.utils import timezone
 
 from jobs.models import Job
 from jobs.signals import DueJob
-from tests.compose import ROOT
-from tests.factories import TenantFactory, new_api_key
-from tests.promises import messages
-from tests.stack import POLL_SECONDS, START_SECONDS, Caller, running_stack
-from tests.waiting import until
+from tests.support.compose import ROOT
+from tests.support.factories import TenantFactory, new_api_key
+from tests.support.promises import messages
+from tests.support.stack import POLL_SECONDS, START_SECONDS, Caller, running_stack
+from tests.support.waiting import until
 from workers.publisher import publish_jobs
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from config.problem_catalogue import PROBLEMS
-from tests.stack import running_stack
+from api.problem_catalogue import PROBLEMS
+from tests.support.stack import running_stack
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

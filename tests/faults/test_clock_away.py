@@ -9,9 +9,9 @@ from django.db.models.functions import Now
 
 from jobs.models import Job
 from jobs.states import State
-from tests.promises import messages
-from tests.stack import POLL_SECONDS, SHORT_LEASE, running_stack
-from tests.waiting import until
+from tests.support.promises import messages
+from tests.support.stack import POLL_SECONDS, SHORT_LEASE, running_stack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

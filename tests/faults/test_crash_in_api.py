@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from tests.stack import POLL_SECONDS, Caller, running_stack, unless_in_progress
-from tests.waiting import until
+from tests.support.stack import POLL_SECONDS, Caller, running_stack, unless_in_progress
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from config.devstack.ports import free_port
-from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, running_stack
-from tests.waiting import until
+from devstack.ports import free_port
+from tests.support.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, running_stack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -8,11 +8,11 @@ import psutil
 import pytest
 from django.conf import settings
 
-from tests.operations import BookedCharge
-from tests.promises import let_messages_be_taken_over
-from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, running_stack
-from tests.waiting import until
-from workers.models import Account
+from operations.payments.models import Account
+from tests.support.operations import BookedCharge
+from tests.support.promises import let_messages_be_taken_over
+from tests.support.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, running_stack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -21,7 +21,7 @@ LEASE_RAN_OUT = ["submit", "claim", "expire", "claim", "succeed"]
 RETRIED = ["submit", "claim", "retry", "claim", "succeed"]
 UNTOUCHED = ["submit", "claim", "succeed"]
 ONE_CALL, REPEATED = ["charged"], ["charged", "replayed"]
-# Processes of a worker, as config/devstack/services.py starts it.
+# Processes of a worker, as devstack/services.py starts it.
 CONCURRENCY = 2
 KEYS = [f"order-{number}" for number in range(4)]
 
@@ -30,7 +30,11 @@ KEYS = [f"order-{number}" for number in range(4)]
 def stack(django_db_setup, django_db_blocker, tmp_path_factory):
     folder = tmp_path_factory.mktemp("worker")
     operations = ",".join(
-        [*settings.OPERATIONS, "tests.operations.BriefCharge", "tests.operations.BookedCharge"]
+        [
+            *settings.OPERATIONS,
+            "tests.support.operations.BriefCharge",
+            "tests.support.operations.BookedCharge",
+        ]
     )
     env = {**SHORT_LEASE, "OPERATIONS": operations}
     with django_db_blocker.unblock(), running_stack(folder, **env) as stack:

@@ -11,9 +11,9 @@ import pytest
 import redis
 from django.conf import settings
 
-from tests.postgres import Postgres, running_postgres
-from tests.stack import POLL_SECONDS, START_SECONDS, Caller, running_stack
-from tests.waiting import until
+from tests.support.postgres import Postgres, running_postgres
+from tests.support.stack import POLL_SECONDS, START_SECONDS, Caller, running_stack
+from tests.support.waiting import until
 
 # With those that prove it is away, fewer than the api has threads: /livez must find one.
 CLIENTS = 8

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from tests.postgres import running_postgres
-from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, Caller, running_stack
-from tests.waiting import until
+from tests.support.postgres import running_postgres
+from tests.support.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, Caller, running_stack
+from tests.support.waiting import until
 
 # The shortest lease that outlasts a charge which takes four seconds, and leaves time to stop the server meanwhile.
 LEASE_SECONDS = 11

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.launcher import STOP_SECONDS, eventually, exit_code_of, is_alive
+from tests.support.launcher import STOP_SECONDS, eventually, exit_code_of, is_alive
 
 # Requests, jobs, charges and replays of each scene.
 ROWS = {
@@ -24,14 +24,14 @@ ROWS = {
 # The scenes of these names alone.
 PLAY = """
 import sys
-from config.devstack import demo, scenes
+from devstack import demo, scenes
 demo.SCENES = tuple(scene for scene in scenes.SCENES if scene.__name__ in {names!r})
 """
 # A worker that nobody kills goes on by itself; and in the other scene money is taken once more, behind everybody's back.
 SABOTAGE = """
 import json
-from config.devstack.stage import Stage
-from config.devstack.supervisor import Supervisor
+from devstack.demo_client import Stage
+from devstack.supervisor import Supervisor
 end, final_state = Supervisor.end, Stage.final_state
 
 def end_all_but_workers(supervisor, name, number):
@@ -47,7 +47,7 @@ Supervisor.end, Stage.final_state = end_all_but_workers, final_state_and_one_cha
 # The provider is there long after all others.
 LATE_PROVIDER = """
 from dataclasses import replace
-from config.devstack import services
+from devstack import services
 in_time = services.provider
 
 def late(*args, **options):

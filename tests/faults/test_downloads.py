@@ -11,11 +11,11 @@ import pytest
 from django.conf import settings
 
 from jobs.models import JobArtifact
-from tests.factories import TenantFactory, new_api_key
-from tests.files import age_strays, strays
-from tests.operations import piece
-from tests.stack import POLL_SECONDS, SHORT_LEASE, Caller, running_stack
-from tests.waiting import until
+from tests.support.factories import TenantFactory, new_api_key
+from tests.support.files import age_strays, strays
+from tests.support.operations import piece
+from tests.support.stack import POLL_SECONDS, SHORT_LEASE, Caller, running_stack
+from tests.support.waiting import until
 from workers import purger
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -31,7 +31,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
     folder = tmp_path_factory.mktemp("downloads")
     env = {
         **SHORT_LEASE,
-        "OPERATIONS": ",".join([*settings.OPERATIONS, "tests.operations.BigFile"]),
+        "OPERATIONS": ",".join([*settings.OPERATIONS, "tests.support.operations.BigFile"]),
         # One process, so that it is known which one is full.
         "API_WORKERS": "1",
         "DOWNLOADS_MAX": "2",

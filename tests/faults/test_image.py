@@ -12,12 +12,12 @@ from importlib import metadata
 import httpx2
 import pytest
 
-from config.devstack import services
-from config.devstack.ports import free_port
-from config.devstack.processes import Command, start
-from tests.compose import ROOT
-from tests.stack import POLL_SECONDS, START_SECONDS
-from tests.waiting import until
+from devstack import services
+from devstack.ports import free_port
+from devstack.processes import Command, start
+from tests.support.compose import ROOT
+from tests.support.stack import POLL_SECONDS, START_SECONDS
+from tests.support.waiting import until
 
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
 # Imported by every Python that finds it: the named modules are not there, whoever asks.
@@ -151,6 +151,19 @@ def test_secrets_and_the_history_stay_outside():
     }
     assert allowed == {
         *("requirements.txt", "requirements-otel.txt", "requirements-s3.txt", "manage.py"),
-        *("accounts", "config", "idempotency", "jobs", "workers"),
+        *(
+            "accounts",
+            "api",
+            "broker",
+            "config",
+            "foundation",
+            "idempotency",
+            "jobs",
+            "observability",
+            "operations",
+            "operators",
+            "streams",
+            "workers",
+        ),
     }
     assert "*" in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()

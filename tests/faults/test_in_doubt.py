@@ -7,14 +7,18 @@ import signal
 import pytest
 from django.conf import settings
 
-from tests.factories import TenantFactory, new_api_key
-from tests.promises import Ledger
-from tests.stack import POLL_SECONDS, SHORT_LEASE, Caller, running_stack
-from tests.waiting import until
+from tests.support.factories import TenantFactory, new_api_key
+from tests.support.promises import Ledger
+from tests.support.stack import POLL_SECONDS, SHORT_LEASE, Caller, running_stack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-OPERATIONS = [*settings.OPERATIONS, "tests.operations.BlindCharge", "tests.operations.AskingCharge"]
+OPERATIONS = [
+    *settings.OPERATIONS,
+    "tests.support.operations.BlindCharge",
+    "tests.support.operations.AskingCharge",
+]
 ENV = {**SHORT_LEASE, "OPERATIONS": ",".join(OPERATIONS), "EFFECT_RECONCILE_AFTER_SECONDS": "1"}
 KEY = "order-1"
 TAKEN, NOT_TAKEN = "after_effect", "before_effect"

@@ -18,17 +18,25 @@ import psutil
 import pytest
 
 import run
-from config.devstack.client import Api
-from config.devstack.environment import base_environment, outside_servers
-from config.devstack.errors import LauncherError
-from config.devstack.folder import Folder, read_state
-from config.devstack.interrupts import Interrupts
-from config.devstack.postgres import forget_dead_server
-from config.devstack.processes import Command, Identity, identify
-from config.devstack.supervisor import Supervisor
-from config.devstack.testing import PARALLEL, arguments
-from tests.launcher import COMMAND, ROOT, STOP_SECONDS, eventually, exit_code_of, is_alive, processes_marked
-from tests.metrics import read
+from devstack.environment import base_environment, outside_servers
+from devstack.errors import LauncherError
+from devstack.folder import Folder, read_state
+from devstack.http_client import Api
+from devstack.interrupts import Interrupts
+from devstack.postgres import forget_dead_server
+from devstack.processes import Command, Identity, identify
+from devstack.supervisor import Supervisor
+from devstack.testing import PARALLEL, arguments
+from tests.support.launcher import (
+    COMMAND,
+    ROOT,
+    STOP_SECONDS,
+    eventually,
+    exit_code_of,
+    is_alive,
+    processes_marked,
+)
+from tests.support.metrics import read
 
 NAMES = {"postgres", "broker", "api", "streams", "worker", "maintenance", "beat", "provider"}
 # All of it: both servers, the schema and every process.
@@ -132,10 +140,10 @@ def test_a_process_that_refuses_to_end_and_its_orphans_end_with_a_killed_launche
     )
     script = f"""
 import sys, time
-from config.devstack.environment import base_environment
-from config.devstack.interrupts import Interrupts
-from config.devstack.processes import Command
-from config.devstack.supervisor import Supervisor
+from devstack.environment import base_environment
+from devstack.interrupts import Interrupts
+from devstack.processes import Command
+from devstack.supervisor import Supervisor
 with Interrupts() as interrupts, Supervisor(interrupts) as supervisor:
     print(supervisor.scratch, flush=True)
     supervisor.start(Command("stubborn", [sys.executable, "-c", {stubborn!r}], base_environment(supervisor.tag)))

@@ -10,10 +10,10 @@ from jobs.models import Job, JobAttempt
 from jobs.registry import current_operation
 from jobs.services import Submission, submit_job
 from jobs.states import State
-from tests.factories import TenantFactory
-from tests.promises import messages
-from tests.stack import POLL_SECONDS, SHORT_LEASE, running_stack
-from tests.waiting import until
+from tests.support.factories import TenantFactory
+from tests.support.promises import messages
+from tests.support.stack import POLL_SECONDS, SHORT_LEASE, running_stack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

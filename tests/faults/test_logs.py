@@ -11,8 +11,8 @@ from django.conf import settings
 
 from accounts.credentials import parse_credential
 from jobs.models import Job
-from tests.stack import Caller, running_stack
-from tests.waiting import until
+from tests.support.stack import Caller, running_stack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,7 +34,7 @@ def started(caller, way, request_id):
 @pytest.fixture
 def run(api_key, tmp_path):
     """Return all that a stack wrote about these jobs, from its start to its end, and the jobs' ids by way."""
-    operations = ",".join([*settings.OPERATIONS, "tests.operations.Leaky"])
+    operations = ",".join([*settings.OPERATIONS, "tests.support.operations.Leaky"])
     env = {"OPERATIONS": operations, "LOG_LEVEL": "DEBUG", "PAYMENT_PROVIDER_KEY": f"{CANARY}-provider"}
     with running_stack(tmp_path, **env) as stack:
         caller = Caller(stack.start_api(), api_key)

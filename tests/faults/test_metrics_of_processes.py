@@ -10,9 +10,9 @@ import httpx2
 import psutil
 import pytest
 
-from tests.metrics import read
-from tests.stack import POLL_SECONDS, SHORT_LEASE, running_stack
-from tests.waiting import until
+from tests.support.metrics import read
+from tests.support.stack import POLL_SECONDS, SHORT_LEASE, running_stack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,7 +28,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
         **SHORT_LEASE,
         "METRICS_TOKEN": TOKEN,
         "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"),
-        "OPERATIONS": "tests.operations.Quick,tests.operations.Poison",
+        "OPERATIONS": "tests.support.operations.Quick,tests.support.operations.Poison",
     }
     with django_db_blocker.unblock(), running_stack(folder, **env) as stack:
         stack.start_workers("worker", "maintenance", "beat")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from jobs.models import Job
-from tests.stack import running_stack
+from tests.support.stack import running_stack
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -100,7 +100,7 @@ def test_a_query_that_means_nothing(send, query):
 
 @pytest.mark.parametrize("method", [b"TRACE", b"PATCH", b"CONNECT", b"PROPFIND", b"FOO"])
 @pytest.mark.parametrize(
-    "target", [b"/v1/jobs", b"/v1/idempotency-keys/a", b"/livez", b"/schema", b"/static/config/docs.js"]
+    "target", [b"/v1/jobs", b"/v1/idempotency-keys/a", b"/livez", b"/schema", b"/static/api/docs.js"]
 )
 def test_a_method_that_nobody_knows(send, method, target):
     answer = send(method, target)

@@ -14,8 +14,8 @@ import pytest
 
 from jobs.models import Violation
 from jobs.selfaudit import run_once
-from tests.stack import POLL_SECONDS, running_stack, unless_in_progress
-from tests.waiting import until
+from tests.support.stack import POLL_SECONDS, running_stack, unless_in_progress
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,8 +11,8 @@ import httpx2
 import pytest
 
 from jobs.models import Job
-from tests.client import CHARGE, PROBLEM_MEMBERS
-from tests.stack import running_stack
+from tests.support.client import CHARGE, PROBLEM_MEMBERS
+from tests.support.stack import running_stack
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

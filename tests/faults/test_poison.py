@@ -10,9 +10,9 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from tests.promises import assert_nothing_is_left_over
-from tests.stack import POLL_SECONDS, SHORT_LEASE, running_stack
-from tests.waiting import until
+from tests.support.promises import assert_nothing_is_left_over
+from tests.support.stack import POLL_SECONDS, SHORT_LEASE, running_stack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 400
 
 @pytest.fixture(scope="module")
 def stack(django_db_setup, django_db_blocker, tmp_path_factory):
-    operations = ",".join([*settings.OPERATIONS, "tests.operations.Poison"])
+    operations = ",".join([*settings.OPERATIONS, "tests.support.operations.Poison"])
     folder = tmp_path_factory.mktemp("poison")
     env = {**SHORT_LEASE, "OPERATIONS": operations, "WORKER_PROCESSES": str(PROCESSES)}
     with django_db_blocker.unblock(), running_stack(folder, **env) as stack:

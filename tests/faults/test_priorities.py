@@ -10,9 +10,9 @@ from jobs.models import Job, Priority
 from jobs.registry import current_operation
 from jobs.services import Submission, submit_job
 from jobs.states import State
-from tests.factories import TenantFactory
-from tests.stack import POLL_SECONDS, running_stack
-from tests.waiting import until
+from tests.support.factories import TenantFactory
+from tests.support.stack import POLL_SECONDS, running_stack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,17 +11,17 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from config.devstack.ports import free_port
 from config.settings import DATA_UPLOAD_MAX_MEMORY_SIZE as BODY_LIMIT
 from config.settings import HEADERS_MAX_BYTES as HEADER_LIMIT
+from devstack.ports import free_port
 from jobs import transitions
 from jobs.models import Job
-from jobs.sealed import seal
-from tests.client import CHARGE, PROBLEM_MEMBERS
-from tests.factories import TenantFactory, claim, new_api_key, queued_job
-from tests.nginx import needs_nginx, running_nginx, upstream
-from tests.stack import Caller, running_stack
-from tests.waiting import until
+from jobs.payloads import seal
+from tests.support.client import CHARGE, PROBLEM_MEMBERS
+from tests.support.factories import TenantFactory, claim, new_api_key, queued_job
+from tests.support.nginx import needs_nginx, running_nginx, upstream
+from tests.support.stack import Caller, running_stack
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), needs_nginx]
 

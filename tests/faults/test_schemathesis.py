@@ -17,9 +17,9 @@ from config.openapi.endpoints import ENDPOINTS
 from jobs.models import Job
 from jobs.states import State
 from tests.conftest import FUZZ_EXAMPLES
-from tests.factories import TenantFactory, new_api_key
-from tests.situations import in_state
-from tests.stack import running_stack
+from tests.support.factories import TenantFactory, new_api_key
+from tests.support.scenarios import in_state
+from tests.support.stack import running_stack
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

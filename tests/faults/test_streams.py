@@ -17,15 +17,15 @@ from django.conf import settings
 from django.db import connection
 
 from jobs import transitions
+from jobs.payloads import seal
 from jobs.queries.history import append_evidence
-from jobs.sealed import seal
 from jobs.services import cancel_job
-from tests.broker_proxy import broker_proxy
-from tests.client import CHARGE
-from tests.event_stream import EventStream
-from tests.factories import TenantFactory, claim, new_api_key, queued_job
-from tests.stack import POLL_SECONDS, Caller, running_stack
-from tests.waiting import until
+from tests.support.broker_proxy import broker_proxy
+from tests.support.client import CHARGE
+from tests.support.event_stream import EventStream
+from tests.support.factories import TenantFactory, claim, new_api_key, queued_job
+from tests.support.stack import POLL_SECONDS, Caller, running_stack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

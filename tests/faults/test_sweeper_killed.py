@@ -14,15 +14,15 @@ import redis
 from django.conf import settings
 from django.db import connection
 
-from config.devstack.processes import Command, start
+from devstack.processes import Command, start
 from jobs.models import Job
 from jobs.states import State
-from tests.broker_proxy import BrokerProxy
-from tests.factories import TenantFactory, claimed_job, end_lease, make_due, queued_job
-from tests.row_locks import connection_parameters, sessions_waiting, until_waiting
-from tests.situations import history, outcomes, write
-from tests.stack import POLL_SECONDS, START_SECONDS, database_url
-from tests.waiting import until
+from tests.support.broker_proxy import BrokerProxy
+from tests.support.factories import TenantFactory, claimed_job, end_lease, make_due, queued_job
+from tests.support.row_locks import connection_parameters, sessions_waiting, until_waiting
+from tests.support.scenarios import history, outcomes, write
+from tests.support.stack import POLL_SECONDS, START_SECONDS, database_url
+from tests.support.waiting import until
 from workers import sweeper
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from tests.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, running_stack
-from tests.waiting import until
+from tests.support.stack import POLL_SECONDS, SHORT_LEASE, START_SECONDS, running_stack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -15,7 +15,7 @@ OPERATIONS = ("Stuck", "Stubborn", "Quick")
 CONCURRENCY = 2
 ENV = {
     **SHORT_LEASE,
-    "OPERATIONS": ",".join(f"tests.operations.{name}" for name in OPERATIONS),
+    "OPERATIONS": ",".join(f"tests.support.operations.{name}" for name in OPERATIONS),
     # Soft after 2 s, hard after 32: the least that the operations' own limit and its margin leave.
     "TASK_TIME_LIMIT_SECONDS": "32",
     # The heart would end the process sooner.

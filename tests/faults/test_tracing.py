@@ -16,10 +16,10 @@ import redis
 from django.conf import settings
 
 from accounts.credentials import parse_credential
-from tests.broker_proxy import BrokerProxy
-from tests.client import CHARGE
-from tests.stack import Caller, running_stack
-from tests.waiting import until
+from tests.support.broker_proxy import BrokerProxy
+from tests.support.client import CHARGE
+from tests.support.stack import Caller, running_stack
+from tests.support.waiting import until
 
 pytest.importorskip("opentelemetry.sdk", reason="requirements-otel.txt is not installed")
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -140,7 +140,7 @@ def test_nothing_of_it_is_loaded_where_nobody_asked():
 import sys, django
 django.setup()
 import config.wsgi, config.celery
-ours = ("opentelemetry.instrumentation", "opentelemetry.exporter", "config.observability.tracing")
+ours = ("opentelemetry.instrumentation", "opentelemetry.exporter", "observability.tracing")
 print(*[name for name in sys.modules if name.startswith(ours)])
 """
     env = {**os.environ, "SEMEL_PROCESS": "api", "DJANGO_SETTINGS_MODULE": "config.settings"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.stack import POLL_SECONDS, Caller, running_stack
-from tests.waiting import until
+from tests.support.stack import POLL_SECONDS, Caller, running_stack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -13,9 +13,9 @@ from django.db.models.functions import Now
 
 from jobs.models import Job, JobAttempt
 from jobs.states import State
-from tests.promises import assert_nothing_is_left_over
-from tests.stack import POLL_SECONDS, running_stack
-from tests.waiting import until
+from tests.support.promises import assert_nothing_is_left_over
+from tests.support.stack import POLL_SECONDS, running_stack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,7 +40,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
         [
             *settings.OPERATIONS,
             *(
-                f"tests.operations.{name}"
+                f"tests.support.operations.{name}"
                 for name in ("Stuck", "Poison", "PoisonousCharge", "Patient", "Deaf")
             ),
         ]

@@ -7,9 +7,9 @@ import signal
 import pytest
 from django.conf import settings
 
-from tests.promises import assert_nothing_is_left_over
-from tests.stack import POLL_SECONDS, SHORT_LEASE, running_stack
-from tests.waiting import until
+from tests.support.promises import assert_nothing_is_left_over
+from tests.support.stack import POLL_SECONDS, SHORT_LEASE, running_stack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -19,7 +19,7 @@ OVERTAKEN = ["submit", "claim", "expire", "claim", "succeed"]
 @pytest.fixture(scope="module")
 def stack(django_db_setup, django_db_blocker, tmp_path_factory):
     folder = tmp_path_factory.mktemp("zombie")
-    operations = ",".join([*settings.OPERATIONS, "tests.operations.Mark"])
+    operations = ",".join([*settings.OPERATIONS, "tests.support.operations.Mark"])
     with django_db_blocker.unblock(), running_stack(folder, **SHORT_LEASE, OPERATIONS=operations) as stack:
         stack.start_workers("maintenance", "beat")
         stack.start_api()

@@ -11,11 +11,11 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from accounts.admin.pages import ROWS
 from accounts.models import Tenant
 from jobs.models import Job
-from tests.admin_pages import JOBS, client_of, job_ids, user_with
-from tests.crowded_table import fill_jobs
+from operators.admin.pages import ROWS
+from tests.support.admin_pages import JOBS, client_of, job_ids, user_with
+from tests.support.crowded_table import fill_jobs
 
 pytestmark = pytest.mark.django_db
 

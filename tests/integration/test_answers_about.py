@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from idempotency import queries
 from idempotency.http import idempotent, reservation
 from idempotency.models import IdempotencyRecord
-from tests.idempotent_view import OpenView, code_of, create_orders_table, drop_orders_table, send
+from tests.support.idempotent_view import OpenView, code_of, create_orders_table, drop_orders_table, send
 
 pytestmark = pytest.mark.django_db
 
@@ -26,7 +26,7 @@ _FILL = """
 
 @pytest.fixture(autouse=True)
 def _shop(db, settings):
-    settings.IDEMPOTENCY_SCOPE = "tests.idempotent_view.scope_of"
+    settings.IDEMPOTENCY_SCOPE = "tests.support.idempotent_view.scope_of"
     create_orders_table()
     yield
     drop_orders_table()

@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from tests.bucket import running_bucket
-from tests.client import problem
-from tests.files import artifact_of, job_with_file, strays
+from tests.support.bucket import running_bucket
+from tests.support.client import problem
+from tests.support.files import artifact_of, job_with_file, strays
 from workers import purger
 
 pytestmark = pytest.mark.django_db

@@ -9,11 +9,11 @@ from django.utils import timezone
 
 from jobs import services, transitions
 from jobs.models import Job, JobStep, Pause
-from jobs.operators.attention import errors_grouped, needs_attention
 from jobs.services import erase_payload
 from jobs.states import State
-from tests.factories import TenantFactory, backdate, claimed_job, queued_job
-from tests.situations import begin, close, in_state, write
+from operators.attention import errors_grouped, needs_attention
+from tests.support.factories import TenantFactory, backdate, claimed_job, queued_job
+from tests.support.scenarios import begin, close, in_state, write
 
 pytestmark = pytest.mark.django_db
 
@@ -114,7 +114,7 @@ def test_groups_say_whether_all_that_failed_was_counted(tenant, monkeypatch):
     failed(tenant)
     since = timezone.now() - timedelta(hours=1)
     assert errors_grouped(since=since).complete
-    monkeypatch.setattr("jobs.operators.attention._FAILURES_EXAMINED", 1)
+    monkeypatch.setattr("operators.attention._FAILURES_EXAMINED", 1)
     found = errors_grouped(since=since)
     assert (found.complete, [group.count for group in found.groups]) == (False, [1])
 

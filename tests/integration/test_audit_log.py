@@ -13,9 +13,9 @@ from accounts.models import ApiKey, AuditEntry, Tenant
 from accounts.services import create_api_key, create_tenant, revoke_api_key
 from jobs.errors import IllegalTransition, JobErased, JobNotFound
 from jobs.models import Job, JobEvent, JobStep
-from jobs.operators import actions
 from jobs.states import State
-from tests.situations import in_state
+from operators import job_actions
+from tests.support.scenarios import in_state
 from workers import purger
 
 pytestmark = pytest.mark.django_db
@@ -94,8 +94,8 @@ def test_entries_are_purged_when_their_time_has_come_and_not_before(settings):
 
 def test_a_cancel_by_an_operator_is_told_with_its_reason(tenant):
     waiting, running = in_state(tenant, State.QUEUED), in_state(tenant, State.RUNNING)
-    assert actions.cancel_job(job_id=waiting.id, actor=ADA, note="a mistake").state == State.CANCELED
-    assert actions.cancel_job(job_id=running.id, actor=ADA).cancel_requested_at is not None
+    assert job_actions.cancel_job(job_id=waiting.id, actor=ADA, note="a mistake").state == State.CANCELED
+    assert job_actions.cancel_job(job_id=running.id, actor=ADA).cancel_requested_at is not None
     assert told() == [
         (ADA, "job.cancel", waiting.resource, "a mistake"),
         (ADA, "job.cancel", running.resource, ""),
@@ -106,7 +106,7 @@ def test_a_cancel_by_an_operator_is_told_with_its_reason(tenant):
 
 def test_a_redrive_by_an_operator_is_told(tenant):
     job = in_state(tenant, State.FAILED)
-    assert actions.redrive_job(job_id=job.id, actor=ADA, note="the bank is back").state == State.QUEUED
+    assert job_actions.redrive_job(job_id=job.id, actor=ADA, note="the bank is back").state == State.QUEUED
     assert told() == [(ADA, "job.redrive", job.resource, "the bank is back")]
     assert last_told(job) == {"by": ADA, "note": "the bank is back"}
 
@@ -121,16 +121,16 @@ def test_a_word_on_an_unknown_outcome_is_told_and_needs_a_reason(tenant):
         "actor": ADA,
     }
     with pytest.raises(ValueError, match="note"):
-        actions.resolve_job(**said, note="  ")
+        job_actions.resolve_job(**said, note="  ")
     assert told() == []
-    assert actions.resolve_job(**said, note="not in the bank's book").state == State.FAILED
+    assert job_actions.resolve_job(**said, note="not in the bank's book").state == State.FAILED
     assert told() == [(ADA, "job.resolve", job.resource, "not in the bank's book")]
     assert AuditEntry.objects.get().details == {"step": "charge", "verdict": "not_done", "then": "failed"}
 
 
 def test_an_erasure_by_an_operator_is_told_without_what_was_erased(tenant):
     job = in_state(tenant, State.SUCCEEDED)
-    actions.erase_payload(job_id=job.id, actor=ADA, note="asked by the customer")
+    job_actions.erase_payload(job_id=job.id, actor=ADA, note="asked by the customer")
     assert told() == [(ADA, "job.erase", job.resource, "asked by the customer")]
     assert AuditEntry.objects.get().details == {}
 
@@ -138,9 +138,9 @@ def test_an_erasure_by_an_operator_is_told_without_what_was_erased(tenant):
 @pytest.mark.parametrize(
     ("act", "state"),
     [
-        (actions.cancel_job, State.SUCCEEDED),
-        (actions.redrive_job, State.SUCCEEDED),
-        (actions.erase_payload, State.RUNNING),
+        (job_actions.cancel_job, State.SUCCEEDED),
+        (job_actions.redrive_job, State.SUCCEEDED),
+        (job_actions.erase_payload, State.RUNNING),
     ],
 )
 def test_what_was_refused_is_not_told(tenant, act, state):
@@ -153,9 +153,9 @@ def test_what_was_refused_is_not_told(tenant, act, state):
 
 def test_a_job_that_is_gone_or_erased_is_not_acted_upon(tenant):
     job = in_state(tenant, State.FAILED)
-    actions.erase_payload(job_id=job.id, actor=ADA)
+    job_actions.erase_payload(job_id=job.id, actor=ADA)
     with pytest.raises(JobErased):
-        actions.redrive_job(job_id=job.id, actor=ADA)
+        job_actions.redrive_job(job_id=job.id, actor=ADA)
     with pytest.raises(JobNotFound):
-        actions.cancel_job(job_id=NOBODYS, actor=ADA)
+        job_actions.cancel_job(job_id=NOBODYS, actor=ADA)
     assert len(told()) == 1

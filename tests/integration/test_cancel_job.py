@@ -11,8 +11,8 @@ from jobs.errors import IllegalTransition, JobNotFound
 from jobs.models import Job, JobStep
 from jobs.services import cancel_job
 from jobs.states import State
-from tests.factories import TenantFactory, claim, claimed_job, queued_job
-from tests.situations import HOUR, ZERO, begin, close, everything, expire, history, in_state, write
+from tests.support.factories import TenantFactory, claim, claimed_job, queued_job
+from tests.support.scenarios import HOUR, ZERO, begin, close, everything, expire, history, in_state, write
 
 pytestmark = pytest.mark.django_db
 

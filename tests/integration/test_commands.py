@@ -17,7 +17,7 @@ from accounts.services import revoke_api_key
 from idempotency.models import IdempotencyRecord
 from jobs.models import Job
 from jobs.states import State
-from tests.factories import claimed_job, end_lease, make_due, queued_job
+from tests.support.factories import claimed_job, end_lease, make_due, queued_job
 
 pytestmark = pytest.mark.django_db
 

@@ -10,14 +10,14 @@ from django.db import transaction
 from jobs.errors import UndoneNotSucceeded
 from jobs.models import Job, JobStep
 from jobs.operations import Compensation, EffectNotDone, EffectRefused, PermanentError, RetryableError
-from jobs.sealed import unseal
+from jobs.payloads import unseal
+from jobs.provider_events import Evidence, take_evidence
 from jobs.services import cancel_job, redrive_job, resolve_job
 from jobs.states import State
-from tests.downstreams import Downstream, run, step_of
-from tests.factories import end_lease, queued_job
-from tests.situations import everything, history, write
+from tests.support.downstreams import Downstream, run, step_of
+from tests.support.factories import end_lease, queued_job
+from tests.support.scenarios import everything, history, write
 from workers import sweeper
-from workers.evidence import Evidence, take_evidence
 from workers.testing import every_crash, run_to_end
 
 pytestmark = pytest.mark.django_db

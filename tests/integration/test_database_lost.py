@@ -9,15 +9,15 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from jobs.models import Job
+from jobs.payloads import unseal
 from jobs.queries.history import append_evidence
 from jobs.queries.steps import begin_effect
-from jobs.sealed import unseal
 from jobs.states import State
-from tests.downstreams import Downstream, run, step_of
-from tests.factories import claimed_job, queued_job
-from tests.row_locks import until_waiting
-from tests.situations import HOUR, expire, history, outcomes
-from tests.threads import PATIENCE, at_once, begin
+from tests.support.downstreams import Downstream, run, step_of
+from tests.support.factories import claimed_job, queued_job
+from tests.support.row_locks import until_waiting
+from tests.support.scenarios import HOUR, expire, history, outcomes
+from tests.support.threads import PATIENCE, at_once, begin
 from workers.lease import Lease
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -12,16 +12,16 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
-from config.devstack.ports import free_port
-from config.doctor import clocks
-from config.doctor.examination import examine
-from config.doctor.finding import Level
+from devstack.ports import free_port
 from idempotency.models import IdempotencyRecord
 from jobs.states import State
-from tests.broker_proxy import broker_proxy
-from tests.factories import claimed_job, end_lease, make_due, queued_job
-from tests.situations import in_state
-from tests.valkey import running_valkey
+from observability.doctor import clocks
+from observability.doctor.examination import examine
+from observability.doctor.finding import Level
+from tests.support.broker_proxy import broker_proxy
+from tests.support.factories import claimed_job, end_lease, make_due, queued_job
+from tests.support.scenarios import in_state
+from tests.support.valkey import running_valkey
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

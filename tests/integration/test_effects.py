@@ -16,12 +16,12 @@ from jobs.operations import (
     RetryableError,
     downstream_key,
 )
-from jobs.sealed import unseal
+from jobs.payloads import unseal
 from jobs.services import redrive_job
 from jobs.states import State
-from tests.downstreams import Downstream, charging, run, step_of
-from tests.factories import backdate, queued_job
-from tests.situations import history, outcomes
+from tests.support.downstreams import Downstream, charging, run, step_of
+from tests.support.factories import backdate, queued_job
+from tests.support.scenarios import history, outcomes
 
 pytestmark = pytest.mark.django_db
 

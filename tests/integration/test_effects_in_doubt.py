@@ -8,12 +8,12 @@ import pytest
 
 from jobs.models import Job
 from jobs.operations import EffectNotDone, EffectRefused
+from jobs.payloads import unseal
 from jobs.queries.steps import begin_effect
-from jobs.sealed import unseal
 from jobs.states import State
-from tests.downstreams import Downstream, charging, later, run, step_of
-from tests.factories import claim, queued_job
-from tests.situations import HOUR, begin, expire, history, write
+from tests.support.downstreams import Downstream, charging, later, run, step_of
+from tests.support.factories import claim, queued_job
+from tests.support.scenarios import HOUR, begin, expire, history, write
 
 pytestmark = pytest.mark.django_db
 

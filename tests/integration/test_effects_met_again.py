@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 
 from jobs.operations import EffectRefused, RetryableError, downstream_key
-from jobs.sealed import unseal
+from jobs.payloads import unseal
 from jobs.services import redrive_job
 from jobs.states import State
-from tests.downstreams import Downstream, charging, later, run, step_of
-from tests.factories import queued_job
-from tests.situations import HOUR, history, outcomes
+from tests.support.downstreams import Downstream, charging, later, run, step_of
+from tests.support.factories import queued_job
+from tests.support.scenarios import HOUR, history, outcomes
 
 pytestmark = pytest.mark.django_db
 

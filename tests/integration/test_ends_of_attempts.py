@@ -10,11 +10,22 @@ import pytest
 from jobs import transitions
 from jobs.errors import IllegalTransition, JobNotFound, StaleAttempt
 from jobs.models import Job, JobAttempt, JobStep
-from jobs.sealed import seal, unseal
+from jobs.payloads import seal, unseal
 from jobs.states import Event, State
-from tests.factories import claim, claimed_job, end_lease, make_due, queued_job
-from tests.job_model import Situation, by_design
-from tests.situations import HOUR, ZERO, begin, close, everything, expire, history, outcomes, running, write
+from tests.support.factories import claim, claimed_job, end_lease, make_due, queued_job
+from tests.support.job_model import Situation, by_design
+from tests.support.scenarios import (
+    HOUR,
+    ZERO,
+    begin,
+    close,
+    everything,
+    expire,
+    history,
+    outcomes,
+    running,
+    write,
+)
 
 pytestmark = pytest.mark.django_db
 

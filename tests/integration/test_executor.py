@@ -13,12 +13,12 @@ from jobs import transitions
 from jobs.errors import IllegalTransition
 from jobs.models import Job, JobAttempt, JobEvent
 from jobs.operations import EffectRefused, PermanentError, RetryableError, RunLater
-from jobs.sealed import seal, unseal
+from jobs.payloads import seal, unseal
 from jobs.services import cancel_job
 from jobs.states import State
-from tests.downstreams import Downstream, charging, run
-from tests.factories import claim, queued_job
-from tests.situations import HOUR, everything, expire, history, in_state, outcomes, write
+from tests.support.downstreams import Downstream, charging, run
+from tests.support.factories import claim, queued_job
+from tests.support.scenarios import HOUR, everything, expire, history, in_state, outcomes, write
 from workers.executor import execute_job, worker_name
 
 pytestmark = pytest.mark.django_db

@@ -6,12 +6,12 @@ import pytest
 
 from jobs import services
 from jobs.models import JobStep
-from jobs.operators.search import find_jobs
 from jobs.queries.steps import reference_of
 from jobs.services import erase_payload
 from jobs.states import State
-from tests.factories import TenantFactory, queued_job
-from tests.situations import in_state, write
+from operators.job_search import find_jobs
+from tests.support.factories import TenantFactory, queued_job
+from tests.support.scenarios import in_state, write
 from workers.executor import execute_job
 
 pytestmark = pytest.mark.django_db

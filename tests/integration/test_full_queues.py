@@ -10,18 +10,18 @@ import redis
 from django.conf import settings as configured
 from django.db import connection
 
-from accounts.breaker import redis_breaker
-from config.devstack.binaries import broker_binary
-from config.devstack.ports import free_port
-from config.devstack.processes import Command, start
+from broker.circuit_breaker import redis_breaker
+from devstack.binaries import broker_binary
+from devstack.ports import free_port
+from devstack.processes import Command, start
 from jobs.models import Job
 from jobs.signals import DueJob
 from jobs.states import State
-from tests.broker_proxy import BrokerProxy
-from tests.factories import claimed_job, end_lease, queued_job
-from tests.situations import write
-from tests.threads import at_once
-from tests.waiting import until
+from tests.support.broker_proxy import BrokerProxy
+from tests.support.factories import claimed_job, end_lease, queued_job
+from tests.support.scenarios import write
+from tests.support.threads import at_once
+from tests.support.waiting import until
 from workers import publisher, sweeper
 
 pytestmark = pytest.mark.django_db

@@ -19,19 +19,18 @@ from rest_framework import serializers
 
 from accounts.authentication import scope_name
 from jobs.models import Job, JobArtifact, JobStep
+from jobs.payloads import seal
 from jobs.registry import current_operation
-from jobs.sealed import seal
 from jobs.services import Submission, cancel_job, submit_job
 from jobs.states import State
-from tests.factories import TenantFactory, claim, queued_job
-from tests.files import stored
-from tests.situations import write
-from workers import past, running_job
+from operations.payments.models import Charge
+from operations.reports import formats, generate
+from operations.reports.rows import HEADINGS
+from tests.support.factories import TenantFactory, claim, queued_job
+from tests.support.files import stored
+from tests.support.scenarios import write
+from workers import job_history, running_job
 from workers.executor import execute_job
-from workers.models import Charge
-from workers.operations import generate_report
-from workers.reports import formats
-from workers.reports.rows import HEADINGS
 from workers.testing import every_crash, rehearse
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("folder")]
@@ -42,7 +41,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch):
-    monkeypatch.setattr(past, "_BATCH", 2)
+    monkeypatch.setattr(job_history, "_BATCH", 2)
 
 
 def around(kind="csv", days=1):
@@ -176,7 +175,7 @@ def test_a_workbook_has_the_same_rows_numbers_as_numbers_and_the_totals(tenant, 
 
 
 def test_a_workbook_begins_another_sheet_where_one_is_full(tenant, folder, monkeypatch):
-    monkeypatch.setattr("workers.reports.xlsx_file._LINES_MAX", 3)
+    monkeypatch.setattr("operations.reports.xlsx_file._LINES_MAX", 3)
     jobs = [str(queued_job(tenant).id) for _ in range(5)]
     *sheets, _totals = sheets_of(file_of(report(tenant, around("xlsx")), folder))
     assert [[row[0] for row in rows[1:]] for rows in sheets] == [jobs[:2], jobs[2:4], jobs[4:]]
@@ -196,7 +195,7 @@ def test_a_pdf_has_pages_with_the_rows_a_chart_and_the_totals(tenant, folder):
 
 def test_a_pdf_of_more_rows_than_it_holds_is_refused(tenant, folder, monkeypatch):
     few = formats.Format(opened=formats.pdf_file, content_type="application/pdf", rows_max=2)
-    monkeypatch.setitem(generate_report.FORMATS, "pdf", few)
+    monkeypatch.setitem(generate.FORMATS, "pdf", few)
     for _ in range(3):
         queued_job(tenant)
     made = report(tenant, around("pdf"))
@@ -362,8 +361,8 @@ def test_a_cancel_in_mid_report_leaves_no_artifact(tenant, folder, kind, monkeyp
         cancel_job(tenant_id=tenant.id, mode="test", job_id=job.id)
         return rows
 
-    rows_of = generate_report.rows_of
-    monkeypatch.setattr(generate_report, "rows_of", cancel_while_reading)
+    rows_of = generate.rows_of
+    monkeypatch.setattr(generate, "rows_of", cancel_while_reading)
     # A wish is learnt with the next write of progress.
     monkeypatch.setattr("workers.running_job._PROGRESS_SECONDS", 0)
     made = report(tenant, around(kind))
@@ -406,9 +405,7 @@ def test_progress_counts_the_rows(tenant, folder, monkeypatch):
     ],
 )
 def test_a_period_that_is_none_is_refused(changed, member):
-    form = generate_report.ReportParams(
-        data={"format": "csv", "from": "2026-03-01", "to": "2026-03-02", **changed}
-    )
+    form = generate.ReportParams(data={"format": "csv", "from": "2026-03-01", "to": "2026-03-02", **changed})
     with pytest.raises(serializers.ValidationError) as refused:
         form.is_valid(raise_exception=True)
     assert list(refused.value.detail) == [member]

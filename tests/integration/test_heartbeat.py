@@ -14,9 +14,9 @@ from jobs.operations import JobCanceled, LeaseLost
 from jobs.queries.lease import renew_lease
 from jobs.services import cancel_job
 from jobs.states import State
-from tests.factories import TenantFactory, backdate, claim, claimed_job, end_lease, queued_job
-from tests.situations import HOUR, everything, expire, history, write
-from tests.waiting import until
+from tests.support.factories import TenantFactory, backdate, claim, claimed_job, end_lease, queued_job
+from tests.support.scenarios import HOUR, everything, expire, history, write
+from tests.support.waiting import until
 from workers.executor import execute_job
 from workers.lease import Heartbeat, Lease
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from idempotency import registry
-from tests.idempotent_view import handle_exception, send
+from tests.support.idempotent_view import handle_exception, send
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -18,7 +18,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "idempotency.md"
 @pytest.fixture
 def example(settings, monkeypatch):
     """All that the document's code defines, run in its order, with what it takes for granted."""
-    settings.IDEMPOTENCY_SCOPE = "tests.idempotent_view.scope_of"
+    settings.IDEMPOTENCY_SCOPE = "tests.support.idempotent_view.scope_of"
     monkeypatch.setattr(registry, "_judges", [])
     booked, refunded = [], []
     names = {

@@ -10,9 +10,9 @@ from rest_framework.parsers import BaseParser, FormParser, MultiPartParser
 
 from idempotency.http import idempotent
 from idempotency.models import IdempotencyRecord
-from tests.idempotent_view import OpenView, code_of, send
-from tests.row_locks import locked_key
-from tests.threads import at_once
+from tests.support.idempotent_view import OpenView, code_of, send
+from tests.support.row_locks import locked_key
+from tests.support.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,7 +44,7 @@ class Uploads(OpenView):
 
 @pytest.fixture(autouse=True)
 def _uploads(settings, monkeypatch):
-    settings.IDEMPOTENCY_SCOPE = "tests.idempotent_view.scope_of"
+    settings.IDEMPOTENCY_SCOPE = "tests.support.idempotent_view.scope_of"
     monkeypatch.setattr(Uploads, "runs", 0)
 
 

@@ -16,8 +16,8 @@ from idempotency import queries, registry, signals
 from idempotency.accept import find_live
 from idempotency.http import idempotent, reservation
 from idempotency.models import IdempotencyRecord
-from tests import idempotent_view as shop
-from tests.idempotent_view import OpenView, Orders, Refusal, code_of, count_orders, send
+from tests.support import idempotent_view as shop
+from tests.support.idempotent_view import OpenView, Orders, Refusal, code_of, count_orders, send
 
 pytestmark = pytest.mark.django_db
 
@@ -29,7 +29,7 @@ def _shop(request, settings, monkeypatch):
     request.getfixturevalue(
         "transactional_db" if request.node.get_closest_marker("django_db").kwargs else "db"
     )
-    settings.IDEMPOTENCY_SCOPE = "tests.idempotent_view.scope_of"
+    settings.IDEMPOTENCY_SCOPE = "tests.support.idempotent_view.scope_of"
     settings.IDEMPOTENCY_FINGERPRINT_KEYS = ["k1:one secret"]
     monkeypatch.setattr(registry, "_judges", [])
     shop.create_orders_table()

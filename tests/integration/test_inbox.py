@@ -17,9 +17,9 @@ from idempotency.inbox import consume_once
 from idempotency.models import InboxMessage
 from idempotency.purge import Counts
 from idempotency.queries import read_clock
-from tests.factories import TenantFactory
-from tests.row_locks import connection_parameters, until_waiting
-from tests.threads import PATIENCE, at_once
+from tests.support.factories import TenantFactory
+from tests.support.row_locks import connection_parameters, until_waiting
+from tests.support.threads import PATIENCE, at_once
 from workers import purger
 
 pytestmark = pytest.mark.django_db(transaction=True)

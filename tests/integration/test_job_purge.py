@@ -16,10 +16,10 @@ from jobs import purge
 from jobs.models import BulkAction, Job, JobAttempt, JobEvent, JobStep
 from jobs.purge import notices
 from jobs.states import TERMINAL, State
-from tests.factories import TenantFactory, backdate, claim, queued_job
-from tests.keyed import LONG_AGO, expire_key, failed_long_ago, keyed_job
-from tests.row_locks import locked
-from tests.situations import begin, close, everything, in_state, write
+from tests.support.factories import TenantFactory, backdate, claim, queued_job
+from tests.support.keyed import LONG_AGO, expire_key, failed_long_ago, keyed_job
+from tests.support.row_locks import locked
+from tests.support.scenarios import begin, close, everything, in_state, write
 from workers import purger
 from workers.tasks import purge as purge_task
 

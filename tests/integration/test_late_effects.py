@@ -11,12 +11,12 @@ from jobs.operations import (
     EffectNotDone,
     EffectRefused,
 )
+from jobs.payloads import seal
 from jobs.queries.steps import close_effect, remember_step
-from jobs.sealed import seal
 from jobs.states import State
-from tests.downstreams import Downstream, charging, run, step_of
-from tests.factories import claim, claimed_job, queued_job
-from tests.situations import HOUR, begin, close, expire, history
+from tests.support.downstreams import Downstream, charging, run, step_of
+from tests.support.factories import claim, claimed_job, queued_job
+from tests.support.scenarios import HOUR, begin, close, expire, history
 
 pytestmark = pytest.mark.django_db
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from jobs.models import Job
 from jobs.selectors import JobFilter, list_jobs
 from jobs.states import State
-from tests.factories import TenantFactory
+from tests.support.factories import TenantFactory
 
 LIMIT = 50
 # An operation's jobs stand in the index by their states: as many pages of entries may be read, and a job of each to go on from.

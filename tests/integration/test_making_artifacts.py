@@ -13,13 +13,13 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs.models import Job, JobArtifact
 from jobs.operations import LeaseLost, RetryableError
+from jobs.payloads import unseal
 from jobs.queries import artifacts as rows
-from jobs.sealed import unseal
 from jobs.services import redrive_job
 from jobs.states import State
-from tests.downstreams import run
-from tests.factories import claim, claimed_job, queued_job
-from tests.files import (
+from tests.support.downstreams import run
+from tests.support.factories import claim, claimed_job, queued_job
+from tests.support.files import (
     CSV,
     age_artifacts,
     age_strays,
@@ -31,7 +31,7 @@ from tests.files import (
     strays,
     writing,
 )
-from tests.situations import HOUR, everything, expire, in_state
+from tests.support.scenarios import HOUR, everything, expire, in_state
 from workers import artifacts, purger
 
 pytestmark = pytest.mark.django_db

@@ -11,12 +11,12 @@ import pytest
 from django.db import OperationalError, connection
 from rest_framework.test import APIClient
 
-from config.devstack.ports import free_port
-from config.devstack.processes import ROOT
-from config.observability.metrics import standing
+from devstack.ports import free_port
+from devstack.processes import ROOT
+from observability.metrics import database_metrics
 from tests.contract.test_unavailable import with_its_own_connection
-from tests.metrics import read
-from tests.stack import database_url
+from tests.support.metrics import read
+from tests.support.stack import database_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -64,7 +64,7 @@ def test_a_question_that_takes_too_long_leaves_out_its_own_figures_alone(monkeyp
             cursor.execute("SELECT pg_sleep(60)")
 
     settings.METRICS_STATEMENT_TIMEOUT_MS = 1000
-    monkeypatch.setattr(standing, "due_jobs", slow)
+    monkeypatch.setattr(database_metrics, "due_jobs", slow)
     found = scrape()
     assert found.of("semel_scrape_question_failed", question="due") == 1
     assert found.of("semel_scrape_question_failed", question="live") == 0
@@ -80,7 +80,11 @@ def test_a_statement_is_bounded_by_its_own_transaction_alone(settings):
         scrape()
         cursor.execute("SHOW statement_timeout")
         assert cursor.fetchone() == before
-    with pytest.raises(OperationalError), standing.bounded(milliseconds=20), connection.cursor() as cursor:
+    with (
+        pytest.raises(OperationalError),
+        database_metrics.bounded(milliseconds=20),
+        connection.cursor() as cursor,
+    ):
         cursor.execute("SELECT pg_sleep(60)")
 
 

@@ -13,13 +13,13 @@ from accounts.models import AuditEntry
 from jobs import services, transitions
 from jobs.errors import AlreadyPaused, NotPaused
 from jobs.models import PARKED, Job, Pause
-from jobs.operators import pauses
+from jobs.payloads import seal
 from jobs.registry import known_operations
-from jobs.sealed import seal
 from jobs.states import State
-from tests.client import accepted, post
-from tests.factories import TenantFactory, claim, claimed_job, make_due, queued_job
-from tests.situations import HOUR, write
+from operators import pauses
+from tests.support.client import accepted, post
+from tests.support.factories import TenantFactory, claim, claimed_job, make_due, queued_job
+from tests.support.scenarios import HOUR, write
 from workers import sweeper
 
 pytestmark = pytest.mark.django_db

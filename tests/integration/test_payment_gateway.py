@@ -15,11 +15,11 @@ from uuid import UUID
 import pytest
 
 from jobs.operations import EffectNotDone, EffectRefused, RetryableError
-from tests.provider import running_provider
-from workers.gateways.deadline import MAX_ANSWER_BYTES
-from workers.gateways.payment_answers import MaybeSent
-from workers.gateways.payments import PaymentProvider
-from workers.operations.charge_payment import ChargePayment
+from operations.http.deadline import MAX_ANSWER_BYTES
+from operations.payments.charge import ChargePayment
+from operations.payments.gateway import PaymentProvider
+from operations.payments.provider_answers import MaybeSent
+from tests.support.provider import running_provider
 
 JOB = UUID("01994e5c-0000-7000-8000-000000000001")
 CHARGE = {"id": "ch_1", "status": "succeeded", "amount": 1999, "currency": "usd"}

@@ -7,15 +7,15 @@ from uuid import uuid4
 import pytest
 
 from accounts.authentication import scope_name
-from config.devstack.ports import free_port
+from devstack.ports import free_port
 from jobs.models import Job, JobStep
 from jobs.services import erase_payload, redrive_job
 from jobs.states import State
-from tests.factories import TenantFactory, queued_job
-from tests.provider import running_provider
-from workers.ledger import Charged, hold_refund
-from workers.models import Account, Charge, Refund
-from workers.operations import refund_payment
+from operations.payments import refund as refund_operation
+from operations.payments.ledger import Charged, hold_refund
+from operations.payments.models import Account, Charge, Refund
+from tests.support.factories import TenantFactory, queued_job
+from tests.support.provider import running_provider
 from workers.testing import Crash, every_crash, rehearse, run_to_end
 
 pytestmark = pytest.mark.django_db
@@ -260,7 +260,7 @@ def test_what_a_refund_holds_that_may_still_be_made_is_nobody_elses(charge, refu
 def test_a_refund_that_has_begun_is_ended_although_its_charge_was_erased_meanwhile(
     charge, refund, provider, tenant, monkeypatch
 ):
-    charged, for_job = charge(), refund_payment.provider_for
+    charged, for_job = charge(), refund_operation.provider_for
 
     class Erasing:
         def __init__(self, provider):
@@ -273,7 +273,7 @@ def test_a_refund_that_has_begun_is_ended_although_its_charge_was_erased_meanwhi
             erase_payload(tenant_id=tenant.id, mode="test", job_id=charged.job.id)
             return self._provider.refund(*args, **options)
 
-    monkeypatch.setattr(refund_payment, "provider_for", lambda job: Erasing(for_job(job)))
+    monkeypatch.setattr(refund_operation, "provider_for", lambda job: Erasing(for_job(job)))
     refunded = refund(charged, 10, crash=Crash("after_effect"))
     assert refunded.has_crashed
     assert refunded.result["amount"] == 10

@@ -10,9 +10,9 @@ from jobs.models import Job
 from jobs.operations import LeaseLost
 from jobs.services import cancel_job
 from jobs.states import State
-from tests.downstreams import Downstream, run
-from tests.factories import claim, claimed_job, queued_job
-from tests.situations import HOUR, everything, expire, history, outcomes
+from tests.support.downstreams import Downstream, run
+from tests.support.factories import claim, claimed_job, queued_job
+from tests.support.scenarios import HOUR, everything, expire, history, outcomes
 from workers.lease import Lease
 from workers.running_job import RunningJob
 

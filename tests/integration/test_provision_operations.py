@@ -14,19 +14,19 @@ import pytest
 from django.db import connections
 from psycopg import sql
 
-from config.devstack.ports import free_port
+from devstack.ports import free_port
 from jobs.models import Job, JobAttempt, JobEvent, JobStep
 from jobs.operations import EffectRefused, RetryableError
+from jobs.payloads import unseal_json
 from jobs.registry import current_operation
-from jobs.sealed import unseal_json
 from jobs.services import Submission, cancel_job, erase_payload, redrive_job, submit_job
 from jobs.states import State
-from tests.downstreams import run
-from tests.factories import TenantFactory
-from tests.target_server import target_server
-from tests.threads import at_once
-from workers.gateways.postgres_server import PostgresServer
-from workers.gateways.postgres_session import session
+from operations.databases.server import PostgresServer
+from operations.databases.session import session
+from tests.support.downstreams import run
+from tests.support.factories import TenantFactory
+from tests.support.target_server import target_server
+from tests.support.threads import at_once
 from workers.testing import Crash, every_crash, rehearse, run_to_end
 
 pytestmark = pytest.mark.django_db

@@ -16,13 +16,13 @@ from django.db import connection
 from config.celery import app
 from jobs import transitions
 from jobs.models import Job
+from jobs.payloads import unseal
 from jobs.queries.due import mark_published
-from jobs.sealed import unseal
 from jobs.services import redrive_job
 from jobs.signals import DueJob
 from jobs.states import State
-from tests.factories import backdate, claim, claimed_job, make_due, queued_job
-from tests.situations import HOUR, in_state, write
+from tests.support.factories import backdate, claim, claimed_job, make_due, queued_job
+from tests.support.scenarios import HOUR, in_state, write
 from workers import publisher, sweeper
 from workers.publisher import publish_jobs
 from workers.tasks import run_job

@@ -11,11 +11,7 @@ from django.utils import timezone
 
 from jobs import transitions
 from jobs.models import BulkAction, Job, Pause
-from jobs.operators.attention import errors_grouped, needs_attention
-from jobs.operators.bulk import preview, start_bulk, steps
-from jobs.operators.inspection import Wanted
-from jobs.operators.pauses import pauses
-from jobs.operators.search import find_jobs
+from jobs.payloads import seal
 from jobs.queries.backlog import _DUE, _LIVE, count_live, due_jobs
 from jobs.queries.due import (
     _DUE_QUEUES,
@@ -41,12 +37,16 @@ from jobs.queries.selfaudit import (
 )
 from jobs.queries.watch import events_beyond, positions_beyond
 from jobs.registry import current_operation
-from jobs.sealed import seal
 from jobs.selectors import JobFilter, count_jobs_between, jobs_between, list_jobs
 from jobs.services import Origin, Submission, redrive_job, submit_job
 from jobs.states import State
-from tests.factories import TenantFactory, claim, claimed_job, queued_job
-from tests.situations import write
+from operators.attention import errors_grouped, needs_attention
+from operators.bulk_actions import preview, start_bulk, steps
+from operators.inspection import Wanted
+from operators.job_search import find_jobs
+from operators.pauses import pauses
+from tests.support.factories import TenantFactory, claim, claimed_job, queued_job
+from tests.support.scenarios import write
 
 HOUR = timedelta(hours=1)
 

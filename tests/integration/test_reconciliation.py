@@ -8,12 +8,12 @@ import pytest
 
 from jobs.models import Job
 from jobs.operations import EffectNotDone, RetryableError
-from jobs.sealed import unseal
+from jobs.payloads import unseal
 from jobs.services import cancel_job
 from jobs.states import State
-from tests.downstreams import Downstream, charging, later, run, step_of
-from tests.factories import queued_job
-from tests.situations import HOUR, history, outcomes, write
+from tests.support.downstreams import Downstream, charging, later, run, step_of
+from tests.support.factories import queued_job
+from tests.support.scenarios import HOUR, history, outcomes, write
 
 pytestmark = pytest.mark.django_db
 

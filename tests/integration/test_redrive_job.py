@@ -13,12 +13,12 @@ from jobs import transitions
 from jobs.errors import IllegalTransition, JobNotFound, KeyMovedOn
 from jobs.models import Job, JobStep
 from jobs.operations import downstream_key
+from jobs.payloads import unseal
 from jobs.registry import current_operation
-from jobs.sealed import unseal
 from jobs.services import Submission, redrive_job, submit_job
 from jobs.states import State
-from tests.factories import TenantFactory, claim, claimed_job
-from tests.situations import begin, close, everything, history, in_state, publications, write
+from tests.support.factories import TenantFactory, claim, claimed_job
+from tests.support.scenarios import begin, close, everything, history, in_state, publications, write
 
 pytestmark = pytest.mark.django_db
 

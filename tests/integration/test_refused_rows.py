@@ -14,8 +14,8 @@ from jobs import transitions
 from jobs.models import Job, JobAttempt
 from jobs.registry import known_operations
 from jobs.states import State
-from tests.factories import backdate, claimed_job, end_lease, make_due, queued_job
-from tests.situations import HOUR, blocker, everything, write
+from tests.support.factories import backdate, claimed_job, end_lease, make_due, queued_job
+from tests.support.scenarios import HOUR, blocker, everything, write
 from workers import sweeper
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -11,10 +11,10 @@ from idempotency.models import IdempotencyRecord
 from jobs import services
 from jobs.errors import KeyMovedOn
 from jobs.models import Job
-from jobs.operators.actions import release_key
 from jobs.states import State
-from tests.client import accepted, post
-from tests.situations import in_state, write
+from operators.job_actions import release_key
+from tests.support.client import accepted, post
+from tests.support.scenarios import in_state, write
 
 pytestmark = pytest.mark.django_db
 

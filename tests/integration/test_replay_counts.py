@@ -11,9 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from idempotency import queries
 from idempotency.models import IdempotencyRecord
 from idempotency.replays import ReplayTally, tally
-from tests.client import accepted, post
-from tests.row_locks import locked_record
-from tests.waiting import until
+from tests.support.client import accepted, post
+from tests.support.row_locks import locked_record
+from tests.support.waiting import until
 
 
 @pytest.fixture(autouse=True)

@@ -7,11 +7,11 @@ import pytest
 from jobs import transitions
 from jobs.errors import IllegalTransition, InvalidVerdict, JobNotFound
 from jobs.models import JobEvent, JobStep
-from jobs.sealed import unseal
+from jobs.payloads import unseal
 from jobs.services import resolve_job
 from jobs.states import State
-from tests.factories import TenantFactory, claim, claimed_job
-from tests.situations import begin, everything, history, in_state, publications, write
+from tests.support.factories import TenantFactory, claim, claimed_job
+from tests.support.scenarios import begin, everything, history, in_state, publications, write
 
 pytestmark = pytest.mark.django_db
 

@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 
 from jobs import transitions
+from jobs.payloads import seal
 from jobs.queries.lease import renew_lease
-from jobs.sealed import seal
 from jobs.selectors import get_job
 from jobs.states import State
-from tests.downstreams import Downstream, charging
-from tests.factories import claim, queued_job
+from tests.support.downstreams import Downstream, charging
+from tests.support.factories import claim, queued_job
 from workers.executor import execute_job
 
 pytestmark = pytest.mark.django_db

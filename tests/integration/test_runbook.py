@@ -8,13 +8,13 @@ import pytest
 from django.core.management import load_command_class
 from django.db import connection, transaction
 
-from config.devstack.processes import ROOT
-from tests.factories import claimed_job, queued_job
+from devstack.processes import ROOT
+from tests.support.factories import claimed_job, queued_job
 
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 STATEMENTS = re.findall(r"```sql\n(.*?)```", RUNBOOK, flags=re.DOTALL)
 OWN_COMMANDS = sorted(set(re.findall(r"^manage\.py (\w+)$|`manage\.py (\w+)", RUNBOOK, flags=re.MULTILINE)))
-APPS = ("accounts", "config", "workers", "django.core")
+APPS = ("accounts", "observability", "workers", "django.core")
 
 
 @pytest.mark.parametrize("statement", STATEMENTS, ids=range(len(STATEMENTS)))

@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import pytest
 
-from config.devstack import services
-from tests.provider import ROOT, running_provider, start_provider, stop_provider
+from devstack import services
+from tests.support.provider import ROOT, running_provider, start_provider, stop_provider
 
 
 @pytest.fixture(scope="module")
@@ -268,13 +268,13 @@ def test_lists_have_a_limit(provider):
 
 
 def test_it_needs_nothing_but_python():
-    known = sys.stdlib_module_names | {"config.devstack.provider"}
-    for file in sorted((ROOT / "config/devstack/provider").glob("*.py")):
+    known = sys.stdlib_module_names | {"devstack.sandbox_provider"}
+    for file in sorted((ROOT / "devstack/sandbox_provider").glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
             for name in names:
-                assert name.split(".")[0] in known or name.startswith("config.devstack.provider."), (
+                assert name.split(".")[0] in known or name.startswith("devstack.sandbox_provider."), (
                     file,
                     name,
                 )

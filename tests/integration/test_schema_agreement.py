@@ -9,8 +9,8 @@ from django.db import IntegrityError, connection, transaction
 
 from jobs.models import JobAttempt, JobStep
 from jobs.states import RULES, TERMINAL, State
-from tests.factories import claimed_job
-from tests.situations import in_state, write
+from tests.support.factories import claimed_job
+from tests.support.scenarios import in_state, write
 
 pytestmark = pytest.mark.django_db
 

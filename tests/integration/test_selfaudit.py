@@ -18,18 +18,18 @@ from structlog.testing import capture_logs
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.models import Job, JobStep, Violation
+from jobs.payloads import seal
 from jobs.queries import selfaudit as queries
 from jobs.queries import violations
 from jobs.queries.selfaudit import JOB_RULES
 from jobs.queries.violations import Finding
-from jobs.sealed import seal
 from jobs.selfaudit import run_once
 from jobs.services import erase_payload, redrive_job, resolve_job
 from jobs.signals import violation_found
 from jobs.states import State
-from tests.client import CHARGE
-from tests.factories import claim, claimed_job, make_due, queued_job
-from tests.situations import begin, close, expire, in_state
+from tests.support.client import CHARGE
+from tests.support.factories import claim, claimed_job, make_due, queued_job
+from tests.support.scenarios import begin, close, expire, in_state
 
 # A snapshot is the first thing that its transaction does: not in one that a test is wrapped into.
 pytestmark = pytest.mark.django_db(transaction=True)

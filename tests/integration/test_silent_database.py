@@ -14,14 +14,14 @@ from rest_framework.test import APIClient
 
 from jobs.models import Job
 from jobs.states import State
-from tests.broker_proxy import BrokerProxy
-from tests.client import accepted, post, problem
-from tests.factories import TenantFactory, new_api_key, queued_job
-from tests.metrics import read
-from tests.situations import history
-from tests.stack import database_url
-from tests.threads import PATIENCE
-from tests.waiting import until
+from tests.support.broker_proxy import BrokerProxy
+from tests.support.client import accepted, post, problem
+from tests.support.factories import TenantFactory, new_api_key, queued_job
+from tests.support.metrics import read
+from tests.support.scenarios import history
+from tests.support.stack import database_url
+from tests.support.threads import PATIENCE
+from tests.support.waiting import until
 from workers.executor import execute_job
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -13,7 +13,7 @@ from idempotency import accept, registry
 from idempotency.http import idempotent
 from idempotency.models import IdempotencyRecord
 from idempotency.parsers import ExactJSONParser
-from tests.idempotent_view import OpenView, code_of, send
+from tests.support.idempotent_view import OpenView, code_of, send
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -59,7 +59,7 @@ class Deliberations(OpenView):
 
 @pytest.fixture(autouse=True)
 def _clock(settings, monkeypatch):
-    settings.IDEMPOTENCY_SCOPE = "tests.idempotent_view.scope_of"
+    settings.IDEMPOTENCY_SCOPE = "tests.support.idempotent_view.scope_of"
     settings.IDEMPOTENCY_FINGERPRINT_KEYS = ["k1:one secret"]
     settings.IDEMPOTENCY_WAIT_SECONDS = 1.0
     monkeypatch.setattr(accept, "time", CLOCK)

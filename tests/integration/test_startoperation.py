@@ -13,7 +13,7 @@ from jobs.checks import _wrong
 
 @pytest.fixture
 def root(tmp_path):
-    for folder in ("workers/operations", "tests/integration"):
+    for folder in ("operations", "tests/integration"):
         (tmp_path / folder).mkdir(parents=True)
     return tmp_path
 
@@ -29,10 +29,10 @@ def load(file, name):
 def test_what_it_writes_passes_the_checks_and_its_own_tests(root, tenant, capsys):
     call_command("startoperation", "crm.sync_contact", root=root)
     said = capsys.readouterr().out
-    assert "wrote workers/operations/sync_contact.py" in said
-    assert '"workers.operations.sync_contact.SyncContact"' in said
-    load(root / "workers/operations/sync_contact.py", "workers.operations.sync_contact")
-    assert list(_wrong("workers.operations.sync_contact.SyncContact")) == []
+    assert "wrote operations/sync_contact.py" in said
+    assert '"operations.sync_contact.SyncContact"' in said
+    load(root / "operations/sync_contact.py", "operations.sync_contact")
+    assert list(_wrong("operations.sync_contact.SyncContact")) == []
     tests = load(root / "tests/integration/test_sync_contact.py", "test_sync_contact")
     run = (
         tests.run.__wrapped__(tenant)
@@ -54,9 +54,7 @@ def test_a_name_that_clients_could_not_say_is_refused(root, name):
     assert not list(root.rglob("*.py"))
 
 
-@pytest.mark.parametrize(
-    "there", ["workers/operations/sync_contact.py", "tests/integration/test_sync_contact.py"]
-)
+@pytest.mark.parametrize("there", ["operations/sync_contact.py", "tests/integration/test_sync_contact.py"])
 def test_nothing_is_overwritten_and_nothing_is_half_written(root, there):
     (root / there).write_text("mine")
     with pytest.raises(CommandError, match="there already"):

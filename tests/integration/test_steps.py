@@ -9,11 +9,11 @@ from django.db import connection
 
 from jobs.models import Job, JobStep
 from jobs.operations import LeaseLost, RetryableError
-from jobs.sealed import unseal
+from jobs.payloads import unseal
 from jobs.states import State
-from tests.downstreams import run, step_of
-from tests.factories import claim, claimed_job, queued_job
-from tests.situations import HOUR, everything, expire, outcomes
+from tests.support.downstreams import run, step_of
+from tests.support.factories import claim, claimed_job, queued_job
+from tests.support.scenarios import HOUR, everything, expire, outcomes
 from workers.lease import Lease
 from workers.running_job import RunningJob
 

@@ -12,9 +12,9 @@ from django.test.utils import CaptureQueriesContext
 from jobs import purge as job_purge
 from jobs.models import JobArtifact, StrayFile
 from jobs.services import erase_payload
-from tests.factories import backdate
-from tests.files import age_artifacts, age_strays, artifact_of, job_with_file, stored, strays
-from tests.keyed import LONG_AGO
+from tests.support.factories import backdate
+from tests.support.files import age_artifacts, age_strays, artifact_of, job_with_file, stored, strays
+from tests.support.keyed import LONG_AGO
 from workers import purger
 
 pytestmark = pytest.mark.django_db
@@ -161,7 +161,7 @@ def test_a_storage_that_is_away_costs_a_purge_two_tries_however_many_files_there
 
 
 def test_files_are_removed_outside_of_transactions_a_batch_at_a_time(folder, monkeypatch):
-    monkeypatch.setattr("jobs.stray_files._FILES_AT_ONCE", 2)
+    monkeypatch.setattr("jobs.orphaned_files._FILES_AT_ONCE", 2)
     for number in range(5):
         stray(f"f{number}", b"x", folder)
     with CaptureQueriesContext(connection) as captured:

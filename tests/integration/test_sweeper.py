@@ -12,12 +12,12 @@ from django.core.management import call_command
 from django.db import connection
 
 from jobs.models import Job
-from jobs.sealed import unseal
+from jobs.payloads import unseal
 from jobs.signals import DueJob
 from jobs.states import State
-from tests.factories import TenantFactory, claimed_job, end_lease, make_due, queued_job
-from tests.row_locks import locked
-from tests.situations import everything, history, outcomes, write
+from tests.support.factories import TenantFactory, claimed_job, end_lease, make_due, queued_job
+from tests.support.row_locks import locked
+from tests.support.scenarios import everything, history, outcomes, write
 from workers import sweeper
 
 pytestmark = pytest.mark.django_db

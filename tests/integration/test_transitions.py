@@ -8,11 +8,11 @@ import pytest
 from django.db import IntegrityError, connection
 
 from jobs.models import Job, JobAttempt, JobEvent
+from jobs.payloads import seal
 from jobs.queries.transition import apply_rule
-from jobs.sealed import seal
 from jobs.states import RULES, TERMINAL, Event, Fence, Guard, State
-from tests.factories import known_operations
-from tests.situations import (
+from tests.support.factories import known_operations
+from tests.support.scenarios import (
     WITH,
     WITHOUT,
     blocker,

@@ -10,18 +10,18 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from accounts.models import ApiKey
+from broker.wakeup_channel import JobChange
 from jobs import transitions
 from jobs.models import Job, JobStep
+from jobs.payloads import seal
 from jobs.queries.history import append_evidence
-from jobs.sealed import seal
 from jobs.services import cancel_job, redrive_job, resolve_job
-from jobs.signals import JobChange
 from jobs.states import State
-from jobs.streams import admission, hub, rendering
-from tests.factories import TenantFactory, claim, claimed_job, new_api_key, queued_job
-from tests.situations import begin, in_state
-from tests.streams import streams_application
-from tests.waiting import until
+from streams import hub, rendering, request_gate
+from tests.support.factories import TenantFactory, claim, claimed_job, new_api_key, queued_job
+from tests.support.scenarios import begin, in_state
+from tests.support.streams import streams_application
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -191,10 +191,10 @@ def statements(monkeypatch):
     """What the reader's thread asks the database, by what the hub and the batches call."""
     asked = []
     for place, name in (
-        ("jobs.streams.hub", "positions_beyond"),
-        ("jobs.streams.hub", "live_key_ids"),
-        ("jobs.streams.rendering", "jobs_by_id"),
-        ("jobs.streams.rendering", "events_beyond"),
+        ("streams.hub", "positions_beyond"),
+        ("streams.hub", "live_key_ids"),
+        ("streams.rendering", "jobs_by_id"),
+        ("streams.rendering", "events_beyond"),
     ):
         module = import_module(place)
         real = getattr(module, name)
@@ -445,7 +445,7 @@ def test_what_is_committed_between_the_first_read_and_the_wait_is_not_lost(
     """The request is among the watchers before the first read: what the hub sees meanwhile is there when it begins to wait."""
     streams.tick()
     job = claimed_job(owner)
-    ask = admission.Admission._ask
+    ask = request_gate.Admission._ask
 
     def read_and_settle(self, *args):
         admitted = ask(self, *args)
@@ -459,7 +459,7 @@ def test_what_is_committed_between_the_first_read_and_the_wait_is_not_lost(
                 streams.tick()
         return admitted
 
-    monkeypatch.setattr(admission.Admission, "_ask", read_and_settle)
+    monkeypatch.setattr(request_gate.Admission, "_ask", read_and_settle)
     # Neither a tick nor a hint comes after this: the answer is owed to what was heard before the wait began.
     assert streams.get(f"/v1/jobs/{job.id}?wait=30").wait().json()["state"] == "succeeded"
 

@@ -7,20 +7,19 @@ import redis
 from django.db import transaction
 from rest_framework.test import APIClient
 
-from accounts.breaker import redis_breaker
+from broker.circuit_breaker import redis_breaker
+from broker.wakeup_channel import CHANNEL, JobChange, decode, encode
+from broker.wakeups import publish_wakeup
 from jobs import transitions
 from jobs.models import Job, JobEvent
+from jobs.payloads import seal
 from jobs.queries.history import append_evidence, decline_cancel, request_cancel
-from jobs.sealed import seal
 from jobs.services import cancel_job, redrive_job
-from jobs.signals import JobChange
 from jobs.states import State
-from jobs.streams.channel import CHANNEL, decode, encode
-from tests.client import accepted, post
-from tests.factories import TenantFactory, claim, new_api_key, queued_job
-from tests.situations import in_state
+from tests.support.client import accepted, post
+from tests.support.factories import TenantFactory, claim, new_api_key, queued_job
+from tests.support.scenarios import in_state
 from workers.executor import execute_job
-from workers.wakeups import publish_wakeup
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

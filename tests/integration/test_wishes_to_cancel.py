@@ -12,9 +12,9 @@ from jobs.models import Job, JobEvent
 from jobs.operations import JobCanceled, LeaseLost, RetryableError
 from jobs.services import cancel_job, redrive_job
 from jobs.states import State
-from tests.downstreams import Downstream, run
-from tests.factories import claim, claimed_job, queued_job
-from tests.situations import HOUR, everything, expire, history
+from tests.support.downstreams import Downstream, run
+from tests.support.factories import claim, claimed_job, queued_job
+from tests.support.scenarios import HOUR, everything, expire, history
 from workers.lease import Lease
 from workers.running_job import RunningJob
 

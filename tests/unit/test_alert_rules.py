@@ -9,9 +9,9 @@ import subprocess
 import pytest
 import yaml
 
-from config.devstack.processes import ROOT
-from config.observability.metrics.registry import REGISTRY
-from config.observability.metrics.standing import StandingCollector
+from devstack.processes import ROOT
+from observability.metrics.database_metrics import StandingCollector
+from observability.metrics.registry import REGISTRY
 
 RULES = ROOT / "deploy" / "prometheus"
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")

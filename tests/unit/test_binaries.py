@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from config.devstack.binaries import WHICH_SERVERS, broker_binary, postgres_bin
-from config.devstack.errors import LauncherError
+from devstack.binaries import WHICH_SERVERS, broker_binary, postgres_bin
+from devstack.errors import LauncherError
 
 
 @pytest.fixture

@@ -7,20 +7,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from accounts import breaker
+from broker import circuit_breaker
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that goes as the test says."""
     clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
-    monkeypatch.setattr(breaker, "time", clock)
+    monkeypatch.setattr(circuit_breaker, "time", clock)
     return clock
 
 
 @pytest.fixture
 def link(clock):
-    return breaker.Breaker(failures=3, open_seconds=5.0)
+    return circuit_breaker.Breaker(failures=3, open_seconds=5.0)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_after_a_row_of_failures_nobody_pays_until_the_pause_is_over_and_then_on
 
 def test_one_who_is_spared_does_not_use_up_the_one_try_after_the_pause(link, clock, others):
     """With a pause no longer than the sparing, the one who may try must be another."""
-    link = breaker.Breaker(failures=1, open_seconds=0.2)
+    link = circuit_breaker.Breaker(failures=1, open_seconds=0.2)
     link.failed()
     clock.now += 0.3
     assert not link.allows()

@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from workers.operations.charge_payment import ChargeParams
-from workers.operations.sleep import SleepParams
+from operations.payments.charge import ChargeParams
+from operations.sleep import SleepParams
 
 ORDER = {"amount": 1999, "currency": "usd", "source": "tok_visa"}
 

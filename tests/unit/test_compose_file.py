@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 from django.conf import settings
 
-from config.devstack import services
-from tests.compose import ROOT, compose
+from devstack import services
+from tests.support.compose import ROOT, compose
 
 FILE = compose()
 SERVICES = FILE["services"]
@@ -59,7 +59,7 @@ def test_it_is_a_compose_file():
     assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*", FILE["name"])
 
 
-# Where each process leaves what it has counted, and takes over what a predecessor had (config/observability/metrics/slots.py).
+# Where each process keeps its metrics (observability/metrics/multiprocess_ids.py).
 FIGURES = "metrics:/metrics"
 
 

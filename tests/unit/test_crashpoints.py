@@ -8,7 +8,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from config.checks import check_crashpoint
-from idempotency.crashpoints import POINTS, CrashpointReached, arm, reach
+from foundation.fault_points import POINTS, CrashpointReached, arm, reach
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from config.checks import check_times
-from config.devstack.demo import table
-from config.devstack.stage import Figures, Row
-from config.devstack.tempo import DEFAULTS, TEMPO
+from devstack.demo import table
+from devstack.demo_client import Figures, Row
+from devstack.demo_settings import DEFAULTS, TEMPO
 
 
 def test_the_demos_pace_stands_in_every_relation(settings):

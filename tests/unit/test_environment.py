@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from config.devstack.environment import base_environment
+from devstack.environment import base_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PROVIDER = "PAYMENT_PROVIDER_URL"
@@ -38,6 +38,7 @@ def checkout(tmp_path):
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "__init__.py").touch()
     shutil.copy(ROOT / "config" / "env.py", tmp_path / "config")
+    shutil.copytree(ROOT / "foundation", tmp_path / "foundation")
     (tmp_path / ".env").write_text(f"{PROVIDER}=https://real.example\n")
     return tmp_path
 

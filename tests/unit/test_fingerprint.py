@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idempotency import exactjson
+from foundation import exact_json
 from idempotency.errors import FingerprintUnverifiable
 from idempotency.fingerprint import RequestParts, compute, is_same
 from idempotency.keyring import current_kid, parse_keyring
@@ -57,7 +57,7 @@ def test_a_change_in_any_part_changes_the_fingerprint(change):
 
 @pytest.mark.parametrize("body", [b'{"amount": 1.0}', b'{ "amount" : 1e0 }', b'{"\\u0061mount":1}'])
 def test_another_spelling_of_the_body_does_not(body):
-    assert fingerprint(replace(REQUEST, body=body, document=exactjson.loads(body))) == fingerprint(REQUEST)
+    assert fingerprint(replace(REQUEST, body=body, document=exact_json.loads(body))) == fingerprint(REQUEST)
 
 
 def test_no_byte_can_move_from_one_part_into_the_next():
@@ -84,7 +84,7 @@ def test_a_body_that_is_no_json_counts_as_its_bytes_and_type():
     upload = RequestParts(method="POST", path="/", content_type="text/csv", body=b"1,0")
     assert fingerprint(upload) != fingerprint(replace(upload, body=b"1,0 "))
     assert fingerprint(upload) != fingerprint(replace(upload, content_type="text/plain"))
-    assert fingerprint(upload) != fingerprint(replace(upload, document=exactjson.loads(b'"1,0"')))
+    assert fingerprint(upload) != fingerprint(replace(upload, document=exact_json.loads(b'"1,0"')))
 
 
 def test_without_a_body_the_content_type_does_not_matter():
@@ -204,5 +204,5 @@ json_values = st.recursive(
 
 @given(json_values, json_values)
 def test_members_differ_exactly_when_the_bodies_do(first, second):
-    is_equal = exactjson.dumps(first) == exactjson.dumps(second)
+    is_equal = exact_json.dumps(first) == exact_json.dumps(second)
     assert (differing(first, second) == []) == is_equal

@@ -7,8 +7,8 @@ from time import perf_counter
 
 import pytest
 
-from jobs.admin.masking import MASK, SHOWN_MAX, masked, masked_text, shown, shown_value
-from jobs.sealed import seal
+from jobs.payloads import seal
+from operators.admin.masking import MASK, SHOWN_MAX, masked, masked_text, shown, shown_value
 
 SECRET = "hunter2"
 

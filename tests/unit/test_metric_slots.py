@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from config.observability.metrics.slots import Slots, take_place
+from observability.metrics.multiprocess_ids import Slots, take_place
 
 FORK = multiprocessing.get_context("fork")
 

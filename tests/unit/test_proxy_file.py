@@ -8,9 +8,9 @@ import re
 import pytest
 from django.conf import settings
 
-from config.problem_catalogue import PROBLEMS
-from tests.client import PROBLEM_MEMBERS
-from tests.compose import ROOT
+from api.problem_catalogue import PROBLEMS
+from tests.support.client import PROBLEM_MEMBERS
+from tests.support.compose import ROOT
 
 TEXT = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
 DOCUMENTS = [

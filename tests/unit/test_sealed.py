@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.sealed import seal, unseal
+from jobs.payloads import seal, unseal
 
 # Beyond all that a request may hold: 300 digits, exponents of 308, no U+0000, 32 levels.
 INTEGERS = st.integers() | st.builds(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-from tests.settings_document import DOCUMENT, ROOT, SOURCE, document, settings
+from tests.support.settings_document import DOCUMENT, ROOT, SOURCE, document, settings
 
 TOLD = set(re.findall(r"^\| `(\w+)` \|", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def test_the_page_is_what_the_settings_say():
     assert DOCUMENT.read_text(encoding="utf-8") == document(), (
-        "python -m tests.settings_document writes it anew"
+        "python -m tests.support.settings_document writes it anew"
     )
 
 

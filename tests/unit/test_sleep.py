@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from jobs.operations import JobCanceled
-from workers.operations.sleep import Sleep
+from operations.sleep import Sleep
 
 
 class Sleeper:

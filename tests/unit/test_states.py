@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.states import RULES, TERMINAL, Event, Fence, Guard, State, rules_for
-from tests.job_model import HOLDS, Situation, by_design, by_table, every_situation, is_ended, moved
+from tests.support.job_model import HOLDS, Situation, by_design, by_table, every_situation, is_ended, moved
 
 WORKER_EVENTS = (Event.SUCCEED, Event.FAIL, Event.RETRY, Event.POSTPONE, Event.DOUBT, Event.CANCELED)
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.admin.timeline import Tone, lasted, timeline_of
 from jobs.models import Job, JobAttempt, JobEvent, JobStep
-from jobs.operators.inspection import Examined
 from jobs.states import State
+from operators.admin.timeline import Tone, lasted, timeline_of
+from operators.inspection import Examined
 
 NOON = datetime(2030, 1, 31, 12, tzinfo=UTC)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from api.query_strings import NoQuery
+from api.resolution import ResolutionForm
 from config.openapi import examples
 from config.openapi.endpoints.table import (
     ANSWERED_UNDER_KEY,
@@ -14,8 +16,6 @@ from config.openapi.endpoints.table import (
     Answer,
     Endpoint,
 )
-from jobs.api.query_strings import NoQuery
-from jobs.api.resolution import ResolutionForm
 
 if TYPE_CHECKING:
     from config.openapi.endpoints.table import Table

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from api.query_strings import NoQuery
 from config.openapi.endpoints.table import ALWAYS, BODY, Answer, Endpoint
-from jobs.api.query_strings import NoQuery
 
 if TYPE_CHECKING:
     from config.openapi.endpoints.table import Table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from api.query_strings import EventsQuery, JobQuery, ListQuery, NoQuery
 from config.openapi import examples
 from config.openapi.endpoints.table import (
     ANSWERED_UNDER_KEY,
@@ -15,7 +16,6 @@ from config.openapi.endpoints.table import (
     Endpoint,
     conditional,
 )
-from jobs.api.query_strings import EventsQuery, JobQuery, ListQuery, NoQuery
 
 if TYPE_CHECKING:
     from config.openapi.endpoints.table import Table

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from api.query_strings import NoQuery
 from config.openapi import examples
 from config.openapi.endpoints.table import PROTECTED, Answer, Endpoint, conditional
-from jobs.api.query_strings import NoQuery
 
 if TYPE_CHECKING:
     from config.openapi.endpoints.table import Table

@@ -38,7 +38,7 @@ class Command(BaseCommand):
         module = name.rpartition(".")[2] if name.count(".") == 1 else name.partition(".")[2].replace(".", "_")
         class_name = "".join(word.capitalize() for word in module.split("_"))
         files = {
-            root / "workers" / "operations" / f"{module}.py": "operation.py-tpl",
+            root / "operations" / f"{module}.py": "operation.py-tpl",
             root / "tests" / "integration" / f"test_{module}.py": "test_operation.py-tpl",
         }
         for file in files:
@@ -46,7 +46,7 @@ class Command(BaseCommand):
                 raise CommandError(f"{file} is there already: take another name, or change that one.")
             if not file.parent.is_dir():
                 raise CommandError(
-                    f"{file.parent} is no folder: run this where workers/ and tests/ are, or give --root."
+                    f"{file.parent} is no folder: run this where operations/ and tests/ are, or give --root."
                 )
         words = {"name": name, "module": module, "class_name": class_name}
         for file, template in files.items():
@@ -54,7 +54,7 @@ class Command(BaseCommand):
             with file.open("x", encoding="utf-8") as stream:
                 stream.write(text)
             self.stdout.write(f"wrote {file.relative_to(root)}")
-        path = f"workers.operations.{module}.{class_name}"
+        path = f"operations.{module}.{class_name}"
         if path not in settings.OPERATIONS:
             self.stdout.write(
                 f'Name it in OPERATIONS (config/settings.py, or the environment) when clients may ask for it: "{path}"'

@@ -1,0 +1,125 @@
+"""`/v1/jobs/{id}/artifacts/{name}`: a file that the job made, whole or in part."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import structlog
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpResponse, StreamingHttpResponse
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.views import APIView
+
+from accounts.authentication import principal_of
+from api.conditional_requests import is_known
+from api.file_responses import AsyncSending, Sending
+from api.query_strings import check_no_query
+from api.ranges import Part, wanted_part
+from jobs.artifact_storage import open_file
+from jobs.errors import ArtifactUnreadable
+from jobs.selectors import get_artifact
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from django.core.files import File
+    from django.http.response import HttpResponseBase
+    from rest_framework.request import Request
+
+    from jobs.models import JobArtifact
+
+log = structlog.get_logger(__name__)
+
+_FOR_A_FALLBACK = re.compile(r"[^A-Za-z0-9._ -]", re.ASCII)
+
+
+class _FileNegotiation(BaseContentNegotiation):
+    """A file is what it is, whatever is preferred; a problem is JSON."""
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:  # noqa: ANN401, ARG002 - DRF's types
+        return renderers[0], renderers[0].media_type
+
+
+class JobArtifactView(APIView):
+    """One artifact."""
+
+    content_negotiation_class = _FileNegotiation
+
+    def get(self, request: Request, job_id: UUID, name: str) -> HttpResponseBase:
+        """Its bytes, or those of one range; 304 where the client has them already."""
+        principal = principal_of(request)
+        check_no_query(request.query_params)
+        find = partial(
+            get_artifact, tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id, name=name
+        )
+        artifact = find()
+        tag = f'"{bytes(artifact.digest).hex()}"'
+        if is_known(tag, request.headers.get("If-None-Match", "")):
+            return _unchanged(tag)
+        # Ranges are defined for GET alone (RFC 9110 §14.2).
+        part = wanted_part(request.headers, tag=tag, size=artifact.size) if request.method == "GET" else None
+        file = _open(artifact)
+        if file is None:
+            # Erased or expired in this instant, which is told; or its row is wrong.
+            find()
+            raise ArtifactUnreadable
+        response = _send(request, artifact, part, file)
+        for header, value in (_validators(tag) | _description(artifact)).items():
+            response.headers[header] = value
+        return response
+
+
+def _unchanged(tag: str) -> HttpResponse:
+    response = HttpResponse(status=304, headers=_validators(tag))
+    del response.headers["Content-Type"]
+    return response
+
+
+def _open(artifact: JobArtifact) -> File[bytes] | None:
+    """The file; None where it is not what its row says, or cannot be reached. Whatever the storage raises."""
+    try:
+        file = open_file(artifact.storage_name)
+        size = file.size
+    except Exception:
+        log.exception("artifact.unreadable", job_id=str(artifact.job_id), name=artifact.name)
+        return None
+    if size == artifact.size:
+        return file
+    log.error("artifact.other_size", job_id=str(artifact.job_id), name=artifact.name, size=size)
+    file.close()
+    return None
+
+
+def _send(request: Request, artifact: JobArtifact, part: Part | None, file: File[bytes]) -> HttpResponseBase:
+    start, end = (part.start, part.end) if part else (0, artifact.size)
+    headers = {"Content-Length": str(end - start), **({"Content-Range": part.content_range} if part else {})}
+    if request.method == "HEAD":
+        file.close()
+        return HttpResponse(content_type=artifact.content_type, headers=headers)
+    sending = Sending(file, start, end)
+    is_async = isinstance(request._request, ASGIRequest)  # noqa: SLF001 - there, an iterator would be read whole first
+    return StreamingHttpResponse(
+        AsyncSending(sending) if is_async else sending,
+        status=206 if part else 200,
+        content_type=artifact.content_type,
+        headers=headers,
+    )
+
+
+def _validators(tag: str) -> dict[str, str]:
+    """What a client's copy is known by. A proxy that compresses it would make the ranges of another."""
+    return {"ETag": tag, "Cache-Control": "private, no-cache, no-transform"}
+
+
+def _description(artifact: JobArtifact) -> dict[str, str]:
+    """What a client may do with it: nothing that a job wrote is run by a browser."""
+    fallback = _FOR_A_FALLBACK.sub("_", artifact.filename)
+    return {
+        "Accept-Ranges": "bytes",
+        "Content-Disposition": f"attachment; filename=\"{fallback}\"; filename*=UTF-8''{quote(artifact.filename, safe='')}",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+    }

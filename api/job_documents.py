@@ -1,0 +1,118 @@
+"""The job as a client sees it (API.md, "The job")."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from django.conf import settings
+
+from jobs.durations import usual
+from jobs.models import Priority
+from jobs.payloads import unseal_json
+from jobs.selectors import Made
+from jobs.states import State
+
+if TYPE_CHECKING:
+    from jobs.models import Job, JobArtifact, JobEvent
+
+
+_NOTHING = Made([], [])
+
+
+def job_document(job: Job, made: Made = _NOTHING) -> dict[str, Any]:
+    """One job's document. Params, result and error are the stored JSON text, so that every number stays exact."""
+    self_link = f"/v1/jobs/{job.id}"
+    # Where waiting is done: never the api, which would answer at once. Relative where nobody said at which address that is.
+    waiting = f"{settings.STREAMS_URL}{self_link}"
+    links = {
+        "self": self_link,
+        "events": f"{waiting}/events",
+        "wait": f"{waiting}?wait=30",
+        "cancel": f"{self_link}/cancel",
+    }
+    return {
+        "id": str(job.id),
+        "object": "job",
+        "operation": job.operation,
+        "state": job.state,
+        "params": _json(job.params),
+        "metadata": job.metadata,
+        "attempt": job.attempt,
+        "attempts_left": job.attempts_left,
+        "progress": job.progress,
+        "result": _json(job.result),
+        "error": _json(job.error),
+        "priority": Priority(job.priority).name.lower(),
+        "created_at": instant(job.created_at),
+        "run_at": instant(job.run_at),
+        "started_at": instant(job.started_at),
+        "finished_at": instant(job.finished_at),
+        "deadline": instant(job.deadline_at),
+        "cancel_requested_at": instant(job.cancel_requested_at),
+        "concurrency_key": job.concurrency_key,
+        "idempotency_key": job.idempotency_key,
+        "artifacts": [_artifact_document(artifact) for artifact in made.artifacts],
+        "effects": [
+            {"name": step.name, "state": step.state, "key": step.downstream_key} for step in made.effects
+        ],
+        "links": links,
+    }
+
+
+def _artifact_document(artifact: JobArtifact) -> dict[str, Any]:
+    return {
+        "name": artifact.name,
+        "content_type": artifact.content_type,
+        "size": artifact.size,
+        "url": f"/v1/jobs/{artifact.job_id}/artifacts/{artifact.name}",
+    }
+
+
+def event_document(event: JobEvent) -> dict[str, Any]:
+    """One line of a job's history."""
+    return {
+        "seq": event.seq,
+        "type": event.type,
+        "attempt": event.attempt,
+        "data": event.data,
+        "created_at": instant(event.created_at),
+    }
+
+
+# A client that was told to come back much later might miss a cancel or a redrive by others.
+_POLL_AFTER_MAX_SECONDS = 60
+
+
+def poll_after(job: Job) -> dict[str, str]:
+    """`Retry-After` while polling can still bring news: until the job has ended.
+
+    After as long as such a job usually runs, from when it is due or began; for a minute at most, and not before it is due.
+    One in `unknown` has not ended, and waits for a person or its provider's word: a minute.
+    """
+    state = State(job.state)
+    if state.is_terminal:
+        return {}
+    if state is State.UNKNOWN:
+        return {"Retry-After": str(_POLL_AFTER_MAX_SECONDS)}
+    now = datetime.now(UTC)
+    # Of a running job what has passed is counted; a queued one begins when it is due, or at any moment.
+    begins = job.started_at if state == State.RUNNING and job.started_at else max(now, job.run_at)
+    left = (begins - now).total_seconds() + usual.seconds_of(job)
+    return {"Retry-After": str(min(max(1, math.ceil(left)), _POLL_AFTER_MAX_SECONDS))}
+
+
+def path_of(resource: str | None) -> str | None:
+    """Where an idempotency record's resource ("job/<id>") is found."""
+    return resource and f"/v1/{resource.replace('job/', 'jobs/', 1)}"
+
+
+def instant(at: datetime | None) -> str | None:
+    """RFC 3339 in UTC, milliseconds, `Z`."""
+    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _json(sealed: bytes | memoryview | None) -> orjson.Fragment | None:
+    return None if sealed is None else orjson.Fragment(unseal_json(sealed))

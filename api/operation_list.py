@@ -1,0 +1,71 @@
+"""`/v1/operations`: the kinds of work that a client can ask for, described for machines."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from rest_framework.views import APIView
+
+from api.conditional_requests import conditional
+from api.json_schema import DIALECT, schema_of_params, schema_of_result
+from api.query_strings import check_no_query
+from jobs.registry import current_operation, operations
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from django.http import HttpResponse
+    from rest_framework.request import Request
+
+    from jobs.operations import Operation
+
+# It changes with a deployment, if at all.
+_CACHED = {"Cache-Control": "private, max-age=300"}
+
+
+class OperationsView(APIView):
+    """What work there is."""
+
+    def get(self, request: Request) -> HttpResponse:
+        """Every operation by its name, in the version that a new job gets."""
+        check_no_query(request.query_params)
+        names = sorted({name for name, _ in operations()})
+        return conditional(request, {"data": [_document(current_operation(name)) for name in names]}, _CACHED)
+
+
+def _document(operation: Operation) -> dict[str, Any]:
+    return {
+        "object": "operation",
+        "name": operation.name,
+        "version": operation.version,
+        # Those under which jobs may still be about.
+        "versions": sorted(version for name, version in operations() if name == operation.name),
+        "description": inspect.getdoc(type(operation)) or "",
+        "params": schema_of_params(operation.params),
+        "result": _result(operation),
+        "limits": {
+            "timeout_seconds": operation.timeout_seconds,
+            "max_body_bytes": settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+            "max_result_bytes": settings.RESULT_MAX_BYTES,
+            "max_run_at_seconds": settings.RUN_AT_MAX_SECONDS,
+        },
+        "retry_policy": {
+            "max_attempts": operation.max_attempts,
+            "backoff": {
+                "base_seconds": settings.BACKOFF_BASE_SECONDS,
+                "max_seconds": settings.BACKOFF_MAX_SECONDS,
+                "jitter": "full",
+            },
+            # After which a job whose worker died is tried again.
+            "lease_seconds": settings.LEASE_SECONDS,
+        },
+    }
+
+
+def _result(operation: Operation) -> Mapping[str, Any]:
+    """What the operation says of its result; anything where it says nothing."""
+    if isinstance(operation.result, type):
+        return schema_of_result(operation.result)
+    return {"$schema": DIALECT, **(operation.result or {})}

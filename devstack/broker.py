@@ -1,0 +1,62 @@
+"""An embedded Valkey: its own folder, port and password."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import redis
+
+from devstack.binaries import broker_binary
+from devstack.ports import HOST, free_port
+from devstack.processes import Command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from devstack.supervisor import Supervisor
+
+CONFIGURATION = """\
+bind {host}
+port {port}
+dir {folder}
+requirepass {password}
+appendonly yes
+save ""
+maxmemory-policy noeviction
+"""
+
+
+def start_broker(supervisor: Supervisor, folder: Path, password: str, env: dict[str, str]) -> str:
+    """Valkey is starting on this folder, made if need be; its URL."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    port = free_port()
+    # A file, since anyone may read a command line.
+    file = folder / "broker.conf"
+    file.touch(mode=0o600)
+    quoted = '"' + str(folder).replace("\\", "\\\\").replace('"', '\\"') + '"'
+    file.write_text(
+        CONFIGURATION.format(host=HOST, port=port, folder=quoted, password=password), encoding="utf-8"
+    )
+    # It hides its environment, and with it the stack's tag: killed before it is announced, the launcher would leave it behind.
+    options = {"preexec_fn": end_with_parent}
+    supervisor.start(Command("broker", [str(broker_binary()), str(file)], env, options=options))
+    return f"redis://:{password}@{HOST}:{port}/0"
+
+
+def is_ready(url: str) -> bool:
+    """Whether it answers, its data loaded."""
+    try:
+        with redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def end_with_parent() -> None:
+    """On Linux the kernel tells this process to end when its parent has; elsewhere the guardian alone does."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)

@@ -1,1 +1,0 @@
-"""The HTTP face of jobs: views that parse, call one service and render."""

@@ -1,0 +1,1 @@
+"""The operations of this deployment, named in settings.OPERATIONS."""

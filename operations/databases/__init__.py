@@ -1,0 +1,1 @@
+"""Operations on databases: provision and drop."""

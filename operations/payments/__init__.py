@@ -1,0 +1,1 @@
+"""Operations on payments: charge and refund, with their gateway and ledger."""

@@ -1,0 +1,10 @@
+"""The operators app."""
+
+from django.apps import AppConfig
+
+
+class OperatorsConfig(AppConfig):
+    """Pages and actions for operators."""
+
+    name = "operators"
+    verbose_name = "Operators"

@@ -1,0 +1,164 @@
+"""What an operator can ask about jobs, whosever they are. Nothing here counts a table or skips over rows.
+
+For the admin alone: what a tenant may ask is in selectors.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.db.models import CharField, Value
+from django.db.models.functions import Cast, Concat
+from django.utils import timezone
+
+from accounts.models import Mode, Tenant
+from idempotency.keys import is_key
+from idempotency.models import IdempotencyRecord
+from jobs.keyset import Page, page_by_id
+from jobs.models import Job, JobAttempt, JobEvent, JobStep
+from jobs.selectors import CLOCK_SKEW, first_id
+from jobs.states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+    from uuid import UUID
+
+    from django.db.models import QuerySet
+
+# Rows of a job's page: what a person can read. A job that is put off again and again has more.
+ATTEMPTS_SHOWN = 200
+EVENTS_SHOWN = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which jobs; None: whatever it is."""
+
+    state: str | None = None
+    operation: str | None = None
+    tenant_id: int | None = None
+    mode: str | None = None
+    priority: int | None = None
+    error_code: str | None = None
+    error_cause: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A job and all that is known of it, in the order in which it happened."""
+
+    job: Job
+    attempts: list[JobAttempt]
+    steps: list[JobStep]
+    events: list[JobEvent]
+    record: IdempotencyRecord | None
+    now: datetime
+
+
+def wanted_jobs(wanted: Wanted) -> QuerySet[Job]:
+    """The jobs that are wanted, in no order. Times are narrowed by the ids, so that job_pkey serves them."""
+    jobs = Job.objects.all()
+    for field in ("state", "operation", "tenant_id", "mode", "priority", "error_code", "error_cause"):
+        value = getattr(wanted, field)
+        if value is not None:
+            jobs = jobs.filter(**{field: value})
+    if (wanted.error_code or wanted.error_cause) and wanted.state is None:
+        # The others have no error, and no index that leads to those that have.
+        jobs = jobs.filter(state__in=[State.FAILED, State.UNKNOWN])
+    if wanted.created_from is not None:
+        jobs = jobs.filter(
+            created_at__gte=wanted.created_from, id__gte=first_id(wanted.created_from, -CLOCK_SKEW)
+        )
+    if wanted.created_to is not None:
+        jobs = jobs.filter(created_at__lt=wanted.created_to, id__lt=first_id(wanted.created_to, CLOCK_SKEW))
+    return jobs
+
+
+def page_of_jobs(
+    *, wanted: Wanted, limit: int, older_than: UUID | None = None, newer_than: UUID | None = None
+) -> Page[Job]:
+    """Up to `limit` of the wanted jobs beside that one, newest first; the newest of all without one. Two statements.
+
+    Served by job_pkey backwards, or where the state is rare by job_in_trouble, job_running or job_queued_by_queue.
+    """
+    jobs = wanted_jobs(wanted).defer("params", "result", "error", "metadata").prefetch_related("tenant")
+    return page_by_id(jobs, limit=limit, older_than=older_than, newer_than=newer_than)
+
+
+def examine_job(job_id: UUID) -> Examined | None:
+    """The job and its history; None where there is none. Seven statements, each by a primary key."""
+    job = Job.objects.filter(pk=job_id).prefetch_related("tenant").first()
+    if job is None:
+        return None
+    attempts = JobAttempt.objects.filter(job_id=job_id).order_by("-number")[:ATTEMPTS_SHOWN]
+    events = JobEvent.objects.filter(job_id=job_id).order_by("-seq")[:EVENTS_SHOWN]
+    return Examined(
+        job=job,
+        attempts=list(attempts)[::-1],
+        steps=list(JobStep.objects.filter(job_id=job_id).order_by("first_started_at")),
+        events=list(events)[::-1],
+        record=record_of(job),
+        now=timezone.now(),
+    )
+
+
+def record_of(job: Job) -> IdempotencyRecord | None:
+    """What is remembered of the job's key, without its stored answer; None where there is none (any more). By its primary key."""
+    if job.idempotency_record_id is None:
+        return None
+    records = IdempotencyRecord.objects.defer("headers", "body", "members", "fingerprint")
+    return records.filter(pk=job.idempotency_record_id).first()
+
+
+def steps_in_doubt(job_id: UUID) -> list[JobStep]:
+    """The effects of the job whose outcome is not known, in the order in which they began. By the table's primary key."""
+    return list(
+        JobStep.objects.filter(job_id=job_id, state=JobStep.State.STARTED).order_by("first_started_at")
+    )
+
+
+@dataclass(frozen=True)
+class FoundKey:
+    """What is remembered of a key: whose it is, and the job that it stands for, if any."""
+
+    record: IdempotencyRecord
+    tenant_name: str
+    mode: str
+    job: Job | None
+
+
+def records_of(key: str, *, limit: int) -> list[FoundKey]:
+    """What each tenant and mode has under exactly this key, without stored answers, the newest first.
+
+    A statement for each mode, which looks up each tenant's entry of idempotency_record_scope_key, and two for what was found.
+    """
+    if not is_key(key):
+        return []
+    found: list[tuple[IdempotencyRecord, str]] = []
+    for mode in Mode.values:
+        scopes = Tenant.objects.annotate(scope=Concat(Cast("id", CharField()), Value(f":{mode}"))).values(
+            "scope"
+        )
+        records = IdempotencyRecord.objects.filter(key=key, scope__in=scopes)
+        found += [
+            (record, mode)
+            for record in records.defer("headers", "body", "members", "fingerprint").order_by("-id")[:limit]
+        ]
+    tenants = Tenant.objects.in_bulk([int(record.scope.partition(":")[0]) for record, _ in found])
+    jobs = {job.resource: job for job in jobs_by_resource([record.resource for record, _ in found])}
+    return [
+        FoundKey(
+            record, tenants[int(record.scope.partition(":")[0])].name, mode, jobs.get(record.resource or "")
+        )
+        for record, mode in sorted(found, key=lambda one: one[0].id, reverse=True)
+    ]
+
+
+def jobs_by_resource(resources: Iterable[str | None]) -> list[Job]:
+    """The jobs that idempotency records call so ("job/<id>"). Rows by job_pkey."""
+    ids = [name.removeprefix("job/") for name in resources if name is not None and name.startswith("job/")]
+    return list(Job.objects.filter(pk__in=ids).defer("params", "result", "error", "metadata")) if ids else []

@@ -1,0 +1,83 @@
+"""Jobs that make files, and what is in storage."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db import connection
+
+from jobs.models import JobArtifact, StrayFile
+from tests.support.downstreams import run
+from tests.support.factories import queued_job
+from tests.support.scenarios import HOUR
+from workers.lease import Lease
+from workers.running_job import RunningJob
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from accounts.models import Tenant
+    from jobs.models import Job
+
+CSV = {"content_type": "text/csv"}
+LONG_AGO = timedelta(days=2)
+
+
+def writing(content: bytes) -> Callable[[Any], None]:
+    """What writes these bytes into a file."""
+    return lambda file: file.write(content)
+
+
+def making(content: bytes, name: str = "report.csv", **options: Any) -> Callable[[Any], Any]:
+    """A script that makes one artifact."""
+    told = {**CSV, **options}
+    return lambda job: vars(job.artifact(name, writing(content), **told))
+
+
+def job_with_file(tenant: Tenant, script: Any, content: bytes, **options: Any) -> Job:
+    """A job that has made an artifact and succeeded."""
+    job = run(queued_job(tenant, script=script(making(content, **options))).id)
+    assert job.state == "succeeded"
+    return job
+
+
+def handle(job: Job) -> RunningJob:
+    """What `perform` would be given by the attempt that holds the job."""
+    lease = Lease(job_id=job.id, attempt=job.attempt, time_limit=HOUR, claimed_at=time.monotonic())
+    return RunningJob(job=job, lease=lease)
+
+
+def artifact_of(job: Job, name: str = "report.csv") -> JobArtifact:
+    """The row of the job's artifact."""
+    return JobArtifact.objects.get(job_id=job.id, name=name)
+
+
+def stored(folder: Path) -> list[bytes]:
+    """The content of each file in storage."""
+    return [file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()]
+
+
+def strays() -> int:
+    """How many files are known that are no artifacts."""
+    return StrayFile.objects.count()
+
+
+def age_strays(by: timedelta = LONG_AGO) -> None:
+    """So much time has gone by for each stray file."""
+    _run("UPDATE stray_file SET removable_at = removable_at - %s", by)
+
+
+def age_artifacts(by: timedelta = LONG_AGO) -> None:
+    """So much time has gone by for each artifact."""
+    _run(
+        "UPDATE job_artifact SET created_at = created_at - %(by)s, expires_at = expires_at - %(by)s",
+        {"by": by},
+    )
+
+
+def _run(statement: str, values: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values if isinstance(values, dict) else [values])

@@ -1,0 +1,61 @@
+"""Jobs with their idempotency records, as rows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.db.models import F
+from django.utils import timezone
+
+from accounts.authentication import scope_name
+from idempotency.models import IdempotencyRecord
+from jobs import transitions
+from jobs.registry import current_operation
+from jobs.services import Submission, submit_job
+from tests.support.factories import backdate, claim
+
+if TYPE_CHECKING:
+    from accounts.models import Tenant
+    from jobs.models import Job
+
+# A little longer than a job or a key is kept.
+LONG_AGO = timedelta(days=30, minutes=1)
+
+
+def keyed_job(tenant: Tenant, key: str) -> Job:
+    """A queued job and the record that stands for it, which has not expired."""
+    record = IdempotencyRecord.objects.create(
+        scope=scope_name(tenant_id=tenant.id, mode="test"),
+        key=key,
+        fingerprint=b"",
+        fingerprint_version=1,
+        fingerprint_kid="k1",
+        method="POST",
+        path="/v1/jobs",
+        expires_at=timezone.now() + timedelta(days=1),
+    )
+    submission = Submission(operation=current_operation("test.scripted"), params={"script": "none"})
+    job = submit_job(
+        tenant_id=tenant.id,
+        mode="test",
+        submission=submission,
+        idempotency_record_id=record.id,
+        idempotency_key=key,
+    )
+    IdempotencyRecord.objects.filter(pk=record.id).update(resource=job.resource)
+    return job
+
+
+def failed_long_ago(job: Job) -> Job:
+    """The queued job, after it had failed and its retention was over."""
+    held = claim(job.id)
+    transitions.fail_job(job_id=job.id, attempt=held.attempt, detail="no", cause="no")
+    return backdate(job.id, finished_at=LONG_AGO)
+
+
+def expire_key(job: Job) -> None:
+    """The key of the job has been remembered for long enough."""
+    IdempotencyRecord.objects.filter(pk=job.idempotency_record_id).update(
+        created_at=F("created_at") - LONG_AGO, expires_at=F("expires_at") - LONG_AGO
+    )

@@ -1,0 +1,198 @@
+"""Jobs as rows in any situation: states reached the product's way, guards made to hold or not by writing the columns."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.db import IntegrityError, connection, transaction
+
+from jobs import transitions
+from jobs.failures import failure
+from jobs.models import Job, JobAttempt, JobEvent, JobStep, Pause
+from jobs.payloads import seal
+from jobs.queries.steps import begin_effect, close_effect
+from jobs.services import cancel_job
+from jobs.states import Guard, State
+from tests.support.factories import backdate, claim, claimed_job, queued_job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
+
+    from accounts.models import Tenant
+
+HOUR = timedelta(hours=1)
+ZERO = timedelta(0)
+
+# What makes each guard hold, and what makes it not hold.
+WITH = {
+    Guard.DUE: "run_at = clock_timestamp() - interval '1 hour'",
+    Guard.ATTEMPTS_LEFT: "attempts_left = 2",
+    Guard.NO_ATTEMPTS_LEFT: "attempts_left = 0",
+    Guard.NOT_LAPSED: "deadline_at = clock_timestamp() + interval '1 hour'",
+    Guard.LAPSED: "deadline_at = clock_timestamp() - interval '1 hour'",
+    Guard.NOT_BLOCKED: "concurrency_key = 'free', accept_seq = 1",
+    Guard.NOT_PAUSED: "operation = 'test.scripted'",
+    Guard.LEASE_OVER: "lease_expires_at = clock_timestamp() - interval '1 second'",
+    Guard.NO_OPEN_EFFECTS: "open_effects = 0",
+    Guard.OPEN_EFFECTS: "open_effects = 1",
+    Guard.NO_DONE_EFFECTS: "done_effects = 0",
+    Guard.CANCEL_ASKED: "cancel_requested_at = clock_timestamp()",
+    Guard.NOT_RECONCILE_ONLY: "reconcile_only = FALSE",
+    Guard.NOT_ERASED: "erased_at = NULL",
+}
+WITHOUT = {
+    Guard.DUE: "run_at = clock_timestamp() + interval '1 hour'",
+    Guard.ATTEMPTS_LEFT: WITH[Guard.NO_ATTEMPTS_LEFT],
+    Guard.NO_ATTEMPTS_LEFT: WITH[Guard.ATTEMPTS_LEFT],
+    Guard.NOT_LAPSED: WITH[Guard.LAPSED],
+    Guard.LAPSED: WITH[Guard.NOT_LAPSED],
+    Guard.NOT_BLOCKED: "concurrency_key = 'taken', accept_seq = 2",
+    Guard.NOT_PAUSED: "operation = 'test.anything'",
+    Guard.LEASE_OVER: "lease_expires_at = clock_timestamp() + interval '1 hour'",
+    Guard.NO_OPEN_EFFECTS: WITH[Guard.OPEN_EFFECTS],
+    Guard.OPEN_EFFECTS: WITH[Guard.NO_OPEN_EFFECTS],
+    Guard.NO_DONE_EFFECTS: "done_effects = 1",
+    Guard.CANCEL_ASKED: "cancel_requested_at = NULL",
+    Guard.NOT_RECONCILE_ONLY: "reconcile_only = TRUE",
+    Guard.NOT_ERASED: "erased_at = clock_timestamp()",
+}
+
+
+def write(job_id: UUID, *assignments: str) -> Job:
+    """The job with these assignments (SQL), nothing else changed; what the constraints forbid raises IntegrityError."""
+    if assignments:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"UPDATE job SET {', '.join(assignments)} WHERE id = %s", [job_id])
+    return Job.objects.get(pk=job_id)
+
+
+def write_what_fits(job_id: UUID, *assignments: str) -> Job:
+    """As `write`, one by one, without those that the job's state forbids."""
+    for assignment in assignments:
+        try:
+            write(job_id, assignment)
+        except IntegrityError:
+            continue
+    return Job.objects.get(pk=job_id)
+
+
+def running(tenant: Tenant) -> Job:
+    """A job whose second attempt holds it, so that there is an attempt before and none after."""
+    first = claimed_job(tenant)
+    transitions.postpone_job(job_id=first.id, attempt=first.attempt, delay=-HOUR, detail="again")
+    return claim(first.id)
+
+
+def in_state(tenant: Tenant, state: State) -> Job:
+    """A job that came to this state by the transitions that lead there."""
+    if state is State.QUEUED:
+        return queued_job(tenant)
+    if state is State.CANCELED:
+        return cancel_job(tenant_id=tenant.id, mode="test", job_id=queued_job(tenant).id)
+    job = running(tenant)
+    held = {"job_id": job.id, "attempt": job.attempt}
+    if state is State.SUCCEEDED:
+        return transitions.succeed_job(**held, result=seal("first"))
+    if state is State.FAILED:
+        return transitions.fail_job(**held, detail="no", cause="no")
+    if state is State.UNKNOWN:
+        begin(job, "charge")
+        return transitions.doubt_job(**held, detail="who knows")
+    return job
+
+
+def begin(job: Job, name: str) -> str:
+    """The job's attempt has begun this effect; returns its downstream key."""
+    begun = begin_effect(
+        job_id=job.id,
+        attempt=job.attempt,
+        name=name,
+        key=f"semel-{job.id}-{name}-1",
+        lease=timedelta(seconds=45),
+        attempt_limit=HOUR,
+    )
+    assert begun is not None
+    return begun.key
+
+
+def close(job: Job, name: str, state: JobStep.State, result: object = None) -> None:
+    """The job's attempt has closed this effect."""
+    sealed = seal(result) if state == JobStep.State.DONE else None
+    assert close_effect(job_id=job.id, attempt=job.attempt, name=name, state=state, result=sealed)
+
+
+def age_step(job_id: UUID, name: str, age: timedelta) -> None:
+    """The step began, every time, so much earlier."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE job_step SET first_started_at = first_started_at - %(age)s, last_started_at = last_started_at - %(age)s"
+            " WHERE job_id = %(id)s AND name = %(name)s",
+            {"age": age, "id": job_id, "name": name},
+        )
+
+
+def blocker(tenant: Tenant) -> Job:
+    """A job that runs under the concurrency key that WITHOUT[NOT_BLOCKED] gives; and what WITHOUT[NOT_PAUSED] gives is paused."""
+    Pause.objects.create(operation="test.anything", by="user ada", note="a test")
+    job = claimed_job(tenant)
+    return write(job.id, "concurrency_key = 'taken', accept_seq = 1")
+
+
+def errors() -> dict[str, bytes | str]:
+    """A different document for each place where a rule may write one, and the names of the first."""
+    return {
+        "error": seal(failure("operation-failed", "whole")),
+        "partial_error": seal(failure("partially-done", "partly")),
+        "unknown_error": seal(failure("outcome-unknown", "unknown")),
+        "attempt_error": seal(failure("operation-failed", "attempt")),
+        "error_code": "operation-failed",
+        "error_cause": "whole",
+    }
+
+
+def everything(job_id: UUID) -> dict[str, list[dict[str, object]]]:
+    """All that the database holds of the job."""
+    tables = {"job": Job.objects.filter(pk=job_id)} | {
+        model.__name__: model.objects.filter(job_id=job_id).order_by("pk")
+        for model in (JobAttempt, JobStep, JobEvent)
+    }
+    return {
+        name: [
+            {key: bytes(value) if isinstance(value, memoryview) else value for key, value in row.items()}
+            for row in rows.values()
+        ]
+        for name, rows in tables.items()
+    }
+
+
+def publications(told: Sequence[Callable[[], object]]) -> list[Callable[[], object]]:
+    """Those of a transaction's callbacks that tell the publisher of a job."""
+    return [one for one in told if one.__qualname__.startswith("_announce.")]
+
+
+def history(job_id: UUID) -> list[str]:
+    """The job's events by name; fails the test where their numbers have a gap or are not the job's."""
+    events = list(JobEvent.objects.filter(job_id=job_id).order_by("seq").values_list("seq", "type"))
+    count = Job.objects.values_list("event_seq", flat=True).get(pk=job_id)
+    assert [seq for seq, _ in events] == list(range(1, count + 1))
+    return [name for _, name in events]
+
+
+def outcomes(job_id: UUID) -> list[str | None]:
+    """How each attempt ended, in their order; fails the test where their numbers have a gap."""
+    attempts = list(
+        JobAttempt.objects.filter(job_id=job_id).order_by("number").values_list("number", "outcome")
+    )
+    fence = Job.objects.values_list("attempt", flat=True).get(pk=job_id)
+    assert [number for number, _ in attempts] == list(range(1, fence + 1))
+    return [outcome for _, outcome in attempts]
+
+
+def expire(job: Job, *, delay: timedelta = ZERO) -> Job:
+    """The running job after its lease was over and the sweeper came."""
+    backdate(job.id, lease_expires_at=HOUR)
+    expired = transitions.expire_job(job_id=job.id, attempt=job.attempt, delay=delay)
+    assert expired is not None
+    return expired

@@ -1,0 +1,173 @@
+"""The streams process' application in this process, with nothing beside it: the test says when the hub looks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from django.db import connections
+
+from streams.application import WaitingApplication
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+    from uuid import UUID
+
+PATIENCE = 20.0
+
+
+class Open:
+    """One request, as a server would hand it in."""
+
+    def __init__(self, streams: Streams, scope: dict[str, Any]) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self._streams = streams
+        self._left = asyncio.Event()
+        self._told = False
+        # Whether the application does nothing but wait for this request's client to leave.
+        self.waits = False
+        # Clear: the client reads nothing.
+        self.reads = asyncio.Event()
+        self.reads.set()
+        self.done: Future[None] = streams.begin(self._run(scope))
+
+    async def _run(self, scope: dict[str, Any]) -> None:
+        await self._streams.application(scope, self._receive, self._send)
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._told:
+            self._told = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        self.waits = True
+        try:
+            await self._left.wait()
+        finally:
+            self.waits = False
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        await self.reads.wait()
+        self.messages.append(message)
+
+    def leave(self) -> None:
+        """The client has closed its connection."""
+        self._streams.call(self._left.set)
+
+    @property
+    def is_answered(self) -> bool:
+        return self.done.done()
+
+    def wait(self) -> Open:
+        """The request, once it is over."""
+        self.done.result(PATIENCE)
+        return self
+
+    @property
+    def status(self) -> int:
+        return self.messages[0]["status"]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {name.decode(): value.decode() for name, value in self.messages[0]["headers"]}
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.messages[1:])
+
+    def json(self) -> dict[str, Any]:
+        return json.loads(self.body)
+
+    @property
+    def seqs(self) -> list[int]:
+        """The numbers of the events that came, as they came."""
+        return [int(line[4:]) for line in self.body.decode().splitlines() if line.startswith("id: ")]
+
+
+class Streams:
+    """An event loop in a thread of its own, and the application in it."""
+
+    def __init__(self, api_key: str) -> None:
+        self.api_key = api_key
+        self.application: WaitingApplication
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.application = WaitingApplication(_no_plain)
+        self.hub = self.application.hub
+
+    def begin(self, coroutine: Any) -> Future[Any]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def call(self, function: Any, *args: Any) -> Any:
+        """What the function returns, called in the loop's thread."""
+
+        async def run() -> Any:
+            return function(*args)
+
+        return self.begin(run()).result(PATIENCE)
+
+    def get(self, address: str, *, method: str = "GET", **headers: str) -> Open:
+        """A request that was just begun; headers are named with underscores."""
+        parts = urlsplit(address)
+        named = {"host": "localhost", "authorization": f"Bearer {self.api_key}", **headers}
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": parts.path,
+            "query_string": parts.query.encode(),
+            "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in named.items()],
+            "server": ("localhost", 80),
+            "client": ("127.0.0.1", 1),
+        }
+        return Open(self, scope)
+
+    def stream(self, job_id: UUID, query: str = "", **headers: str) -> Open:
+        """An event stream that was just begun."""
+        return self.get(f"/v1/jobs/{job_id}/events{query}", accept="text/event-stream", **headers)
+
+    def held(self, request: Open) -> Open:
+        """The request, once it is let in and waits."""
+        until(lambda: request.waits or request.is_answered)
+        assert not request.is_answered
+        return request
+
+    def tick(self) -> None:
+        """The hub has looked at everything."""
+        self.call(self.hub.hints_were_lost)
+        self.look()
+
+    def look(self) -> None:
+        """The hub has looked at what it was hinted at."""
+        self.begin(self.hub.run_once()).result(PATIENCE)
+
+    def close(self) -> None:
+        for threads in (self.application._entrance, self.application._reader):
+            self.begin(threads.run(connections.close_all)).result(PATIENCE)
+        self.application.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(PATIENCE)
+        self._loop.close()
+
+
+@contextlib.contextmanager
+def streams_application(api_key: str) -> Iterator[Streams]:
+    """The application, for as long as the block runs. One thread at the entrance, so that its connection can be closed."""
+    streams = Streams(api_key)
+    try:
+        yield streams
+    finally:
+        streams.close()
+
+
+async def _no_plain(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 299, "headers": []})
+    await send({"type": "http.response.body", "body": b"plain"})

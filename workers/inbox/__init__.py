@@ -1,1 +1,0 @@
-"""Events that others send us: signed, delivered at least once, and each handled exactly once."""
