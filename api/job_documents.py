@@ -11,7 +11,7 @@ from django.conf import settings
 
 from jobs.durations import usual
 from jobs.models import Priority
-from jobs.payloads import unseal_json
+from jobs.payloads import payload_json
 from jobs.selectors import Made
 from jobs.states import State
 
@@ -114,5 +114,5 @@ def instant(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _json(sealed: bytes | memoryview | None) -> orjson.Fragment | None:
-    return None if sealed is None else orjson.Fragment(unseal_json(sealed))
+def _json(encoded: bytes | memoryview | None) -> orjson.Fragment | None:
+    return None if encoded is None else orjson.Fragment(payload_json(encoded))

@@ -1,6 +1,7 @@
-"""Sealed bytes: one version byte, then JSON. So that encryption can come without a migration, and numbers stay exact.
+"""The stored form of params, results and errors: one version byte, then JSON text.
 
-Never jsonb: it turns the 8 bytes `1e131071` into 131 kB, and takes numbers that it cannot give back.
+The version byte lets encryption come without a migration. The column is bytes, never jsonb: jsonb turns the 8 bytes `1e131071`
+into 131 kB, and accepts numbers that it cannot return.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ from foundation import exact_json
 _PLAIN = b"\x01"
 
 
-def seal(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
-    """The value as stored. Raises TypeError or ValueError for what JSON cannot hold."""
+def encode_payload(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
+    """Return the value as stored. Raises TypeError or ValueError for what JSON cannot hold."""
     return _PLAIN + exact_json.dumps(value)
 
 
-def unseal_json(sealed: bytes | memoryview) -> bytes:
-    """The stored value's JSON text, for an answer: exact numbers, never parsed."""
-    data = bytes(sealed)
+def payload_json(payload: bytes | memoryview) -> bytes:
+    """Return the stored JSON text for a response, not parsed, so that every number stays exact."""
+    data = bytes(payload)
     if data[:1] != _PLAIN:
-        raise ValueError(f"Sealed under version {data[:1].hex()}, which this release does not know.")
+        raise ValueError(f"Payload version {data[:1].hex()} is unknown to this release.")
     return data[1:]
 
 
-def unseal(sealed: bytes | memoryview) -> Any:  # noqa: ANN401 - any JSON value
-    """The stored value, whatever could be sealed: a client's limits are checked at the door, not here."""
-    return json.loads(unseal_json(sealed), parse_float=_exact)
+def decode_payload(payload: bytes | memoryview) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the stored value. The limits on a client's JSON are checked when it is parsed, not here."""
+    return json.loads(payload_json(payload), parse_float=_exact)
 
 
 def _exact(text: str) -> int | Decimal:

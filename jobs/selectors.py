@@ -55,7 +55,7 @@ def get_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
 
 
 def find_result(*, tenant_id: int, mode: str, job_id: UUID, operation: str) -> bytes | memoryview | None:
-    """The sealed result of the tenant's job, if it has succeeded at this operation. One row by job_pkey."""
+    """The encoded result of the tenant's job, if it has succeeded at this operation. One row by job_pkey."""
     found = Job.objects.filter(
         pk=job_id, tenant_id=tenant_id, mode=mode, operation=operation, state=State.SUCCEEDED
     )
@@ -143,7 +143,7 @@ def jobs_between(
 ) -> list[tuple[Any, ...]]:
     """Up to `limit` of the tenant's jobs that were created from `start` to before `end`, oldest first, after the job `after`.
 
-    Each as id, operation, state, created_at, finished_at, attempt and the sealed result, if its operation is `results_of`.
+    Each as id, operation, state, created_at, finished_at, attempt and the encoded result, if its operation is `results_of`.
     Served by job_list, read backwards: as much is read as is returned, and the jobs of the minutes by which clocks may differ.
     """
     jobs = _created_between(tenant_id, mode, start, end)

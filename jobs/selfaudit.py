@@ -38,8 +38,8 @@ log = structlog.get_logger(__name__)
 _TOLD_PER_RULE = 100
 _RECHECKED = 500
 _LAST_RECORD = 2**63 - 1
-# Beyond the payload of a sealed value: its version byte.
-_SEAL_BYTES = 1
+# The version byte of an encoded payload.
+_VERSION_BYTES = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ def _audit_jobs(ids: Sequence[UUID]) -> Iterator[Finding]:
     if not ids:
         return
     for invariant, rule in queries.JOB_RULES:
-        largest = settings.RESULT_MAX_BYTES + _SEAL_BYTES
+        largest = settings.RESULT_MAX_BYTES + _VERSION_BYTES
         for job_id, details in queries.broken_jobs((invariant, rule), ids, result_max_bytes=largest):
             yield Finding(
                 invariant=invariant, rule=rule, subject=f"job/{job_id}", details=json.loads(details)

@@ -28,7 +28,7 @@ from jobs.failures import failure, printable
 from jobs.models import Job, JobStep, Priority
 from jobs.operations import downstream_key
 from jobs.orphaned_files import remove_soon
-from jobs.payloads import seal, unseal
+from jobs.payloads import decode_payload, encode_payload
 from jobs.queries.artifacts import discard_artifacts
 from jobs.queries.erase import erase_job, lock_job
 from jobs.queries.history import request_cancel
@@ -93,7 +93,7 @@ def submit_job(
         **owner,
         operation=operation.name,
         operation_version=operation.version,
-        params=seal(submission.params),
+        params=encode_payload(submission.params),
         metadata=submission.metadata,
         max_attempts=operation.max_attempts,
         run_at=submission.run_at,
@@ -203,8 +203,8 @@ def resolve_job(
         if then is State.QUEUED:
             _prepare_anew(job)
         is_done = verdict == JobStep.State.DONE
-        sealed, reference = (seal(result), reference_of(result)) if is_done else (None, None)
-        if not close_by_verdict(job_id=job_id, name=step, state=verdict, result=sealed, reference=reference):
+        encoded, reference = (encode_payload(result), reference_of(result)) if is_done else (None, None)
+        if not close_by_verdict(job_id=job_id, name=step, state=verdict, result=encoded, reference=reference):
             state = State(_mine(tenant_id, mode, job_id).state)
             raise (
                 InvalidVerdict(step)
@@ -214,7 +214,7 @@ def resolve_job(
         if then is State.SUCCEEDED and _is_on_its_way_back(job_id, step):
             raise UndoneNotSucceeded
         said = {"step": step, "verdict": verdict, "then": then, "note": printable(note), "by": printable(by)}
-        outcome = seal(result) if then is State.SUCCEEDED else None
+        outcome = encode_payload(result) if then is State.SUCCEEDED else None
         resolved = transitions.resolve_job(
             job_id=job_id, target=then, said=said, result=outcome, wish_stays=wish_stays
         )
@@ -265,7 +265,7 @@ def erase_payload(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
 
 def _code_of(job: Job) -> str:
     """The kind of failure, which stays when its words are erased; any, where the job did not fail."""
-    return "operation-failed" if job.error is None else str(unseal(job.error)["code"])
+    return "operation-failed" if job.error is None else str(decode_payload(job.error)["code"])
 
 
 def _identity_of(submission: Submission) -> bytes | None:

@@ -18,7 +18,7 @@ from foundation.fault_points import reach
 from jobs.errors import DuplicateOperation, IllegalTransition, JobErased, JobNotFound, StaleAttempt
 from jobs.failures import failure
 from jobs.models import Job
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.queries.transition import apply_rule, next_in_line
 from jobs.signals import DueJob, jobs_due
 from jobs.states import Event, Rule, State, rules_for
@@ -56,7 +56,7 @@ def claim_job(*, job_id: UUID, worker: str, known_operations: Collection[str]) -
 
 
 def succeed_job(*, job_id: UUID, attempt: int, result: bytes, in_line: bool = True) -> Job:
-    """The job has succeeded with this (sealed) result. IllegalTransition while an effect is open.
+    """The job has succeeded with this (encoded) result. IllegalTransition while an effect is open.
 
     in_line: False where the caller knows that the job has no concurrency key, which makes the statement cheaper.
     """
@@ -216,10 +216,10 @@ def _errors(code: str, detail: str, cause: str) -> dict[str, Any]:
     )
     document = failure(code, detail, cause=cause)
     return {
-        "error": seal(document),
-        "partial_error": seal(failure("partially-done", partly, cause=cause)),
-        "unknown_error": seal(failure("outcome-unknown", unknown, cause=cause)),
-        "attempt_error": seal(document),
+        "error": encode_payload(document),
+        "partial_error": encode_payload(failure("partially-done", partly, cause=cause)),
+        "unknown_error": encode_payload(failure("outcome-unknown", unknown, cause=cause)),
+        "attempt_error": encode_payload(document),
         "error_code": code,
         "error_cause": document["cause"][:_CAUSE_MAX],
         "said": {"cause": document["cause"], "detail": document["detail"]},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs.models import JobStep
 from jobs.operations import EffectRefused, JobCanceled, PermanentError
-from jobs.payloads import seal, unseal
+from jobs.payloads import decode_payload, encode_payload
 from workers.effects import Effect
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _undoing(effect: Effect[T], compensate: Compensation[T], result: T, reason: 
         reconcile=ask if compensate.reconcile else None,
         reconcile_after=compensate.reconcile_after or effect.reconcile_after,
         undoes=effect.name,
-        because=seal({"because": reason}),
+        because=encode_payload({"because": reason}),
     )
 
 
@@ -121,7 +121,7 @@ def _reason(end: JobCanceled | PermanentError) -> Reason:
 
 def _end_told_by(undo: JobStep | None) -> JobCanceled | PermanentError:
     """The end that the earlier attempt was on its way back from; where its record is gone, that it was."""
-    told = unseal(undo.result) if undo is not None and undo.result is not None else None
+    told = decode_payload(undo.result) if undo is not None and undo.result is not None else None
     reason = told.get("because") if isinstance(told, dict) else None
     if not isinstance(reason, dict):
         return PermanentError("What had been done was undone.", code="compensated")

@@ -31,7 +31,7 @@ from jobs.operations import (
     RunLater,
     downstream_key,
 )
-from jobs.payloads import seal, unseal
+from jobs.payloads import decode_payload, encode_payload
 from jobs.queries.history import append_evidence
 from jobs.queries.steps import begin_effect, close_effect, reference_of, seconds_since_start
 
@@ -55,7 +55,7 @@ class Effect(Generic[T]):
     key_window: timedelta | None
     reconcile: Callable[[str], T | None] | None
     reconcile_after: timedelta
-    # Of a compensation: the effect that it undoes, and (sealed) why.
+    # Of a compensation: the effect that it undoes, and (encoded) why.
     undoes: str | None = None
     because: bytes | None = None
 
@@ -190,7 +190,7 @@ class Effects:
     def _close(self, effect: Effect[Any], state: JobStep.State, answer: Any = None) -> None:  # noqa: ANN401 - any JSON value
         """The outcome is on record; or, if the job is another attempt's by now, kept as evidence, and this one ends."""
         name, is_done = effect.name, state == JobStep.State.DONE
-        result = seal(answer) if is_done else None
+        result = encode_payload(answer) if is_done else None
         close = partial(
             close_effect,
             job_id=self._job.id,
@@ -231,4 +231,4 @@ def _outlasts(effect: Effect[Any], age_seconds: float) -> bool:
 def _result_of(step: JobStep) -> Any:  # noqa: ANN401 - any JSON value
     if step.result is None:
         raise ValueError(f"Step {step.name!r} is done and has no result.")
-    return unseal(step.result)
+    return decode_payload(step.result)

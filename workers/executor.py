@@ -28,7 +28,7 @@ from jobs.operations import (
     RunLater,
     TimeLimitReached,
 )
-from jobs.payloads import seal, unseal
+from jobs.payloads import decode_payload, encode_payload
 from jobs.registry import known_operations, operation_of
 from jobs.selectors import why_not_claimed
 from workers import signals
@@ -134,9 +134,9 @@ def perform(operation: Operation, job: Job, lease: Lease) -> Outcome:
 
 
 def _perform_or_undo(operation: Operation, job: Job, running: RunningJob) -> bytes:
-    """The operation's result, sealed. An end for good comes after what was done has been undone, as far as it can be."""
+    """The operation's result, encoded. An end for good comes after what was done has been undone, as far as it can be."""
     try:
-        return _within_bounds(seal(operation.perform(_checked_params(operation, job), running)))
+        return _within_bounds(encode_payload(operation.perform(_checked_params(operation, job), running)))
     except (JobCanceled, PermanentError) as end:
         running.undo(end)
         raise
@@ -201,7 +201,7 @@ def worker_name() -> str:
 
 
 def _checked_params(operation: Operation, job: Job) -> dict[str, Any]:
-    serializer = operation.params(data=unseal(job.params))
+    serializer = operation.params(data=decode_payload(job.params))
     if not serializer.is_valid():
         raise PermanentError(
             f"The stored params no longer fit the operation: {serializer.errors}", code="invalid-params"

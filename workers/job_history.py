@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jobs.operations import PastJob
-from jobs.payloads import unseal
+from jobs.payloads import decode_payload
 from jobs.selectors import count_jobs_between, jobs_between
 
 if TYPE_CHECKING:
@@ -59,5 +59,5 @@ def _as_told(*columns: Any) -> PastJob:  # noqa: ANN401 - the columns of a row
         created_at=created_at,
         finished_at=finished_at,
         attempts=attempts,
-        result=None if result is None else unseal(result),
+        result=None if result is None else decode_payload(result),
     )

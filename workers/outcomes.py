@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Succeeded:
-    """The operation returned; `result` is sealed."""
+    """The operation returned; `result` is encoded."""
 
     result: bytes
 

@@ -16,7 +16,7 @@ from foundation.fault_points import reach
 from jobs.failures import printable
 from jobs.models import JobStep
 from jobs.operations import JobCanceled, LeaseLost, RunLater, TimeLimitReached
-from jobs.payloads import seal, unseal
+from jobs.payloads import decode_payload, encode_payload
 from jobs.queries.history import decline_cancel
 from jobs.queries.lease import write_progress
 from jobs.queries.steps import remember_step, steps_of
@@ -119,7 +119,7 @@ class RunningJob:
         self.check()
         step = self._steps.get(name)
         if step is not None and step.result is not None:
-            return unseal(step.result)  # type: ignore[no-any-return]
+            return decode_payload(step.result)  # type: ignore[no-any-return]
         with transaction.atomic(durable=True):
             result = fn()
             reach("mid_step")
@@ -133,7 +133,7 @@ class RunningJob:
         self.check()
         step = self._steps.get(name)
         if step is not None and step.result is not None:
-            return unseal(step.result)  # type: ignore[no-any-return]
+            return decode_payload(step.result)  # type: ignore[no-any-return]
         result = fn()
         reach("mid_step")
         self._remember(name, JobStep.Kind.STEP, result)
@@ -149,8 +149,8 @@ class RunningJob:
             job_id=job_id,
             operation=operation,
         )
-        sealed = self._lease.insist(found)
-        return None if sealed is None else unseal(sealed)
+        encoded = self._lease.insist(found)
+        return None if encoded is None else decode_payload(encoded)
 
     def count_jobs(self, start: datetime, end: datetime) -> int:
         """See JobHandle.count_jobs."""
@@ -239,7 +239,7 @@ class RunningJob:
             attempt=self._job.attempt,
             name=name,
             kind=kind,
-            result=seal(result),
+            result=encode_payload(result),
         )
         # A commit step's record belongs to its transaction, and is lost or kept with it: nothing to try again.
         kept = remember() if kind is JobStep.Kind.COMMIT else self._lease.insist(remember)

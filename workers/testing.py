@@ -23,7 +23,7 @@ from django.utils import timezone
 from foundation.fault_points import watch
 from jobs import transitions
 from jobs.models import Job, JobStep
-from jobs.payloads import unseal
+from jobs.payloads import decode_payload
 from jobs.registry import current_operation, forget_operations
 from jobs.services import Submission, submit_job
 from jobs.states import State
@@ -89,12 +89,12 @@ class Rehearsed:
     @property
     def result(self) -> Any:  # noqa: ANN401 - any JSON value
         """What the operation returned; None where it did not succeed."""
-        return None if self.job.result is None else unseal(self.job.result)
+        return None if self.job.result is None else decode_payload(self.job.result)
 
     @property
     def error(self) -> Any:  # noqa: ANN401 - any JSON value
         """Why the job did not succeed; None where it did."""
-        return None if self.job.error is None else unseal(self.job.error)
+        return None if self.job.error is None else decode_payload(self.job.error)
 
     @property
     def calls(self) -> int:

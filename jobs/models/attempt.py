@@ -31,7 +31,7 @@ class JobAttempt(models.Model):
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
     outcome = models.CharField(max_length=9, choices=Outcome.choices, null=True)  # noqa: DJ001 - NULL: still running
-    error = models.BinaryField(null=True)  # sealed
+    error = models.BinaryField(null=True)  # encoded
 
     class Meta:
         db_table = "job_attempt"

@@ -32,9 +32,9 @@ class Job(models.Model):
     mode = models.CharField(max_length=4)
     operation = models.CharField(max_length=100)
     operation_version = models.PositiveSmallIntegerField()
-    params = models.BinaryField()  # sealed
-    result = models.BinaryField(null=True)  # sealed
-    error = models.BinaryField(null=True)  # sealed
+    params = models.BinaryField()  # encoded
+    result = models.BinaryField(null=True)  # encoded
+    error = models.BinaryField(null=True)  # encoded
     # The error's code and cause once more, for those who group and look for them. Names, and no payload: they outlive an erasure.
     error_code = models.CharField(max_length=30, null=True)  # noqa: DJ001 - NULL: no error, or from before there was this column
     error_cause = models.CharField(max_length=100, null=True)  # noqa: DJ001 - as error_code

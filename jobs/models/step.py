@@ -42,7 +42,7 @@ class JobStep(models.Model):
     first_started_at = models.DateTimeField()
     last_started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
-    result = models.BinaryField(null=True)  # sealed
+    result = models.BinaryField(null=True)  # encoded
     undoes = models.CharField(max_length=100, null=True)  # noqa: DJ001 - NULL: not the compensation of another step
 
     class Meta:

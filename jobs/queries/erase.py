@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobs.models import Job
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.queries.history import KEPT_WHEN_ERASED
 from jobs.signals import announce_change
 
@@ -53,8 +53,8 @@ def erase_job(*, job_id: UUID, error: Mapping[str, Any]) -> Job | None:
     """
     values = {
         "job_id": job_id,
-        "nothing": seal(None),
-        "error": seal(dict(error)),
+        "nothing": encode_payload(None),
+        "error": encode_payload(dict(error)),
         "kept": list(KEPT_WHEN_ERASED),
     }
     job = next(iter(Job.objects.raw(_ERASE, values)), None)

@@ -134,7 +134,7 @@ def begin_effect(
     """The step is `started`, counted among the open effects, and the lease renewed: all in one commit, before anything is sent.
 
     None where the attempt holds the job no more. Locks the job's row, then the step's. `key` is used for a new step only.
-    `undoes`: the step that it compensates, `because` (sealed) of an end that the next attempt must know of.
+    `undoes`: the step that it compensates, `because` (encoded) of an end that the next attempt must know of.
     """
     values = {
         "job_id": job_id,

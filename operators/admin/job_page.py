@@ -9,7 +9,7 @@ from django.conf import settings
 from django.http import Http404
 
 from jobs.models import JobStep
-from jobs.payloads import unseal
+from jobs.payloads import decode_payload
 from jobs.states import State
 from operators.admin.action_buttons import actions_for
 from operators.admin.masking import masked, shown, shown_value
@@ -76,9 +76,9 @@ def _event(event: JobEvent) -> _Line:
     return _Line(event, "; ".join(f"{name}: {value}" for name, value in masked(event.data).items()))
 
 
-def _problem(sealed: bytes | memoryview | None) -> dict[str, Any] | None:
+def _problem(encoded: bytes | memoryview | None) -> dict[str, Any] | None:
     """An error's document, masked."""
-    if sealed is None:
+    if encoded is None:
         return None
-    document = masked(unseal(sealed))
+    document = masked(decode_payload(encoded))
     return document if isinstance(document, dict) else {"detail": str(document)}

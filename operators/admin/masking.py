@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from jobs.payloads import unseal
+from jobs.payloads import decode_payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,13 +44,13 @@ def masked_text(text: str) -> str:
     return _named_in_words(_names()).sub(rf"\1{MASK}", _IN_WORDS.sub(MASK, text))
 
 
-def shown(sealed: bytes | memoryview | None) -> str | None:
-    """A sealed value as a page shows it: masked, indented, each number as it was sent; None where there is none."""
-    return None if sealed is None else shown_value(unseal(sealed))
+def shown(encoded: bytes | memoryview | None) -> str | None:
+    """An encoded value as a page shows it: masked, indented, each number as it was sent; None where there is none."""
+    return None if encoded is None else shown_value(decode_payload(encoded))
 
 
 def shown_value(value: Any) -> str:  # noqa: ANN401 - any JSON value
-    """As `shown`, for a value that is not sealed."""
+    """As `shown`, for a value that is not encoded."""
     text = "".join(_lines(masked(value), "\n"))
     return (
         text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}\n… {len(text) - SHOWN_MAX} characters more"

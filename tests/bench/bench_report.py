@@ -15,7 +15,7 @@ import time
 import pytest
 from django.db import connection
 
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.registry import current_operation
 from jobs.services import Submission, submit_job
 from tests.support.factories import TenantFactory
@@ -59,7 +59,7 @@ print(json.dumps([job.state, took, before, peak()]))
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_large_report_needs_no_more_memory_than_a_small_one(tmp_path, kind):
     tenant = TenantFactory()
-    result = seal({"charge_id": "ch_1", "amount": 1999, "currency": "usd", "status": "succeeded"})
+    result = encode_payload({"charge_id": "ch_1", "amount": 1999, "currency": "usd", "status": "succeeded"})
     began_at = time.perf_counter()
     with connection.cursor() as cursor:
         cursor.execute(_FILL, {"tenant": tenant.id, "result": result, "rows": ROWS})

@@ -21,7 +21,7 @@ import pytest
 from django.db import connection, connections, transaction
 
 from jobs import transitions
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.queries.watch import positions_beyond
 from tests.support.factories import TenantFactory, claim, new_api_key, queued_job
 from tests.support.stack import running_stack
@@ -146,7 +146,7 @@ class Bench:
 
 def succeed(job):
     """When the job's end was committed (and told)."""
-    transitions.succeed_job(job_id=job.id, attempt=1, result=seal(1))
+    transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1))
     return time.perf_counter()
 
 

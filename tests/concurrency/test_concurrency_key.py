@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from jobs import transitions
 from jobs.models import Job
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.services import redrive_job
 from jobs.states import State
 from tests.support.factories import TenantFactory, claim, make_due, queued_job
@@ -39,7 +39,7 @@ def try_to_claim(job):
 
 
 def succeed(job):
-    return transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=seal(None))
+    return transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=encode_payload(None))
 
 
 def retry(job, delay=HOUR):

@@ -12,7 +12,7 @@ from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.errors import IllegalTransition, StaleAttempt
 from jobs.models import Job, JobStep
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.provider_events import Evidence, take_evidence
 from jobs.queries.history import append_evidence
 from jobs.queries.lease import renew_lease
@@ -50,7 +50,7 @@ def expiring(job):
 
 
 def succeeding(job):
-    return partial(transitions.succeed_job, job_id=job.id, attempt=job.attempt, result=seal("mine"))
+    return partial(transitions.succeed_job, job_id=job.id, attempt=job.attempt, result=encode_payload("mine"))
 
 
 def redriving(job):

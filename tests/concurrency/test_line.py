@@ -15,7 +15,7 @@ from django.db import connection, transaction
 
 from jobs import transitions
 from jobs.models import Job, JobAttempt
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.queries.due import mark_published
 from jobs.services import cancel_job, redrive_job
 from jobs.signals import jobs_due
@@ -177,7 +177,7 @@ def retry_canceled(job):
 
 
 FROM_RUNNING = {
-    "succeed": lambda job: transitions.succeed_job(**hold(job), result=seal(None)),
+    "succeed": lambda job: transitions.succeed_job(**hold(job), result=encode_payload(None)),
     "fail": lambda job: transitions.fail_job(**hold(job), detail="no", cause="no"),
     "canceled": lambda job: transitions.end_canceled_job(**hold(job)),
     "doubt": doubt,

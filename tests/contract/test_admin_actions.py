@@ -11,7 +11,7 @@ from accounts.models import AuditEntry
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.models import Job, JobStep
-from jobs.payloads import unseal
+from jobs.payloads import decode_payload
 from jobs.states import State
 from tests.support.admin_pages import JOBS, PASSWORD, client_of, text_of, user_with
 from tests.support.factories import claim
@@ -170,7 +170,7 @@ def test_a_person_says_what_became_of_an_effect(tenant, operator):
     assert f"charge (semel-{job.id}-charge-1)" in said
     operator.post(address(job, "resolve"), DONE)
     resolved = Job.objects.get(pk=job.id)
-    assert (resolved.state, unseal(resolved.result)) == ("succeeded", {"charge_id": "ch_1"})
+    assert (resolved.state, decode_payload(resolved.result)) == ("succeeded", {"charge_id": "ch_1"})
     [entry] = AuditEntry.objects.filter(action="job.resolve")
     assert (entry.actor, entry.note, entry.subject) == ("user grace", "The bank says so.", f"job/{job.id}")
     page = text_of(operator.get(f"{JOBS}{job.id}/"))

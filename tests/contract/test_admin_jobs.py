@@ -12,7 +12,7 @@ from django.test import Client
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.models import Job, Priority
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.queries.steps import close_effect
 from jobs.registry import current_operation
 from jobs.services import Submission, submit_job
@@ -226,7 +226,9 @@ def test_no_secret_is_on_the_page_whatever_part_of_the_job_holds_it(tenant, read
     held = claim(job.id)
     begin(held, "charge")
     result = {"source": SECRET, "charge_id": "ch_1"}
-    assert close_effect(job_id=job.id, attempt=held.attempt, name="charge", state="done", result=seal(result))
+    assert close_effect(
+        job_id=job.id, attempt=held.attempt, name="charge", state="done", result=encode_payload(result)
+    )
     detail = f"503 from https://user:{SECRET}@provider/ with secret={SECRET}"
     transitions.retry_job(
         job_id=job.id, attempt=held.attempt, delay=-timedelta(hours=1), detail=detail, cause="x"

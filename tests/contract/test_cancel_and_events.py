@@ -9,7 +9,7 @@ import pytest
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.models import Job, JobStep
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.states import State
 from tests.support.client import accepted, post, problem
 from tests.support.factories import claim
@@ -135,7 +135,7 @@ def test_the_history_is_numbered_without_a_gap(api):
     job = claim(job_id)
     begin(job, "charge")
     close(job, "charge", JobStep.State.DONE, {"id": 1})
-    transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=seal({"done": True}))
+    transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=encode_payload({"done": True}))
     history = events(api, job_id)
     assert [event["seq"] for event in history] == list(range(1, len(history) + 1))
     assert history[0]["type"] == "submit"

@@ -15,7 +15,7 @@ from idempotency.models import IdempotencyRecord
 from idempotency.replays import tally
 from jobs import services, transitions
 from jobs.models import Job, JobEvent
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.queries.history import append_evidence
 from jobs.queries.lease import write_progress
 from jobs.queries.steps import remember_step
@@ -69,7 +69,7 @@ def work(job_id, attempt):
     if attempt == 1:
         begin(job, "charge")
         close(job, "charge", "done", {"secret": SECRET})
-        remember_step(job_id=job_id, attempt=1, name="look", kind="step", result=seal(SECRET))
+        remember_step(job_id=job_id, attempt=1, name="look", kind="step", result=encode_payload(SECRET))
 
 
 def live(api, end):
@@ -83,7 +83,7 @@ def live(api, end):
     append_evidence(job_id=job_id, attempt=1, data={"step": "charge", "outcome": "done", "result": SECRET})
     held = {"job_id": job_id, "attempt": attempt}
     if end is State.SUCCEEDED:
-        transitions.succeed_job(**held, result=seal({"secret": SECRET}))
+        transitions.succeed_job(**held, result=encode_payload({"secret": SECRET}))
     else:
         transitions.fail_job(**held, detail=SECRET, cause=SECRET)
     return job_id

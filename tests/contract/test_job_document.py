@@ -9,7 +9,7 @@ import pytest
 
 from jobs import transitions
 from jobs.models import Job, JobStep
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.states import State
 from tests.support.client import CHARGE, accepted, post, problem
 from tests.support.factories import claim
@@ -91,7 +91,7 @@ def test_a_succeeded_job_shows_its_result_and_effects(api, job):
     running = claim(UUID(job["id"]))
     key = begin(running, "charge")
     close(running, "charge", JobStep.State.DONE, {"id": "ch_1"})
-    transitions.succeed_job(job_id=running.id, attempt=1, result=seal({"charge_id": "ch_1"}))
+    transitions.succeed_job(job_id=running.id, attempt=1, result=encode_payload({"charge_id": "ch_1"}))
     expected = {
         **QUEUED,
         "state": "succeeded",
@@ -172,7 +172,7 @@ def test_every_change_of_the_job_changes_its_tag(api, job):
     tags.append(read(api, job_id)["ETag"])
     write(job_id, """progress = '{"done": 1, "total": 2, "message": ""}'""")
     tags.append(read(api, job_id)["ETag"])
-    transitions.succeed_job(job_id=job_id, attempt=1, result=seal(None))
+    transitions.succeed_job(job_id=job_id, attempt=1, result=encode_payload(None))
     tags.append(read(api, job_id)["ETag"])
     assert len(set(tags)) == len(tags)
 

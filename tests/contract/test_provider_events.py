@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 from idempotency.models import InboxMessage
 from jobs import transitions
 from jobs.models import Job, JobEvent, JobStep
-from jobs.payloads import unseal
+from jobs.payloads import decode_payload
 from jobs.states import State
 from operations.payments import events
 from tests.support.client import problem
@@ -232,7 +232,7 @@ def test_an_event_resolves_the_job_that_is_unknown_for_want_of_it(tenant, script
     assert (said["by"], said["note"]) == ("provider sandbox", "charge.succeeded, event evt_1")
     job = run_to_end(job.id).job
     assert job.state == State.SUCCEEDED
-    assert unseal(job.result)["charge"]["id"] == "ch_1"
+    assert decode_payload(job.result)["charge"]["id"] == "ch_1"
     assert history(job.id)[-4:] == [WORD, "resolve", "claim", "succeed"]
 
 
@@ -295,4 +295,4 @@ def test_a_step_that_was_resolved_by_an_event_keeps_the_providers_word_as_its_re
     job = in_doubt(tenant)
     deliver(succeeded(job))
     step = JobStep.objects.get(job_id=job.id, name="charge")
-    assert (step.state, unseal(step.result)["id"]) == ("done", "ch_1")
+    assert (step.state, decode_payload(step.result)["id"]) == ("done", "ch_1")

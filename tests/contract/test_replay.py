@@ -14,7 +14,7 @@ from idempotency.models import IdempotencyRecord
 from idempotency.queries import erase_payload
 from jobs import transitions
 from jobs.models import Job, JobEvent
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from tests.support.client import accepted, charge, pointers, post, problem
 from tests.support.factories import claim
 from tests.support.scenarios import begin
@@ -24,7 +24,9 @@ DAY = 24 * 3600
 
 def end_of(job):
     claimed = claim(UUID(job["id"]))
-    return transitions.succeed_job(job_id=claimed.id, attempt=claimed.attempt, result=seal({"done": True}))
+    return transitions.succeed_job(
+        job_id=claimed.id, attempt=claimed.attempt, result=encode_payload({"done": True})
+    )
 
 
 def expire_record():

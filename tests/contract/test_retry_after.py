@@ -9,7 +9,7 @@ from django.db import DatabaseError
 
 from jobs import transitions
 from jobs.durations import usual
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from tests.support.client import CHARGE, accepted, post
 from tests.support.factories import TenantFactory, backdate, claim, queued_job
 
@@ -19,7 +19,7 @@ SCRIPT = {"operation": "test.scripted", "params": {"script": "none"}}
 def took(tenant, seconds, **options):
     """A job that ran for so long, and succeeded."""
     job = claim(queued_job(tenant, **options).id)
-    transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=seal(1))
+    transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=encode_payload(1))
     return backdate(job.id, started_at=timedelta(seconds=seconds))
 
 

@@ -12,7 +12,7 @@ from django.db import connections, transaction
 
 from jobs import transitions
 from jobs.models import Job
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.registry import current_operation
 from jobs.services import Submission, cancel_job, submit_job
 from jobs.states import State
@@ -119,7 +119,7 @@ def some_others(tenant):
         begin(held, "charge")
         close(held, "charge", "done", {"id": f"ch_{number}", "amount": 1999})
         transitions.succeed_job(
-            job_id=held.id, attempt=held.attempt, result=seal({"charge_id": f"ch_{number}"})
+            job_id=held.id, attempt=held.attempt, result=encode_payload({"charge_id": f"ch_{number}"})
         )
     claimed(tenant, "order-1020")
     with transaction.atomic():

@@ -16,7 +16,7 @@ from config.settings import HEADERS_MAX_BYTES as HEADER_LIMIT
 from devstack.ports import free_port
 from jobs import transitions
 from jobs.models import Job
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from tests.support.client import CHARGE, PROBLEM_MEMBERS
 from tests.support.factories import TenantFactory, claim, new_api_key, queued_job
 from tests.support.nginx import needs_nginx, running_nginx, upstream
@@ -110,7 +110,7 @@ def test_a_wait_waits_until_the_job_has_ended(caller, owner):
     job = claim(queued_job(owner).id)
     answer = caller.http.get(f"/v1/jobs/{job.id}", params={"wait": "1"})
     assert answer.json()["state"] == "running"
-    transitions.succeed_job(job_id=job.id, attempt=1, result=seal(1))
+    transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1))
     assert caller.http.get(f"/v1/jobs/{job.id}", params={"wait": "30"}).json()["state"] == "succeeded"
 
 
@@ -125,7 +125,7 @@ def test_an_event_reaches_the_client_while_the_stream_is_open(caller, owner):
         assert next(line for line in lines if line.startswith("id:")) == "id: 1"
         claim(job.id)
         assert next(line for line in lines if line.startswith("id:")) == "id: 2"
-        transitions.succeed_job(job_id=job.id, attempt=1, result=seal(1))
+        transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1))
         assert [line for line in lines if line.startswith("id:")] == ["id: 3"]
 
 

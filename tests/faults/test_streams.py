@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import connection
 
 from jobs import transitions
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.queries.history import append_evidence
 from jobs.services import cancel_job
 from tests.support.broker_proxy import broker_proxy
@@ -99,7 +99,7 @@ def test_a_hint_by_redis_answers_those_who_wait(stack, owner, api_key, pool):
     jobs = [claim(queued_job(owner).id) for _ in range(4)]
     answers = begin_waits(pool, stack, "streams", api_key, *jobs)
     for job in jobs:
-        transitions.succeed_job(job_id=job.id, attempt=1, result=seal(1))
+        transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1))
     assert [answer.result().json()["state"] for answer in answers] == ["succeeded"] * 4
 
 
@@ -107,7 +107,7 @@ def test_without_redis_the_tick_answers_them(stack, owner, api_key, pool):
     jobs = [claim(queued_job(owner).id) for _ in range(4)]
     answers = begin_waits(pool, stack, "ticking", api_key, *jobs)
     for job in jobs:
-        transitions.succeed_job(job_id=job.id, attempt=1, result=seal(1))
+        transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1))
     assert [answer.result().json()["state"] for answer in answers] == ["succeeded"] * 4
 
 
@@ -188,7 +188,7 @@ def test_a_database_that_cuts_every_connection_costs_no_wait(stack, owner, api_k
         cursor.execute(f"SELECT pg_terminate_backend(pid) FROM {SESSIONS}")
         assert cursor.rowcount > 0
     for one in (job, other):
-        transitions.succeed_job(job_id=one.id, attempt=1, result=seal(1))
+        transitions.succeed_job(job_id=one.id, attempt=1, result=encode_payload(1))
     assert answers[0].result().json()["state"] == "succeeded"
     reader.join()
     assert client.ids == [1, 2, 3]
@@ -212,11 +212,11 @@ def test_what_happened_while_redis_was_away_is_told_when_it_is_back(tmp_path, ow
         if way == "refuse":
             log = stack.running["streams"].log
             until(lambda: "streams.unsubscribed" in log.read_text(), pause_seconds=POLL_SECONDS)
-        transitions.succeed_job(job_id=first.id, attempt=1, result=seal(1))
+        transitions.succeed_job(job_id=first.id, attempt=1, result=encode_payload(1))
         proxy.come_back()
         assert answers[0].result().json()["state"] == "succeeded"
         # And it listens again.
-        transitions.succeed_job(job_id=second.id, attempt=1, result=seal(1))
+        transitions.succeed_job(job_id=second.id, attempt=1, result=encode_payload(1))
         assert answers[1].result().json()["state"] == "succeeded"
 
 
@@ -233,7 +233,7 @@ def test_a_client_that_is_cut_ten_times_sees_every_event_once_and_in_order(stack
             for number in range(count):
                 until(lambda number=number: len(client.ids) > number - 2 * piece)
                 append_evidence(job_id=job.id, attempt=1, data={"number": number})
-            transitions.succeed_job(job_id=job.id, attempt=1, result=seal(1))
+            transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1))
         finally:
             connection.close()
 
@@ -330,7 +330,7 @@ def test_a_stop_answers_all_who_wait_and_takes_seconds(tmp_path, owner, api_key,
         assert "Cancel" not in log
         # The stream ended after a whole event, and goes on at the process that comes next.
         url = stack.start_streams("next")
-        transitions.succeed_job(job_id=jobs[0].id, attempt=1, result=seal(1))
+        transitions.succeed_job(job_id=jobs[0].id, attempt=1, result=encode_payload(1))
         assert client.read(url) == 200
     assert client.ids == [1, 2, 3]
     client.close()

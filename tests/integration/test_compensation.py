@@ -10,7 +10,7 @@ from django.db import transaction
 from jobs.errors import UndoneNotSucceeded
 from jobs.models import Job, JobStep
 from jobs.operations import Compensation, EffectNotDone, EffectRefused, PermanentError, RetryableError
-from jobs.payloads import unseal
+from jobs.payloads import decode_payload
 from jobs.provider_events import Evidence, take_evidence
 from jobs.services import cancel_job, redrive_job, resolve_job
 from jobs.states import State
@@ -126,7 +126,7 @@ def test_a_failure_for_good_undoes_what_was_done_the_last_first(tenant, script):
     job = run(queued_job(tenant, script=script(travel(Place("a", log), Place("b", log), end=refuse))).id)
     assert log == ["a", "b", "-b", "-a"]
     assert (job.state, job.open_effects, job.done_effects) == (State.FAILED, 0, 0)
-    error = unseal(job.error)
+    error = decode_payload(job.error)
     assert (error["code"], error["cause"], error["detail"]) == ("operation-failed", "sold_out", "sold out")
     assert states(job) == {"a": "compensated", "b": "compensated", "a:undo": "done", "b:undo": "done"}
 
@@ -184,7 +184,7 @@ def test_a_failure_is_undone_as_far_back_as_to_what_cannot_be(tenant, script):
     job = run(queued_job(tenant, script=script(perform)).id)
     assert log == ["a", "b", "c", "-c"]
     assert (job.state, job.done_effects) == (State.FAILED, 2)
-    assert unseal(job.error)["code"] == "partially-done"
+    assert decode_payload(job.error)["code"] == "partially-done"
 
 
 def test_an_attempt_that_is_to_be_repeated_undoes_nothing(tenant, script):
@@ -207,7 +207,10 @@ def test_a_worker_that_dies_in_a_compensation_is_followed_by_one_that_repeats_it
     assert log == ["a", "b", "-b", "-b", "-a"]
     assert len(set(b.back.calls)) == 1
     assert (job.state, job.open_effects, job.done_effects) == (State.FAILED, 0, 0)
-    assert (unseal(job.error)["cause"], unseal(job.error)["detail"]) == ("sold_out", "sold out")
+    assert (decode_payload(job.error)["cause"], decode_payload(job.error)["detail"]) == (
+        "sold_out",
+        "sold out",
+    )
 
 
 def test_a_worker_that_dies_between_two_compensations_does_not_repeat_the_first_nor_go_forward(
@@ -231,7 +234,7 @@ def test_a_begun_compensation_is_finished_even_where_the_operation_would_now_suc
     killed(queued.id)
     job = run(queued.id)
     assert log == ["a", "-a", "-a"]
-    assert (job.state, unseal(job.error)["cause"]) == (State.FAILED, "sold_out")
+    assert (job.state, decode_payload(job.error)["cause"]) == (State.FAILED, "sold_out")
 
 
 def test_a_compensation_in_doubt_is_asked_about(tenant, script):
@@ -266,7 +269,7 @@ def test_an_attempt_that_may_only_ask_undoes_nothing_new(tenant, script):
     assert (job.state, job.reconcile_only) == (State.QUEUED, True)
     job = run(job.id)
     assert (job.state, job.open_effects, job.done_effects) == (State.FAILED, 0, 1)
-    assert (unseal(job.error)["code"], log) == ("partially-done", ["a", "b", "-b", "-b", "-b"])
+    assert (decode_payload(job.error)["code"], log) == ("partially-done", ["a", "b", "-b", "-b", "-b"])
 
 
 def test_a_compensation_that_did_nothing_is_tried_again(tenant, script):
@@ -283,7 +286,7 @@ def test_a_refused_compensation_leaves_the_job_partially_done(tenant, script):
     a, b = Place("a", log, EffectRefused("too late", code="too_late")), Place("b", log)
     job = run(queued_job(tenant, script=script(travel(a, b, end=refuse))).id)
     assert (job.state, job.done_effects) == (State.FAILED, 1)
-    assert (unseal(job.error)["code"], unseal(job.error)["cause"]) == (
+    assert (decode_payload(job.error)["code"], decode_payload(job.error)["cause"]) == (
         "partially-done",
         "compensation-refused",
     )
@@ -317,7 +320,11 @@ def test_what_an_earlier_attempt_did_and_this_one_has_not_met_is_not_passed_over
     run(queued.id)
     job = run(queued.id)
     assert log == ["a", "b"]
-    assert (job.state, job.done_effects, unseal(job.error)["code"]) == (State.FAILED, 2, "partially-done")
+    assert (job.state, job.done_effects, decode_payload(job.error)["code"]) == (
+        State.FAILED,
+        2,
+        "partially-done",
+    )
 
 
 @pytest.mark.parametrize(("end", "state"), [(refuse, State.FAILED), (cancel, State.CANCELED)])
@@ -395,7 +402,9 @@ def test_a_verdict_on_a_compensation_does_not_change_why_the_job_ends(tenant, sc
     resolve(job, JobStep.State.DONE, State.QUEUED)
     job = run(job.id)
     assert (job.state, job.open_effects, job.done_effects) == (state, 0, 0)
-    assert (unseal(job.error)["cause"] if job.error else None) == ("sold_out" if end is refuse else None)
+    assert (decode_payload(job.error)["cause"] if job.error else None) == (
+        "sold_out" if end is refuse else None
+    )
 
 
 def test_a_compensation_that_a_person_finds_not_done_is_made_under_the_same_key(tenant, script):
@@ -464,7 +473,7 @@ def test_a_result_that_is_too_large_is_a_failure_for_good_as_well(tenant, script
 
     job = run(queued_job(tenant, script=script(perform)).id)
     assert (log, job.state, job.done_effects) == (["a", "-a"], State.FAILED, 0)
-    assert unseal(job.error)["cause"] == "result-too-large"
+    assert decode_payload(job.error)["cause"] == "result-too-large"
 
 
 @pytest.mark.parametrize("names", [("a", "a:undo"), ("a:undo", "a"), ("a" * 96,)])

@@ -9,7 +9,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from jobs.models import Job
-from jobs.payloads import unseal
+from jobs.payloads import decode_payload
 from jobs.queries.history import append_evidence
 from jobs.queries.steps import begin_effect
 from jobs.states import State
@@ -107,7 +107,7 @@ def test_evidence_of_a_late_answer_is_kept_although_the_connection_is_cut(tenant
 def test_a_connection_cut_within_an_attempt_is_replaced_and_the_attempt_succeeds(tenant, script, perform):
     bank = Downstream("charged", "never")
     job = run(queued_job(tenant, script=script(lambda handle: perform(handle, bank))).id)
-    assert (job.state, unseal(job.result)) == (State.SUCCEEDED, "done")
+    assert (job.state, decode_payload(job.result)) == (State.SUCCEEDED, "done")
     assert (job.open_effects, job.done_effects) == (0, 1)
     assert (len(bank.calls), step_of(job).state) == (1, "done")
     assert history(job.id) == ["submit", "claim", "succeed"]
@@ -121,7 +121,7 @@ def test_what_was_heard_before_the_cut_is_what_is_on_record(tenant, script):
             tenant, script=script(lambda job: job.effect("charge", lambda _key: {"id": "ch_1", "cut": cut()}))
         ).id
     )
-    assert unseal(step_of(job).result) == unseal(job.result) == {"id": "ch_1", "cut": "done"}
+    assert decode_payload(step_of(job).result) == decode_payload(job.result) == {"id": "ch_1", "cut": "done"}
 
 
 def test_a_write_whose_commit_is_still_under_way_is_waited_for_and_counted_once(tenant):

@@ -16,7 +16,7 @@ from jobs.operations import (
     RetryableError,
     downstream_key,
 )
-from jobs.payloads import unseal
+from jobs.payloads import decode_payload
 from jobs.services import redrive_job
 from jobs.states import State
 from tests.support.downstreams import Downstream, charging, run, step_of
@@ -36,11 +36,11 @@ def job_for(tenant, script, perform):
 def test_a_done_effect_is_on_record_with_its_result(tenant, script):
     bank = Downstream({"id": "ch_1"})
     job = run(job_for(tenant, script, charging(bank)).id)
-    assert (job.state, unseal(job.result)) == (State.SUCCEEDED, {"charge": {"id": "ch_1"}})
+    assert (job.state, decode_payload(job.result)) == (State.SUCCEEDED, {"charge": {"id": "ch_1"}})
     assert (job.open_effects, job.done_effects) == (0, 1)
     step = step_of(job)
     assert (step.kind, step.state, step.attempt, step.generation) == ("effect", "done", 1, 1)
-    assert unseal(step.result) == {"id": "ch_1"}
+    assert decode_payload(step.result) == {"id": "ch_1"}
     assert bank.calls == [step.downstream_key] == [downstream_key(job.id, "charge", 1)]
     assert step.first_started_at == step.last_started_at <= step.ended_at
 
@@ -78,7 +78,7 @@ def test_the_next_attempt_remembers_the_result_and_does_not_call(tenant, script,
 def test_a_refusal_fails_the_job_with_its_cause_and_leaves_nothing_open(tenant, script):
     bank = Downstream(EffectRefused("The card was declined.", code="card_declined"))
     job = run(job_for(tenant, script, charging(bank)).id)
-    error = unseal(job.error)
+    error = decode_payload(job.error)
     assert job.state == State.FAILED
     assert (error["code"], error["cause"]) == ("operation-failed", "card_declined")
     assert error["detail"] == "The card was declined."
@@ -103,7 +103,7 @@ def test_a_redrive_does_not_do_again_what_was_done(tenant, script):
         return job.effect("ship", shop.call)
 
     job = run(job_for(tenant, script, perform).id)
-    assert unseal(job.error)["code"] == "partially-done"
+    assert decode_payload(job.error)["code"] == "partially-done"
     redrive_job(tenant_id=tenant.id, mode="test", job_id=job.id)
     job = run(job.id)
     assert (job.state, job.done_effects) == (State.SUCCEEDED, 2)
@@ -139,7 +139,7 @@ def test_a_name_used_twice_in_one_attempt_is_an_error_of_the_operation(tenant, s
 
     job = run(job_for(tenant, script, perform).id)
     assert (job.state, job.done_effects, len(bank.calls)) == (State.QUEUED, 1, 1)
-    assert "used before" in unseal(_last_error(job))["detail"]
+    assert "used before" in decode_payload(_last_error(job))["detail"]
 
 
 @pytest.mark.parametrize("first", ["effect", "step", "commit"])
@@ -162,7 +162,7 @@ def test_an_effect_that_no_lease_outlasts_fails_the_job_unsent(tenant, script, s
     job = run(job_for(tenant, script, charging(bank, timeout=timedelta(seconds=seconds))).id)
     assert bank.calls == []
     assert (job.state, job.open_effects) == (State.FAILED, 0)
-    assert unseal(job.error)["cause"] == "effect-outlasts-lease"
+    assert decode_payload(job.error)["cause"] == "effect-outlasts-lease"
     assert not job.steps.exists()
 
 
@@ -226,7 +226,7 @@ def test_a_swallowed_refusal_is_the_operations_to_judge(tenant, script):
             return job.effect("invoice", Downstream("sent").call)
 
     job = run(job_for(tenant, script, perform).id)
-    assert (job.state, unseal(job.result), job.done_effects) == (State.SUCCEEDED, "sent", 1)
+    assert (job.state, decode_payload(job.result), job.done_effects) == (State.SUCCEEDED, "sent", 1)
 
 
 def _last_error(job):

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.models import Job
 from jobs.operations import EffectNotDone, EffectRefused
-from jobs.payloads import unseal
+from jobs.payloads import decode_payload
 from jobs.queries.steps import begin_effect
 from jobs.states import State
 from tests.support.downstreams import Downstream, charging, later, run, step_of
@@ -53,7 +53,7 @@ def test_within_the_window_it_is_repeated_under_the_same_key(tenant, script):
 def test_within_the_window_nobody_is_asked(tenant, script):
     bank = Downstream(LOST, "ok", finds="found")
     job = run(in_doubt(tenant, script, bank, asks=True, key_window=DAY).id)
-    assert (unseal(job.result)["charge"], bank.questions) == ("ok", [])
+    assert (decode_payload(job.result)["charge"], bank.questions) == ("ok", [])
 
 
 def test_the_window_counts_from_the_first_start(tenant, script):
@@ -94,7 +94,11 @@ def test_a_refusal_of_the_repeat_closes_the_doubt(tenant, script):
 def test_a_refusal_of_the_repeat_alone_does_not_hide_that_the_first_call_got_through(tenant, script):
     bank = Downstream(LOST, EffectRefused("not twice"), finds="found")
     job = run(in_doubt(tenant, script, bank, asks=True, key_window=DAY).id)
-    assert (job.state, unseal(job.result), job.done_effects) == (State.SUCCEEDED, {"charge": "found"}, 1)
+    assert (job.state, decode_payload(job.result), job.done_effects) == (
+        State.SUCCEEDED,
+        {"charge": "found"},
+        1,
+    )
 
 
 def test_a_repeat_that_was_not_sent_leaves_the_first_call_in_doubt(tenant, script):
@@ -126,8 +130,8 @@ def test_without_window_and_question_the_job_stops_in_unknown(tenant, script, op
     bank = Downstream(LOST)
     job = run(in_doubt(tenant, script, bank, **options).id)
     assert (job.state, job.open_effects, job.finished_at) == (State.UNKNOWN, 1, None)
-    assert unseal(job.error)["code"] == "outcome-unknown"
-    assert "'charge'" in unseal(job.error)["detail"]
+    assert decode_payload(job.error)["code"] == "outcome-unknown"
+    assert "'charge'" in decode_payload(job.error)["detail"]
     assert len(bank.calls) == 1
     assert history(job.id)[-1] == "doubt"
     assert run(job.id).state == State.UNKNOWN
@@ -150,7 +154,7 @@ def test_no_attempts_left_means_one_more_that_only_asks(tenant, script, finds, e
     later(job, by=HOUR)
     job = run(job.id)
     assert job.state == ends
-    assert code is None or unseal(job.error)["code"] == code
+    assert code is None or decode_payload(job.error)["code"] == code
     assert (len(bank.calls), len(bank.questions), job.attempt) == (2, 1, 3)
     assert (job.open_effects, job.done_effects) == {State.SUCCEEDED: (0, 1), State.FAILED: (0, 0)}.get(
         ends, (1, 0)
@@ -186,7 +190,7 @@ def test_the_attempt_that_only_asks_begins_nothing_new(tenant, script):
     assert run(job.id).reconcile_only
     job = run(job.id)
     assert (job.state, post.calls, job.done_effects) == (State.FAILED, [], 1)
-    assert unseal(job.error)["code"] == "partially-done"
+    assert decode_payload(job.error)["code"] == "partially-done"
 
 
 def test_a_worker_that_died_in_the_call_leaves_the_same_doubt(tenant, script):

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from jobs.operations import EffectRefused, RetryableError, downstream_key
-from jobs.payloads import unseal
+from jobs.payloads import decode_payload
 from jobs.services import redrive_job
 from jobs.states import State
 from tests.support.downstreams import Downstream, charging, later, run, step_of
@@ -69,7 +69,7 @@ def test_what_was_refused_is_not_asked_for_again_by_a_later_attempt(tenant, scri
     job = run(refused_then_retried(tenant, script, bank).id)
     assert (job.state, len(bank.calls)) == (State.FAILED, 1)
     assert (job.open_effects, job.done_effects, step_of(job).state) == (0, 0, "refused")
-    error = unseal(job.error)
+    error = decode_payload(job.error)
     assert (error["code"], error["cause"]) == ("operation-failed", "refused")
     assert "'charge'" in error["detail"]
     assert history(job.id) == ["submit", "claim", "retry", "claim", "fail"]
@@ -91,7 +91,7 @@ def test_the_longest_effect_is_a_lease_less_its_beginning_and_margin(tenant, scr
     job = run(queued_job(tenant, script=script(charging(bank, timeout=timedelta(seconds=seconds)))).id)
     assert (job.state, len(bank.calls)) == (state, int(state == State.SUCCEEDED))
     if state == State.FAILED:
-        assert unseal(job.error)["cause"] == "effect-outlasts-lease"
+        assert decode_payload(job.error)["cause"] == "effect-outlasts-lease"
         assert not job.steps.exists()
 
 
@@ -104,7 +104,7 @@ def test_too_long_an_effect_after_a_done_one_leaves_the_job_partially_done(tenan
 
     job = run(queued_job(tenant, script=script(perform)).id)
     assert (job.state, job.open_effects, job.done_effects) == (State.FAILED, 0, 1)
-    error = unseal(job.error)
+    error = decode_payload(job.error)
     assert (error["code"], error["cause"]) == ("partially-done", "effect-outlasts-lease")
     assert [step.name for step in job.steps.all()] == ["charge"]
     assert post.calls == []

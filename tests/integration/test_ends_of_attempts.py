@@ -10,7 +10,7 @@ import pytest
 from jobs import transitions
 from jobs.errors import IllegalTransition, JobNotFound, StaleAttempt
 from jobs.models import Job, JobAttempt, JobStep
-from jobs.payloads import seal, unseal
+from jobs.payloads import decode_payload, encode_payload
 from jobs.states import Event, State
 from tests.support.factories import claim, claimed_job, end_lease, make_due, queued_job
 from tests.support.job_model import Situation, by_design
@@ -45,7 +45,7 @@ END = {
     Event.RETRY: lambda held: transitions.retry_job(**held, delay=ZERO, detail="later", cause="test"),
     Event.POSTPONE: lambda held: transitions.postpone_job(**held, delay=ZERO, detail="later"),
     Event.EXPIRE: lambda held: transitions.expire_job(**held, delay=ZERO),
-    Event.SUCCEED: lambda held: transitions.succeed_job(**held, result=seal(1)),
+    Event.SUCCEED: lambda held: transitions.succeed_job(**held, result=encode_payload(1)),
     Event.FAIL: lambda held: transitions.fail_job(**held, detail="never", cause="test"),
     Event.DOUBT: lambda held: transitions.doubt_job(**held, detail="who knows"),
     Event.CANCELED: lambda held: transitions.end_canceled_job(**held),
@@ -85,7 +85,7 @@ def test_every_situation_ends_as_the_design_says(tenant, event):
         )
         assert outcomes(job.id)[-1] is not None
         if target is State.FAILED:
-            assert (unseal(after.error)["code"] == "partially-done") == (situation.done_effects > 0)
+            assert (decode_payload(after.error)["code"] == "partially-done") == (situation.done_effects > 0)
 
 
 def test_a_lease_that_is_not_over_is_left_alone(tenant):
@@ -127,8 +127,8 @@ def test_a_job_whose_every_worker_dies_ends_failed(tenant):
         fences.append(job.attempt)
     assert job.state == State.FAILED
     assert fences == [1, 2, 3]
-    assert unseal(job.error)["code"] == "attempts-exhausted"
-    assert unseal(job.error)["cause"] == "lease-expired"
+    assert decode_payload(job.error)["code"] == "attempts-exhausted"
+    assert decode_payload(job.error)["cause"] == "lease-expired"
     assert outcomes(job.id) == ["expire"] * 3
     assert history(job.id) == ["submit", *["claim", "expire"] * 3]
 
@@ -146,7 +146,7 @@ def test_a_job_whose_worker_dies_in_an_effect_each_time_gets_one_attempt_more_an
     assert job.state == State.UNKNOWN
     assert (fences, only) == ([1, 2, 3, 4], [False, False, False, True])
     assert (job.open_effects, job.attempts_left, job.finished_at) == (1, 0, None)
-    assert unseal(job.error)["code"] == "outcome-unknown"
+    assert decode_payload(job.error)["code"] == "outcome-unknown"
     assert history(job.id)[-2:] == ["claim", "expire"]
 
 
@@ -179,9 +179,9 @@ def test_a_failure_after_a_done_effect_names_it_and_cannot_be_retried_under_anot
     begin(job, "charge")
     close(job, "charge", JobStep.State.DONE, {"id": "ch_1"})
     failed = transitions.fail_job(**hold(job), detail="No stock.", cause="out_of_stock")
-    error = unseal(failed.error)
+    error = decode_payload(failed.error)
     assert (error["code"], error["cause"], error["retryable"]) == ("partially-done", "out_of_stock", False)
-    assert unseal(JobAttempt.objects.get(job_id=job.id).error)["code"] == "operation-failed"
+    assert decode_payload(JobAttempt.objects.get(job_id=job.id).error)["code"] == "operation-failed"
     assert (failed.open_effects, failed.done_effects) == (0, 1)
 
 
@@ -191,7 +191,7 @@ def test_a_deadline_that_passed_fails_the_job_and_no_claim_takes_it(tenant):
     assert transitions.claim_job(job_id=job.id, worker="w", known_operations=["test.scripted@1"]) is None
     lapsed = Job.objects.get(pk=job.id)
     assert transitions.lapse_job(job_id=job.id) is None
-    assert unseal(lapsed.error)["code"] == "deadline-exceeded"
+    assert decode_payload(lapsed.error)["code"] == "deadline-exceeded"
     assert (lapsed.state, lapsed.attempt) == (State.FAILED, 0)
     assert history(job.id) == ["submit", "lapse"]
 

@@ -13,7 +13,7 @@ from jobs import transitions
 from jobs.errors import IllegalTransition
 from jobs.models import Job, JobAttempt, JobEvent
 from jobs.operations import EffectRefused, PermanentError, RetryableError, RunLater
-from jobs.payloads import seal, unseal
+from jobs.payloads import decode_payload, encode_payload
 from jobs.services import cancel_job
 from jobs.states import State
 from tests.support.downstreams import Downstream, charging, run
@@ -37,7 +37,7 @@ def job_of(tenant, script, perform):
 
 def test_what_an_operation_returns_is_the_jobs_result(tenant, script):
     job = execute_job(job_of(tenant, script, lambda _job: {"n": 2**70, "text": "é"}).id)
-    assert (job.state, unseal(job.result)) == (State.SUCCEEDED, {"n": 2**70, "text": "é"})
+    assert (job.state, decode_payload(job.result)) == (State.SUCCEEDED, {"n": 2**70, "text": "é"})
     assert outcomes(job.id) == ["succeed"]
     attempt = JobAttempt.objects.get(job_id=job.id)
     assert attempt.worker == worker_name()
@@ -62,7 +62,7 @@ def test_a_permanent_error_fails_the_job_with_its_code(tenant, script):
     error = PermanentError("The account is closed.", code="account_closed")
     job = execute_job(job_of(tenant, script, raising(error)).id)
     assert (job.state, job.attempts_left) == (State.FAILED, 2)
-    assert unseal(job.error) == {
+    assert decode_payload(job.error) == {
         "type": "/problems/operation-failed",
         "title": "The operation failed for good.",
         "detail": "The account is closed.",
@@ -70,7 +70,7 @@ def test_a_permanent_error_fails_the_job_with_its_code(tenant, script):
         "retryable": False,
         "cause": "account_closed",
     }
-    assert unseal(JobAttempt.objects.get(job_id=job.id).error) == unseal(job.error)
+    assert decode_payload(JobAttempt.objects.get(job_id=job.id).error) == decode_payload(job.error)
 
 
 def test_a_retryable_error_queues_the_job_and_says_why_in_its_history(tenant, script):
@@ -103,7 +103,7 @@ def test_anything_else_is_retried_until_the_attempts_are_used_up(tenant, script)
         assert Job.objects.get(pk=job.id).state == State.QUEUED
         job = run(job.id)
     assert (job.state, outcomes(job.id)) == (State.FAILED, ["retry", "retry", "fail"])
-    error = unseal(job.error)
+    error = decode_payload(job.error)
     assert (error["code"], error["cause"], error["retryable"]) == (
         "attempts-exhausted",
         "ZeroDivisionError",
@@ -146,21 +146,25 @@ def test_a_result_that_is_no_json_is_an_error_of_the_operation(tenant, script, r
 def test_a_result_that_is_too_large_fails_the_job_and_is_not_stored(tenant, script, settings):
     settings.RESULT_MAX_BYTES = 100
     job = execute_job(job_of(tenant, script, lambda _job: "x" * 100).id)
-    assert (job.state, job.result, unseal(job.error)["cause"]) == (State.FAILED, None, "result-too-large")
+    assert (job.state, job.result, decode_payload(job.error)["cause"]) == (
+        State.FAILED,
+        None,
+        "result-too-large",
+    )
     assert execute_job(job_of(tenant, script, lambda _job: "x" * 90).id).state == State.SUCCEEDED
 
 
 def test_a_too_large_result_after_an_effect_is_partially_done(tenant, script, settings):
     settings.RESULT_MAX_BYTES = 10
     job = execute_job(job_of(tenant, script, charging(Downstream("x" * 100))).id)
-    assert unseal(job.error)["code"] == "partially-done"
+    assert decode_payload(job.error)["code"] == "partially-done"
 
 
 def test_params_that_no_longer_fit_fail_the_job(tenant, script):
     job = job_of(tenant, script, raising(AssertionError("never")))
-    Job.objects.filter(pk=job.id).update(params=seal({"old": 1}))
+    Job.objects.filter(pk=job.id).update(params=encode_payload({"old": 1}))
     job = execute_job(job.id)
-    assert (job.state, unseal(job.error)["cause"]) == (State.FAILED, "invalid-params")
+    assert (job.state, decode_payload(job.error)["cause"]) == (State.FAILED, "invalid-params")
 
 
 @pytest.mark.parametrize(

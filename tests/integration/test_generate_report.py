@@ -19,7 +19,7 @@ from rest_framework import serializers
 
 from accounts.authentication import scope_name
 from jobs.models import Job, JobArtifact, JobStep
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.registry import current_operation
 from jobs.services import Submission, cancel_job, submit_job
 from jobs.states import State
@@ -62,7 +62,7 @@ def charged_job(tenant, amount=1999, currency="usd", charge_id="ch_1", refunded=
         cursor.execute(
             "UPDATE job SET state = 'succeeded', operation = 'payments.charge', result = %s, finished_at = now(),"
             " lease_expires_at = NULL, worker = NULL WHERE id = %s",
-            [seal(result), job.id],
+            [encode_payload(result), job.id],
         )
     if refunded is not None:
         Charge.objects.create(
@@ -279,7 +279,7 @@ def test_an_erased_charge_is_known_by_the_book_alone(tenant, folder):
 )
 def test_a_charge_whose_result_is_somebodys_own_words_is_a_row_without_amount(tenant, folder, result):
     job = charged_job(tenant)
-    Job.objects.filter(pk=job.id).update(result=seal(result))
+    Job.objects.filter(pk=job.id).update(result=encode_payload(result))
     [row] = table_of(file_of(report(tenant), folder))
     assert (row["job"], row["charge"], row["amount"]) == (str(job.id), "", "")
 

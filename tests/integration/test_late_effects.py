@@ -11,7 +11,7 @@ from jobs.operations import (
     EffectNotDone,
     EffectRefused,
 )
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.queries.steps import close_effect, remember_step
 from jobs.states import State
 from tests.support.downstreams import Downstream, charging, run, step_of
@@ -75,8 +75,13 @@ def test_a_write_whose_reply_was_lost_finds_its_own_record(tenant):
     job = claimed_job(tenant)
     begin(job, "charge")
     held = {"job_id": job.id, "attempt": job.attempt}
-    closing = {**held, "name": "charge", "state": JobStep.State.DONE, "result": seal({"id": "ch_1"})}
-    remembering = {**held, "name": "count", "kind": JobStep.Kind.STEP, "result": seal(7)}
+    closing = {
+        **held,
+        "name": "charge",
+        "state": JobStep.State.DONE,
+        "result": encode_payload({"id": "ch_1"}),
+    }
+    remembering = {**held, "name": "count", "kind": JobStep.Kind.STEP, "result": encode_payload(7)}
     for _ in range(2):
         assert close_effect(**closing)
         assert remember_step(**remembering)

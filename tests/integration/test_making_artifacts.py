@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs.models import Job, JobArtifact
 from jobs.operations import LeaseLost, RetryableError
-from jobs.payloads import unseal
+from jobs.payloads import decode_payload
 from jobs.queries import artifacts as rows
 from jobs.services import redrive_job
 from jobs.states import State
@@ -62,7 +62,7 @@ def test_an_artifact_is_stored_and_recorded(tenant, script, folder):
     assert bytes(row.digest) == hashlib.sha256(b"a,b\n").digest()
     assert (folder / row.storage_name).read_bytes() == b"a,b\n"
     assert (len(stored(folder)), strays()) == (1, 0)
-    assert unseal(job.result) == {
+    assert decode_payload(job.result) == {
         "name": "report.csv",
         "content_type": "text/csv",
         "size": 4,
@@ -208,7 +208,7 @@ def test_a_job_makes_no_more_artifacts_than_its_document_can_list(tenant, script
 
     job = run(queued_job(tenant, script=script(perform)).id)
     assert job.state == State.FAILED
-    assert unseal(job.error)["cause"] == "too-many-artifacts"
+    assert decode_payload(job.error)["cause"] == "too-many-artifacts"
     assert len(stored(folder)) == 2
 
 

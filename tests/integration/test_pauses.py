@@ -13,7 +13,7 @@ from accounts.models import AuditEntry
 from jobs import services, transitions
 from jobs.errors import AlreadyPaused, NotPaused
 from jobs.models import PARKED, Job, Pause
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.registry import known_operations
 from jobs.states import State
 from operators import pauses
@@ -93,7 +93,7 @@ def test_what_runs_goes_on_and_is_counted_until_it_has_ended(tenant):
     pauses.pause(operation="test.anything", **SAID)
     assert [pause.running for pause in pauses.pauses()] == [2, 1, 0]
     for job in jobs:
-        transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=seal(1))
+        transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=encode_payload(1))
     assert [pause.running for pause in pauses.pauses()] == [0, 0, 0]
 
 

@@ -17,7 +17,7 @@ from psycopg import sql
 from devstack.ports import free_port
 from jobs.models import Job, JobAttempt, JobEvent, JobStep
 from jobs.operations import EffectRefused, RetryableError
-from jobs.payloads import unseal_json
+from jobs.payloads import payload_json
 from jobs.registry import current_operation
 from jobs.services import Submission, cancel_job, erase_payload, redrive_job, submit_job
 from jobs.states import State
@@ -440,7 +440,7 @@ def test_the_password_stands_in_the_result_and_its_step_until_both_are_erased(ta
 
 
 def as_text(value):
-    return unseal_json(value).decode() if isinstance(value, bytes | memoryview) else str(value)
+    return payload_json(value).decode() if isinstance(value, bytes | memoryview) else str(value)
 
 
 # --- Names ------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from django.db import connection
 from config.celery import app
 from jobs import transitions
 from jobs.models import Job
-from jobs.payloads import unseal
+from jobs.payloads import decode_payload
 from jobs.queries.due import mark_published
 from jobs.services import redrive_job
 from jobs.signals import DueJob
@@ -102,7 +102,7 @@ def test_a_published_message_is_one_that_celery_can_read_and_run(tenant, queue, 
         args, kwargs, _ = message.payload
         app.tasks[message.headers["task"]](*args, **kwargs)
         message.ack()
-    assert unseal(Job.objects.get(pk=job.id).result) == "ran"
+    assert decode_payload(Job.objects.get(pk=job.id).result) == "ran"
 
 
 def test_each_publication_that_nobody_claims_doubles_the_pause_up_to_a_minute(tenant, queue, settings):

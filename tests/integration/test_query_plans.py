@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from jobs import transitions
 from jobs.models import BulkAction, Job, Pause
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.queries.backlog import _DUE, _LIVE, count_live, due_jobs
 from jobs.queries.due import (
     _DUE_QUEUES,
@@ -192,7 +192,7 @@ def test_a_claim_finds_its_job_by_its_key(full):
 @pytest.mark.parametrize(
     "settle",
     [
-        lambda held: transitions.succeed_job(**held, result=seal(1)),
+        lambda held: transitions.succeed_job(**held, result=encode_payload(1)),
         lambda held: transitions.fail_job(**held, detail="no", cause="no"),
         lambda held: transitions.retry_job(**held, delay=HOUR, detail="later", cause="test"),
         lambda held: transitions.expire_job(**held, delay=HOUR),
@@ -214,7 +214,7 @@ def test_the_next_of_a_long_line_is_its_first_entry_and_nothing_is_sorted(full):
     jobs = [queued_job(full, concurrency_key="a-line") for _ in range(200)]
     plans, held = plan(lambda: claim(jobs[0].id))
     assert set(LINE) <= plans.indexes
-    plans, _ = plan(lambda: transitions.succeed_job(job_id=held.id, attempt=1, result=seal(1)))
+    plans, _ = plan(lambda: transitions.succeed_job(job_id=held.id, attempt=1, result=encode_payload(1)))
     assert set(LINE) <= plans.indexes <= {"job_pkey", "job_running", *LINE}
     [text] = plans.texts
     assert "Sort" not in text

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.models import Job
 from jobs.operations import EffectNotDone, RetryableError
-from jobs.payloads import unseal
+from jobs.payloads import decode_payload
 from jobs.services import cancel_job
 from jobs.states import State
 from tests.support.downstreams import Downstream, charging, later, run, step_of
@@ -39,7 +39,7 @@ def last_attempt(job):
 def test_an_answer_closes_the_doubt_and_no_call_is_made(tenant, script, answer):
     bank = Downstream(LOST, finds=answer)
     job = run(in_doubt(tenant, script, bank, asks=True).id)
-    assert (job.state, unseal(job.result)) == (State.SUCCEEDED, {"charge": answer})
+    assert (job.state, decode_payload(job.result)) == (State.SUCCEEDED, {"charge": answer})
     assert (job.open_effects, job.done_effects) == (0, 1)
     assert bank.questions == bank.calls == [step_of(job).downstream_key]
     assert step_of(job).state == "done"

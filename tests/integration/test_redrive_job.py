@@ -13,7 +13,7 @@ from jobs import transitions
 from jobs.errors import IllegalTransition, JobNotFound, KeyMovedOn
 from jobs.models import Job, JobStep
 from jobs.operations import downstream_key
-from jobs.payloads import unseal
+from jobs.payloads import decode_payload
 from jobs.registry import current_operation
 from jobs.services import Submission, redrive_job, submit_job
 from jobs.states import State
@@ -96,7 +96,7 @@ def test_finished_steps_stay_finished_and_only_a_refused_one_begins_under_anothe
         "charge": "not_done",
     }
     assert {name: step.generation for name, step in after.items()} == {"reserve": 1, "notify": 1, "charge": 2}
-    assert unseal(after["reserve"].result) == {"id": 1}
+    assert decode_payload(after["reserve"].result) == {"id": 1}
     assert after["charge"].downstream_key == downstream_key(job.id, "charge", 2) != keys["charge"]
     assert after["notify"].downstream_key == keys["notify"]
     assert begin(claim(job.id), "charge") == downstream_key(job.id, "charge", 2)

@@ -7,7 +7,7 @@ import pytest
 from jobs import transitions
 from jobs.errors import IllegalTransition, InvalidVerdict, JobNotFound
 from jobs.models import JobEvent, JobStep
-from jobs.payloads import unseal
+from jobs.payloads import decode_payload
 from jobs.services import resolve_job
 from jobs.states import State
 from tests.support.factories import TenantFactory, claim, claimed_job
@@ -30,22 +30,22 @@ def test_it_was_done_and_the_job_has_succeeded(tenant):
     resolved = resolve(job, DONE, State.SUCCEEDED, result={"id": "ch_1"})
     assert (resolved.state, resolved.error) == (State.SUCCEEDED, None)
     assert (resolved.open_effects, resolved.done_effects) == (0, 1)
-    assert unseal(resolved.result) == {"id": "ch_1"}
+    assert decode_payload(resolved.result) == {"id": "ch_1"}
     step = JobStep.objects.get(job_id=job.id)
-    assert (step.state, unseal(step.result)) == ("done", {"id": "ch_1"})
+    assert (step.state, decode_payload(step.result)) == ("done", {"id": "ch_1"})
 
 
 def test_it_was_not_done_and_the_job_has_failed(tenant):
     job = in_state(tenant, State.UNKNOWN)
     resolved = resolve(job, NOT_DONE, State.FAILED)
-    assert unseal(resolved.error)["code"] == "operation-failed"
+    assert decode_payload(resolved.error)["code"] == "operation-failed"
     assert (resolved.open_effects, resolved.done_effects) == (0, 0)
     assert JobStep.objects.get(job_id=job.id).state == "not_done"
 
 
 def test_it_was_done_and_the_job_has_failed_all_the_same(tenant):
     resolved = resolve(in_state(tenant, State.UNKNOWN), DONE, State.FAILED)
-    assert unseal(resolved.error)["code"] == "partially-done"
+    assert decode_payload(resolved.error)["code"] == "partially-done"
 
 
 @pytest.mark.parametrize(("verdict", "done"), [(DONE, 1), (NOT_DONE, 0)])

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from jobs import transitions
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.queries.lease import renew_lease
 from jobs.selectors import get_job
 from jobs.states import State
@@ -28,7 +28,7 @@ def test_each_transition_is_one_statement(tenant, django_assert_num_queries):
     with django_assert_num_queries(1):
         renew_lease(job_id=job.id, attempt=1, lease=HOUR, attempt_limit=HOUR)
     with django_assert_num_queries(1):
-        transitions.succeed_job(job_id=job.id, attempt=1, result=seal(1))
+        transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1))
     with django_assert_num_queries(1):
         get_job(tenant_id=tenant.id, mode="test", job_id=job.id)
 
@@ -40,7 +40,7 @@ def test_a_concurrency_key_costs_one_statement_more_and_only_at_the_accept(tenan
     with django_assert_num_queries(1):
         claim(job.id)
     with django_assert_num_queries(1):
-        transitions.succeed_job(job_id=job.id, attempt=1, result=seal(1))
+        transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1))
 
 
 def test_a_whole_job_without_an_effect_costs_two_statements(tenant, script, django_assert_num_queries):

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.models import Job, JobStep, Violation
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.queries import selfaudit as queries
 from jobs.queries import violations
 from jobs.queries.selfaudit import JOB_RULES
@@ -74,7 +74,7 @@ def charged(tenant):
     job = claimed_job(tenant)
     begin(job, "charge")
     close(job, "charge", JobStep.State.DONE, {"id": "ch_1"})
-    return transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=seal(1))
+    return transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=encode_payload(1))
 
 
 def tired(tenant):
@@ -327,7 +327,7 @@ def test_a_job_in_flux_is_seen_whole(tenant):
     job = claimed_job(tenant)
 
     def settle():
-        transitions.succeed_job(job_id=job.id, attempt=1, result=seal(1))
+        transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1))
         connection.close()
 
     with queries.one_snapshot():

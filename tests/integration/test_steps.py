@@ -9,7 +9,7 @@ from django.db import connection
 
 from jobs.models import Job, JobStep
 from jobs.operations import LeaseLost, RetryableError
-from jobs.payloads import unseal
+from jobs.payloads import decode_payload
 from jobs.states import State
 from tests.support.downstreams import run, step_of
 from tests.support.factories import claim, claimed_job, queued_job
@@ -73,7 +73,7 @@ def test_a_result_is_remembered_between_attempts(tenant, script, kind, result):
     assert (seen, len(calls)) == ([result, result], 1)
     step = step_of(job, "rate")
     assert (step.kind, step.state, step.attempt, step.downstream_key) == (kind, "done", 1, None)
-    assert unseal(step.result) == result
+    assert decode_payload(step.result) == result
 
 
 @pytest.mark.parametrize("kind", ["step", "commit"])
@@ -101,7 +101,7 @@ def test_a_commit_and_its_record_are_there_together(tenant, script, ledger):
         return job.commit("book", lambda: book(5))
 
     job = run(queued_job(tenant, script=script(perform)).id)
-    assert (job.state, unseal(job.result), booked()) == (State.SUCCEEDED, {"booked": 5}, [5])
+    assert (job.state, decode_payload(job.result), booked()) == (State.SUCCEEDED, {"booked": 5}, [5])
     assert (job.open_effects, job.done_effects) == (0, 0)
 
 

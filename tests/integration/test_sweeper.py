@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from jobs.models import Job
-from jobs.payloads import unseal
+from jobs.payloads import decode_payload
 from jobs.signals import DueJob
 from jobs.states import State
 from tests.support.factories import TenantFactory, claimed_job, end_lease, make_due, queued_job
@@ -92,7 +92,7 @@ def test_a_job_whose_deadline_passed_fails_once_and_is_not_published(tenant, que
     job = due_job(tenant, queue)
     write(job.id, "deadline_at = clock_timestamp()")
     assert sweeper.run_once() == sweeper.Counts(expired=0, lapsed=1, published=0)
-    assert unseal(Job.objects.get(pk=job.id).error)["code"] == "deadline-exceeded"
+    assert decode_payload(Job.objects.get(pk=job.id).error)["code"] == "deadline-exceeded"
     assert sweeper.run_once().lapsed == 0
     assert ids(settings, queue) == []
 

@@ -8,7 +8,7 @@ import pytest
 from django.db import IntegrityError, connection
 
 from jobs.models import Job, JobAttempt, JobEvent
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.queries.transition import apply_rule
 from jobs.states import RULES, TERMINAL, Event, Fence, Guard, State
 from tests.support.factories import known_operations
@@ -51,7 +51,7 @@ def apply(rule, job, **values):
         "lease": LEASE,
         "worker": "somebody",
         "known_operations": sorted(known_operations()),
-        "result": seal("new"),
+        "result": encode_payload("new"),
         "wish_stays": False,
         **errors(),
         **values,
@@ -129,7 +129,7 @@ def check_target(rule, before, after, began, ended):  # noqa: C901 - one case a 
             assert after.publications == 0
             check_queued_again(rule, before, after)
         case State.SUCCEEDED:
-            assert (bytes(after.result), after.error) == (seal("new"), None)
+            assert (bytes(after.result), after.error) == (encode_payload("new"), None)
         case State.FAILED:
             assert bytes(after.error) == errors()["error"]
         case State.CANCELED:

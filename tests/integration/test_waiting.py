@@ -13,7 +13,7 @@ from accounts.models import ApiKey
 from broker.wakeup_channel import JobChange
 from jobs import transitions
 from jobs.models import Job, JobStep
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.queries.history import append_evidence
 from jobs.services import cancel_job, redrive_job, resolve_job
 from jobs.states import State
@@ -54,7 +54,7 @@ def stream(streams, job, query="", **headers):
 
 
 def succeed(job):
-    transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=seal({"done": True}))
+    transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=encode_payload({"done": True}))
 
 
 def fail(job):

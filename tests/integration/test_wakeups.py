@@ -12,7 +12,7 @@ from broker.wakeup_channel import CHANNEL, JobChange, decode, encode
 from broker.wakeups import publish_wakeup
 from jobs import transitions
 from jobs.models import Job, JobEvent
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.queries.history import append_evidence, decline_cancel, request_cancel
 from jobs.services import cancel_job, redrive_job
 from jobs.states import State
@@ -89,19 +89,21 @@ def test_nothing_is_told_before_its_commit_nor_after_a_rollback(owner, told):
     job = in_state(owner, State.RUNNING)
     told()
     with transaction.atomic():
-        transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=seal(1))
+        transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=encode_payload(1))
         assert told() == []
         transaction.set_rollback(True)
     assert told() == []
     with transaction.atomic():
-        transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=seal(1))
+        transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=encode_payload(1))
     assert told() == [JobChange(job.id, Job.objects.get(pk=job.id).event_seq)]
 
 
 def test_without_redis_a_job_ends_all_the_same_and_soon_nothing_is_tried(owner, settings):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     job = claim(queued_job(owner).id)
-    assert transitions.succeed_job(job_id=job.id, attempt=1, result=seal(1)).state == State.SUCCEEDED
+    assert (
+        transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1)).state == State.SUCCEEDED
+    )
     for _ in range(settings.BREAKER_FAILURES):
         redis_breaker._thread.spared_until = 0.0
         assert not publish_wakeup(JobChange(job.id, 3))

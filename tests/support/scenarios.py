@@ -10,7 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from jobs import transitions
 from jobs.failures import failure
 from jobs.models import Job, JobAttempt, JobEvent, JobStep, Pause
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from jobs.queries.steps import begin_effect, close_effect
 from jobs.services import cancel_job
 from jobs.states import Guard, State
@@ -94,7 +94,7 @@ def in_state(tenant: Tenant, state: State) -> Job:
     job = running(tenant)
     held = {"job_id": job.id, "attempt": job.attempt}
     if state is State.SUCCEEDED:
-        return transitions.succeed_job(**held, result=seal("first"))
+        return transitions.succeed_job(**held, result=encode_payload("first"))
     if state is State.FAILED:
         return transitions.fail_job(**held, detail="no", cause="no")
     if state is State.UNKNOWN:
@@ -119,8 +119,8 @@ def begin(job: Job, name: str) -> str:
 
 def close(job: Job, name: str, state: JobStep.State, result: object = None) -> None:
     """The job's attempt has closed this effect."""
-    sealed = seal(result) if state == JobStep.State.DONE else None
-    assert close_effect(job_id=job.id, attempt=job.attempt, name=name, state=state, result=sealed)
+    encoded = encode_payload(result) if state == JobStep.State.DONE else None
+    assert close_effect(job_id=job.id, attempt=job.attempt, name=name, state=state, result=encoded)
 
 
 def age_step(job_id: UUID, name: str, age: timedelta) -> None:
@@ -143,10 +143,10 @@ def blocker(tenant: Tenant) -> Job:
 def errors() -> dict[str, bytes | str]:
     """A different document for each place where a rule may write one, and the names of the first."""
     return {
-        "error": seal(failure("operation-failed", "whole")),
-        "partial_error": seal(failure("partially-done", "partly")),
-        "unknown_error": seal(failure("outcome-unknown", "unknown")),
-        "attempt_error": seal(failure("operation-failed", "attempt")),
+        "error": encode_payload(failure("operation-failed", "whole")),
+        "partial_error": encode_payload(failure("partially-done", "partly")),
+        "unknown_error": encode_payload(failure("outcome-unknown", "unknown")),
+        "attempt_error": encode_payload(failure("operation-failed", "attempt")),
         "error_code": "operation-failed",
         "error_cause": "whole",
     }

@@ -7,7 +7,7 @@ from time import perf_counter
 
 import pytest
 
-from jobs.payloads import seal
+from jobs.payloads import encode_payload
 from operators.admin.masking import MASK, SHOWN_MAX, masked, masked_text, shown, shown_value
 
 SECRET = "hunter2"
@@ -68,7 +68,7 @@ def test_numbers_are_shown_as_they_were_sent():
 
 def test_nothing_is_told_from_null():
     assert shown(None) is None
-    assert shown(seal(None)) == "null"
+    assert shown(encode_payload(None)) == "null"
 
 
 def test_more_than_anybody_reads_is_cut():

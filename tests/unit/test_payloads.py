@@ -1,4 +1,4 @@
-"""Whatever can be sealed can be unsealed, and is the same: a client's limits end at the door, an operation's results do not."""
+"""Every value that can be encoded is decoded unchanged. The limits on a client's JSON do not bind an operation's results."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.payloads import seal, unseal
+from jobs.payloads import decode_payload, encode_payload
 
-# Beyond all that a request may hold: 300 digits, exponents of 308, no U+0000, 32 levels.
+# More than a request may hold: 300 digits, exponents of 308, no U+0000, 32 levels.
 INTEGERS = st.integers() | st.builds(
     lambda sign, digits, zeros: sign * int("9" * digits + "0" * zeros),
     st.sampled_from([-1, 1]),
@@ -31,13 +31,13 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_what_was_sealed_is_unsealed_as_it_was(value):
-    assert unseal(seal(value)) == value
+def test_decoding_returns_the_encoded_value(value):
+    assert decode_payload(encode_payload(value)) == value
 
 
 @given(VALUES)
-def test_it_has_one_sealed_form(value):
-    assert seal(unseal(seal(value))) == seal(value)
+def test_a_value_has_one_encoded_form(value):
+    assert encode_payload(decode_payload(encode_payload(value))) == encode_payload(value)
 
 
 @pytest.mark.parametrize(
@@ -54,16 +54,16 @@ def test_it_has_one_sealed_form(value):
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_what_no_request_may_hold_a_result_may(value):
-    assert unseal(seal(value)) == value
+def test_a_result_may_hold_what_a_request_may_not(value):
+    assert decode_payload(encode_payload(value)) == value
 
 
 @pytest.mark.parametrize("levels", [33, 100, 400])
-def test_deep_nesting_comes_back(levels):
+def test_deep_nesting_is_preserved(levels):
     value = "core"
     for level in range(levels):
         value = [value] if level % 2 else {"in": value}
-    assert unseal(seal(value)) == value
+    assert decode_payload(encode_payload(value)) == value
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_deep_nesting_comes_back(levels):
         (-0.0, int),
     ],
 )
-def test_a_whole_number_is_an_int_and_no_number_is_a_float(value, kind):
-    again = unseal(seal(value))
-    assert type(again) is kind
-    assert again == (Decimal(repr(value)) if isinstance(value, float) else value)
+def test_whole_numbers_are_ints_and_no_number_is_a_float(value, kind):
+    decoded = decode_payload(encode_payload(value))
+    assert type(decoded) is kind
+    assert decoded == (Decimal(repr(value)) if isinstance(value, float) else value)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,6 @@ def test_a_whole_number_is_an_int_and_no_number_is_a_float(value, kind):
     [float("nan"), float("inf"), Decimal("sNaN"), "\ud800", 10**5000, {1: 1}],
     ids=["NaN", "infinity", "sNaN", "surrogate", "5001 digits", "a key that is no string"],
 )
-def test_what_could_not_come_back_is_not_sealed(value):
+def test_values_that_cannot_be_decoded_are_not_encoded(value):
     with pytest.raises((ValueError, TypeError)):
-        seal(value)
+        encode_payload(value)
