@@ -60,7 +60,7 @@ _POSITIVE = (
     "SWEEP_SECONDS",
     "TASK_TIME_LIMIT_SECONDS",
 )
-# As the trigger of accounts/migrations/0002_audit_log.py has it.
+# As the trigger of accounts/migrations/0001_initial.py has it.
 _AUDIT_KEPT_SECONDS = 90 * 24 * 3600
 
 # Characters from which on nobody tries.
