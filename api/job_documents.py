@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from django.conf import settings
 
-from jobs.durations import usual
+from jobs.durations import typical_durations
 from jobs.models import Priority
 from jobs.payloads import payload_json
-from jobs.selectors import Made
+from jobs.selectors import JobOutputs
 from jobs.states import State
 
 if TYPE_CHECKING:
     from jobs.models import Job, JobArtifact, JobEvent
 
 
-_NOTHING = Made([], [])
+_NOTHING = JobOutputs([], [])
 
 
-def job_document(job: Job, made: Made = _NOTHING) -> dict[str, Any]:
+def job_document(job: Job, made: JobOutputs = _NOTHING) -> dict[str, Any]:
     """One job's document. Params, result and error are the stored JSON text, so that every number stays exact."""
     self_link = f"/v1/jobs/{job.id}"
     # Where waiting is done: never the api, which would answer at once. Relative where nobody said at which address that is.
@@ -100,7 +100,7 @@ def poll_after(job: Job) -> dict[str, str]:
     now = datetime.now(UTC)
     # Of a running job what has passed is counted; a queued one begins when it is due, or at any moment.
     begins = job.started_at if state == State.RUNNING and job.started_at else max(now, job.run_at)
-    left = (begins - now).total_seconds() + usual.seconds_of(job)
+    left = (begins - now).total_seconds() + typical_durations.seconds_of(job)
     return {"Retry-After": str(min(max(1, math.ceil(left)), _POLL_AFTER_MAX_SECONDS))}
 
 

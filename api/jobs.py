@@ -19,7 +19,7 @@ from api.strict_forms import check_nothing_said, read_members
 from api.submission import read_submission
 from idempotency.http import idempotent, reservation
 from jobs.models import Job
-from jobs.selectors import events_of, get_job, list_jobs, made_by
+from jobs.selectors import events_of, get_job, list_jobs, outputs_of
 from jobs.services import Submission, cancel_job, erase_payload, redrive_job, resolve_job, submit_job
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class JobsView(APIView):
         jobs = list_jobs(
             tenant_id=principal.tenant_id, mode=principal.mode, wanted=wanted, before=before, limit=limit + 1
         )
-        page, made = jobs[:limit], made_by(jobs[:limit])
+        page, made = jobs[:limit], outputs_of(jobs[:limit])
         cursor = cursor_after(page[-1].id) if len(jobs) > limit else None
         data = [job_document(job, made[job.id]) for job in page]
         return conditional(request, {"data": data, "next_cursor": cursor}, _next_page(request, cursor=cursor))
@@ -80,7 +80,7 @@ class JobView(APIView):
 
 def answer_now(request: Request, job: Job) -> HttpResponse:
     """The job as it is, or 304."""
-    return conditional(request, job_document(job, made_by([job])[job.id]), poll_after(job))
+    return conditional(request, job_document(job, outputs_of([job])[job.id]), poll_after(job))
 
 
 class JobEventsView(APIView):
@@ -163,4 +163,4 @@ class JobResolveView(APIView):
 
 def _changed(job: Job) -> Response:
     """The job as somebody's request left it."""
-    return Response(job_document(job, made_by([job])[job.id]), headers=poll_after(job))
+    return Response(job_document(job, outputs_of([job])[job.id]), headers=poll_after(job))

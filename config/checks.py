@@ -147,9 +147,9 @@ def _wrong_relations() -> Iterator[CheckMessage]:
 
 def _wrong_limits(limit: int) -> Iterator[CheckMessage]:
     """What an attempt's hard limit must be shorter than, or longer."""
-    if limit >= settings.STRAY_FILE_SECONDS:
+    if limit >= settings.ORPHAN_FILE_TTL_SECONDS:
         yield Error(
-            f"STRAY_FILE_SECONDS ({settings.STRAY_FILE_SECONDS}) is not longer than TASK_TIME_LIMIT_SECONDS.",
+            f"ORPHAN_FILE_TTL_SECONDS ({settings.ORPHAN_FILE_TTL_SECONDS}) is not longer than TASK_TIME_LIMIT_SECONDS.",
             hint="An attempt might store a file after the purge has forgotten that it may be there.",
             id="semel.E010",
         )

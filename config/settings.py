@@ -374,7 +374,7 @@ STORAGES: dict[str, dict[str, Any]] = {
 # Artifacts of one job: its document lists them all.
 ARTIFACTS_MAX = env.int("ARTIFACTS_MAX", default=100)
 # Seconds after which a file that was never published is removed: longer than any attempt lives, so that nobody still writes it.
-STRAY_FILE_SECONDS = env.int("STRAY_FILE_SECONDS", default=24 * 3600)
+ORPHAN_FILE_TTL_SECONDS = env.int("ORPHAN_FILE_TTL_SECONDS", default=24 * 3600)
 # Files that one process may be sending at once: half of its threads, so that slow readers cannot starve other requests.
 DOWNLOADS_MAX = env.int("DOWNLOADS_MAX", default=max(1, API_THREADS // 2))
 

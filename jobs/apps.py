@@ -14,6 +14,6 @@ class JobsConfig(AppConfig):
         # Models can be imported only now, when every app is loaded.
         from idempotency.registry import register_has_ended  # noqa: PLC0415
         from jobs import checks  # noqa: F401, PLC0415 - registers them
-        from jobs.selectors import ended  # noqa: PLC0415
+        from jobs.selectors import filter_ended  # noqa: PLC0415
 
-        register_has_ended(ended)
+        register_has_ended(filter_ended)

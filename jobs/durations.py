@@ -23,7 +23,7 @@ _MAX_KINDS = 10_000
 _KINDS_AT_ONCE = 200
 
 
-class UsualDurations:
+class TypicalDurations:
     """Learnt in the background, and only of what is asked for."""
 
     def __init__(self) -> None:
@@ -65,4 +65,4 @@ class UsualDurations:
             self._asked.clear()
 
 
-usual = UsualDurations()
+typical_durations = TypicalDurations()

@@ -75,7 +75,7 @@ class JobErased(JobError):  # noqa: N818
         self.resource = resource
 
 
-class KeyMovedOn(JobError):  # noqa: N818
+class KeyReassigned(JobError):  # noqa: N818
     """The job's idempotency key has since started another job, so this one cannot run again."""
 
 
@@ -86,7 +86,7 @@ class InvalidVerdict(JobError):  # noqa: N818
         super().__init__(f"The job has no step {step!r} whose outcome is in doubt.")
 
 
-class UndoneNotSucceeded(JobError):  # noqa: N818
+class CompensatedJobCannotSucceed(JobError):  # noqa: N818
     """What the job did was undone, or began to be: it cannot have succeeded. Fail it, or queue it to go on."""
 
 

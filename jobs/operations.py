@@ -128,7 +128,7 @@ class Artifact:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PastJob:
+class JobSummary:
     """A job of the same scope, as it was when it was read."""
 
     id: UUID
@@ -202,7 +202,7 @@ class JobHandle(Protocol):
 
     def jobs_between(
         self, start: datetime, end: datetime, *, results_of: str | None = None
-    ) -> Iterator[list[PastJob]]:
+    ) -> Iterator[list[JobSummary]]:
         """Those jobs, oldest first, in batches that are read as they are asked for; with the results of that operation's.
 
         Each batch shows its jobs as they are when it is read: a job that is still running may be read in either state.

@@ -15,8 +15,8 @@ from django.db import transaction
 from idempotency.queries import lock_record
 from jobs.errors import IllegalTransition, InvalidVerdict, JobError
 from jobs.models import Job, JobStep
-from jobs.queries.provider_events import append_word, find_told_jobs
-from jobs.services import enter_line, resolve_job
+from jobs.queries.provider_events import append_provider_event, find_told_jobs
+from jobs.services import lock_concurrency_queue, resolve_job
 from jobs.states import State
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class ProviderEvent:
     """Somebody outside says that the effect with this downstream key took place, and what came of it."""
 
     job_id: UUID
@@ -37,7 +37,7 @@ class Evidence:
     result: Any
 
 
-def take_evidence(evidence: Evidence) -> None:
+def record_provider_event(evidence: ProviderEvent) -> None:
     """It stands in the job's history; a job that is unknown because of just this effect is queued again, to go on from there.
 
     Part of the caller's transaction. Nothing happens where there is no such job. Locks the record, the line, the job.
@@ -47,8 +47,8 @@ def take_evidence(evidence: Evidence) -> None:
         return
     if job.idempotency_record_id is not None:
         lock_record(job.idempotency_record_id)
-    enter_line(job)
-    append_word(
+    lock_concurrency_queue(job)
+    append_provider_event(
         job_id=job.id,
         data={
             "source": evidence.source,
@@ -65,11 +65,11 @@ def take_evidence(evidence: Evidence) -> None:
         _resolve(job, step.name, evidence)
 
 
-def resolve_told_jobs(*, limit: int) -> int:
+def resolve_from_events(*, limit: int) -> int:
     """How many unknown jobs were resolved by what their history has known since before the doubt. Each in a commit of its own."""
     resolved = 0
     for told in find_told_jobs(limit=limit):
-        evidence = Evidence(
+        evidence = ProviderEvent(
             job_id=told.job_id,
             source=told.data["source"],
             message_id=told.data["message_id"],
@@ -81,7 +81,7 @@ def resolve_told_jobs(*, limit: int) -> int:
     return resolved
 
 
-def _resolve(job: Job, step: str, evidence: Evidence) -> bool:
+def _resolve(job: Job, step: str, evidence: ProviderEvent) -> bool:
     """Whether the job was unknown and is queued now. Whoever comes second, a person among them, finds it so and does nothing."""
     try:
         # A savepoint: a refusal must not spoil what the caller has written.
@@ -96,7 +96,7 @@ def _resolve(job: Job, step: str, evidence: Evidence) -> bool:
                 note=f"{evidence.type}, event {evidence.message_id}",
                 by=f"provider {evidence.source}",
                 result=evidence.result,
-                wish_stays=True,
+                keep_cancel_request=True,
             )
     except (IllegalTransition, InvalidVerdict):
         return False

@@ -39,7 +39,7 @@ class JobFilter:
     created_before: datetime | None = None
 
 
-class Made(NamedTuple):
+class JobOutputs(NamedTuple):
     """What attempts of a job made: effects in the world, and files."""
 
     effects: list[JobStep]
@@ -62,7 +62,7 @@ def find_result(*, tenant_id: int, mode: str, job_id: UUID, operation: str) -> b
     return found.values_list("result", flat=True).first()
 
 
-def has_come_to_nothing(job_id: UUID) -> bool:
+def ended_without_effects(job_id: UUID) -> bool:
     """Whether the job has failed, or was canceled, with nothing done to the world. One row by job_pkey."""
     ended = Job.objects.filter(pk=job_id, state__in=[State.FAILED, State.CANCELED], done_effects=0)
     return ended.exists()
@@ -77,7 +77,7 @@ def state_of(*, tenant_id: int, mode: str, resource: str | None) -> State | None
     return None if state is None else State(state)
 
 
-def why_not_claimed(job_id: UUID) -> str:
+def unclaimed_reason(job_id: UUID) -> str:
     """Why a claim that just found nothing did so, as far as one look can tell. One row by job_pkey.
 
     `gone`, `settled` or `running`: the message was a duplicate. `blocked`: the job waits in its line. `waiting`: it is not due
@@ -166,10 +166,10 @@ def has_room(*, tenant_id: int, mode: str, limit: int) -> bool:
     return not queued.order_by()[limit - 1 : limit].exists()
 
 
-def made_by(jobs: Collection[Job]) -> dict[UUID, Made]:
+def outputs_of(jobs: Collection[Job]) -> dict[UUID, JobOutputs]:
     """What each of these jobs made, in the order of its beginnings. Two statements; none where none was claimed."""
     claimed = [job.id for job in jobs if job.attempt > 0]
-    made = {job.id: Made([], []) for job in jobs}
+    made = {job.id: JobOutputs([], []) for job in jobs}
     if claimed:
         effects = JobStep.objects.filter(job_id__in=claimed, kind=JobStep.Kind.EFFECT)
         for step in effects.order_by("first_started_at"):
@@ -207,7 +207,7 @@ def events_of(*, job: Job, after: int, limit: int) -> list[JobEvent]:
     return list(JobEvent.objects.filter(job_id=job.id, seq__gt=after).order_by("seq")[:limit])
 
 
-def ended(resources: Collection[str]) -> set[str]:
+def filter_ended(resources: Collection[str]) -> set[str]:
     """Those of the resources ("job/<id>") that have ended or are gone; `unknown` has not. For `idempotency`."""
     ids = {
         UUID(resource.removeprefix("job/")): resource for resource in resources if resource.startswith("job/")

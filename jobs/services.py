@@ -17,12 +17,12 @@ from idempotency.queries import erase_about, extend_expiry, lock_about, lock_rec
 from idempotency.queries import erase_payload as forget_answer
 from jobs import transitions
 from jobs.errors import (
+    CompensatedJobCannotSucceed,
     DuplicateOperation,
     IllegalTransition,
     InvalidVerdict,
     JobNotFound,
-    KeyMovedOn,
-    UndoneNotSucceeded,
+    KeyReassigned,
 )
 from jobs.failures import failure, printable
 from jobs.models import Job, JobStep, Priority
@@ -153,7 +153,7 @@ def redrive_job(*, tenant_id: int, mode: str, job_id: UUID, said: Mapping[str, s
     """The failed or canceled job runs again from its finished steps; what was refused or undone begins anew under another key.
 
     said: what its history tells of who asked, where that was not its client.
-    Raises KeyMovedOn where the job's idempotency key has since started another job, DuplicateOperation where another live job
+    Raises KeyReassigned where the job's idempotency key has since started another job, DuplicateOperation where another live job
     has its identity, JobErased where its params are gone. Locks the record, the line, the job.
     """
     job = _mine(tenant_id, mode, job_id)
@@ -181,16 +181,16 @@ def resolve_job(
     note: str,
     by: str,
     result: Any = None,  # noqa: ANN401 - any JSON value
-    wish_stays: bool = False,
+    keep_cancel_request: bool = False,
 ) -> Job:
     """A person has said what became of the step's effect (`done` or `not_done`), and where the job goes then.
 
-    `then` is succeeded, failed or queued. Raises ValueError for any other verdict or way. wish_stays: nobody decided, it only
-    became known what happened; a queued job then goes on with the wish to cancel that it had.
+    `then` is succeeded, failed or queued. keep_cancel_request: no operator decided, it only became known what happened; a queued
+    job then keeps the cancel request that it had.
 
-    Verdict, state, the history's line and the audit entry (note, by whom) stand or fall together. Raises InvalidVerdict where
-    the step is not in doubt, IllegalTransition where the job is not unknown or would end with another effect open,
-    UndoneNotSucceeded where the job would have succeeded on its way back.
+    Verdict, state, event and audit entry (note, by whom) are one transaction. Raises ValueError for any other verdict or target,
+    InvalidVerdict where the step is not in doubt, IllegalTransition where the job is not unknown or would end with another effect
+    open, CompensatedJobCannotSucceed where something that the job did was compensated.
     """
     if verdict not in (JobStep.State.DONE, JobStep.State.NOT_DONE):
         raise ValueError(f"A verdict is done or not_done, not {verdict}.")
@@ -212,11 +212,11 @@ def resolve_job(
                 else IllegalTransition(job_id, Event.RESOLVE, state)
             )
         if then is State.SUCCEEDED and _is_on_its_way_back(job_id, step):
-            raise UndoneNotSucceeded
+            raise CompensatedJobCannotSucceed
         said = {"step": step, "verdict": verdict, "then": then, "note": printable(note), "by": printable(by)}
         outcome = encode_payload(result) if then is State.SUCCEEDED else None
         resolved = transitions.resolve_job(
-            job_id=job_id, target=then, said=said, result=outcome, wish_stays=wish_stays
+            job_id=job_id, target=then, said=said, result=outcome, keep_cancel_request=keep_cancel_request
         )
         audit.record(
             actor=by,
@@ -291,19 +291,19 @@ def _mine(tenant_id: int, mode: str, job_id: UUID) -> Job:
     return job
 
 
-def enter_line(job: Job) -> None:
+def lock_concurrency_queue(job: Job) -> None:
     """A job that is queued anew gets a number of its own at the tail of its concurrency key's line, if it has one."""
     if job.concurrency_key is not None:
         lock_line(tenant_id=job.tenant_id, mode=job.mode, concurrency_key=job.concurrency_key)
 
 
 def _prepare_anew(job: Job) -> None:
-    """The job may be queued anew: its key is its own, and its line is entered. Raises KeyMovedOn.
+    """The job may be queued anew: its key is its own, and its line is entered. Raises KeyReassigned.
 
     Locks the record, the line, the job, as everyone does who wants more than one of them.
     """
     taken_back = _keep_key(job)
-    enter_line(job)
+    lock_concurrency_queue(job)
     if taken_back is not None:
         Job.objects.filter(pk=job.id).update(idempotency_record_id=taken_back)
 
@@ -311,7 +311,7 @@ def _prepare_anew(job: Job) -> None:
 def _keep_key(job: Job) -> int | None:
     """The job's key stays its own while it runs again: locked against a take-over and extended, or taken back if purged.
 
-    The id of its new record in that case. Raises KeyMovedOn where the key has started another job since.
+    The id of its new record in that case. Raises KeyReassigned where the key has started another job since.
     """
     if job.idempotency_record_id is None or job.idempotency_key is None:
         return None
@@ -319,7 +319,7 @@ def _keep_key(job: Job) -> int | None:
     record = lock_record(job.idempotency_record_id)
     if record is not None:
         if record.resource != job.resource:
-            raise KeyMovedOn
+            raise KeyReassigned
         extend_expiry(record.id, ttl_seconds=ttl_seconds)
         return None
     scope = scope_name(tenant_id=job.tenant_id, mode=job.mode)
@@ -327,5 +327,5 @@ def _keep_key(job: Job) -> int | None:
         scope=scope, key=job.idempotency_key, resource=job.resource, ttl_seconds=ttl_seconds
     )
     if record_id is None:
-        raise KeyMovedOn
+        raise KeyReassigned
     return record_id

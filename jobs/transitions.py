@@ -124,7 +124,12 @@ def redrive_job(*, job_id: UUID, said: Mapping[str, str] | None = None) -> Job:
         # A savepoint, so that the caller's transaction can go on to say why.
         with transaction.atomic():
             job = _apply(
-                Event.REDRIVE, job_id, delay=_NOW, grace=_publish_grace(), said=said or {}, wish_stays=False
+                Event.REDRIVE,
+                job_id,
+                delay=_NOW,
+                grace=_publish_grace(),
+                said=said or {},
+                keep_cancel_request=False,
             )
     except IntegrityError as error:
         if _broken_constraint(error) == _ONE_PER_IDENTITY:
@@ -137,16 +142,16 @@ def redrive_job(*, job_id: UUID, said: Mapping[str, str] | None = None) -> Job:
 
 
 def resolve_job(
-    *, job_id: UUID, target: State, said: Mapping[str, Any], result: bytes | None, wish_stays: bool
+    *, job_id: UUID, target: State, said: Mapping[str, Any], result: bytes | None, keep_cancel_request: bool
 ) -> Job:
     """The unknown job goes where somebody's word (`said`, kept in its history) sends it: succeeded, failed or queued.
 
-    wish_stays: queued, it goes on with the wish to cancel that it had.
+    keep_cancel_request: queued, it goes on with the wish to cancel that it had.
     """
     rule = next(rule for rule in rules_for(Event.RESOLVE) if rule.target is target)
     errors = _errors("operation-failed", "An operator resolved the unknown outcome as failed.", "resolved")
     values = {**errors, "delay": _NOW, "grace": _publish_grace(), "result": result, "said": said}
-    job = _apply_rule(rule, job_id, wish_stays=wish_stays, **values)
+    job = _apply_rule(rule, job_id, keep_cancel_request=keep_cancel_request, **values)
     if job is None:
         raise _illegal(Event.RESOLVE, job_id)
     if target is State.QUEUED:

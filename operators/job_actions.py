@@ -36,7 +36,7 @@ def cancel_job(*, job_id: UUID, actor: str, note: str = "") -> Job:
 def redrive_job(*, job_id: UUID, actor: str, note: str = "") -> Job:
     """The failed or canceled job runs again from its finished steps.
 
-    Raises JobNotFound, IllegalTransition, KeyMovedOn, DuplicateOperation, JobErased.
+    Raises JobNotFound, IllegalTransition, KeyReassigned, DuplicateOperation, JobErased.
     """
     job = _find(job_id)
     with transaction.atomic():

@@ -10,14 +10,14 @@ import orjson
 from api.conditional_requests import REVALIDATED, entity_tag
 from api.job_documents import event_document, job_document, poll_after
 from jobs.queries.watch import events_beyond
-from jobs.selectors import jobs_by_id, made_by
+from jobs.selectors import jobs_by_id, outputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from jobs.models import Job, JobEvent
-    from jobs.selectors import Made
+    from jobs.selectors import JobOutputs
 
 # Of one job, in one piece: what a client that reads slowly may have in our memory at once.
 EVENTS_AT_ONCE = 100
@@ -43,7 +43,7 @@ class RenderedEvents:
 def render_jobs(job_ids: Sequence[UUID]) -> dict[UUID, RenderedJob]:
     """Each job as it is now. Three statements; whose they are was checked when their requests came in."""
     jobs = jobs_by_id(job_ids)
-    made = made_by(jobs)
+    made = outputs_of(jobs)
     return {job.id: _render(job, made[job.id]) for job in jobs}
 
 
@@ -57,7 +57,7 @@ def render_events(asked: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], R
     }
 
 
-def _render(job: Job, made: Made) -> RenderedJob:
+def _render(job: Job, made: JobOutputs) -> RenderedJob:
     body = orjson.dumps(job_document(job, made))
     return RenderedJob(body, entity_tag(body), REVALIDATED | poll_after(job))
 

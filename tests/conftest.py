@@ -13,7 +13,7 @@ from django.conf import settings
 from rest_framework.test import APIClient
 
 from broker.circuit_breaker import redis_breaker
-from jobs.durations import usual
+from jobs.durations import typical_durations
 from tests.support.factories import TenantFactory, new_api_key
 from tests.support.operations import SCRIPTS
 from workers import publisher
@@ -81,7 +81,7 @@ def pytest_report_header() -> str:
 def _closed_breaker() -> Iterator[None]:
     redis_breaker.succeeded()
     publisher._rooms.clear()
-    usual.forget()
+    typical_durations.forget()
     yield
     redis_breaker.succeeded()
 

@@ -101,7 +101,7 @@ class Artifacts:
             digest=digest,
             storage_name=artifact_storage.new_storage_name(),
         )
-        grace = timedelta(seconds=settings.STRAY_FILE_SECONDS)
+        grace = timedelta(seconds=settings.ORPHAN_FILE_TTL_SECONDS)
         begin = partial(begin_file, **held, name=file.name, storage_name=file.storage_name, grace=grace)
         if not self._lease.insist(begin):
             self._lose(file)

@@ -30,7 +30,7 @@ from jobs.operations import (
 )
 from jobs.payloads import decode_payload, encode_payload
 from jobs.registry import known_operations, operation_of
-from jobs.selectors import why_not_claimed
+from jobs.selectors import unclaimed_reason
 from workers import signals
 from workers.backoff import retry_delay
 from workers.lease import Heartbeat, Lease
@@ -91,7 +91,7 @@ def execute_job(job_id: UUID) -> Job | None:
 def _drop(job_id: UUID) -> None:
     """A message that found nothing to claim is told, with the reason as far as one look can tell it."""
     try:
-        reason = why_not_claimed(job_id)
+        reason = unclaimed_reason(job_id)
     except (DatabaseError, InterfaceError):  # for whoever counts, and for nothing else
         reason = "not_told"
     log.info("job.not_claimed", job_id=str(job_id), reason=reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jobs.operations import PastJob
+from jobs.operations import JobSummary
 from jobs.payloads import decode_payload
 from jobs.selectors import count_jobs_between, jobs_between
 
@@ -34,7 +34,9 @@ class Past:
         end = min(end, self._now)
         return self._lease.insist(partial(count_jobs_between, **self._scope, start=start, end=end))
 
-    def between(self, start: datetime, end: datetime, *, results_of: str | None) -> Iterator[list[PastJob]]:
+    def between(
+        self, start: datetime, end: datetime, *, results_of: str | None
+    ) -> Iterator[list[JobSummary]]:
         """Those of the period, batch by batch, each read in a statement of its own: no transaction stays open between them."""
         read = partial(
             jobs_between,
@@ -50,9 +52,9 @@ class Past:
             after = rows[-1][0]
 
 
-def _as_told(*columns: Any) -> PastJob:  # noqa: ANN401 - the columns of a row
+def _as_told(*columns: Any) -> JobSummary:  # noqa: ANN401 - the columns of a row
     job_id, operation, state, created_at, finished_at, attempts, result = columns
-    return PastJob(
+    return JobSummary(
         id=job_id,
         operation=operation,
         state=state,

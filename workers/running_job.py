@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from jobs.models import Job
-    from jobs.operations import Artifact, Compensation, PastJob, PermanentError
+    from jobs.operations import Artifact, Compensation, JobSummary, PermanentError
     from workers.lease import Lease
 
 T = TypeVar("T")
@@ -158,7 +158,7 @@ class RunningJob:
 
     def jobs_between(
         self, start: datetime, end: datetime, *, results_of: str | None = None
-    ) -> Iterator[list[PastJob]]:
+    ) -> Iterator[list[JobSummary]]:
         """See JobHandle.jobs_between."""
         return self._past.between(start, end, results_of=results_of)
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from django.dispatch import Signal
 
-# A message came, and there was nothing to claim: reason, see jobs.selectors.why_not_claimed.
+# A message came, and there was nothing to claim: reason, see jobs.selectors.unclaimed_reason.
 delivery_dropped: Final = Signal()
 # An attempt is over, whatever came of it: operation, outcome (a class of workers.outcomes), seconds.
 attempt_ended: Final = Signal()

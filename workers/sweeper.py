@@ -15,7 +15,7 @@ from django.db import DatabaseError, connection
 from broker.queue_lengths import queue_lengths
 from foundation.fault_points import reach
 from jobs import transitions
-from jobs.provider_events import resolve_told_jobs
+from jobs.provider_events import resolve_from_events
 from jobs.queries.due import (
     FIRST_LAPSED,
     FIRST_LEASE,
@@ -114,7 +114,7 @@ def _make_resumed_due() -> Iterator[Counts]:
 
 def _resolve_told() -> Iterator[Counts]:
     """One batch: whoever is resolved is unknown no more, and jobs in doubt are few."""
-    yield Counts(resolved=resolve_told_jobs(limit=settings.BATCH_ROWS))
+    yield Counts(resolved=resolve_from_events(limit=settings.BATCH_ROWS))
 
 
 def _publish_due() -> Iterator[Counts]:

@@ -41,7 +41,7 @@ class ToldJob:
     data: Mapping[str, Any]
 
 
-def append_word(*, job_id: UUID, data: Mapping[str, Any]) -> None:
+def append_provider_event(*, job_id: UUID, data: Mapping[str, Any]) -> None:
     """The job's history says what was said, whatever state it is in; nothing else changes. Locks the job's row."""
     append_event(job_id=job_id, type=WORD, attempt=0, data=data)
 

@@ -65,7 +65,7 @@ _BY_TARGET: Mapping[State, str] = {
 }
 # Begun anew: attempts, deadline and, by a person, cancel request as on the first day; the fence goes on rising.
 _ANEW = f"""attempts_left = job.max_attempts, reconcile_only = FALSE, deadline_at = NULL, {_NO_ERROR}, result = NULL,
-        finished_at = NULL, cancel_requested_at = CASE WHEN %(wish_stays)s THEN job.cancel_requested_at END,
+        finished_at = NULL, cancel_requested_at = CASE WHEN %(keep_cancel_request)s THEN job.cancel_requested_at END,
         accept_seq = CASE WHEN job.concurrency_key IS NOT NULL THEN nextval('job_accept_seq') END"""
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from jobs.operations import job_of_key
-from jobs.provider_events import Evidence, take_evidence
+from jobs.provider_events import ProviderEvent, record_provider_event
 from operations.payments.provider_answers import read_charge, read_refund
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def handle_event(source: str, message_id: str, event: Mapping[str, Any]) -> None
     except ValueError as error:
         log.warning("inbox.unreadable", source=source, message_id=message_id, error=str(error))
         return
-    take_evidence(
-        Evidence(
+    record_provider_event(
+        ProviderEvent(
             job_id=job_id, source=source, message_id=message_id, type=event["type"], key=key, result=result
         )
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from jobs.operations import PermanentError, RetryableError
-from jobs.selectors import has_come_to_nothing
+from jobs.selectors import ended_without_effects
 from operations.payments.models import Account, Charge, Refund
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def hold_refund(*, job_id: UUID, charged: Charged, amount: int | None) -> int:
     _ensure_charge(charged)
     holders = _lock_holds(charged.job_id)
     for other in holders:
-        if other != job_id and has_come_to_nothing(other):
+        if other != job_id and ended_without_effects(other):
             release_refund(job_id=other)
     held = Refund.objects.filter(pk=job_id).first()
     if held is not None and job_id in holders:

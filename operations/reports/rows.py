@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from jobs.operations import PastJob
+    from jobs.operations import JobSummary
 
 CHARGES = "payments.charge"
 # What spreadsheets take for the beginning of a formula, in any width: CWE-1236.
@@ -64,7 +64,7 @@ class Figures:
         ]
 
 
-def rows_of(jobs: Sequence[PastJob], *, scope: str, figures: Figures) -> list[Row]:
+def rows_of(jobs: Sequence[JobSummary], *, scope: str, figures: Figures) -> list[Row]:
     """The rows of these jobs, which are counted in the figures."""
     book = _in_the_book(scope, [job.id for job in jobs if job.operation == CHARGES])
     rows = []

@@ -13,7 +13,7 @@ from jobs import transitions
 from jobs.errors import IllegalTransition, StaleAttempt
 from jobs.models import Job, JobStep
 from jobs.payloads import encode_payload
-from jobs.provider_events import Evidence, take_evidence
+from jobs.provider_events import ProviderEvent, record_provider_event
 from jobs.queries.history import append_evidence
 from jobs.queries.lease import renew_lease
 from jobs.queries.steps import begin_effect
@@ -241,11 +241,11 @@ def test_two_operators_resolve_a_job_once(tenant):
 def hearing(job):
     """The provider says that the effect took place."""
     word = {"source": "s", "message_id": "evt_1", "type": "charge.succeeded", "result": {"id": "ch_1"}}
-    evidence = Evidence(job_id=job.id, key=JobStep.objects.get(job_id=job.id).downstream_key, **word)
+    evidence = ProviderEvent(job_id=job.id, key=JobStep.objects.get(job_id=job.id).downstream_key, **word)
 
     def take():
         with transaction.atomic():
-            take_evidence(evidence)
+            record_provider_event(evidence)
 
     return take
 

@@ -12,7 +12,7 @@ from accounts.authentication import scope_name
 from idempotency import purge
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
-from jobs.errors import KeyMovedOn
+from jobs.errors import KeyReassigned
 from jobs.models import Job
 from jobs.services import redrive_job
 from jobs.states import State
@@ -88,7 +88,7 @@ def test_a_key_that_was_taken_back_is_kept_by_the_next_redrive_as_any_other(api,
 def test_a_job_whose_key_has_been_used_anew_is_not_redriven(api, tenant, failed):
     other = accepted(post(api))["id"]
     before = everything(failed)
-    with pytest.raises(KeyMovedOn):
+    with pytest.raises(KeyReassigned):
         redrive(tenant, failed)
     assert everything(failed) == before
     assert IdempotencyRecord.objects.get().resource == f"job/{other}"

@@ -281,10 +281,10 @@ def test_a_handler_that_fails_leaves_the_event_to_be_delivered_again(tenant, mon
     def take(evidence):
         if failures:
             raise failures.pop()
-        take_evidence(evidence)
+        record_provider_event(evidence)
 
-    take_evidence = events.take_evidence
-    monkeypatch.setattr(events, "take_evidence", take)
+    record_provider_event = events.record_provider_event
+    monkeypatch.setattr(events, "record_provider_event", take)
     problem(deliver(succeeded(job)), 500, "internal-error")
     assert not InboxMessage.objects.exists()
     assert deliver(succeeded(job)).json()["first"] is True

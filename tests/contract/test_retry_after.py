@@ -8,7 +8,7 @@ import pytest
 from django.db import DatabaseError
 
 from jobs import transitions
-from jobs.durations import usual
+from jobs.durations import typical_durations
 from jobs.payloads import encode_payload
 from tests.support.client import CHARGE, accepted, post
 from tests.support.factories import TenantFactory, backdate, claim, queued_job
@@ -35,7 +35,7 @@ def read(api, job):
 def learn(api):
     """The process has been asked, and has looked."""
     post(api, SCRIPT, key="asks")
-    usual.refresh()
+    typical_durations.refresh()
 
 
 def test_a_process_that_knows_nothing_yet_says_a_second(api, tenant):
@@ -100,7 +100,7 @@ def test_the_latest_jobs_count(api, tenant):
 def test_a_replay_has_the_first_answers_hint(api, tenant):
     first = post(api, SCRIPT)
     took(tenant, 20)
-    usual.refresh()
+    typical_durations.refresh()
     again = post(api, SCRIPT)
     assert (again["Retry-After"], again["Idempotency-Replayed"]) == (first["Retry-After"], "true")
     assert pause(api.get(f"/v1/jobs/{accepted(first)['id']}")) in (20, 21)
@@ -116,7 +116,7 @@ def test_what_was_known_stays_while_the_database_is_away(api, tenant, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr("jobs.durations.median_seconds", away)
-        usual.refresh()
+        typical_durations.refresh()
     assert pause(post(api, SCRIPT)) in (20, 21)
 
 
@@ -124,7 +124,7 @@ def test_a_kind_without_an_end_yet_keeps_what_was_known(api, tenant):
     took(tenant, 20)
     learn(api)
     for _ in range(2):
-        usual.refresh()
+        typical_durations.refresh()
     assert pause(post(api, SCRIPT)) in (20, 21)
 
 

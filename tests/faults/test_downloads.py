@@ -12,7 +12,7 @@ from django.conf import settings
 
 from jobs.models import JobArtifact
 from tests.support.factories import TenantFactory, new_api_key
-from tests.support.files import age_strays, strays
+from tests.support.files import age_orphaned_files, count_orphaned_files
 from tests.support.operations import piece
 from tests.support.stack import POLL_SECONDS, SHORT_LEASE, Caller, running_stack
 from tests.support.waiting import until
@@ -150,7 +150,11 @@ def test_readers_that_stall_leave_room_for_others_and_make_room_when_they_leave(
 
 def test_a_worker_killed_while_it_writes_leaves_nothing_and_another_attempt_makes_the_file(caller):
     job, url = made(caller, 3, "killed-writing", dies_at=2)
-    assert (job["attempt"], JobArtifact.objects.get(job_id=job["id"]).attempt, strays()) == (2, 2, 0)
+    assert (job["attempt"], JobArtifact.objects.get(job_id=job["id"]).attempt, count_orphaned_files()) == (
+        2,
+        2,
+        0,
+    )
     assert caller.http.get(url).content == b"".join(map(piece, range(3)))
 
 
@@ -161,13 +165,13 @@ def test_a_worker_killed_between_storing_and_publishing_leaves_one_file_for_the_
     assert job["attempt"] == 2
     assert caller.http.get(url).content == b"".join(map(piece, range(3)))
     row = JobArtifact.objects.get(job_id=job["id"])
-    assert (row.attempt, strays()) == (2, 1)
+    assert (row.attempt, count_orphaned_files()) == (2, 1)
     before = files()
-    age_strays()
+    age_orphaned_files()
     assert purger.run_once().files_deleted == 1
     assert files() < before
     assert row.storage_name in files()
-    assert strays() == 0
+    assert count_orphaned_files() == 0
 
 
 def files():

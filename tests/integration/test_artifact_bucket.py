@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.bucket import running_bucket
 from tests.support.client import problem
-from tests.support.files import artifact_of, job_with_file, strays
+from tests.support.files import artifact_of, count_orphaned_files, job_with_file
 from workers import purger
 
 pytestmark = pytest.mark.django_db
@@ -77,4 +77,4 @@ def test_an_erased_file_leaves_the_bucket(api, tenant, script, bucket):
     job = job_with_file(tenant, script, CONTENT)
     api.delete(f"/v1/jobs/{job.id}/payload")
     assert purger.run_once().files_deleted == 1
-    assert (bucket.objects, strays()) == ({}, 0)
+    assert (bucket.objects, count_orphaned_files()) == ({}, 0)

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 
-from jobs.errors import UndoneNotSucceeded
+from jobs.errors import CompensatedJobCannotSucceed
 from jobs.models import Job, JobStep
 from jobs.operations import Compensation, EffectNotDone, EffectRefused, PermanentError, RetryableError
 from jobs.payloads import decode_payload
-from jobs.provider_events import Evidence, take_evidence
+from jobs.provider_events import ProviderEvent, record_provider_event
 from jobs.services import cancel_job, redrive_job, resolve_job
 from jobs.states import State
 from tests.support.downstreams import Downstream, run, step_of
@@ -429,7 +429,7 @@ def test_a_providers_word_on_a_compensation_resolves_the_job_and_it_ends_as_it_w
         "result": {"id": "re"},
     }
     with transaction.atomic():
-        take_evidence(Evidence(job_id=job.id, **word))
+        record_provider_event(ProviderEvent(job_id=job.id, **word))
     assert Job.objects.get(pk=job.id).state == State.QUEUED
     job = run(job.id)
     assert (job.state, job.done_effects, states(job)["a"]) == (State.CANCELED, 0, "compensated")
@@ -447,7 +447,7 @@ def test_a_wish_to_cancel_outlives_a_providers_word_and_is_granted(tenant, scrip
     assert job.state == State.UNKNOWN
     word = {"source": "s", "message_id": "evt_1", "type": "made", "key": step_of(job, "a").downstream_key}
     with transaction.atomic():
-        take_evidence(Evidence(job_id=job.id, **word, result={"id": "a"}))
+        record_provider_event(ProviderEvent(job_id=job.id, **word, result={"id": "a"}))
     assert Job.objects.get(pk=job.id).cancel_requested_at is not None
     job = run(job.id)
     assert (job.state, states(job)["a"]) == (State.CANCELED, "compensated")
@@ -457,7 +457,7 @@ def test_a_wish_to_cancel_outlives_a_providers_word_and_is_granted(tenant, scrip
 def test_a_job_whose_doing_was_undone_has_not_succeeded_whatever_a_person_says(tenant, script):
     job = unknown(tenant, script, refuse)
     before = everything(job.id)
-    with pytest.raises(UndoneNotSucceeded):
+    with pytest.raises(CompensatedJobCannotSucceed):
         resolve(job, JobStep.State.DONE, State.SUCCEEDED)
     assert everything(job.id) == before
 

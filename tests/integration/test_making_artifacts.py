@@ -22,13 +22,13 @@ from tests.support.factories import claim, claimed_job, queued_job
 from tests.support.files import (
     CSV,
     age_artifacts,
-    age_strays,
+    age_orphaned_files,
     artifact_of,
+    count_orphaned_files,
     handle,
     job_with_file,
     making,
     stored,
-    strays,
     writing,
 )
 from tests.support.scenarios import HOUR, everything, expire, in_state
@@ -61,7 +61,7 @@ def test_an_artifact_is_stored_and_recorded(tenant, script, folder):
     assert (row.attempt, row.expires_at) == (1, None)
     assert bytes(row.digest) == hashlib.sha256(b"a,b\n").digest()
     assert (folder / row.storage_name).read_bytes() == b"a,b\n"
-    assert (len(stored(folder)), strays()) == (1, 0)
+    assert (len(stored(folder)), count_orphaned_files()) == (1, 0)
     assert decode_payload(job.result) == {
         "name": "report.csv",
         "content_type": "text/csv",
@@ -188,7 +188,7 @@ def test_what_no_client_could_be_told_is_refused_before_anything_is_written(tena
     told = {"name": "report.csv", **CSV, **wrong}
     with pytest.raises(ValueError, match=r"not|path"):
         job.artifact(told.pop("name"), calls.append, **told)
-    assert (calls, stored(folder), strays()) == ([], [], 0)
+    assert (calls, stored(folder), count_orphaned_files()) == ([], [], 0)
 
 
 def test_a_name_is_used_once_in_an_attempt_and_may_be_a_steps_too(tenant, folder):
@@ -236,7 +236,7 @@ def test_dying_while_it_is_written_leaves_nothing(tenant, script, folder):
 
     tries = []
     job = interrupted(tenant, script, perform)
-    assert (stored(folder), strays(), JobArtifact.objects.count()) == ([], 0, 0)
+    assert (stored(folder), count_orphaned_files(), JobArtifact.objects.count()) == ([], 0, 0)
     assert run(job.id).state == State.SUCCEEDED
     assert stored(folder) == [b"x" * 100_000]
 
@@ -247,11 +247,11 @@ def test_failing_while_it_is_written_leaves_nothing(tenant, script, folder):
         raise RetryableError
 
     job = run(queued_job(tenant, script=script(lambda job: job.artifact("a", write, **CSV))).id)
-    assert (job.state, stored(folder), strays()) == (State.QUEUED, [], 0)
+    assert (job.state, stored(folder), count_orphaned_files()) == (State.QUEUED, [], 0)
 
 
 @pytest.mark.parametrize("where", ["before", "amid", "after"])
-def test_dying_while_it_is_stored_leaves_a_stray_file_for_the_purge(
+def test_dying_while_it_is_stored_leaves_an_orphaned_file_for_the_purge(
     tenant, script, folder, monkeypatch, where
 ):
     def save(storage, name, content, save=FileSystemStorage._save):
@@ -266,24 +266,24 @@ def test_dying_while_it_is_stored_leaves_a_stray_file_for_the_purge(
         patch.setattr(FileSystemStorage, "_save", save)
         patch.setattr(artifacts, "remove_unpublished", die)  # it is gone
         job = interrupted(tenant, script, making(b"half"))
-    assert (strays(), JobArtifact.objects.count()) == (1, 0)
+    assert (count_orphaned_files(), JobArtifact.objects.count()) == (1, 0)
     assert run(job.id).state == State.SUCCEEDED
-    age_strays()
+    age_orphaned_files()
     assert purger.run_once().files_deleted == 1
-    assert (stored(folder), strays()) == ([b"half"], 0)
+    assert (stored(folder), count_orphaned_files()) == ([b"half"], 0)
 
 
-def test_dying_between_storing_and_publishing_leaves_a_stray_file_for_the_purge(
+def test_dying_between_storing_and_publishing_leaves_an_orphaned_file_for_the_purge(
     tenant, script, folder, monkeypatch
 ):
     with monkeypatch.context() as patch:
         patch.setattr(artifacts, "publish_file", die)
         job = interrupted(tenant, script, making(b"x"))
-    assert (stored(folder), strays(), JobArtifact.objects.count()) == ([b"x"], 1, 0)
+    assert (stored(folder), count_orphaned_files(), JobArtifact.objects.count()) == ([b"x"], 1, 0)
     assert run(job.id).state == State.SUCCEEDED
-    age_strays()
+    age_orphaned_files()
     assert purger.run_once().files_deleted == 1
-    assert (stored(folder), strays()) == ([b"x"], 0)
+    assert (stored(folder), count_orphaned_files()) == ([b"x"], 0)
 
 
 def test_dying_after_it_is_published_leaves_an_artifact_for_the_next_attempt(tenant, script, folder):
@@ -293,7 +293,7 @@ def test_dying_after_it_is_published_leaves_an_artifact_for_the_next_attempt(ten
             raise Crash
 
     job = interrupted(tenant, script, perform)
-    assert (stored(folder), strays()) == ([b"1"], 0)
+    assert (stored(folder), count_orphaned_files()) == ([b"1"], 0)
     assert run(job.id).state == State.SUCCEEDED
     assert stored(folder) == [b"1"]
 
@@ -310,7 +310,7 @@ def test_a_storage_that_fails_leaves_nothing_and_the_next_attempt_stores_it(
     with monkeypatch.context() as patch:
         patch.setattr(FileSystemStorage, "_save", full)
         assert run(job.id).state == State.QUEUED
-    assert (stored(folder), strays()) == ([], 0)
+    assert (stored(folder), count_orphaned_files()) == ([], 0)
     assert run(job.id).state == State.SUCCEEDED
 
 
@@ -344,7 +344,7 @@ def test_a_write_whose_reply_was_lost_is_repeated_without_harm(tenant, folder, r
     reply_is_lost(write)
     job = claimed_job(tenant)
     assert handle(job).artifact("a", writing(b"x"), **CSV).size == 1
-    assert (stored(folder), strays(), artifact_of(job, "a").attempt) == ([b"x"], 0, 1)
+    assert (stored(folder), count_orphaned_files(), artifact_of(job, "a").attempt) == ([b"x"], 0, 1)
 
 
 def test_a_publication_in_doubt_never_removes_the_file(tenant, folder, monkeypatch):
@@ -356,7 +356,7 @@ def test_a_publication_in_doubt_never_removes_the_file(tenant, folder, monkeypat
     job = claimed_job(tenant)
     with pytest.raises(DatabaseError):
         handle(job).artifact("a", writing(b"x"), **CSV)
-    age_strays()
+    age_orphaned_files()
     purger.run_once()
     assert (folder / artifact_of(job, "a").storage_name).read_bytes() == b"x"
 
@@ -385,7 +385,7 @@ def test_a_stale_attempt_begins_no_file(tenant, folder):
     before = everything(stale.id)
     with pytest.raises(LeaseLost):
         job.artifact("a", writing(b"x"), **CSV)
-    assert (stored(folder), strays(), everything(stale.id)) == ([], 0, before)
+    assert (stored(folder), count_orphaned_files(), everything(stale.id)) == ([], 0, before)
 
 
 @pytest.mark.parametrize("when", ["before its own", "after its own"])
@@ -409,7 +409,7 @@ def test_an_attempt_that_lost_the_job_while_storing_publishes_and_overwrites_not
         handle(stale).artifact("a", writing(b"stale"), **CSV)
     row = artifact_of(stale, "a")
     assert (row.attempt, row.size) == (2, 7)
-    assert (stored(folder), strays()) == ([b"current"], 0)
+    assert (stored(folder), count_orphaned_files()) == ([b"current"], 0)
 
 
 def test_a_file_stored_by_an_attempt_frozen_until_the_purge_had_forgotten_it_is_removed_by_it(
@@ -419,14 +419,14 @@ def test_a_file_stored_by_an_attempt_frozen_until_the_purge_had_forgotten_it_is_
 
     def save(storage, name, content, save=FileSystemStorage._save):
         lose_the_job(stale)
-        age_strays()
+        age_orphaned_files()
         assert purger.run_once().files_deleted == 1
         return save(storage, name, content)
 
     monkeypatch.setattr(FileSystemStorage, "_save", save)
     with pytest.raises(LeaseLost):
         handle(stale).artifact("a", writing(b"x"), **CSV)
-    assert (stored(folder), strays()) == ([], 0)
+    assert (stored(folder), count_orphaned_files()) == ([], 0)
 
 
 def test_the_purge_leaves_a_file_alone_whose_attempt_still_runs_however_long_it_takes(
@@ -436,7 +436,7 @@ def test_the_purge_leaves_a_file_alone_whose_attempt_still_runs_however_long_it_
 
     def save(storage, name, content, save=FileSystemStorage._save):
         saved = save(storage, name, content)
-        age_strays()
+        age_orphaned_files()
         assert purger.run_once().files_deleted == 0
         return saved
 
@@ -454,7 +454,7 @@ def test_a_job_that_no_longer_runs_takes_no_artifact(tenant, state):
     )
     assert not rows.begin_file(**held, name="a", storage_name="x", grace=HOUR)
     assert not rows.publish_file(**held, file=file)
-    assert (strays(), JobArtifact.objects.count()) == (0, 0)
+    assert (count_orphaned_files(), JobArtifact.objects.count()) == (0, 0)
 
 
 # --- Kept for a while ----------------------------------------------------------------------------------------------------
@@ -472,4 +472,4 @@ def test_an_attempt_that_comes_to_an_expired_artifact_makes_it_again(tenant, scr
     assert run(job.id).state == State.SUCCEEDED
     assert artifact_of(job, "a").attempt == 2
     assert purger.run_once().files_deleted == 1
-    assert (stored(folder), strays()) == ([b"2"], 0)
+    assert (stored(folder), count_orphaned_files()) == ([b"2"], 0)

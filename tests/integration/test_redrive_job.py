@@ -10,7 +10,7 @@ from django.utils import timezone
 from accounts.authentication import scope_name
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
-from jobs.errors import IllegalTransition, JobNotFound, KeyMovedOn
+from jobs.errors import IllegalTransition, JobNotFound, KeyReassigned
 from jobs.models import Job, JobStep
 from jobs.operations import downstream_key
 from jobs.payloads import decode_payload
@@ -152,7 +152,7 @@ def test_a_redrive_is_refused_once_the_key_has_started_another_job(tenant):
     fail(claim(job.id))
     name_resource(record, keyed_job(tenant, record).resource)
     before = everything(job.id)
-    with pytest.raises(KeyMovedOn):
+    with pytest.raises(KeyReassigned):
         redrive(job)
     assert everything(job.id) == before
     record.refresh_from_db()
@@ -165,7 +165,7 @@ def test_a_redrive_is_refused_once_the_key_was_purged_and_has_started_another_jo
     fail(claim(job.id))
     record.delete()
     keyed_job(tenant, record_of(scope=scope_name(tenant_id=tenant.id, mode="test")))
-    with pytest.raises(KeyMovedOn):
+    with pytest.raises(KeyReassigned):
         redrive(job)
     assert Job.objects.get(pk=job.id).state == State.FAILED
 

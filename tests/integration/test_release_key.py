@@ -9,7 +9,7 @@ from accounts.models import AuditEntry
 from idempotency.errors import KeyGone, ResourceNotEnded
 from idempotency.models import IdempotencyRecord
 from jobs import services
-from jobs.errors import KeyMovedOn
+from jobs.errors import KeyReassigned
 from jobs.models import Job
 from jobs.states import State
 from operators.job_actions import release_key
@@ -115,6 +115,6 @@ def test_a_redrive_after_the_released_key_was_used_is_refused(api, tenant):
     job, record = keyed(tenant, State.FAILED)
     release(record)
     accepted(post(api, key="order-1"))
-    with pytest.raises(KeyMovedOn):
+    with pytest.raises(KeyReassigned):
         services.redrive_job(tenant_id=tenant.id, mode="test", job_id=job.id)
     assert Job.objects.get(pk=job.id).state == State.FAILED

@@ -52,7 +52,7 @@ def apply(rule, job, **values):
         "worker": "somebody",
         "known_operations": sorted(known_operations()),
         "result": encode_payload("new"),
-        "wish_stays": False,
+        "keep_cancel_request": False,
         **errors(),
         **values,
     }

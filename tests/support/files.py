@@ -60,13 +60,13 @@ def stored(folder: Path) -> list[bytes]:
     return [file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()]
 
 
-def strays() -> int:
+def count_orphaned_files() -> int:
     """How many files are known that are no artifacts."""
     return StrayFile.objects.count()
 
 
-def age_strays(by: timedelta = LONG_AGO) -> None:
-    """So much time has gone by for each stray file."""
+def age_orphaned_files(by: timedelta = LONG_AGO) -> None:
+    """So much time has gone by for each orphaned file."""
     _run("UPDATE stray_file SET removable_at = removable_at - %s", by)
 
 

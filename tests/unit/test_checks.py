@@ -29,7 +29,7 @@ def test_the_defaults_stand_in_every_relation():
         ("semel.E006", {"PAYMENT_PROVIDER_TIMEOUT_SECONDS": 40.1}),
         ("semel.E013", {"CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT": 32.9}),
         ("semel.E008", {"AUDIT_RETENTION_SECONDS": 90 * 24 * 3600}),
-        ("semel.E010", {"STRAY_FILE_SECONDS": 3_900}),
+        ("semel.E010", {"ORPHAN_FILE_TTL_SECONDS": 3_900}),
         ("semel.E012", {"PROVISION_TIMEOUT_SECONDS": 40.1}),
         ("semel.W001", {"JOB_RETENTION_SECONDS": 24 * 3600 - 1}),
     ],
@@ -48,7 +48,7 @@ def test_each_relation_that_does_not_hold_is_told_and_no_other(settings, wrong, 
         {"PAYMENT_PROVIDER_TIMEOUT_SECONDS": 40},
         {"PROVISION_TIMEOUT_SECONDS": 40},
         {"JOB_RETENTION_SECONDS": 24 * 3600},
-        {"STRAY_FILE_SECONDS": 3_901},
+        {"ORPHAN_FILE_TTL_SECONDS": 3_901},
     ],
 )
 def test_what_just_fits_is_right(settings, overrides):

@@ -13,7 +13,14 @@ from jobs import purge as job_purge
 from jobs.models import JobArtifact, StrayFile
 from jobs.services import erase_payload
 from tests.support.factories import backdate
-from tests.support.files import age_artifacts, age_strays, artifact_of, job_with_file, stored, strays
+from tests.support.files import (
+    age_artifacts,
+    age_orphaned_files,
+    artifact_of,
+    count_orphaned_files,
+    job_with_file,
+    stored,
+)
 from tests.support.keyed import LONG_AGO
 from workers import purger
 
@@ -33,7 +40,7 @@ def test_an_artifact_goes_when_its_time_is_over_and_its_job_stays(tenant, script
     assert purger.run_once() == purger.Counts()
     age_artifacts()
     assert purger.run_once() == purger.Counts(artifacts_deleted=1, files_deleted=1)
-    assert (stored(folder), strays()) == ([b"other"], 0)
+    assert (stored(folder), count_orphaned_files()) == ([b"other"], 0)
     assert list(JobArtifact.objects.values_list("job_id", flat=True)) == [other.id]
     job.refresh_from_db()
     assert job.state == "succeeded"
@@ -45,7 +52,7 @@ def test_more_artifacts_than_a_batch_expire_in_one_purge(tenant, script, folder,
         job_with_file(tenant, script, b"x", keep=timedelta(hours=1))
     age_artifacts()
     assert purger.run_once() == purger.Counts(artifacts_deleted=5, files_deleted=5)
-    assert (stored(folder), strays()) == ([], 0)
+    assert (stored(folder), count_orphaned_files()) == ([], 0)
 
 
 # --- Erased, purged --------------------------------------------------------------------------------------------------------
@@ -59,16 +66,16 @@ def test_an_erasure_removes_the_files_once_it_is_committed(
     with django_capture_on_commit_callbacks(execute=True):
         erase(job)
         assert b"secret" in stored(folder)
-    assert (stored(folder), strays()) == ([b"kept"], 0)
+    assert (stored(folder), count_orphaned_files()) == ([b"kept"], 0)
     assert artifact_of(kept)
 
 
 def test_files_of_an_erasure_that_died_after_its_commit_are_left_to_the_purge(tenant, script, folder):
     job = job_with_file(tenant, script, b"secret")
     erase(job)  # what would follow the commit does not come about
-    assert (stored(folder), strays(), JobArtifact.objects.count()) == ([b"secret"], 1, 0)
+    assert (stored(folder), count_orphaned_files(), JobArtifact.objects.count()) == ([b"secret"], 1, 0)
     assert purger.run_once() == purger.Counts(files_deleted=1)
-    assert (stored(folder), strays()) == ([], 0)
+    assert (stored(folder), count_orphaned_files()) == ([], 0)
 
 
 def test_an_erasure_whose_storage_fails_is_an_erasure_all_the_same(
@@ -79,8 +86,8 @@ def test_an_erasure_whose_storage_fails_is_an_erasure_all_the_same(
         patch.setattr(FileSystemStorage, "delete", fail)
         with django_capture_on_commit_callbacks(execute=True):
             erase(job)
-    assert (strays(), JobArtifact.objects.count()) == (1, 0)
-    age_strays()
+    assert (count_orphaned_files(), JobArtifact.objects.count()) == (1, 0)
+    age_orphaned_files()
     assert purger.run_once() == purger.Counts(files_deleted=1)
     assert stored(folder) == []
 
@@ -89,15 +96,15 @@ def test_a_purged_job_takes_its_files_along(tenant, script, folder):
     backdate(job_with_file(tenant, script, b"old").id, finished_at=LONG_AGO)
     job_with_file(tenant, script, b"young")
     assert purger.run_once() == purger.Counts(jobs_deleted=1, files_deleted=1)
-    assert (stored(folder), strays(), JobArtifact.objects.count()) == ([b"young"], 0, 1)
+    assert (stored(folder), count_orphaned_files(), JobArtifact.objects.count()) == ([b"young"], 0, 1)
 
 
 def test_a_purge_that_dies_between_rows_and_files_leaves_the_files_to_the_next(tenant, script, folder):
     backdate(job_with_file(tenant, script, b"old").id, finished_at=LONG_AGO)
     job_purge.run_once(10)
-    assert (stored(folder), strays()) == ([b"old"], 1)
+    assert (stored(folder), count_orphaned_files()) == ([b"old"], 1)
     assert purger.run_once() == purger.Counts(files_deleted=1)
-    assert (stored(folder), strays()) == ([], 0)
+    assert (stored(folder), count_orphaned_files()) == ([], 0)
 
 
 # --- Removing --------------------------------------------------------------------------------------------------------------
@@ -107,7 +114,7 @@ def fail(_storage, _name):
     raise OSError("The storage is away.")
 
 
-def stray(name, content, folder):
+def orphaned_file(name, content, folder):
     (folder / name).write_bytes(content)
     StrayFile.objects.create(
         storage_name=name,
@@ -118,15 +125,15 @@ def stray(name, content, folder):
 
 
 def test_a_file_that_is_gone_already_is_forgotten(folder):
-    stray("a", b"x", folder)
+    orphaned_file("a", b"x", folder)
     (folder / "a").unlink()
     assert purger.run_once() == purger.Counts(files_deleted=1)
-    assert strays() == 0
+    assert count_orphaned_files() == 0
 
 
-def test_a_stray_file_stays_until_its_time_has_come(folder):
-    stray("a", b"x", folder)
-    age_strays(-timedelta(days=36_500))
+def test_an_orphaned_file_stays_until_it_is_removable(folder):
+    orphaned_file("a", b"x", folder)
+    age_orphaned_files(-timedelta(days=36_500))
     assert purger.run_once() == purger.Counts()
     assert stored(folder) == [b"x"]
 
@@ -138,32 +145,32 @@ def test_a_file_that_cannot_be_removed_does_not_hold_up_the_others(folder, monke
         delete(storage, name)
 
     for name in ("a", "b", "c"):
-        stray(name, b"x", folder)
+        orphaned_file(name, b"x", folder)
     with monkeypatch.context() as patch:
         patch.setattr(FileSystemStorage, "delete", delete)
         for _ in range(2):
             purger.run_once()
         assert list(StrayFile.objects.values_list("storage_name", flat=True)) == ["a"]
-    age_strays()
+    age_orphaned_files()
     purger.run_once()
-    assert (stored(folder), strays()) == ([], 0)
+    assert (stored(folder), count_orphaned_files()) == ([], 0)
 
 
 def test_a_storage_that_is_away_costs_a_purge_two_tries_however_many_files_there_are(folder, monkeypatch):
     tries = []
     for name in "abcdef":
-        stray(name, b"x", folder)
+        orphaned_file(name, b"x", folder)
     monkeypatch.setattr(
         FileSystemStorage, "delete", lambda storage, name: tries.append(name) or fail(storage, name)
     )
     assert purger.run_once() == purger.Counts()
-    assert (len(tries), strays()) == (2, 6)
+    assert (len(tries), count_orphaned_files()) == (2, 6)
 
 
 def test_files_are_removed_outside_of_transactions_a_batch_at_a_time(folder, monkeypatch):
     monkeypatch.setattr("jobs.orphaned_files._FILES_AT_ONCE", 2)
     for number in range(5):
-        stray(f"f{number}", b"x", folder)
+        orphaned_file(f"f{number}", b"x", folder)
     with CaptureQueriesContext(connection) as captured:
         assert purger.run_once() == purger.Counts(files_deleted=5)
     about = [query["sql"] for query in captured if "stray_file" in query["sql"]]
