@@ -26,8 +26,8 @@ class ConfigConfig(AppConfig):
             start_tracing()
 
 
-class OnCallAdminConfig(admin_apps.AdminConfig):
+class OperatorAdminConfig(admin_apps.AdminConfig):
     """Django's admin, on the site that is made for the people on call."""
 
     default = False
-    default_site = "operators.admin_site.OnCallSite"
+    default_site = "operators.admin_site.OperatorSite"

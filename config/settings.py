@@ -64,7 +64,7 @@ ROOMS = (
     "workers",
 )
 INSTALLED_APPS = [
-    "config.apps.OnCallAdminConfig",
+    "config.apps.OperatorAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -31,12 +31,12 @@ _LOOKING = ("GET", "HEAD")
 _SHORT_OF_TIME = "SELECT set_config('statement_timeout', %s, TRUE)"  # for this transaction
 
 
-class OnCallSite(AdminSite):
+class OperatorSite(AdminSite):
     """Django's admin with a limit on every look, and pages in place of bare errors."""
 
     site_header = site_title = "Semel"
     index_title = "Is all well?"
-    index_template = "admin/oncall/index.html"
+    index_template = "operators/index.html"
     site_url = "/docs"
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:  # type: ignore[override] # noqa: FBT001, FBT002 - Django's
@@ -120,7 +120,7 @@ def _rendered(response: HttpResponseBase) -> HttpResponseBase:
 
 def _page(request: HttpRequest, status: int, title: str, said: str) -> HttpResponse:
     """A page for which nothing needs to be read."""
-    page = render(request, "admin/oncall/told.html", {"title": title, "said": said}, status=status)
+    page = render(request, "operators/error_page.html", {"title": title, "said": said}, status=status)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         page.headers["Retry-After"] = "1"
     return page

@@ -107,7 +107,7 @@ def add_api_key(request: HttpRequest) -> HttpResponse:
                 "tenant": form.cleaned_data["tenant"],
                 "mode": credential.mode,
             }
-            return page(request, "api_key_made.html", title="The API key, this once", **said)
+            return page(request, "api_key_created.html", title="The API key, this once", **said)
     return page(request, "form.html", title="New API key", form=form, label="Create API key")
 
 

@@ -93,7 +93,9 @@ def _act_on_selected(request: HttpRequest, action: str, ids: list[UUID]) -> Http
     del said["as_of"]
     done = [_try(_PERFORM[action], job, said) for job in jobs]
     changed = sum(one.refused is None for one in done)
-    return page(request, "bulk_done.html", title=f"{ACTS[action]}: {changed} of {len(done)} done", done=done)
+    return page(
+        request, "bulk_results.html", title=f"{ACTS[action]}: {changed} of {len(done)} done", done=done
+    )
 
 
 def _try(perform: Callable[..., None], job: Job, said: dict[str, Any]) -> _Done:

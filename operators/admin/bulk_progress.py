@@ -27,7 +27,7 @@ def show_bulks(request: HttpRequest) -> HttpResponse:
     listed = page_by_id(BulkAction.objects.all(), limit=ROWS, **page_links.place(request.GET))
     return page(
         request,
-        "bulks.html",
+        "bulk_list.html",
         title="Bulk actions",
         bulks=listed.rows,
         **page_links.around(listed, request.GET),
@@ -43,7 +43,7 @@ def show_bulk(request: HttpRequest, bulk_id: int) -> HttpResponse:
     said = {**found.selection, **found.said}
     return page(
         request,
-        "bulk.html",
+        "bulk_progress.html",
         title=f"{ACTS.get(found.action, found.action)} many, no. {found.pk}",
         bulk=found,
         is_over=found.finished_at is not None,

@@ -22,7 +22,7 @@ def show_keys(request: HttpRequest) -> HttpResponse:
     key = request.GET.get("key", "").strip()
     return page(
         request,
-        "keys.html",
+        "idempotency_keys.html",
         title="Idempotency keys",
         key=key,
         found=records_of(key, limit=ROWS) if key else [],

@@ -77,4 +77,4 @@ def page(
 ) -> TemplateResponse:
     """The template in the admin's frame."""
     framed = {**admin.site.each_context(request), "title": title, **context}
-    return TemplateResponse(request, f"admin/oncall/{template}", framed, status=status)
+    return TemplateResponse(request, f"operators/{template}", framed, status=status)

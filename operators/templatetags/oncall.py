@@ -36,7 +36,7 @@ class Figure:
     tone: str = ""
 
 
-@register.inclusion_tag("admin/oncall/glance.html", takes_context=True)
+@register.inclusion_tag("operators/glance.html", takes_context=True)
 def at_a_glance(context: Context) -> dict[str, Any]:
     """The figures, for who may look at jobs. A dozen statements, each served by an index and bounded."""
     if not context["request"].user.has_perm("jobs.view_job"):

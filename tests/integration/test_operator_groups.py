@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 
-from accounts.groups import OPERATOR, READ_ONLY, make_groups
+from operators.groups import OPERATOR, READ_ONLY, create_groups
 
 pytestmark = pytest.mark.django_db
 
@@ -23,7 +23,7 @@ ACTS = {"jobs.operate_job", "accounts.add_tenant", "accounts.add_apikey", "accou
 @pytest.fixture(autouse=True)
 def _groups():
     """As after a migration, whatever a test before this one emptied."""
-    make_groups()
+    create_groups()
 
 
 def permissions(group):
@@ -47,5 +47,5 @@ def test_an_operator_looks_and_acts_and_edits_no_row():
 def test_what_an_installation_added_to_a_group_stays():
     added = Permission.objects.get(codename="change_tenant")
     Group.objects.get(name=READ_ONLY).permissions.add(added)
-    make_groups()
+    create_groups()
     assert added in Group.objects.get(name=READ_ONLY).permissions.all()
