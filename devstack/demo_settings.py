@@ -23,7 +23,7 @@ TEMPO: Mapping[str, str] = {
     "PUBLISH_GRACE_SECONDS": "1",
     "BACKOFF_BASE_SECONDS": "0.5",
 }
-# What the scenes compare them with: config/settings.py has them with their reasons, and cannot be read without its secrets.
+# What the scenes compare them with: config/settings/ has them with their reasons, and cannot be read without its secrets.
 DEFAULTS: Mapping[str, str] = {"LEASE_SECONDS": "45", "SWEEP_SECONDS": "5", "PUBLISH_GRACE_SECONDS": "5"}
 
 

@@ -82,8 +82,9 @@ def settings_environment(
 
 
 def only_settings(env: Mapping[str, str]) -> dict[str, str]:
-    """What config/settings.py reads of it: all that another command needs, and nothing else that the user's shell holds."""
-    read = set(_READ_BY_SETTINGS.findall((ROOT / "config" / "settings.py").read_text(encoding="utf-8")))
+    """What config/settings/ reads of it: all that another command needs, and nothing else that the user's shell holds."""
+    files = sorted((ROOT / "config" / "settings").glob("*.py"))
+    read = {name for file in files for name in _READ_BY_SETTINGS.findall(file.read_text(encoding="utf-8"))}
     return {name: value for name, value in env.items() if name in read}
 
 

@@ -39,7 +39,7 @@ def _settings() -> Iterator[Finding]:
             f"settings.{one.id or 'check'}",
             str(one.msg),
             means="A setting does not hold together with the others, or with a deployment's needs.",
-            do=str(one.hint or "See config/settings.py."),
+            do=str(one.hint or "See docs/settings.md."),
         )
     if not wrong:
         yield ok("settings", "The settings hold together.")

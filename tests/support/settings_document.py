@@ -1,4 +1,4 @@
-"""docs/settings.md, made of config/settings.py: `python -m tests.support.settings_document` writes it anew."""
+"""Generate docs/settings.md from config/settings/: `python -m tests.support.settings_document`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCE = ROOT / "config" / "settings.py"
+FOLDER = ROOT / "config" / "settings"
+# In the order in which config/settings/__init__.py imports them.
+SOURCES = [
+    FOLDER / f"{name}.py"
+    for name in re.findall(
+        r"^from config\.settings\.(\w+) import",
+        (FOLDER / "__init__.py").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+]
 DOCUMENT = ROOT / "docs" / "settings.md"
 # What a value is, by the last word of its name, else by the reader that it is read with.
 UNITS = {
@@ -28,30 +37,30 @@ KINDS = {
     "int": "number",
     "float": "number",
     "str": "text",
-    "list": "words, by commas",
+    "list": "words, separated by commas",
     "json": "JSON",
     "db": "address",
     "choice": "one word",
 }
 HEAD = """# Settings
 
-What a deployment can set in its environment, or in `.env`. This page is made of `config/settings.py`: change it there, then
-`python -m tests.support.settings_document`. A value of another kind stops the process with a line that says so; `manage.py check
---deploy` proves that the settings fit one another.
+A deployment sets these variables in its environment, or in `.env`. This page is generated from `config/settings/`: edit those
+files, then run `python -m tests.support.settings_document`. A value of the wrong type stops the process with an error that names
+the variable. `manage.py check --deploy` proves that the settings fit together.
 """
 TAIL = """
-## Outside of `config/settings.py`
+## Outside of `config/settings/`
 
 | variable | is | default | what for |
 |---|---|---|---|
-| `SEMEL_ENV_FILE` | path | `.env` beside `manage.py` | The file that is read into the environment; empty: none. |
-| `SEMEL_PROCESS` | one word | by the command | `api`, `streams`, `worker` or `manage`: decides how long a statement may take. |
-| `ALIVE_DIR` | path | a folder in `/tmp` | Where processes leave their signs of life, for `python -m observability.liveness`. |
+| `SEMEL_ENV_FILE` | path | `.env` beside `manage.py` | The file that is read into the environment. Empty: none. |
+| `SEMEL_PROCESS` | one word | by the command | `api`, `streams`, `worker` or `manage`: sets the time-outs of statements. |
+| `ALIVE_DIR` | path | a folder in `/tmp` | Folder of the liveness files, for `python -m observability.liveness`. |
 | `API_WORKERS` | number | `2` | Processes of one api, each with `API_THREADS` threads. (docker-compose.yml) |
 | `WORKER_PROCESSES` | number | `4` | Jobs that one worker runs at once. (docker-compose.yml) |
-| `POSTGRES_PASSWORD` | text | none: it must be set | Letters and digits, since it stands in a URL. (docker-compose.yml) |
-| `REDIS_MAXMEMORY` | size | `512mb` | Beyond it Redis refuses writes, and jobs wait in PostgreSQL alone. (docker-compose.yml) |
-| `PORT` | number | `8000` | Where the proxy listens. (docker-compose.yml) |
+| `POSTGRES_PASSWORD` | text | none: it must be set | Letters and digits only, because it is part of a URL. (docker-compose.yml) |
+| `REDIS_MAXMEMORY` | size | `512mb` | Redis refuses writes above it; jobs then wait in PostgreSQL alone. (docker-compose.yml) |
+| `PORT` | number | `8000` | Port of the proxy. (docker-compose.yml) |
 """
 _SECTION = re.compile(r"# --- (.+?) -+$")
 
@@ -68,20 +77,26 @@ class Setting:
 
 
 def document() -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts, section = [HEAD], ""
-    for one in settings(SOURCE.read_text(encoding="utf-8")):
+    for one in all_settings():
         if one.section != section:
             section = one.section
             parts.append(
-                f"\n## {section}\n\n| variable | is | default | what for, and why so |\n|---|---|---|---|\n"
+                f"\n## {section}\n\n| variable | is | default | purpose and reason |\n|---|---|---|---|\n"
             )
         parts.append(f"| `{one.name}` | {one.kind} | {one.default} | {one.reason} |\n")
     return "".join([*parts, TAIL])
 
 
+def all_settings() -> Iterator[Setting]:
+    """Yield each variable of all files."""
+    for source in SOURCES:
+        yield from settings(source.read_text(encoding="utf-8"))
+
+
 def settings(source: str) -> Iterator[Setting]:
-    """Each variable, where it is first read."""
+    """Yield each variable where it is first read."""
     lines, seen = source.splitlines(), set()
     for statement in ast.parse(source).body:
         for call in sorted(_readings(statement), key=lambda call: (call.lineno, call.col_offset)):

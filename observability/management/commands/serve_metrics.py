@@ -34,7 +34,7 @@ class Command(BaseCommand):
         """Serve until SIGINT or SIGTERM."""
         for name in ("METRICS_TOKEN", "PROMETHEUS_MULTIPROC_DIR"):
             if not getattr(settings, name):
-                raise CommandError(f"{name} is not set: see config/settings.py.")
+                raise CommandError(f"{name} is not set: see config/settings/.")
         with ThreadingHTTPServer((host, port), _Page) as server:
             self.stdout.write(f"http://{host}:{server.server_port}/metrics")
             self.stdout.flush()

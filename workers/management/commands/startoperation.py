@@ -57,6 +57,6 @@ class Command(BaseCommand):
         path = f"operations.{module}.{class_name}"
         if path not in settings.OPERATIONS:
             self.stdout.write(
-                f'Name it in OPERATIONS (config/settings.py, or the environment) when clients may ask for it: "{path}"'
+                f'Name it in OPERATIONS (config/settings/, or the environment) when clients may ask for it: "{path}"'
             )
         self.stdout.write(f"Try it: python3 run.py test -n 0 tests/integration/test_{module}.py")

@@ -1,0 +1,163 @@
+"""Django, the HTTP API and the admin."""
+
+from __future__ import annotations
+
+from config.env import env
+
+# --- Django ----------------------------------------------------------------------------------------------------------
+
+# For development only: Django shows full error pages with settings, and logs are written for people.
+DEBUG = env.bool("DEBUG", default=False)
+# Signs the admin's sessions: a long random string. Changing it ends all sessions and has no other effect.
+SECRET_KEY = env.str("SECRET_KEY")
+# Host names that clients may use. Requests for any other name are refused, because links in answers contain the name.
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+# Set it behind a proxy that ends TLS. The proxy must set X-Forwarded-Proto itself and drop the client's header.
+SECURE_PROXY_SSL_HEADER = (
+    ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_TLS_PROXY", default=False) else None
+)
+# Sends the admin's cookies over TLS only. Set false only to log in over plain HTTP on your own machine.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", default=True)
+# The API never redirects to TLS, because clients drop credentials on a redirect. The proxy redirects browsers.
+SECURE_SSL_REDIRECT = False
+# Seconds for which browsers must use TLS (HSTS). 0, because the proxy that ends TLS sends this header for its whole name.
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0)
+# Both checks concern the proxy, see above.
+SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008"]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+CSRF_FAILURE_VIEW = "api.problems.csrf_failed"
+APPEND_SLASH = False  # a redirect would lose the body of a POST
+USE_TZ = True
+TIME_ZONE = "UTC"
+USE_I18N = False
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = True  # serves static files from where the packages are installed
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+]
+
+INSTALLED_APPS = [
+    "config.apps.OnCallAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "accounts",
+    "idempotency",
+    "jobs",
+    "operations.payments",
+    "workers",
+    "api",
+    "observability",
+    "operators",
+    "config",
+]
+
+MIDDLEWARE = [
+    "observability.metrics.requests.MetricsMiddleware",
+    "api.request_id.RequestIdMiddleware",
+    "observability.access_log.AccessLogMiddleware",
+    "api.header_limit.HeaderLimitMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "api.static_files.StaticFilesMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "api.content_length.ContentLengthMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- HTTP ------------------------------------------------------------------------------------------------------------
+
+# Maximum bytes of a request body. A job's params describe the work; they do not carry its data.
+DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("BODY_MAX_BYTES", default=256 * 1024)
+# Maximum bytes of a request's header names and values: as much as proxies accept (nginx: four buffers of 8 KiB). Above about
+# 400 KB granian answers 431 without a body. Where that matters, configure a lower limit and a body in the proxy.
+HEADERS_MAX_BYTES = env.int("HEADERS_MAX_BYTES", default=32 * 1024)
+# Base address of problem types. Empty: the address that the client used.
+PUBLIC_BASE_URL = env.str("PUBLIC_BASE_URL", default="").rstrip("/")
+# Threads of one api process, as its server was started. A thread mostly waits for PostgreSQL and holds one connection.
+API_THREADS = env.int("API_THREADS", default=8)
+# Requests per second that one tenant may send on average. 0: no limit, because an honest load is not known in advance.
+RATE_LIMIT_PER_SECOND = env.int("RATE_LIMIT_PER_SECOND", default=0)
+# Requests that one tenant may send at once above that rate.
+RATE_LIMIT_BURST = env.int("RATE_LIMIT_BURST", default=100)
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.authentication.IsTenant"],
+    "DEFAULT_THROTTLE_CLASSES": ["api.rate_limit.TenantRateLimit"],
+    "DEFAULT_PARSER_CLASSES": ["idempotency.parsers.ExactJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["api.renderers.OrjsonRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "config.openapi.generator.TableSchema",
+    "EXCEPTION_HANDLER": "api.problems.handle_exception",
+    # Errors of a body as a whole need a key that no member can have: no JSON name is a lone surrogate.
+    "NON_FIELD_ERRORS_KEY": "\ud800",
+    "UNAUTHENTICATED_USER": None,
+    "UNAUTHENTICATED_TOKEN": None,
+    "URL_FORMAT_OVERRIDE": None,
+    "FORMAT_SUFFIX_KWARG": None,
+}
+
+# What /schema says about the API as a whole; config/openapi/endpoints/ describes each endpoint.
+SPECTACULAR_SETTINGS = {
+    "OAS_VERSION": "3.1.1",
+    "TITLE": "Semel",
+    "VERSION": "1",
+    "DESCRIPTION": "Start slow work over HTTP so that it takes effect once. What to retry, and with which key: docs/clients.md.",
+    "LICENSE": {"name": "MIT", "identifier": "MIT"},
+    "SERVERS": [{"url": PUBLIC_BASE_URL or "/"}],
+    "SCHEMA_PATH_PREFIX": "",
+    "ENFORCE_NON_BLANK_FIELDS": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "DEFAULT_GENERATOR_CLASS": "config.openapi.generator.Generator",
+}
+
+# --- Admin -----------------------------------------------------------------------------------------------------------
+
+# Seconds that one statement of an admin page may take. An operator waits no longer, and the service must not suffer.
+ADMIN_STATEMENT_SECONDS = env.float("ADMIN_STATEMENT_SECONDS", default=3.0)
+# Members of params, results and errors whose values the admin hides: every name that contains one of these, in any case.
+# The list hides too much rather than too little. Read a hidden value through the API with a key of the tenant.
+ADMIN_MASKED_NAMES = env.list(
+    "ADMIN_MASKED_NAMES",
+    default=[
+        *(
+            "source",
+            "token",
+            "secret",
+            "password",
+            "passwd",
+            "pwd",
+            "passphrase",
+            "credential",
+            "authorization",
+        ),
+        *("api_key", "apikey", "api-key", "private_key", "privatekey", "cookie", "signature", "dsn"),
+        *("card", "cvc", "cvv", "pan_", "iban", "account_number", "routing_number", "ssn", "tax_id"),
+    ],
+)
+# Seconds that the audit log is kept: two years, as auditors require. The database refuses to delete entries under 90 days.
+AUDIT_RETENTION_SECONDS = env.int("AUDIT_RETENTION_SECONDS", default=730 * 24 * 3600)
