@@ -3,7 +3,7 @@
 Only these files read the environment. Relations between settings are checked in config/checks.py.
 """
 
-from config.env import BASE_DIR as BASE_DIR, PROCESS as PROCESS
+from config import env as _env
 from config.settings.database import *
 from config.settings.web import *
 from config.settings.idempotency import *
@@ -13,3 +13,7 @@ from config.settings.streams import *
 from config.settings.broker import *
 from config.settings.celery import *
 from config.settings.observability import *
+
+# For code that reads them through django.conf.settings.
+BASE_DIR = _env.BASE_DIR
+PROCESS = _env.PROCESS
