@@ -3,6 +3,8 @@
 Only these files read the environment. Relations between settings are checked in config/checks.py.
 """
 
+from pathlib import Path
+
 from config import env as _env
 from config.settings.database import *
 from config.settings.web import *
@@ -13,7 +15,8 @@ from config.settings.streams import *
 from config.settings.broker import *
 from config.settings.celery import *
 from config.settings.observability import *
+from foundation.processes import Process
 
 # For code that reads them through django.conf.settings.
-BASE_DIR = _env.BASE_DIR
-PROCESS = _env.PROCESS
+BASE_DIR: Path = _env.BASE_DIR
+PROCESS: Process = _env.PROCESS
