@@ -60,100 +60,107 @@ _POSITIVE = (
     "SWEEP_SECONDS",
     "TASK_TIME_LIMIT_SECONDS",
 )
-# As the trigger of accounts/migrations/0001_initial.py has it.
+# The audit log's trigger in accounts/migrations/0001_initial.py refuses to delete younger entries.
 _AUDIT_KEPT_SECONDS = 90 * 24 * 3600
-
-# Characters from which on nobody tries.
+# A token of fewer characters can be guessed.
 _TOKEN_LENGTH = 20
 
 
 @register(Tags.security, deploy=True)
 def check_crashpoint(**_options: Any) -> list[CheckMessage]:  # noqa: ANN401 - Django's signature
-    """No process of a deployment is told to die."""
+    """Refuse a deployment in which a fault point is set."""
     if not settings.CRASHPOINT:
         return []
-    hint = "It is for tests: remove it from the environment."
+    hint = "It is for tests only. Remove it from the environment."
     return [Error(f"CRASHPOINT is set ({settings.CRASHPOINT}).", hint=hint, id="semel.E007")]
 
 
 @register(Tags.security, deploy=True)
 def check_metrics(**_options: Any) -> list[CheckMessage]:  # noqa: ANN401 - Django's signature
-    """Whoever may read the figures reads those of all processes, with a token that cannot be guessed."""
+    """Warn of a weak metrics token, and of metrics that cover one process only."""
     if not settings.METRICS_TOKEN:
         return []
-    found: list[CheckMessage] = []
+    messages: list[CheckMessage] = []
     if len(settings.METRICS_TOKEN) < _TOKEN_LENGTH:
-        hint = "python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
-        found.append(CheckWarning("METRICS_TOKEN can be guessed.", hint=hint, id="semel.W002"))
+        hint = "Generate one: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+        messages.append(CheckWarning("METRICS_TOKEN is too short.", hint=hint, id="semel.W002"))
     if not settings.PROMETHEUS_MULTIPROC_DIR:
-        hint = "Each process would tell of itself alone: name a folder that all of this host's share."
-        message = "METRICS_TOKEN is set and PROMETHEUS_MULTIPROC_DIR is not."
-        found.append(CheckWarning(message, hint=hint, id="semel.W003"))
-    return found
+        hint = "Each process reports only itself. Set a folder that all processes of the host share."
+        message = "METRICS_TOKEN is set, but PROMETHEUS_MULTIPROC_DIR is not."
+        messages.append(CheckWarning(message, hint=hint, id="semel.W003"))
+    return messages
+
+
+@register()
+def check_inbox(**_options: object) -> list[CheckMessage]:
+    """Check that each source of events has a handler and valid secrets."""
+    try:
+        find_source("")
+    except (ImproperlyConfigured, ImportError) as error:
+        return [Error(str(error), hint="See INBOX_SECRETS in .env.example.", id="semel.E009")]
+    return []
 
 
 @register
 def check_times(**_options: Any) -> list[CheckMessage]:  # noqa: ANN401 - Django's signature
-    """Every pair of durations that must stand in a relation does."""
-    return [*_wrong_relations(), *_wrong_retentions()]
+    """Check each pair of durations of which one must be longer than the other."""
+    return [*_not_positive(), *_lease_too_short(), *_task_limit_errors(), *_retention_errors()]
 
 
-def _wrong_relations() -> Iterator[CheckMessage]:
+def _not_positive() -> Iterator[CheckMessage]:
     for name in _POSITIVE:
         if getattr(settings, name) <= 0:
             yield Error(f"{name} ({getattr(settings, name)}) must be more than 0.", id="semel.E005")
-    provider = settings.PAYMENT_PROVIDER_TIMEOUT_SECONDS + CALL_SLACK.total_seconds()
+
+
+def _lease_too_short() -> Iterator[CheckMessage]:
+    """A call is sent only if the lease and a worker's shutdown outlast it."""
+    lease = settings.LEASE_SECONDS
     around = settings.EFFECT_MARGIN_SECONDS + settings.EFFECT_BEGIN_SECONDS
-    if provider + around > settings.LEASE_SECONDS:
+    if settings.HEARTBEAT_SECONDS * 3 > lease:
         yield Error(
-            f"LEASE_SECONDS ({settings.LEASE_SECONDS}) does not outlast PAYMENT_PROVIDER_TIMEOUT_SECONDS.",
-            hint=f"A charge is only sent if its lease outlasts it, by {CALL_SLACK} and the effects' margin.",
-            id="semel.E006",
-        )
-    if settings.PROVISION_TIMEOUT_SECONDS + CALL_SLACK.total_seconds() + around > settings.LEASE_SECONDS:
-        yield Error(
-            f"LEASE_SECONDS ({settings.LEASE_SECONDS}) does not outlast PROVISION_TIMEOUT_SECONDS.",
-            hint=f"A statement is only sent if its lease outlasts it, by {CALL_SLACK} and the effects' margin.",
-            id="semel.E012",
-        )
-    limit = settings.TASK_TIME_LIMIT_SECONDS
-    if settings.HEARTBEAT_SECONDS * 3 > settings.LEASE_SECONDS:
-        yield Error(
-            f"HEARTBEAT_SECONDS ({settings.HEARTBEAT_SECONDS}) is more than a third of LEASE_SECONDS ({settings.LEASE_SECONDS}).",
+            f"HEARTBEAT_SECONDS ({settings.HEARTBEAT_SECONDS}) is more than a third of LEASE_SECONDS ({lease}).",
             hint="Two renewals must be able to fail before the third decides.",
             id="semel.E001",
         )
-    if settings.EFFECT_TIMEOUT_SECONDS + around > settings.LEASE_SECONDS:
+    slack = CALL_SLACK.total_seconds()
+    for name, extra, code in (
+        ("EFFECT_TIMEOUT_SECONDS", 0.0, "semel.E002"),
+        ("PAYMENT_PROVIDER_TIMEOUT_SECONDS", slack, "semel.E006"),
+        ("PROVISION_TIMEOUT_SECONDS", slack, "semel.E012"),
+    ):
+        needed = getattr(settings, name) + extra + around
+        if needed > lease:
+            yield Error(
+                f"LEASE_SECONDS ({lease}) is too short for {name} ({getattr(settings, name)}).",
+                hint=f"A call is sent only if its lease outlasts it: the lease must be at least {needed:g} s.",
+                id=code,
+            )
+    shutdown = settings.CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT
+    if settings.EFFECT_TIMEOUT_SECONDS + around > shutdown:
         yield Error(
-            f"LEASE_SECONDS ({settings.LEASE_SECONDS}) does not outlast EFFECT_TIMEOUT_SECONDS.",
-            hint="An effect is only sent if its lease outlasts it.",
-            id="semel.E002",
-        )
-    if settings.EFFECT_TIMEOUT_SECONDS + around > settings.CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT:
-        told = settings.CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT
-        yield Error(
-            f"WORKER_SOFT_SHUTDOWN_SECONDS ({told}) is not enough for EFFECT_TIMEOUT_SECONDS.",
-            hint="Each restart would cut off calls. A container's stop needs ten seconds more than that.",
+            f"WORKER_SOFT_SHUTDOWN_SECONDS ({shutdown}) is too short for EFFECT_TIMEOUT_SECONDS.",
+            hint="Each restart would cut calls. A container's stop grace must be ten seconds longer still.",
             id="semel.E013",
         )
+
+
+def _task_limit_errors() -> Iterator[CheckMessage]:
+    """What must be longer, or shorter, than the hard time limit of a task."""
+    limit = settings.TASK_TIME_LIMIT_SECONDS
     if settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"] <= limit:
         yield Error(
             "The broker's visibility timeout is not longer than TASK_TIME_LIMIT_SECONDS.",
-            hint="Every long job would be delivered again while it runs.",
+            hint="Every long job would be redelivered while it runs.",
             id="semel.E003",
         )
-    yield from _wrong_limits(limit)
-
-
-def _wrong_limits(limit: int) -> Iterator[CheckMessage]:
-    """What an attempt's hard limit must be shorter than, or longer."""
     if limit >= settings.ORPHAN_FILE_TTL_SECONDS:
         yield Error(
             f"ORPHAN_FILE_TTL_SECONDS ({settings.ORPHAN_FILE_TTL_SECONDS}) is not longer than TASK_TIME_LIMIT_SECONDS.",
-            hint="An attempt might store a file after the purge has forgotten that it may be there.",
+            hint="An attempt could store a file after the purge has removed its entry.",
             id="semel.E010",
         )
-    # What is wrong with an operation in itself is told by jobs/checks.py.
+    # jobs/checks.py reports an operation that is wrong in itself.
     for operation in () if check_operations() else operations().values():
         if operation.timeout_seconds + settings.ATTEMPT_MARGIN_SECONDS > settings.CELERY_TASK_SOFT_TIME_LIMIT:
             yield Error(
@@ -163,21 +170,11 @@ def _wrong_limits(limit: int) -> Iterator[CheckMessage]:
             )
 
 
-@register()
-def check_inbox(**_options: object) -> list[CheckMessage]:
-    """Each source of events has a handler, and secrets that can be one."""
-    try:
-        find_source("")
-    except (ImproperlyConfigured, ImportError) as error:
-        return [Error(str(error), hint="See INBOX_SECRETS in .env.example.", id="semel.E009")]
-    return []
-
-
-def _wrong_retentions() -> Iterator[CheckMessage]:
+def _retention_errors() -> Iterator[CheckMessage]:
     if settings.JOB_RETENTION_SECONDS < settings.IDEMPOTENCY_TTL_SECONDS:
         yield CheckWarning(
             f"JOB_RETENTION_SECONDS ({settings.JOB_RETENTION_SECONDS}) is shorter than IDEMPOTENCY_TTL_SECONDS.",
-            hint="A job is kept as long as its key: until then every purge would look at it in vain.",
+            hint="A job is kept as long as its key. Until then every purge would read it for nothing.",
             id="semel.W001",
         )
     if settings.AUDIT_RETENTION_SECONDS <= _AUDIT_KEPT_SECONDS:

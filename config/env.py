@@ -1,4 +1,4 @@
-"""The environment, read once and strictly: a value that does not fit its type stops the process with a clear line."""
+"""Reads the environment, once. A value of the wrong type stops the process with an error that names the variable."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 
 class StrictEnv(environ.Env):  # type: ignore[misc] # django-environ ships no types
-    """django-environ, without its habit of reading any unknown word as False."""
+    """Like django-environ, but an unknown word is an error, not False."""
 
     def bool(self, var: str, default: Any = environ.Env.NOTSET) -> bool:  # noqa: ANN401
-        """Read true/false, yes/no, on/off or 1/0; anything else is refused."""
+        """Read true/false, yes/no, on/off or 1/0. Raises ImproperlyConfigured for anything else."""
         word = self.str(var, default=default)
         if isinstance(word, bool):
             return word
@@ -33,7 +33,7 @@ class StrictEnv(environ.Env):  # type: ignore[misc] # django-environ ships no ty
         raise ImproperlyConfigured(f"{var} must be true or false, not {word!r}.")
 
     def choice(self, var: str, words: tuple[str, ...], default: str) -> str:
-        """Read one of these words; anything else is refused."""
+        """Read one of these words. Raises ImproperlyConfigured for anything else."""
         word: str = self.str(var, default=default).lower()
         if word not in words:
             raise ImproperlyConfigured(f"{var} must be one of {', '.join(words)}, not {word!r}.")
@@ -41,17 +41,17 @@ class StrictEnv(environ.Env):  # type: ignore[misc] # django-environ ships no ty
 
 
 env = StrictEnv()
-# run.py sets it empty: what a deployment's file says (a real payment provider, say) must not reach a demo or a test.
+# run.py sets it empty: a deployment's file (a real payment provider, for example) must not reach a demo or a test.
 _FILE = os.environ.get("SEMEL_ENV_FILE", str(BASE_DIR / ".env"))
 if _FILE and Path(_FILE).exists():
     environ.Env.read_env(_FILE)
-# wsgi.py, asgi.py and manage.py say what they are; everything started by the celery command is a worker to the database.
+# wsgi.py and asgi.py set SEMEL_PROCESS. The celery command starts workers; every other command is management.
 _DEFAULT = Process.WORKER if Path(sys.argv[0]).name == "celery" else Process.MANAGE
 PROCESS = Process(os.environ.get("SEMEL_PROCESS", _DEFAULT))
 
 
 def kind_of_process(argv: Sequence[str]) -> str:
-    """What people call this process: as `PROCESS`, but beat and the maintenance worker by their names."""
+    """Return the name of this process in logs: as `PROCESS`, but "beat" and "maintenance" for those workers."""
     if PROCESS is not Process.WORKER:
         return str(PROCESS)
     if "beat" in argv:
