@@ -117,7 +117,7 @@ def _lease_too_short() -> Iterator[CheckMessage]:
     """A call is sent only if the lease and a worker's shutdown outlast it."""
     lease = settings.LEASE_SECONDS
     around = settings.EFFECT_MARGIN_SECONDS + settings.EFFECT_BEGIN_SECONDS
-    if settings.HEARTBEAT_SECONDS * 3 > lease:
+    if lease < settings.HEARTBEAT_SECONDS * 3:
         yield Error(
             f"HEARTBEAT_SECONDS ({settings.HEARTBEAT_SECONDS}) is more than a third of LEASE_SECONDS ({lease}).",
             hint="Two renewals must be able to fail before the third decides.",
