@@ -10,6 +10,7 @@ import orjson
 from django.conf import settings
 
 from jobs.durations import typical_durations
+from jobs.ids import parse_job_resource
 from jobs.models import Priority
 from jobs.payloads import payload_json
 from jobs.selectors import JobOutputs
@@ -105,8 +106,9 @@ def poll_after(job: Job) -> dict[str, str]:
 
 
 def path_of(resource: str | None) -> str | None:
-    """Where an idempotency record's resource ("job/<id>") is found."""
-    return resource and f"/v1/{resource.replace('job/', 'jobs/', 1)}"
+    """Return the address of the job that an idempotency record names."""
+    job_id = parse_job_resource(resource)
+    return None if job_id is None else f"/v1/jobs/{job_id}"
 
 
 def instant(at: datetime | None) -> str | None:

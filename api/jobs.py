@@ -13,12 +13,13 @@ from api.conditional_requests import conditional
 from api.job_documents import event_document, job_document, poll_after
 from api.negotiation import EventsNegotiation
 from api.origin import origin_of
-from api.query_strings import check_no_query, cursor_after, read_events, read_listing, read_wait
+from api.query_strings import check_no_query, read_events, read_listing, read_wait
 from api.resolution import ResolutionForm
 from api.strict_forms import check_nothing_said, read_members
 from api.submission import read_submission
 from idempotency.http import idempotent, reservation
-from jobs.models import Job
+from jobs.ids import job_resource
+from jobs.keyset import encode_cursor
 from jobs.selectors import events_of, get_job, list_jobs, outputs_of
 from jobs.services import Submission, cancel_job, erase_payload, redrive_job, resolve_job, submit_job
 
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
     from django.http import HttpResponse
     from rest_framework.request import Request
 
+    from jobs.models import Job
+
 
 def _resource(job_id: UUID) -> str:
     """What the records of requests about this job call it. An erasure's own answer holds nothing to be erased, and names none."""
-    return Job(id=job_id).resource
+    return job_resource(job_id)
 
 
 class JobsView(APIView):
@@ -57,14 +60,17 @@ class JobsView(APIView):
     def get(self, request: Request) -> HttpResponse:
         """A page of jobs, newest first."""
         principal = principal_of(request)
-        wanted, before, limit = read_listing(request.query_params)
-        # One more than asked for tells whether there is a next page.
-        jobs = list_jobs(
-            tenant_id=principal.tenant_id, mode=principal.mode, wanted=wanted, before=before, limit=limit + 1
+        job_filter, before, limit = read_listing(request.query_params)
+        page = list_jobs(
+            tenant_id=principal.tenant_id,
+            mode=principal.mode,
+            job_filter=job_filter,
+            before=before,
+            limit=limit,
         )
-        page, made = jobs[:limit], outputs_of(jobs[:limit])
-        cursor = cursor_after(page[-1].id) if len(jobs) > limit else None
-        data = [job_document(job, made[job.id]) for job in page]
+        outputs = outputs_of(page.rows)
+        cursor = encode_cursor(page.rows[-1].id) if page.has_older else None
+        data = [job_document(job, outputs[job.id]) for job in page.rows]
         return conditional(request, {"data": data, "next_cursor": cursor}, _next_page(request, cursor=cursor))
 
 

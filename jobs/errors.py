@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from jobs.ids import job_resource
+
 if TYPE_CHECKING:
     from uuid import UUID
 
@@ -64,7 +66,7 @@ class DuplicateOperation(JobError):  # noqa: N818
 
     def __init__(self, twin: UUID | None) -> None:
         super().__init__()
-        self.resource = None if twin is None else f"job/{twin}"
+        self.resource = None if twin is None else job_resource(twin)
 
 
 class JobErased(JobError):  # noqa: N818

@@ -10,7 +10,8 @@ from django.db import transaction
 
 from idempotency.purge import Counts
 from idempotency.queries import read_resources
-from jobs.models import BulkAction, Job
+from jobs.ids import job_resource
+from jobs.models import BulkAction
 from jobs.queries.artifacts import discard_artifacts
 from jobs.queries.purge import FIRST_ENDED, delete_jobs, lock_ended_batch, time_ago
 
@@ -83,5 +84,5 @@ def _unreferred(batch: Sequence[EndedJob]) -> list[UUID]:
         job.id
         for job in batch
         if job.idempotency_record_id is None
-        or resources.get(job.idempotency_record_id) != Job(id=job.id).resource
+        or resources.get(job.idempotency_record_id) != job_resource(job.id)
     ]

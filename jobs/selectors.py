@@ -1,53 +1,58 @@
-"""What can be asked about jobs. The tenant is always named; another's job is as missing as one that never was."""
+"""What can be read about jobs. The tenant is a mandatory argument: another tenant's job looks like one that does not exist."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import UUID
 
 from django.db.models import BinaryField, Case, Q, Value, When
 from django.db.models.functions import Now
 
 from jobs.errors import ArtifactNotFound, JobErased, JobNotFound
+from jobs.ids import highest_id, lowest_id, parse_job_resource
+from jobs.keyset import Page, page_by_id
 from jobs.models import Job, JobArtifact, JobEvent, JobStep
-from jobs.operations import ARTIFACT_NAME
+from jobs.operations import ARTIFACT_NAME, JobSummary
+from jobs.payloads import decode_payload
 from jobs.states import TERMINAL, State
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from datetime import datetime
+    from uuid import UUID
 
     from django.db.models import QuerySet
 
-# How far an application's clock, which is in the ids, may be from the database's, which is in created_at.
-CLOCK_SKEW = timedelta(minutes=5)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-# An artifact whose time is over is gone for everybody, though the purge may not have come to it yet.
-_KEPT = Q(expires_at=None) | Q(expires_at__gt=Now())
+# An expired artifact is gone for every reader, even before the purge has removed it.
+_NOT_EXPIRED = Q(expires_at=None) | Q(expires_at__gt=Now())
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobFilter:
-    """Which jobs to list. Each filter has its index: by state, operation or key; times are narrowed by the ids."""
+    """Which jobs a list or a bulk action covers; None: any."""
 
+    tenant_id: int | None = None
+    mode: str | None = None
     state: str | None = None
     operation: str | None = None
+    priority: int | None = None
     idempotency_key: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
+    error_code: str | None = None
+    error_cause: str | None = None
+    created_after: datetime | None = None  # exclusive
+    created_from: datetime | None = None  # inclusive
+    created_before: datetime | None = None  # exclusive
 
 
 class JobOutputs(NamedTuple):
-    """What attempts of a job made: effects in the world, and files."""
+    """What the attempts of a job produced."""
 
     effects: list[JobStep]
     artifacts: list[JobArtifact]
 
 
 def get_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
-    """The tenant's job. Raises JobNotFound. One row by job_pkey."""
+    """Return the tenant's job. Raises JobNotFound. One row by job_pkey."""
     job = Job.objects.filter(pk=job_id, tenant_id=tenant_id, mode=mode).first()
     if job is None:
         raise JobNotFound
@@ -55,80 +60,91 @@ def get_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
 
 
 def find_result(*, tenant_id: int, mode: str, job_id: UUID, operation: str) -> bytes | memoryview | None:
-    """The encoded result of the tenant's job, if it has succeeded at this operation. One row by job_pkey."""
-    found = Job.objects.filter(
+    """Return the encoded result of the tenant's job if it has succeeded at this operation. One row by job_pkey."""
+    succeeded = Job.objects.filter(
         pk=job_id, tenant_id=tenant_id, mode=mode, operation=operation, state=State.SUCCEEDED
     )
-    return found.values_list("result", flat=True).first()
+    return succeeded.values_list("result", flat=True).first()
 
 
 def ended_without_effects(job_id: UUID) -> bool:
-    """Whether the job has failed, or was canceled, with nothing done to the world. One row by job_pkey."""
+    """Return whether the job has failed or was canceled and no effect of it remains. One row by job_pkey."""
     ended = Job.objects.filter(pk=job_id, state__in=[State.FAILED, State.CANCELED], done_effects=0)
     return ended.exists()
 
 
 def state_of(*, tenant_id: int, mode: str, resource: str | None) -> State | None:
-    """The state of the tenant's job that an idempotency record calls so ("job/<id>"); None where there is none. By job_pkey."""
-    if resource is None or not resource.startswith("job/"):
+    """Return the state of the tenant's job that an idempotency record names; None where there is none. By job_pkey."""
+    job_id = parse_job_resource(resource)
+    if job_id is None:
         return None
-    found = Job.objects.filter(pk=resource.removeprefix("job/"), tenant_id=tenant_id, mode=mode)
-    state = found.values_list("state", flat=True).first()
+    jobs = Job.objects.filter(pk=job_id, tenant_id=tenant_id, mode=mode)
+    state = jobs.values_list("state", flat=True).first()
     return None if state is None else State(state)
 
 
 def unclaimed_reason(job_id: UUID) -> str:
-    """Why a claim that just found nothing did so, as far as one look can tell. One row by job_pkey.
+    """Return why a claim just found nothing, as far as the row shows now. One row by job_pkey.
 
-    `gone`, `settled` or `running`: the message was a duplicate. `blocked`: the job waits in its line. `waiting`: it is not due
-    (any more), or of an operation that this worker does not know.
+    `gone`, `settled` or `running`: the message was a duplicate. `blocked`: the job has a concurrency key. `waiting`: it is not
+    due, or this worker does not know its operation.
     """
-    found = Job.objects.filter(pk=job_id).values_list("state", "concurrency_key").first()
-    if found is None:
+    row = Job.objects.filter(pk=job_id).values_list("state", "concurrency_key").first()
+    if row is None:
         return "gone"
-    state, line = State(found[0]), found[1]
-    if state is State.RUNNING or state.is_settled:
-        return "running" if state is State.RUNNING else "settled"
-    return "waiting" if line is None else "blocked"
+    state, concurrency_key = State(row[0]), row[1]
+    if state.is_settled:
+        return "settled"
+    if state is State.RUNNING:
+        return "running"
+    return "waiting" if concurrency_key is None else "blocked"
 
 
 def jobs_by_id(job_ids: Collection[UUID]) -> list[Job]:
-    """Those of the jobs that there are, whosever they are: for requests that were let in to them. Rows by job_pkey."""
+    """Return the jobs that exist, of any tenant: for requests that were authorized before. Rows by job_pkey."""
     return list(Job.objects.filter(pk__in=job_ids))
 
 
-def list_jobs(*, tenant_id: int, mode: str, wanted: JobFilter, before: UUID | None, limit: int) -> list[Job]:
-    """Up to `limit` of the tenant's jobs, newest first, older than the job `before`.
+def filter_jobs(job_filter: JobFilter) -> QuerySet[Job]:
+    """Return the jobs that the filter covers, of any tenant unless it names one, in no order.
 
-    A page stays right while jobs arrive: the place is an id, not a count. Served by job_list, job_list_by_state,
-    job_list_by_operation_state or job_list_by_key: what is read is as long as the page (as many for each state, where an
-    operation is asked for in any), and, where a time is asked for, the jobs of the minutes by which clocks may differ.
+    Times are narrowed by ids as well, so that an index that ends with the id serves them.
     """
-    jobs = Job.objects.filter(tenant_id=tenant_id, mode=mode)
-    for field in ("state", "operation", "idempotency_key"):
-        value = getattr(wanted, field)
-        if value is not None:
-            jobs = jobs.filter(**{field: value})
-    if wanted.created_after is not None:
-        jobs = jobs.filter(
-            created_at__gt=wanted.created_after, id__gte=first_id(wanted.created_after, -CLOCK_SKEW)
-        )
-    if wanted.created_before is not None:
-        jobs = jobs.filter(
-            created_at__lt=wanted.created_before, id__lt=first_id(wanted.created_before, CLOCK_SKEW)
-        )
-    if before is not None:
-        jobs = jobs.filter(id__lt=before)
-    if wanted.operation is not None and wanted.state is None and wanted.idempotency_key is None:
-        # Where each operation's jobs stand by their states, the newest of all are among the newest of each.
-        first, *others = [jobs.filter(state=state).order_by("-id")[:limit] for state in State]
-        jobs = first.union(*others, all=True)
-    return list(jobs.order_by("-id")[:limit])
+    named = {name: value for name, value in vars(job_filter).items() if value is not None}
+    jobs = Job.objects.filter(
+        **{name: value for name, value in named.items() if not name.startswith("created_")}
+    )
+    if (job_filter.error_code or job_filter.error_cause) and job_filter.state is None:
+        # Only these have an error, and only these states have an index across tenants.
+        jobs = jobs.filter(state__in=[State.FAILED, State.UNKNOWN])
+    if (after := job_filter.created_after) is not None:
+        jobs = jobs.filter(created_at__gt=after, id__gte=lowest_id(after))
+    if (start := job_filter.created_from) is not None:
+        jobs = jobs.filter(created_at__gte=start, id__gte=lowest_id(start))
+    if (end := job_filter.created_before) is not None:
+        jobs = jobs.filter(created_at__lt=end, id__lt=highest_id(end))
+    return jobs
+
+
+def list_jobs(
+    *, tenant_id: int, mode: str, job_filter: JobFilter, before: UUID | None, limit: int
+) -> Page[Job]:
+    """Return up to `limit` of the tenant's jobs, newest first, older than the job `before`.
+
+    Served by job_list, job_list_by_state, job_list_by_operation_state or job_list_by_key. Reads as many rows as it returns (as
+    many for each state, where only an operation is named) and, where a time is named, those of the minutes of clock skew.
+    """
+    jobs = filter_jobs(replace(job_filter, tenant_id=tenant_id, mode=mode))
+    if job_filter.operation and not (job_filter.state or job_filter.idempotency_key):
+        # The index orders an operation's jobs within each state: merge the newest of each.
+        return page_by_id(*(jobs.filter(state=state) for state in State), limit=limit, older_than=before)
+    return page_by_id(jobs, limit=limit, older_than=before)
 
 
 def count_jobs_between(*, tenant_id: int, mode: str, start: datetime, end: datetime) -> int:
-    """How many of the tenant's jobs were created from `start` to before `end`. Served by job_list, as long as the period."""
-    return _created_between(tenant_id, mode, start, end).count()
+    """Return how many of the tenant's jobs were created from `start` to before `end`. Reads that part of job_list."""
+    period = JobFilter(tenant_id=tenant_id, mode=mode, created_from=start, created_before=end)
+    return filter_jobs(period).count()
 
 
 def jobs_between(
@@ -140,59 +156,62 @@ def jobs_between(
     after: UUID | None,
     results_of: str | None,
     limit: int,
-) -> list[tuple[Any, ...]]:
-    """Up to `limit` of the tenant's jobs that were created from `start` to before `end`, oldest first, after the job `after`.
+) -> list[JobSummary]:
+    """Return up to `limit` of the tenant's jobs created from `start` to before `end`, oldest first, after the job `after`.
 
-    Each as id, operation, state, created_at, finished_at, attempt and the encoded result, if its operation is `results_of`.
-    Served by job_list, read backwards: as much is read as is returned, and the jobs of the minutes by which clocks may differ.
+    Only succeeded jobs of the operation `results_of` carry their result. Served by job_list, read backwards: reads as many rows
+    as it returns, and those of the minutes of clock skew.
     """
-    jobs = _created_between(tenant_id, mode, start, end)
+    period = JobFilter(tenant_id=tenant_id, mode=mode, created_from=start, created_before=end)
+    jobs = filter_jobs(period)
     if after is not None:
         jobs = jobs.filter(id__gt=after)
-    result = Case(
+    payload = Case(
         When(operation=results_of, state=State.SUCCEEDED, then="result"),
         default=Value(None),
         output_field=BinaryField(),
     )
-    rows = jobs.order_by("id").values_list(
-        "id", "operation", "state", "created_at", "finished_at", "attempt", result
+    columns = ("id", "operation", "state", "created_at", "finished_at", "attempt")
+    rows = jobs.order_by("id").values(*columns, payload=payload)[:limit]
+    return [_summary(**row) for row in rows]
+
+
+def _summary(*, attempt: int, payload: bytes | None, **columns: Any) -> JobSummary:  # noqa: ANN401 - the row's columns
+    return JobSummary(
+        **columns, attempts=attempt, result=None if payload is None else decode_payload(payload)
     )
-    return list(rows[:limit])
 
 
 def has_room(*, tenant_id: int, mode: str, limit: int) -> bool:
-    """Whether fewer than `limit` of the tenant's jobs are queued. Reads at most `limit` entries of job_list_by_state."""
+    """Return whether fewer than `limit` of the tenant's jobs are queued. Reads at most `limit` entries of job_list_by_state."""
     queued = Job.objects.filter(tenant_id=tenant_id, mode=mode, state=State.QUEUED)
     return not queued.order_by()[limit - 1 : limit].exists()
 
 
 def outputs_of(jobs: Collection[Job]) -> dict[UUID, JobOutputs]:
-    """What each of these jobs made, in the order of its beginnings. Two statements; none where none was claimed."""
+    """Return what each job produced, in the order of creation. Two statements; none where no job was ever claimed."""
     claimed = [job.id for job in jobs if job.attempt > 0]
-    made = {job.id: JobOutputs([], []) for job in jobs}
+    outputs = {job.id: JobOutputs([], []) for job in jobs}
     if claimed:
         effects = JobStep.objects.filter(job_id__in=claimed, kind=JobStep.Kind.EFFECT)
         for step in effects.order_by("first_started_at"):
-            made[step.job_id].effects.append(step)
+            outputs[step.job_id].effects.append(step)
         for artifact in artifacts_of(claimed):
-            made[artifact.job_id].artifacts.append(artifact)
-    return made
+            outputs[artifact.job_id].artifacts.append(artifact)
+    return outputs
 
 
 def artifacts_of(job_ids: Collection[UUID]) -> list[JobArtifact]:
-    """The artifacts of these jobs that can be downloaded, in the order in which they were made. Served by their primary key."""
-    return list(JobArtifact.objects.filter(_KEPT, job_id__in=job_ids).order_by("created_at", "name"))
+    """Return the jobs' artifacts that can be downloaded, in the order of creation. Served by their primary key."""
+    return list(JobArtifact.objects.filter(_NOT_EXPIRED, job_id__in=job_ids).order_by("created_at", "name"))
 
 
 def get_artifact(*, tenant_id: int, mode: str, job_id: UUID, name: str) -> JobArtifact:
-    """The artifact of the tenant's job. One row by job_artifact_pkey.
-
-    Raises JobNotFound, JobErased where the job's payload was erased, and ArtifactNotFound for what it has not, or has no more.
-    """
+    """Return the artifact of the tenant's job. Raises JobNotFound, JobErased, ArtifactNotFound. One row by job_artifact_pkey."""
     if not ARTIFACT_NAME.fullmatch(name):
         raise ArtifactNotFound
-    mine = JobArtifact.objects.filter(_KEPT, job__tenant_id=tenant_id, job__mode=mode)
-    artifact = mine.filter(job_id=job_id, name=name).first()
+    artifacts = JobArtifact.objects.filter(_NOT_EXPIRED, job__tenant_id=tenant_id, job__mode=mode)
+    artifact = artifacts.filter(job_id=job_id, name=name).first()
     if artifact is None:
         job = get_job(tenant_id=tenant_id, mode=mode, job_id=job_id)
         raise ArtifactNotFound if job.erased_at is None else JobErased(job.resource)
@@ -200,35 +219,12 @@ def get_artifact(*, tenant_id: int, mode: str, job_id: UUID, name: str) -> JobAr
 
 
 def events_of(*, job: Job, after: int, limit: int) -> list[JobEvent]:
-    """Up to `limit` of the job's events after that number, oldest first: gap-free and in the order of commits.
-
-    Served by its primary key.
-    """
+    """Return up to `limit` of the job's events after that number, oldest first: gap-free, in commit order. By primary key."""
     return list(JobEvent.objects.filter(job_id=job.id, seq__gt=after).order_by("seq")[:limit])
 
 
 def filter_ended(resources: Collection[str]) -> set[str]:
-    """Those of the resources ("job/<id>") that have ended or are gone; `unknown` has not. For `idempotency`."""
-    ids = {
-        UUID(resource.removeprefix("job/")): resource for resource in resources if resource.startswith("job/")
-    }
-    going_on = Job.objects.filter(pk__in=ids).exclude(state__in=TERMINAL).values_list("pk", flat=True)
-    return {*resources} - {ids[job_id] for job_id in going_on}
-
-
-def _created_between(tenant_id: int, mode: str, start: datetime, end: datetime) -> QuerySet[Job]:
-    """The tenant's jobs of the period; the ids narrow it, the instants decide."""
-    return Job.objects.filter(
-        tenant_id=tenant_id,
-        mode=mode,
-        created_at__gte=start,
-        created_at__lt=end,
-        id__gte=first_id(start, -CLOCK_SKEW),
-        id__lt=first_id(end, CLOCK_SKEW),
-    )
-
-
-def first_id(instant: datetime, skew: timedelta) -> UUID:
-    """The smallest UUIDv7 of that millisecond, moved by the skew (RFC 9562 §5.7); the instant may be the calendar's last."""
-    milliseconds = (instant - _EPOCH + skew) // timedelta(milliseconds=1)
-    return UUID(int=min(max(0, milliseconds), 2**48 - 1) << 80)
+    """Return those of the resources whose jobs have ended or are gone; `unknown` has not ended. For `idempotency`."""
+    ids = {job_id: resource for resource in resources if (job_id := parse_job_resource(resource)) is not None}
+    live = Job.objects.filter(pk__in=ids).exclude(state__in=TERMINAL).values_list("pk", flat=True)
+    return {*resources} - {ids[job_id] for job_id in live}

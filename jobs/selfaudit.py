@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import structlog
 from django.conf import settings
@@ -21,6 +20,7 @@ from django.db import transaction
 from accounts.authentication import scope_name
 from idempotency import audit_queries as records
 from idempotency.registry import find_ended
+from jobs.ids import job_resource, parse_job_resource
 from jobs.queries import selfaudit as queries
 from jobs.queries import violations
 from jobs.queries.purge import time_ago
@@ -29,6 +29,7 @@ from jobs.signals import violation_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from uuid import UUID
 
     from idempotency.audit_queries import RecordFacts
 
@@ -133,7 +134,7 @@ def _audit_jobs(ids: Sequence[UUID]) -> Iterator[Finding]:
         largest = settings.RESULT_MAX_BYTES + _VERSION_BYTES
         for job_id, details in queries.broken_jobs((invariant, rule), ids, result_max_bytes=largest):
             yield Finding(
-                invariant=invariant, rule=rule, subject=f"job/{job_id}", details=json.loads(details)
+                invariant=invariant, rule=rule, subject=job_resource(job_id), details=json.loads(details)
             )
 
 
@@ -141,10 +142,10 @@ def _audit_records(facts: Sequence[RecordFacts]) -> Iterator[Finding]:
     """I3: each has an answer, can be compared with a retry, and stands for a job that is there and is its own."""
     # Read again, in this snapshot: the page was read before it.
     current = records.by_id([record.id for record in facts]) if facts else []
-    ids = [job_id for record in current if (job_id := _job_of(record)) is not None]
+    ids = [job_id for record in current if (job_id := parse_job_resource(record.resource)) is not None]
     owners = queries.owners_of(ids) if ids else {}
     for record in current:
-        job_id = _job_of(record)
+        job_id = parse_job_resource(record.resource)
         if not record.is_answered:
             yield _about(record, "I3", "key-has-an-answer")
         if not record.can_be_compared:
@@ -176,7 +177,9 @@ def _overdue() -> Iterator[Finding]:
         named = {record_id for *_, record_id in past if record_id is not None}
         held = {record.id: record.resource for record in records.by_id(named)} if named else {}
     left = [
-        at for job_id, at, record_id in past if record_id is None or held.get(record_id) != f"job/{job_id}"
+        at
+        for job_id, at, record_id in past
+        if record_id is None or held.get(record_id) != job_resource(job_id)
     ]
     for subject, times in (("purge/keys", free), ("purge/jobs", left)):
         if times:
@@ -186,7 +189,7 @@ def _overdue() -> Iterator[Finding]:
 
 def _recheck(known: Sequence[tuple[str, str]], found: dict[tuple[str, str], Finding]) -> int:
     """What was found earlier is looked at again, however old; returns how many of them are over."""
-    ids = [UUID(subject.removeprefix("job/")) for _, subject in known if subject.startswith("job/")]
+    ids = [job_id for _, subject in known if (job_id := parse_job_resource(subject)) is not None]
     numbers = [int(subject.removeprefix("record/")) for _, subject in known if subject.startswith("record/")]
     with queries.one_snapshot():
         _collect(_audit_jobs(ids), found)
@@ -226,9 +229,3 @@ def _tell(findings: Sequence[Finding]) -> int:
 def _about(record: RecordFacts, invariant: str, rule: str, **details: object) -> Finding:
     """A finding about a record, by its number: a key is its client's secret."""
     return Finding(invariant=invariant, rule=rule, subject=f"record/{record.id}", details=details)
-
-
-def _job_of(record: RecordFacts) -> UUID | None:
-    if record.resource is None or not record.resource.startswith("job/"):
-        return None
-    return UUID(record.resource.removeprefix("job/"))

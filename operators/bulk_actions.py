@@ -23,11 +23,12 @@ from idempotency.release import release_key
 from jobs import services
 from jobs.errors import JobError
 from jobs.failures import printable
+from jobs.ids import highest_id, lowest_id
 from jobs.models import BulkAction, Job, JobStep
 from jobs.queries.bulk import count_wanted, lock_bulk
-from jobs.selectors import CLOCK_SKEW, first_id
+from jobs.selectors import JobFilter, filter_jobs
 from jobs.states import TERMINAL, State
-from operators.inspection import Wanted, steps_in_doubt, wanted_jobs
+from operators.inspection import steps_in_doubt
 from operators.job_actions import noted
 
 if TYPE_CHECKING:
@@ -73,21 +74,21 @@ class Counts:
         return Counts(self.changed + other.changed, self.refused + other.refused)
 
 
-def preview(wanted: Wanted) -> Preview:
+def preview(job_filter: JobFilter) -> Preview:
     """How many jobs fit, counted up to 10,000 among at most 100,000 candidates. One statement; `state` must be named."""
-    _state_of(wanted)
+    _state_of(job_filter)
     bounds = {
-        "first_id": wanted.created_from and first_id(wanted.created_from, -CLOCK_SKEW),
-        "last_id": wanted.created_to and first_id(wanted.created_to, CLOCK_SKEW),
+        "first_id": job_filter.created_from and lowest_id(job_filter.created_from),
+        "last_id": job_filter.created_before and highest_id(job_filter.created_before),
     }
-    count, more = count_wanted({**asdict(wanted), **bounds}, examined=_EXAMINED)
+    count, more = count_wanted({**asdict(job_filter), **bounds}, examined=_EXAMINED)
     return Preview(min(count, COUNTED), more=more or count > COUNTED)
 
 
 def start_bulk(
     *,
     action: BulkAction.Action,
-    wanted: Wanted,
+    job_filter: JobFilter,
     actor: str,
     note: str,
     verdict: JobStep.State | None = None,
@@ -98,7 +99,7 @@ def start_bulk(
     verdict, then: of a resolve, as in `services.resolve_job`, for jobs with one effect in doubt. Raises ValueError for a
     blank note, an action that does not fit the state, and a resolve that does not say what it was.
     """
-    note, state = noted(note), _state_of(wanted)
+    note, state = noted(note), _state_of(job_filter)
     if state not in _FITS[action]:
         raise ValueError(f"A job that is {state} cannot be met by {action}.")
     if (action is BulkAction.Action.RESOLVE) != (verdict is not None and then is not None):
@@ -117,7 +118,7 @@ def start_bulk(
     with transaction.atomic():
         bulk = BulkAction.objects.create(
             action=action,
-            selection=_as_json(wanted),
+            selection=_as_json(job_filter),
             said=said,
             note=printable(note),
             by=actor,
@@ -148,12 +149,12 @@ def steps() -> Iterator[Counts]:
 
 def _step(bulk: BulkAction) -> Counts:
     """The next jobs behind the mark. The rows that are looked at are bounded, however few of them fit."""
-    wanted, rest = _from_json(bulk.selection), Job.objects.filter(id__gt=bulk.cursor, id__lte=bulk.until)
+    job_filter, rest = _from_json(bulk.selection), Job.objects.filter(id__gt=bulk.cursor, id__lte=bulk.until)
     ids = rest.order_by("id").values_list("id", flat=True)
     end = next(iter(ids[_STEP_ROWS - 1 : _STEP_ROWS]), None)
-    among = wanted_jobs(wanted).filter(id__gt=bulk.cursor, id__lte=end or bulk.until)
+    among = filter_jobs(job_filter).filter(id__gt=bulk.cursor, id__lte=end or bulk.until)
     found = list(among.order_by("id").values_list("id", flat=True)[:_STEP_JOBS])
-    counts = sum((_meet(bulk.id, wanted, job_id) for job_id in found), start=Counts())
+    counts = sum((_meet(bulk.id, job_filter, job_id) for job_id in found), start=Counts())
     if len(found) < _STEP_JOBS:
         _move_mark(bulk.id, end)
     return counts
@@ -168,13 +169,13 @@ def _move_mark(bulk_id: int, end: UUID | None) -> None:
         open_ones.filter(cursor__lt=end).update(cursor=end)
 
 
-def _meet(bulk_id: int, wanted: Wanted, job_id: UUID) -> Counts:
+def _meet(bulk_id: int, job_filter: JobFilter, job_id: UUID) -> Counts:
     """The job is done or refused, the mark is on it, and it is counted: in one transaction."""
     with transaction.atomic():
         bulk = lock_bulk(bulk_id)
         if bulk is None or bulk.cursor >= job_id:  # stopped, or met by another worker
             return Counts()
-        refusal = _refusal(bulk, wanted, job_id)
+        refusal = _refusal(bulk, job_filter, job_id)
         bulk.cursor = job_id
         if refusal is None:
             bulk.changed += 1
@@ -184,11 +185,11 @@ def _meet(bulk_id: int, wanted: Wanted, job_id: UUID) -> Counts:
     return Counts(changed=int(refusal is None), refused=int(refusal is not None))
 
 
-def _refusal(bulk: BulkAction, wanted: Wanted, job_id: UUID) -> str | None:
+def _refusal(bulk: BulkAction, job_filter: JobFilter, job_id: UUID) -> str | None:
     """Why the job could not be acted upon; None where it was."""
     try:
         with transaction.atomic():
-            job = wanted_jobs(wanted).filter(pk=job_id).first()
+            job = filter_jobs(job_filter).filter(pk=job_id).first()
             return _MOVED if job is None else _act(bulk, job)
     except (JobError, IdempotencyError) as error:
         return (type(error).__doc__ or type(error).__name__).partition("\n")[0]
@@ -236,22 +237,22 @@ def _release(job: Job) -> str | None:
     return None
 
 
-def _state_of(wanted: Wanted) -> State:
-    if wanted.state is None:
+def _state_of(job_filter: JobFilter) -> State:
+    if job_filter.state is None:
         raise ValueError("Name the state of the jobs: each act fits some states alone.")
-    return State(wanted.state)
+    return State(job_filter.state)
 
 
-def _as_json(wanted: Wanted) -> dict[str, Any]:
-    given = {name: value for name, value in asdict(wanted).items() if value is not None}
+def _as_json(job_filter: JobFilter) -> dict[str, Any]:
+    given = {name: value for name, value in asdict(job_filter).items() if value is not None}
     return {
         name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()
     }
 
 
-def _from_json(selection: dict[str, Any]) -> Wanted:
+def _from_json(selection: dict[str, Any]) -> JobFilter:
     given = dict(selection)
-    for name in ("created_from", "created_to"):
+    for name in ("created_from", "created_before"):
         if name in given:
             given[name] = datetime.fromisoformat(given[name])
-    return Wanted(**given)
+    return JobFilter(**given)

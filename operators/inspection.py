@@ -15,36 +15,20 @@ from django.utils import timezone
 from accounts.models import Mode, Tenant
 from idempotency.keys import is_key
 from idempotency.models import IdempotencyRecord
+from jobs.ids import parse_job_resource
 from jobs.keyset import Page, page_by_id
 from jobs.models import Job, JobAttempt, JobEvent, JobStep
-from jobs.selectors import CLOCK_SKEW, first_id
-from jobs.states import State
+from jobs.selectors import JobFilter, filter_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
     from uuid import UUID
 
-    from django.db.models import QuerySet
 
 # Rows of a job's page: what a person can read. A job that is put off again and again has more.
 ATTEMPTS_SHOWN = 200
 EVENTS_SHOWN = 500
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """Which jobs; None: whatever it is."""
-
-    state: str | None = None
-    operation: str | None = None
-    tenant_id: int | None = None
-    mode: str | None = None
-    priority: int | None = None
-    error_code: str | None = None
-    error_cause: str | None = None
-    created_from: datetime | None = None
-    created_to: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -59,33 +43,14 @@ class Examined:
     now: datetime
 
 
-def wanted_jobs(wanted: Wanted) -> QuerySet[Job]:
-    """The jobs that are wanted, in no order. Times are narrowed by the ids, so that job_pkey serves them."""
-    jobs = Job.objects.all()
-    for field in ("state", "operation", "tenant_id", "mode", "priority", "error_code", "error_cause"):
-        value = getattr(wanted, field)
-        if value is not None:
-            jobs = jobs.filter(**{field: value})
-    if (wanted.error_code or wanted.error_cause) and wanted.state is None:
-        # The others have no error, and no index that leads to those that have.
-        jobs = jobs.filter(state__in=[State.FAILED, State.UNKNOWN])
-    if wanted.created_from is not None:
-        jobs = jobs.filter(
-            created_at__gte=wanted.created_from, id__gte=first_id(wanted.created_from, -CLOCK_SKEW)
-        )
-    if wanted.created_to is not None:
-        jobs = jobs.filter(created_at__lt=wanted.created_to, id__lt=first_id(wanted.created_to, CLOCK_SKEW))
-    return jobs
-
-
 def page_of_jobs(
-    *, wanted: Wanted, limit: int, older_than: UUID | None = None, newer_than: UUID | None = None
+    *, job_filter: JobFilter, limit: int, older_than: UUID | None = None, newer_than: UUID | None = None
 ) -> Page[Job]:
-    """Up to `limit` of the wanted jobs beside that one, newest first; the newest of all without one. Two statements.
+    """Up to `limit` of the filter's jobs beside that one, newest first; the newest of all without one. Two statements.
 
     Served by job_pkey backwards, or where the state is rare by job_in_trouble, job_running or job_queued_by_queue.
     """
-    jobs = wanted_jobs(wanted).defer("params", "result", "error", "metadata").prefetch_related("tenant")
+    jobs = filter_jobs(job_filter).defer("params", "result", "error", "metadata").prefetch_related("tenant")
     return page_by_id(jobs, limit=limit, older_than=older_than, newer_than=newer_than)
 
 
@@ -159,6 +124,6 @@ def records_of(key: str, *, limit: int) -> list[FoundKey]:
 
 
 def jobs_by_resource(resources: Iterable[str | None]) -> list[Job]:
-    """The jobs that idempotency records call so ("job/<id>"). Rows by job_pkey."""
-    ids = [name.removeprefix("job/") for name in resources if name is not None and name.startswith("job/")]
+    """Return the jobs that idempotency records name. Rows by job_pkey."""
+    ids = [job_id for name in resources if (job_id := parse_job_resource(name)) is not None]
     return list(Job.objects.filter(pk__in=ids).defer("params", "result", "error", "metadata")) if ids else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from jobs.ids import parse_job_resource
 from jobs.models import Job
 from jobs.queries.search import ids_by_key, ids_by_reference, ids_by_request
 from jobs.queries.steps import is_searchable
@@ -42,6 +43,6 @@ def find_jobs(text: str, *, limit: int = 50) -> list[FoundJob]:
 
 def _as_id(text: str) -> list[UUID]:
     try:
-        return [UUID(text.removeprefix("job/"))]
+        return [parse_job_resource(text) or UUID(text)]
     except ValueError:
         return []

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jobs.operations import JobSummary
-from jobs.payloads import decode_payload
 from jobs.selectors import count_jobs_between, jobs_between
 
 if TYPE_CHECKING:
@@ -15,6 +13,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from jobs.models import Job
+    from jobs.operations import JobSummary
     from workers.lease import Lease
 
 # Few enough to be nothing in memory, and so many that the statements are not what takes the time.
@@ -48,18 +47,5 @@ class Past:
         )
         after: UUID | None = None
         while rows := self._lease.insist(partial(read, after=after)):
-            yield [_as_told(*row) for row in rows]
-            after = rows[-1][0]
-
-
-def _as_told(*columns: Any) -> JobSummary:  # noqa: ANN401 - the columns of a row
-    job_id, operation, state, created_at, finished_at, attempts, result = columns
-    return JobSummary(
-        id=job_id,
-        operation=operation,
-        state=state,
-        created_at=created_at,
-        finished_at=finished_at,
-        attempts=attempts,
-        result=None if result is None else decode_payload(result),
-    )
+            yield rows
+            after = rows[-1].id

@@ -21,7 +21,7 @@ class BulkAction(models.Model):
         RELEASE = "release"  # its idempotency key
 
     action = models.CharField(max_length=7, choices=Action.choices)
-    selection = models.JSONField()  # the filter: operators/inspection.py Wanted
+    selection = models.JSONField()  # the filter: jobs.selectors.JobFilter
     said = models.JSONField(default=dict)  # of a resolve: verdict and then
     note = models.TextField()
     by = models.CharField(max_length=200)

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from jobs.ids import job_resource
 from jobs.states import TERMINAL, State
 
 # When a job that a pause keeps would be published: a resume brings that day nearer.
@@ -185,5 +186,5 @@ class Job(models.Model):
 
     @property
     def resource(self) -> str:
-        """What an idempotency record calls this job."""
-        return f"job/{self.id}"
+        """The job's name in idempotency records, audit entries and findings."""
+        return job_resource(self.id)

@@ -19,7 +19,7 @@ _COUNT = """
           AND (%(error_code)s::text IS NULL OR error_code = %(error_code)s)
           AND (%(error_cause)s::text IS NULL OR error_cause = %(error_cause)s)
           AND (%(created_from)s::timestamptz IS NULL OR created_at >= %(created_from)s)
-          AND (%(created_to)s::timestamptz IS NULL OR created_at < %(created_to)s)
+          AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
     ), count(*) FROM (
         SELECT * FROM job WHERE state = %(state)s AND (%(tenant_id)s::bigint IS NULL OR tenant_id = %(tenant_id)s)
           AND (%(mode)s::text IS NULL OR mode = %(mode)s)

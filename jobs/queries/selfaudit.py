@@ -6,21 +6,19 @@ All of one batch are asked in one snapshot (`one_snapshot`): a job that changes 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import connection, transaction
 
+from jobs.ids import lowest_id
 from jobs.states import RULES, TERMINAL, Event, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime, timedelta
 
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-# How far an application's clock, which is in the ids, may be from the database's.
-_CLOCK_SKEW = timedelta(minutes=5)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_ID = UUID(int=2**128 - 1)
 
 _ACCEPTED = """
@@ -136,8 +134,7 @@ def one_snapshot() -> Iterator[None]:
 
 def accepted_since(since: datetime, *, before: UUID, limit: int) -> list[UUID]:
     """The next jobs that were accepted since then, the newest first, older than `before`. By job_pkey: an id holds a time."""
-    first = UUID(int=max(0, (since - _CLOCK_SKEW - _EPOCH) // timedelta(milliseconds=1)) << 80)
-    values = {"since": since, "first": first, "before": before, "limit": limit}
+    values = {"since": since, "first": lowest_id(since), "before": before, "limit": limit}
     return [job_id for job_id, _ in _fetch(_ACCEPTED, values)]
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse, QueryDict
 
     from jobs.models import Job
-    from operators.inspection import Wanted
+    from jobs.selectors import JobFilter
 
 ACTS = {"cancel": "Cancel", "redrive": "Redrive", "resolve": "Resolve", "release": "Release keys"}
 # A result would be one for all: whoever resolves many says only whether it was done.
@@ -139,12 +139,12 @@ _PERFORM: dict[str, Callable[..., None]] = {
 def _act_on_filter(request: HttpRequest, action: str) -> HttpResponse:
     form = _form(action)(posted(request), initial={"as_of": timezone.now().isoformat()})
     try:
-        wanted = _wanted(request.GET, form)
-        count = str(bulk_actions.preview(wanted))
+        job_filter = _job_filter(request.GET, form)
+        count = str(bulk_actions.preview(job_filter))
         if form.is_valid():
             said = {name: value for name, value in form.cleaned_data.items() if name != "as_of"}
             started = bulk_actions.start_bulk(
-                action=BulkAction.Action(action), wanted=wanted, actor=actor_of(request), **said
+                action=BulkAction.Action(action), job_filter=job_filter, actor=actor_of(request), **said
             )
             messages.success(request, "Begun. The maintenance worker does it, some at a time.")
             return redirect("admin:jobs_bulkaction_change", bulk_id=started.id)
@@ -176,17 +176,17 @@ def _form(action: str) -> type[BulkForm]:
     return BulkResolveForm if action == "resolve" else BulkForm
 
 
-def _wanted(asked: QueryDict, form: BulkForm) -> Wanted:
+def _job_filter(asked: QueryDict, form: BulkForm) -> JobFilter:
     """The filter, which ends where the preview was made. Raises ValueError where it has errors or names no state."""
     filters = JobFilterForm(asked)
     if not filters.is_valid():
         raise ValueError("The filter has errors.")
-    wanted = filters.wanted()
-    if wanted.state is None:
+    job_filter = filters.job_filter()
+    if job_filter.state is None:
         raise ValueError("Choose a state first: what can be done depends on it.")
     shown_at = form.cleaned_data.get("as_of") if form.is_bound and form.is_valid() else None
-    ends = [at for at in (wanted.created_to, shown_at or timezone.now()) if at is not None]
-    return replace(wanted, created_to=min(ends))
+    ends = [at for at in (job_filter.created_before, shown_at or timezone.now()) if at is not None]
+    return replace(job_filter, created_before=min(ends))
 
 
 def _ids(asked: QueryDict) -> list[UUID]:

@@ -11,8 +11,8 @@ from django.utils import timezone
 from accounts.models import Mode, Tenant
 from jobs.models import Priority
 from jobs.registry import operations
+from jobs.selectors import JobFilter
 from jobs.states import State
-from operators.inspection import Wanted
 
 if TYPE_CHECKING:
     from django.http import QueryDict
@@ -59,12 +59,13 @@ class JobFilterForm(forms.Form):
         """What can be chosen for `operation`; an older name can be typed."""
         return sorted({name for name, _ in operations()})
 
-    def wanted(self) -> Wanted:
+    def job_filter(self) -> JobFilter:
         """The filter, once the form is valid."""
         said: dict[str, Any] = {name: value or None for name, value in self.cleaned_data.items()}
         tenant = said.pop("tenant")
         said["priority"] = self.cleaned_data["priority"]  # 0 is high
-        return Wanted(**said, tenant_id=tenant and tenant.id)
+        said["created_before"] = said.pop("created_to")
+        return JobFilter(**said, tenant_id=tenant and tenant.id)
 
 
 def link(asked: QueryDict, **changes: object) -> str:

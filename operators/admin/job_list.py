@@ -33,7 +33,7 @@ def show_jobs(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return _listed(request, form=form, jobs=[])
     older, newer = _id(asked, "older_than"), _id(asked, "newer_than")
-    listed = page_of_jobs(wanted=form.wanted(), limit=ROWS, older_than=older, newer_than=newer)
+    listed = page_of_jobs(job_filter=form.job_filter(), limit=ROWS, older_than=older, newer_than=newer)
     ends = {"older_than": listed.rows[-1].id, "newer_than": listed.rows[0].id} if listed.rows else {}
     return _listed(
         request,

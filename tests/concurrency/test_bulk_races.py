@@ -8,10 +8,10 @@ import pytest
 
 from jobs import services, transitions
 from jobs.models import BulkAction, Job
+from jobs.selectors import JobFilter
 from jobs.states import State
 from operators.bulk_actions import start_bulk
 from operators.bulk_runner import run_once
-from operators.inspection import Wanted
 from tests.support.factories import TenantFactory, claimed_job
 from tests.support.scenarios import history
 from tests.support.threads import at_once
@@ -25,7 +25,10 @@ def test_of_two_workers_and_a_client_at_once_each_job_is_redriven_by_one(transac
     for job in jobs:
         transitions.fail_job(job_id=job.id, attempt=1, detail="no", cause="no")
     made = start_bulk(
-        action=BulkAction.Action.REDRIVE, wanted=Wanted(state=State.FAILED), actor="user ada", note="a race"
+        action=BulkAction.Action.REDRIVE,
+        job_filter=JobFilter(state=State.FAILED),
+        actor="user ada",
+        note="a race",
     )
 
     def redrive_some():

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def pages(tenant, wanted, *, until):
     """Every job of the list, page by page, and on until the others are through."""
     seen, before = [], None
-    while page := list_jobs(tenant_id=tenant.id, mode="test", wanted=wanted, before=before, limit=3):
+    while page := list_jobs(tenant_id=tenant.id, mode="test", job_filter=wanted, before=before, limit=3).rows:
         seen += page
         before = page[-1].id
         until.wait(PATIENCE)  # a change between any two pages

@@ -10,11 +10,11 @@ from accounts.models import AuditEntry
 from idempotency.models import IdempotencyRecord
 from jobs import services, transitions
 from jobs.models import BulkAction, Job, JobEvent, JobStep
+from jobs.selectors import JobFilter
 from jobs.states import State
 from operators import bulk_actions
 from operators.bulk_actions import Preview, preview, start_bulk, stop_bulk
 from operators.bulk_runner import run_once
-from operators.inspection import Wanted
 from tests.support.factories import TenantFactory, claimed_job, queued_job
 from tests.support.keyed import failed_long_ago, keyed_job
 from tests.support.scenarios import begin, history, in_state, write
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 
 CANCEL, REDRIVE, RESOLVE, RELEASE = BulkAction.Action
 SAID = {"actor": "user ada", "note": "the bank is back"}
-FAILED = Wanted(state=State.FAILED)
+FAILED = JobFilter(state=State.FAILED)
 
 
 def failed(tenant, count, cause="card_declined"):
@@ -36,7 +36,7 @@ def states(jobs):
 
 
 def started(action, wanted, **options):
-    return start_bulk(action=action, wanted=wanted, **{**SAID, **options})
+    return start_bulk(action=action, job_filter=wanted, **{**SAID, **options})
 
 
 def again(made):
@@ -73,7 +73,7 @@ def test_a_filter_is_as_narrow_as_it_says(tenant, narrow):
     job = write(
         job.id, "operation = 'test.anything', mode = 'live', created_at = created_at + interval '1 s'"
     )
-    wanted = Wanted(state=State.FAILED, **{name: getattr(job, column) for name, column in narrow.items()})
+    wanted = JobFilter(state=State.FAILED, **{name: getattr(job, column) for name, column in narrow.items()})
     assert str(preview(wanted)) == "1"
     started(REDRIVE, wanted)
     assert run_once() == bulk_actions.Counts(changed=1)
@@ -82,7 +82,7 @@ def test_a_filter_is_as_narrow_as_it_says(tenant, narrow):
 
 def test_an_act_is_told_once_with_its_filter_and_in_the_history_of_each_job(tenant):
     jobs = failed(tenant, 2)
-    made = started(REDRIVE, Wanted(state=State.FAILED, tenant_id=tenant.id))
+    made = started(REDRIVE, JobFilter(state=State.FAILED, tenant_id=tenant.id))
     run_once()
     entry = AuditEntry.objects.get()
     assert (entry.action, entry.subject, entry.note) == ("bulk.start", f"bulk/{made.id}", "the bank is back")
@@ -94,8 +94,8 @@ def test_an_act_is_told_once_with_its_filter_and_in_the_history_of_each_job(tena
 
 def test_waiting_jobs_are_canceled_and_what_runs_is_asked_to(tenant):
     waiting, running = [queued_job(tenant) for _ in range(2)], claimed_job(tenant)
-    started(CANCEL, Wanted(state=State.QUEUED))
-    started(CANCEL, Wanted(state=State.RUNNING))
+    started(CANCEL, JobFilter(state=State.QUEUED))
+    started(CANCEL, JobFilter(state=State.RUNNING))
     assert run_once() == bulk_actions.Counts(changed=3)
     assert states(waiting) == [State.CANCELED] * 2
     assert Job.objects.get(pk=running.id).cancel_requested_at is not None
@@ -106,7 +106,7 @@ def test_unknown_jobs_are_resolved_where_one_effect_is_in_doubt(tenant):
     begin(other, "charge")
     begin(other, "mail")
     transitions.doubt_job(job_id=other.id, attempt=1, detail="who knows")
-    made = started(RESOLVE, Wanted(state=State.UNKNOWN), verdict=JobStep.State.NOT_DONE, then=State.FAILED)
+    made = started(RESOLVE, JobFilter(state=State.UNKNOWN), verdict=JobStep.State.NOT_DONE, then=State.FAILED)
     assert run_once() == bulk_actions.Counts(changed=1, refused=1)
     assert states([job, other]) == [State.FAILED, State.UNKNOWN]
     assert again(made).refused == {"Several effects of the job are in doubt.": 1}
@@ -218,21 +218,21 @@ def test_a_stopped_act_meets_no_further_job(tenant, monkeypatch):
     "wrong",
     [
         {"note": " "},
-        {"wanted": Wanted()},
-        {"wanted": Wanted(state=State.QUEUED)},
+        {"job_filter": JobFilter()},
+        {"job_filter": JobFilter(state=State.QUEUED)},
         {"action": CANCEL},
-        {"action": RELEASE, "wanted": Wanted(state=State.UNKNOWN)},
-        {"action": RESOLVE, "wanted": Wanted(state=State.UNKNOWN)},
+        {"action": RELEASE, "job_filter": JobFilter(state=State.UNKNOWN)},
+        {"action": RESOLVE, "job_filter": JobFilter(state=State.UNKNOWN)},
         {"verdict": JobStep.State.DONE, "then": State.FAILED},
         {
             "action": RESOLVE,
-            "wanted": Wanted(state=State.UNKNOWN),
+            "job_filter": JobFilter(state=State.UNKNOWN),
             "verdict": JobStep.State.REFUSED,
             "then": State.FAILED,
         },
         {
             "action": RESOLVE,
-            "wanted": Wanted(state=State.UNKNOWN),
+            "job_filter": JobFilter(state=State.UNKNOWN),
             "verdict": JobStep.State.NOT_DONE,
             "then": State.SUCCEEDED,
         },
@@ -248,11 +248,14 @@ def test_an_act_that_makes_no_sense_is_not_begun(tenant, wrong):
 def test_a_preview_counts_no_further_than_somebody_reads(tenant, monkeypatch):
     failed(tenant, 3)
     assert preview(FAILED) == Preview(3, more=False)
-    assert preview(Wanted(state=State.FAILED, created_to=Job.objects.earliest("id").created_at)).count == 0
+    assert (
+        preview(JobFilter(state=State.FAILED, created_before=Job.objects.earliest("id").created_at)).count
+        == 0
+    )
     since = Job.objects.latest("id").created_at - timedelta(hours=1)
-    assert preview(Wanted(state=State.FAILED, created_from=since)).count == 3
+    assert preview(JobFilter(state=State.FAILED, created_from=since)).count == 3
     monkeypatch.setattr(bulk_actions, "COUNTED", 2)
     assert str(preview(FAILED)) == "2+"
     monkeypatch.setattr(bulk_actions, "_EXAMINED", 1)
-    assert str(preview(Wanted(state=State.FAILED, error_cause="another"))) == "0+"
+    assert str(preview(JobFilter(state=State.FAILED, error_cause="another"))) == "0+"
     assert str(Preview(10_000, more=True)) == "10,000+"

@@ -112,9 +112,10 @@ def test_a_page_reads_no_more_than_pages_whatever_is_asked_for(tenant, between):
             before = fitting[start - 1] if start else None
             with connection.execute_wrapper(reads):
                 page = list_jobs(
-                    tenant_id=tenant.id, mode="test", wanted=wanted, before=before, limit=LIMIT + 1
+                    tenant_id=tenant.id, mode="test", job_filter=wanted, before=before, limit=LIMIT
                 )
-            assert [job.id for job in page] == fitting[start : start + LIMIT + 1]
+            assert [job.id for job in page.rows] == fitting[start : start + LIMIT]
+            assert page.has_older == (len(fitting) > start + LIMIT)
             assert len(reads.plans) == 1
             if reads.rows > MOST_ROWS:
                 too_many[state, operation, key, start] = reads.rows

@@ -42,7 +42,6 @@ from jobs.services import Origin, Submission, redrive_job, submit_job
 from jobs.states import State
 from operators.attention import errors_grouped, needs_attention
 from operators.bulk_actions import preview, start_bulk, steps
-from operators.inspection import Wanted
 from operators.job_search import find_jobs
 from operators.pauses import pauses
 from tests.support.factories import TenantFactory, claim, claimed_job, queued_job
@@ -347,7 +346,8 @@ RANGES = {
 
 
 def page(tenant, wanted, *, before=None):
-    return list_jobs(tenant_id=tenant.id, mode="test", wanted=wanted, before=before, limit=50)
+    listed = list_jobs(tenant_id=tenant.id, mode="test", job_filter=wanted, before=before, limit=50)
+    return listed.rows
 
 
 @pytest.mark.parametrize(("wanted", "index", "rows"), LISTS.values(), ids=LISTS)
@@ -511,10 +511,10 @@ def test_figures_read_no_more_of_a_backlog_than_they_tell(backlog):
 def test_a_preview_reads_the_jobs_of_its_state_alone(full):
     """Each of these indexes holds no others, or is entered by the state."""
     for wanted, indexes in (
-        (Wanted(state=State.FAILED, error_cause="no"), {"job_in_trouble", "job_failed"}),
-        (Wanted(state=State.QUEUED, operation="test.scripted"), {"job_queued_by_queue", "job_due"}),
-        (Wanted(state=State.RUNNING), {"job_running"}),
-        (Wanted(state=State.SUCCEEDED, tenant_id=full.id, mode="test"), {"job_list_by_state"}),
+        (JobFilter(state=State.FAILED, error_cause="no"), {"job_in_trouble", "job_failed"}),
+        (JobFilter(state=State.QUEUED, operation="test.scripted"), {"job_queued_by_queue", "job_due"}),
+        (JobFilter(state=State.RUNNING), {"job_running"}),
+        (JobFilter(state=State.SUCCEEDED, tenant_id=full.id, mode="test"), {"job_list_by_state"}),
     ):
         plans, _ = plan(lambda wanted=wanted: preview(wanted))
         assert plans.indexes
@@ -523,7 +523,10 @@ def test_a_preview_reads_the_jobs_of_its_state_alone(full):
 
 def test_a_step_over_many_jobs_looks_at_a_range_of_ids(full):
     made = start_bulk(
-        action=BulkAction.Action.REDRIVE, wanted=Wanted(state=State.FAILED), actor="user ada", note="a test"
+        action=BulkAction.Action.REDRIVE,
+        job_filter=JobFilter(state=State.FAILED),
+        actor="user ada",
+        note="a test",
     )
     plans, counts = plan(lambda: next(steps()))
     assert counts.changed == 100
