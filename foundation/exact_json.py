@@ -1,9 +1,8 @@
-"""JSON without loss: what is read is what was written, and equal values have equal canonical bytes.
+"""JSON without loss: numbers keep their exact value, and equal values have equal canonical bytes.
 
-Python's own reader rounds numbers to doubles and lets the last of repeated keys win, so two different
-requests could look the same. The strings refused here (U+0000, lone surrogates) cannot be stored by
-PostgreSQL or sent as UTF-8. The canonical form follows RFC 8785, but keeps numbers exact and sorts keys by
-code point.
+Python's own reader rounds numbers to doubles and keeps the last of repeated keys, so that two different requests could
+look the same. PostgreSQL cannot store U+0000, and UTF-8 cannot encode a lone surrogate; both are refused. The canonical
+form follows RFC 8785, but keeps numbers exact and sorts keys by code point.
 """
 
 from __future__ import annotations
@@ -11,38 +10,35 @@ from __future__ import annotations
 import json
 from decimal import Context, Decimal, Inexact
 from json.encoder import encode_basestring
-from typing import TYPE_CHECKING, Any, NoReturn
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from typing import Any, NoReturn
 
 
 class MalformedJson(ValueError):  # noqa: N818 - named for what happened
-    """The body is not JSON with exactly one meaning."""
+    """The body is not JSON with exactly one meaning; `detail` says why, without a value of the body."""
 
-    def __init__(self, detail: str | None = None) -> None:
-        self.detail = detail or "The body is not JSON with exactly one meaning."
-        super().__init__(self.detail)
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
 
 
-# More than any amount, id or hash needs; below 4,300, where Python refuses to convert, and cheap to compare.
+# More than any amount, id or hash needs, cheap to compare, and below 4,300, where Python refuses to convert.
 MAX_DIGITS = 300
-# The range of a double's exponent, so that nothing here is out of reach for every other implementation.
+# The range of a double's exponent, which other implementations can read.
 MAX_EXPONENT = 308
-# Deeper than any honest request, and far from the interpreter's own limit.
+# Deeper than real requests, and far below the interpreter's own limit.
 MAX_NESTING = 32
 
-# The default context would round to 28 digits in silence; this one has room for every number read, and
-# refuses to round.
+# The default context silently rounds to 28 digits. This one has room for every number read, and raises instead of rounding.
 _EXACT = Context(prec=MAX_DIGITS + 2 * MAX_EXPONENT, traps=[Inexact])
+_CONSTANTS = {True: "true", False: "false", None: "null"}
 
 
 def loads(data: bytes) -> Any:  # noqa: ANN401 # JSON
-    """Return the value that the document has: int for whole numbers, Decimal for others, never a float.
+    """Return the document's value: int for whole numbers, Decimal for others, never a float.
 
-    Equal numbers are equal and alike whatever their spelling: 1, 1.0 and 1e0 are the int 1; -0 is 0. Raises
-    MalformedJson for what is not JSON, and for what other readers would read differently: a repeated key,
-    NaN, a lone surrogate, U+0000, a byte order mark, or numbers and nesting beyond the limits above.
+    The spelling of a number does not matter: 1, 1.0 and 1e0 are the int 1; -0 is 0. Raises MalformedJson for text that is
+    not JSON or that other readers may read differently: a repeated key, NaN, a lone surrogate, U+0000, a byte order mark,
+    numbers or nesting beyond the limits above.
     """
     if not data:
         raise MalformedJson("The body is empty.")
@@ -53,11 +49,11 @@ def loads(data: bytes) -> Any:  # noqa: ANN401 # JSON
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as exc:
-        # A byte order mark ends here too: it is no white space.
+        # Includes a byte order mark, which is not white space.
         raise MalformedJson(f"{exc.msg} (line {exc.lineno}, column {exc.colno}).") from None
     except RecursionError:
         raise MalformedJson(f"Nested deeper than {MAX_NESTING} levels.") from None
-    # Both walks are skipped where the text proves them needless, as it does for most bodies.
+    # The text of most bodies proves that these checks are not needed.
     if text.count("[") + text.count("{") > MAX_NESTING:
         _refuse_deep_nesting(value)
     if "\\u" in text:
@@ -66,10 +62,9 @@ def loads(data: bytes) -> Any:  # noqa: ANN401 # JSON
 
 
 def dumps(value: Any) -> bytes:  # noqa: ANN401 # JSON
-    """Return the canonical document of the value: sorted keys, no white space, exact numbers, UTF-8.
+    """Return the value's canonical document: sorted keys, no white space, exact numbers, UTF-8.
 
-    Raises TypeError for what JSON cannot hold, ValueError for NaN, infinities, lone surrogates and endless
-    nesting.
+    Raises TypeError for types that JSON does not have, ValueError for NaN, infinities, lone surrogates and endless nesting.
     """
     parts: list[str] = []
     try:
@@ -79,15 +74,11 @@ def dumps(value: Any) -> bytes:  # noqa: ANN401 # JSON
     return "".join(parts).encode()
 
 
-def _write(value: Any, parts: list[str]) -> None:  # noqa: ANN401, C901, PLR0912 # one branch per JSON type
+def _write(value: Any, parts: list[str]) -> None:  # noqa: ANN401, C901 # one branch per JSON type
     if isinstance(value, str):
         parts.append(encode_basestring(value))
-    elif value is True:
-        parts.append("true")
-    elif value is False:
-        parts.append("false")
-    elif value is None:
-        parts.append("null")
+    elif value is None or isinstance(value, bool):
+        parts.append(_CONSTANTS[value])
     elif isinstance(value, dict):
         separator = "{"
         for name in sorted(value):
@@ -109,7 +100,7 @@ def _write(value: Any, parts: list[str]) -> None:  # noqa: ANN401, C901, PLR0912
     elif isinstance(value, Decimal):
         parts.append(_spell_decimal(value))
     elif isinstance(value, float):
-        # repr is the shortest spelling that reads back as this double, which is what its writer meant.
+        # repr is the shortest spelling that reads back as this double.
         parts.append(_spell_decimal(Decimal(repr(value))))
     else:
         raise TypeError(f"JSON cannot hold {type(value).__name__}.")
@@ -119,7 +110,7 @@ def _spell_int(number: int) -> str:
     digits = int.__repr__(number)
     if len(digits) <= MAX_DIGITS:
         return digits
-    # 1e308 was read as an int; written out, it would break the limit on digits when read again.
+    # 1e308 is read as an int. Written out in full, it would exceed the limit on digits when read again.
     significant = digits.rstrip("0")
     zeros = len(digits) - len(significant)
     return f"{significant}e{zeros}" if zeros else digits
@@ -136,14 +127,14 @@ def _spell_decimal(number: Decimal) -> str:
 
 
 def _exact(number: Decimal) -> int | Decimal:
-    """Return the one representative of all Decimals that equal this one."""
+    """Return the same value for all Decimals that are equal."""
     if number == number.to_integral_value(context=_EXACT):
         return int(number)
     return number.normalize(_EXACT)
 
 
 def _read_int(text: str) -> int:
-    # Before int(): a longer text would cost quadratic time, or raise Python's own error at 4,300 digits.
+    # Checked before int(), which takes quadratic time and raises its own error at 4,300 digits.
     if len(text) > MAX_DIGITS and len(text.lstrip("-")) > MAX_DIGITS:
         raise MalformedJson(f"A number has more than {MAX_DIGITS} digits.")
     return int(text)
@@ -151,7 +142,7 @@ def _read_int(text: str) -> int:
 
 def _read_number(text: str) -> int | Decimal:
     exponent = text.lower().partition("e")[2].lstrip("+-0")
-    # Checked as spelled, since 0e999999999 equals 0, and by value, since 10e308 equals 1e309.
+    # Checked as spelled, because 0e999999999 equals 0, and below by value, because 10e308 equals 1e309.
     if len(exponent) > len(str(MAX_EXPONENT)) or int(exponent or 0) > MAX_EXPONENT:
         raise MalformedJson(f"A number's exponent is beyond ±{MAX_EXPONENT}.")
     number = Decimal(text)
@@ -183,20 +174,14 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def _children(container: dict[str, Any] | list[Any]) -> Iterable[Any]:
-    return container.values() if isinstance(container, dict) else container
-
-
 def _refuse_deep_nesting(value: Any) -> None:  # noqa: ANN401 # JSON
-    containers = [value] if isinstance(value, (dict, list)) else []
-    depth = 0
-    while containers:
-        depth += 1
-        if depth > MAX_NESTING:
-            raise MalformedJson(f"Nested deeper than {MAX_NESTING} levels.")
-        containers = [
-            child for parent in containers for child in _children(parent) if isinstance(child, (dict, list))
-        ]
+    level = [value]
+    for _ in range(MAX_NESTING + 1):
+        containers = [one for one in level if isinstance(one, (dict, list))]
+        if not containers:
+            return
+        level = [child for one in containers for child in (one.values() if isinstance(one, dict) else one)]
+    raise MalformedJson(f"Nested deeper than {MAX_NESTING} levels.")
 
 
 def _refuse_unstorable_strings(value: Any) -> None:  # noqa: ANN401 # JSON
