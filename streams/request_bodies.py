@@ -1,4 +1,4 @@
-"""Bodies at the streams process: bounded, and told by their length, as those of the api are (api/chunked_body.py)."""
+"""Bodies at the streams process: bounded, and told by their length, as those of the api are (api/request_bodies.py)."""
 
 from __future__ import annotations
 
