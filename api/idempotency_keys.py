@@ -11,7 +11,7 @@ from accounts.authentication import principal_of
 from api.conditional_requests import conditional
 from api.job_documents import instant, path_of
 from api.query_strings import check_no_query
-from idempotency.selectors import find_key
+from idempotency.key_lifetime import find_key
 from jobs.selectors import state_of
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from django.conf import settings
 from api.conditional_requests import conditional
 from idempotency.fingerprint import CURRENT_VERSION
 from idempotency.http import DEFINITE_ERRORS
-from idempotency.keys import MAX_KEY_LENGTH, MAX_TTL_SECONDS, MIN_TTL_SECONDS
-from idempotency.stored import BODY_OMITTED, EXPIRES, REPLAYED, STORED_HEADERS
+from idempotency.request_headers import MAX_KEY_LENGTH, MAX_TTL_SECONDS, MIN_TTL_SECONDS
+from idempotency.stored_response import BODY_OMITTED, EXPIRES, REPLAYED, STORED_HEADERS
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse

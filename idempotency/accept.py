@@ -1,9 +1,9 @@
-"""The protocol: one of any number of equal requests runs, the others get its record. Knows no HTTP.
+"""The protocol, without HTTP: of any number of equal requests one runs, and the others get its record.
 
-A duplicate that arrives while the first request is still in its transaction waits on the unique index. Nearly
-always that takes milliseconds, so a short wait is free. Who needs longer takes one of a few slots, so that
-duplicates of one slow request cannot hold every thread of the process; and one deadline bounds all waits
-together, since lock_timeout starts anew with each transaction waited for.
+A duplicate that arrives while the first request is in its transaction waits on the unique index. That nearly always
+takes milliseconds, so a short wait needs no slot. A longer wait takes one of a few slots, so that duplicates of one
+slow request cannot hold every thread of the process. One deadline bounds all waits together, because lock_timeout
+starts again with each transaction that is waited for.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from django.db import transaction
 from foundation.fault_points import reach
 from foundation.spans import span
 from idempotency import queries
-from idempotency.compare import take_fingerprint
+from idempotency.comparison import fingerprint_request
 from idempotency.errors import RequestInProgress
-from idempotency.records import Patience, Record, Reservation
-from idempotency.registry import has_ended
+from idempotency.key_lifetime import has_ended
+from idempotency.queries import LockTimeouts, LockWaitTimeout
+from idempotency.records import Record, Reservation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,32 +34,30 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-# Several times what a first request needs from insert to commit, and short enough to hold a thread without a
-# slot.
-GRACE_MILLISECONDS: Final = 50
-# A winner may be purged, or its expiry extended, between two of our statements: once is chance, three times
-# is not.
+# Several times what a first request needs from insert to commit, and short enough to hold a thread without a slot.
+SHORT_WAIT_MILLISECONDS: Final = 50
+# The other request's record may be purged or extended between two statements. Once is chance, three times is not.
 MAX_TRIES: Final = 3
 
 
 class Deadline:
-    """The moment at which a duplicate gives up, whatever it waits for then."""
+    """The moment at which a duplicate stops waiting, for whichever lock."""
 
     def __init__(self, seconds: float) -> None:
         self._at = time.monotonic() + seconds
 
-    def allow(self, *, lock_milliseconds: int | None = None) -> Patience:
-        """Return what is left, and what one lock may take of it; RequestInProgress at the end."""
+    def lock_timeouts(self, *, lock_milliseconds: int | None = None) -> LockTimeouts:
+        """Return the time that is left in all, and for one lock. Raises RequestInProgress when none is left."""
         left = int((self._at - time.monotonic()) * 1000)
         if left < 1:
             raise RequestInProgress
-        return Patience(lock_milliseconds=min(left, lock_milliseconds or left), total_milliseconds=left)
+        return LockTimeouts(lock_milliseconds=min(left, lock_milliseconds or left), total_milliseconds=left)
 
 
 def find_live(*, scope: str, key: str) -> Record | None:
     """Return the record that answers for the key; None if there is none, or one that may be taken over.
 
-    One statement; for an expired record with a resource also what its judge reads.
+    One statement. For an expired record with a resource, also what the registered filters read.
     """
     record = queries.look_up(scope=scope, key=key)
     if record is None or (record.is_expired and has_ended(record.resource)):
@@ -69,19 +68,19 @@ def find_live(*, scope: str, key: str) -> Record | None:
 def accept(
     request: KeyedRequest, run: Callable[[Reservation], Answer], *, deadline: Deadline
 ) -> Answer | Record:
-    """Return what `run` answers in the transaction that holds the key, or the record of who was first.
+    """Run the request in the transaction that holds the key and return its answer, or return the record of an earlier one.
 
-    The transaction is the outermost. What `run` writes shares its fate: committed together with the record,
-    or, when `run` raises or sets a rollback, undone together with it, and the key is free again. Raises
-    RequestInProgress when the request before this one did not end in time.
+    The transaction is the outermost. What `run` writes is committed together with the record. If `run` raises or sets
+    a rollback, both are undone, and the key is free again. Raises RequestInProgress when an earlier request with the
+    key does not end before the deadline.
     """
     try:
-        return _accept(request, run, deadline, nullcontext(), lock_milliseconds=GRACE_MILLISECONDS)
-    except queries.LockWaitOver:
-        pass  # outside of the handler: the second wait should not carry the first one's error along
+        return _accept(request, run, deadline, nullcontext(), lock_milliseconds=SHORT_WAIT_MILLISECONDS)
+    except LockWaitTimeout:
+        pass  # retried outside the handler, so that a second error does not carry the first one as its context
     try:
         return _accept(request, run, deadline, _waiting_slot(), lock_milliseconds=None)
-    except queries.LockWaitOver:
+    except LockWaitTimeout:
         raise RequestInProgress from None
 
 
@@ -94,7 +93,7 @@ def _accept(
     lock_milliseconds: int | None,
 ) -> Answer | Record:
     with span("accept"), transaction.atomic(durable=True):
-        with slot:  # given back before `run`: by then nothing is waited for
+        with slot:  # returned before `run`, which waits for no lock of ours
             reach("before_key")
             holder = _reserve(request, deadline, lock_milliseconds)
         if isinstance(holder, Record):
@@ -108,12 +107,11 @@ def _accept(
 def _reserve(
     request: KeyedRequest, deadline: Deadline, lock_milliseconds: int | None
 ) -> Reservation | Record:
-    """Return the reservation, or the record that stands in its way."""
-    fingerprint = take_fingerprint(request.parts)
+    """Return the reservation, or the record that prevents it."""
+    fingerprint = fingerprint_request(request.parts)
     for _ in range(MAX_TRIES):
-        reservation = queries.reserve(
-            request, fingerprint, deadline.allow(lock_milliseconds=lock_milliseconds)
-        )
+        timeouts = deadline.lock_timeouts(lock_milliseconds=lock_milliseconds)
+        reservation = queries.reserve(request, fingerprint, timeouts)
         if reservation is not None:
             return reservation
         winner = queries.look_up(scope=request.scope, key=request.key)
@@ -121,11 +119,11 @@ def _reserve(
             continue  # purged in between
         if not winner.is_expired:
             return winner
-        expired = queries.lock_expired(winner.id, deadline.allow(lock_milliseconds=lock_milliseconds))
+        timeouts = deadline.lock_timeouts(lock_milliseconds=lock_milliseconds)
+        expired = queries.lock_expired(winner.id, timeouts)
         if expired is None:
             continue  # purged, taken over or extended in between
-        # Asked under the lock: a redrive, which locks the record first, either is seen here or sees the new
-        # owner.
+        # Checked under the lock: a redrive locks the record first, so either it is seen here or it sees the new owner.
         if not has_ended(expired.resource):
             return expired
         reservation = queries.take_over(expired, request, fingerprint)
@@ -136,7 +134,7 @@ def _reserve(
 
 @contextmanager
 def _waiting_slot() -> Iterator[None]:
-    """Hold one of the process's slots for waiting duplicates; RequestInProgress when all are taken."""
+    """Hold one of the process's slots for waiting duplicates. Raises RequestInProgress when all are taken."""
     slots = _slots(settings.IDEMPOTENCY_WAITING_DUPLICATES)
     if not slots.acquire(blocking=False):
         raise RequestInProgress

@@ -1,5 +1,5 @@
 # ruff: noqa: N818 # domain errors are named for what happened
-"""Why a request cannot be answered under its idempotency key. Domain errors: they know no HTTP."""
+"""Reasons why a request cannot be answered under its idempotency key. The first docstring line is the client's message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class IdempotencyError(Exception):
     """The request cannot be handled under its idempotency key."""
 
-    # Whether the same request under the same key can succeed later.
+    # True if the same request with the same key can succeed later.
     retryable: ClassVar[bool] = False
 
     def __init__(self, detail: str | None = None) -> None:
@@ -26,15 +26,15 @@ class KeyMissing(IdempotencyError):
 
 
 class KeyInvalid(IdempotencyError):
-    """The Idempotency-Key is not 1 to 255 printable ASCII characters, bare or quoted (RFC 9651)."""
+    """The Idempotency-Key must be 1 to 255 printable ASCII characters, bare or quoted (RFC 9651)."""
 
 
 class TtlInvalid(IdempotencyError):
-    """The Idempotency-TTL is not a whole number of seconds from 3600 to 2592000."""
+    """The Idempotency-TTL must be a whole number of seconds from 3600 to 2592000."""
 
 
 class KeyReused(IdempotencyError):
-    """The key was already used for another request; a new request needs a new key."""
+    """The key was already used for a different request. Send a new request with a new key."""
 
     def __init__(
         self,
@@ -45,16 +45,14 @@ class KeyReused(IdempotencyError):
         resource: str | None,
     ) -> None:
         super().__init__()
-        self.mismatch = list(
-            mismatch
-        )  # JSON pointers (RFC 6901) of the body's members that differ; never values
+        self.mismatch = list(mismatch)  # JSON pointers (RFC 6901) of the body members that differ; no values
         self.parts = list(parts)  # which of "method", "path", "query", "body" differ
         self.first_request_at = first_request_at
         self.resource = resource
 
 
 class RequestInProgress(IdempotencyError):
-    """The first request with this key is still being accepted; repeat this one unchanged in a moment."""
+    """The first request with this key is still being accepted. Retry this request unchanged after a short pause."""
 
     retryable = True
 
@@ -64,19 +62,19 @@ class RequestInProgress(IdempotencyError):
 
 
 class PayloadErased(IdempotencyError):
-    """The request took effect, but its stored answer was erased since; it will not run again."""
+    """The request took effect, but its stored response has been erased. It will not run again."""
 
     def __init__(self, *, resource: str | None) -> None:
         super().__init__()
         self.resource = resource
 
 
-class KeyGone(IdempotencyError):
-    """The key is free, or stands for another request by now; nothing was changed."""
+class KeyChanged(IdempotencyError):
+    """The key has been released or reused since this page was loaded. Nothing was changed; load the page again."""
 
 
 class ResourceNotEnded(IdempotencyError):
-    """What the key started has not ended, so that the key cannot be freed."""
+    """The key cannot be released yet: what its request started has not ended."""
 
     def __init__(self, *, resource: str | None) -> None:
         super().__init__()
@@ -84,7 +82,7 @@ class ResourceNotEnded(IdempotencyError):
 
 
 class MalformedJson(IdempotencyError):
-    """The body is not JSON with exactly one meaning."""
+    """The body must be JSON with exactly one meaning."""
 
 
 class UnsupportedContentEncoding(IdempotencyError):
@@ -96,9 +94,9 @@ class UnsupportedContentEncoding(IdempotencyError):
 
 
 class FingerprintUnverifiable(IdempotencyError):
-    """The first request's fingerprint was made under a secret or version that is missing here."""
+    """The first request cannot be compared yet: its fingerprint secret or version is missing on this server. Retry later."""
 
-    # An operator puts the secret back, or the deploy that knows the version reaches this process.
+    # It succeeds after an operator restores the secret, or after this process gets the deploy that knows the version.
     retryable = True
 
     def __init__(self, *, version: int, kid: str) -> None:

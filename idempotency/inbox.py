@@ -1,4 +1,4 @@
-"""A message that is delivered more than once is consumed once: in the transaction of what it brings about."""
+"""The inbox: consume each message once, in the transaction of its effects, although it is delivered more than once."""
 
 from __future__ import annotations
 
@@ -9,49 +9,46 @@ from django.conf import settings
 from django.db import connection
 from django.db.transaction import TransactionManagementError
 
-from idempotency import inbox_queries
+from idempotency import maintenance_queries as queries
 from idempotency.models import InboxMessage
-from idempotency.purge import Counts
-from idempotency.queries import read_clock
+from idempotency.record_purge import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 def consume_once(consumer: str, message_id: str) -> bool:
-    """Whether the message is this transaction's to act upon; False where the consumer has acted upon it before.
+    """Return True if this transaction is to handle the message, False if the consumer has handled it before.
 
-    Message and effects stand or fall together: after a rollback, or a death before the commit, the message has never been
-    consumed; after the commit it always has. Acting upon several in one transaction, take them in the order of their ids, as
-    with any rows that others may hold. Of two at once the second waits for the first, under the connection's
-    lock_timeout: False once that is committed, True if it was rolled back. One statement, no savepoint.
+    The message and its effects are committed together: after a rollback, or a crash before the commit, the message has
+    not been consumed. A transaction that handles several messages must take them in the order of their ids, to avoid
+    deadlocks. Of two concurrent deliveries the second waits for the first, at most lock_timeout: False if that commits,
+    True if it rolls back. One statement, no savepoint.
 
-    Raises TransactionManagementError outside a transaction, where the row would be there before the effects are;
-    ValueError where a name is empty or longer than its column: cut short it could be another message's.
+    Raises TransactionManagementError outside a transaction, where the row would be committed before the effects;
+    ValueError if a name is empty or longer than its column.
     """
     if not connection.in_atomic_block:
-        raise TransactionManagementError(
-            "consume_once() belongs inside the transaction of what the message brings about."
-        )
+        raise TransactionManagementError("Call consume_once() in the transaction of the message's effects.")
     for name in (consumer, message_id):
         if not 0 < len(name) <= InboxMessage.MAX_LENGTH:
-            raise ValueError(f"A name has 1 to {InboxMessage.MAX_LENGTH} characters, not {len(name)}.")
-    return inbox_queries.insert_message(consumer=consumer, message_id=message_id)
+            raise ValueError(f"A name must have 1 to {InboxMessage.MAX_LENGTH} characters, not {len(name)}.")
+    return queries.insert_message(consumer=consumer, message_id=message_id)
 
 
-def batches(limit: int) -> Iterator[Counts]:
-    """Delete the messages that were consumed INBOX_RETENTION_SECONDS ago, a batch and transaction a step.
+def purge_batches(limit: int) -> Iterator[Counts]:
+    """Delete one batch of messages received INBOX_RETENTION_SECONDS ago, in one transaction, at each step.
 
-    One that is delivered again after that is consumed again: keep them for longer than any provider redelivers. Rows
-    that another purge holds are left to it.
+    A message delivered again after that is consumed again, so the retention must exceed every provider's redelivery.
+    Rows locked by another purge are left to it.
     """
-    until = read_clock() - timedelta(seconds=settings.INBOX_RETENTION_SECONDS)
+    until = queries.read_clock() - timedelta(seconds=settings.INBOX_RETENTION_SECONDS)
     deleted = limit
     while deleted == limit:
-        deleted = inbox_queries.delete_messages(until=until, limit=limit)
+        deleted = queries.delete_messages(until=until, limit=limit)
         yield Counts(deleted)
 
 
-def run_once(limit: int) -> Counts:
-    """Every message past its retention is gone, `limit` a transaction."""
-    return sum(batches(limit), start=Counts())
+def purge(limit: int) -> Counts:
+    """Delete all messages past their retention, `limit` per transaction."""
+    return sum(purge_batches(limit), start=Counts())

@@ -1,4 +1,4 @@
-"""The rows that make a request, or a message, happen once."""
+"""The rows that make a request or a message take effect once."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from django.db.models.functions import Now
 
 
 class IdempotencyRecord(models.Model):
-    """One key of one scope: which request it stands for, and how that was answered.
+    """One key of one scope: the request it belongs to, and the stored response.
 
-    Unique by scope and key: whoever inserts the row runs the request. Both are plain text, so that uniqueness
-    depends on no secret that rotates. Row and work commit together; a replay writes nothing.
+    Unique by scope and key: the request that inserts the row runs. Both are plain text, so that uniqueness does not
+    depend on a secret that rotates. The row and the work are committed together; a replay writes nothing.
     """
 
-    # "C": compared byte by byte, on every server alike; a collation upgrade cannot break the unique index.
-    scope = models.CharField(max_length=255, db_collation="C")  # whose key; opaque
+    # "C" compares bytes, the same on every server: a collation upgrade cannot break the unique index.
+    scope = models.CharField(max_length=255, db_collation="C")  # the key's owner; opaque
     key = models.CharField(max_length=255, db_collation="C")
 
-    # Compared under this version and this kid, not under today's.
+    # A request is compared under this version and kid, not under the current ones.
     fingerprint = models.BinaryField()
     fingerprint_version = models.PositiveSmallIntegerField()
     fingerprint_kid = models.CharField(max_length=64)
-    members = models.BinaryField(null=True)  # see members.py; null once erased, or for a body that is no JSON
+    members = models.BinaryField(null=True)  # see comparison.py; null if erased or if the body is not JSON
 
     method = models.CharField(max_length=16)
     path = models.TextField()
 
-    # The stored answer. Bytes, so that a replay is the same bytes.
+    # The stored response. Bytes, so that a replay returns the same bytes.
     status = models.PositiveSmallIntegerField(null=True)
     headers = models.BinaryField(null=True)  # JSON list of [name, value]
-    body = models.BinaryField(null=True)  # null beside a status: was too large to keep, or erased
+    body = models.BinaryField(null=True)  # null with a status: too large to keep, or erased
     erased_at = models.DateTimeField(null=True)
 
-    resource = models.TextField(null=True)  # noqa: DJ001 # opaque, "job/<id>"; null: there is none
-    # What the request is about, where that was there before it ("job/<id>" of a cancel); opaque, written at the insert and
-    # not with the answer, which is a HOT update only for as long as it touches no indexed column.
-    subject = models.TextField(null=True)  # noqa: DJ001 # null: about nothing that was there
-    owner = models.IntegerField(db_default=0)  # raised by each take-over: a fence for the answer
+    resource = models.TextField(null=True)  # noqa: DJ001 # what it made: opaque, "job/<id>"
+    # The existing resource that the request acts on ("job/<id>" of a cancel); opaque. Written by the insert and not with
+    # the response, whose update is HOT only while it touches no indexed column.
+    subject = models.TextField(null=True)  # noqa: DJ001
+    owner = models.IntegerField(db_default=0)  # raised by each take-over: the fence for storing a response
 
-    # Approximate, and late by seconds: see replays.py.
+    # Approximate, and some seconds late: see replay_counter.py.
     replays = models.PositiveIntegerField(db_default=0, default=0)
     last_replayed_at = models.DateTimeField(null=True)
 
     created_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField()  # the earliest moment at which the key can be free
 
-    class Meta:  # Django's own form
+    class Meta:
         db_table = "idempotency_record"
-        constraints = [  # Django's own form
+        constraints = [
             models.UniqueConstraint(fields=["scope", "key"], name="idempotency_record_scope_key"),
             models.CheckConstraint(
                 condition=Q(status=None) | Q(status__range=(100, 599)), name="idempotency_record_status"
@@ -66,11 +66,9 @@ class IdempotencyRecord(models.Model):
             ),
             models.CheckConstraint(condition=~Q(key=""), name="idempotency_record_key"),
         ]
-        indexes = [  # Django's own form
-            models.Index(
-                fields=["expires_at", "id"], name="idempotency_record_expiry"
-            ),  # purge, in this order
-            # Erasure. What makes things, and is most of what is accepted, has no entry in it.
+        indexes = [
+            models.Index(fields=["expires_at", "id"], name="idempotency_record_expiry"),  # the purge's order
+            # For erasure. Requests that create resources, most of what is accepted, have no entry.
             models.Index(
                 fields=["subject"], name="idempotency_record_subject", condition=Q(subject__isnull=False)
             ),
@@ -81,24 +79,24 @@ class IdempotencyRecord(models.Model):
 
 
 class InboxMessage(models.Model):
-    """One message that one consumer has acted upon: whoever inserts the row acts, and both commit together."""
+    """One message that one consumer has handled: the transaction that inserts the row handles the message."""
 
     MAX_LENGTH = 255  # characters, of each name
 
     pk = models.CompositePrimaryKey("consumer", "message_id")
-    # "C", as above. Who acts: ids of two senders may be the same.
+    # Part of the key, because two senders may use the same ids. "C", as above.
     consumer = models.CharField(max_length=MAX_LENGTH, db_collation="C")
-    # The sender's, the same in each delivery.
+    # Given by the sender, the same in each delivery.
     message_id = models.CharField(max_length=MAX_LENGTH, db_collation="C")
     received_at = models.DateTimeField(db_default=Now())
 
-    class Meta:  # Django's own form
+    class Meta:
         db_table = "inbox_message"
-        constraints = [  # Django's own form
-            models.CheckConstraint(condition=~Q(consumer="") & ~Q(message_id=""), name="inbox_message_named"),
+        constraints = [
+            models.CheckConstraint(condition=~Q(consumer="") & ~Q(message_id=""), name="inbox_message_named")
         ]
-        indexes = [  # Django's own form
-            models.Index(fields=["received_at"], name="inbox_message_received"),  # purge, in this order
+        indexes = [
+            models.Index(fields=["received_at"], name="inbox_message_received")  # the purge's order
         ]
 
     def __str__(self) -> str:

@@ -1,31 +1,39 @@
-"""Every statement on `idempotency_record`. SQL and locks are here and in inbox_queries.py alone.
+"""Every statement of a keyed request and of the changes to one record.
 
-Lock order: a record before whatever the request makes. READ COMMITTED is assumed: after a lost race the next
-statement sees the winner. Times are the database's; conditions say `(SELECT clock_timestamp())`, since the
-bare function is volatile and never uses an index.
+Lock order: a record before everything that the request makes. READ COMMITTED is assumed: after a lost race the next
+statement sees the winner. Times are the database's. Conditions use `(SELECT clock_timestamp())`, because the bare
+function is volatile and uses no index.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.db import OperationalError, connection
 from psycopg import errors
 
-from idempotency.fingerprint import CURRENT_VERSION
-from idempotency.keyring import current_kid
-from idempotency.records import Expired, Record, Reservation
+from idempotency.fingerprint import CURRENT_VERSION, current_kid
+from idempotency.records import Record, Reservation
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from datetime import datetime
+    from collections.abc import Mapping
 
-    from idempotency.records import Fingerprint, KeyedRequest, Patience
-    from idempotency.stored import StoredResponse
+    from idempotency.fingerprint import Fingerprint
+    from idempotency.records import KeyedRequest
+    from idempotency.stored_response import StoredResponse
 
 
-class LockWaitOver(Exception):  # noqa: N818 # an answer to whoever set a bound, not a fault
-    """Another transaction held the key for as long as was allowed. This transaction is spent."""
+class LockWaitTimeout(Exception):  # noqa: N818 # an expected outcome, not a fault
+    """Another transaction held the key for longer than the time-out. The caller's transaction is aborted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockTimeouts:
+    """How long a statement may wait for one lock, and run in all. At least 1, because 0 means no limit."""
+
+    lock_milliseconds: int
+    total_milliseconds: int
 
 
 _COLUMNS = """
@@ -33,8 +41,8 @@ _COLUMNS = """
     body, erased_at, resource, subject, owner, created_at, expires_at, expires_at <= clock_timestamp()
 """
 
-# Sent in one message with the statement between them: bounding a wait must not cost round trips. DEFAULT is
-# what the connection or its role was given; the rest of the transaction runs under that again.
+# Sent in one message with the statement between them, so that a bounded wait costs no extra round trip. DEFAULT is what
+# the connection or its role was given; the rest of the transaction runs under it again.
 _BOUNDED = "SET LOCAL lock_timeout = %s; SET LOCAL statement_timeout = %s;"
 _NORMAL = "; SET LOCAL lock_timeout TO DEFAULT; SET LOCAL statement_timeout TO DEFAULT"
 _STATEMENTS_BEFORE = 2
@@ -77,221 +85,146 @@ SET expires_at = greatest(expires_at, (SELECT clock_timestamp()) + make_interval
 WHERE id = %s
 """
 
-_LOCK_ABOUT = "SELECT id FROM idempotency_record WHERE subject = %s ORDER BY id FOR UPDATE"
-
-_ERASE = "UPDATE idempotency_record SET body = NULL, members = NULL, erased_at = coalesce(erased_at, clock_timestamp())"
-_ERASE_PAYLOAD = f"{_ERASE} WHERE id = %s"
-_ERASE_ABOUT = f"{_ERASE} WHERE subject = %s AND status IS NOT NULL"
-
-# No request has this fingerprint: whoever comes with the key is told whose it is.
-_RESERVE_AGAIN = """
+# No request has the empty fingerprint: every request under the key is refused with a link to the resource.
+_RECLAIM_PURGED_KEY = """
 INSERT INTO idempotency_record (scope, key, fingerprint, fingerprint_version, fingerprint_kid, method, path,
 status, headers, resource, created_at, expires_at) SELECT %s, %s, '', %s, %s, '', '', 409, '[]', %s, clock,
 clock + make_interval(secs => %s) FROM clock_timestamp() AS clock ON CONFLICT (scope, key) DO NOTHING RETURNING id
 """
 
-# One row a record, however often it was replayed. No indexed column changes, so each update is HOT; a record that is
-# locked is being changed by whoever needs it more, and its replays are lost to the count.
+# One row per record. No indexed column changes, so each update is HOT. Locked records are skipped and lose the counts:
+# whatever holds them matters more.
 _ADD_REPLAYS = """
 UPDATE idempotency_record AS record
-SET replays = LEAST(record.replays::bigint + told.replays, 2147483647), last_replayed_at = clock_timestamp()
-FROM unnest(%s::bigint[], %s::int[]) AS told (id, replays),
-    LATERAL (SELECT FROM idempotency_record WHERE id = told.id FOR NO KEY UPDATE SKIP LOCKED) AS held
-WHERE record.id = told.id
+SET replays = LEAST(record.replays::bigint + counted.replays, 2147483647), last_replayed_at = clock_timestamp()
+FROM unnest(%s::bigint[], %s::int[]) AS counted (id, replays),
+    LATERAL (SELECT FROM idempotency_record WHERE id = counted.id FOR NO KEY UPDATE SKIP LOCKED) AS locked
+WHERE record.id = counted.id
 """
 
-_READ_CLOCK = "SELECT clock_timestamp()"
+_ERASE = "UPDATE idempotency_record SET body = NULL, members = NULL, erased_at = coalesce(erased_at, clock_timestamp())"
+_ERASE_PAYLOAD = f"{_ERASE} WHERE id = %s"
+_ERASE_BY_SUBJECT = f"{_ERASE} WHERE subject = %s AND status IS NOT NULL"
 
-_LOCK_EXPIRED_BATCH = """
-SELECT id, expires_at, resource FROM idempotency_record
-WHERE expires_at <= %s AND (expires_at, id) > (%s, %s)
-ORDER BY expires_at, id
-LIMIT %s
-FOR UPDATE SKIP LOCKED
-"""
-
-_OVERDUE = """
-SELECT EXTRACT(EPOCH FROM clock_timestamp() - expires_at)::float8, resource FROM idempotency_record
-WHERE expires_at <= (SELECT clock_timestamp())
-ORDER BY expires_at, id
-LIMIT %s
-"""
-
-_DELETE = "DELETE FROM idempotency_record WHERE id = ANY(%s)"
-
-_READ_RESOURCES = "SELECT id, resource FROM idempotency_record WHERE id = ANY(%s)"
+_LOCK_BY_SUBJECT = "SELECT id FROM idempotency_record WHERE subject = %s ORDER BY id FOR UPDATE"
 
 
 def look_up(*, scope: str, key: str) -> Record | None:
-    """Return the committed record of the key, None while there is none.
+    """Return the committed record of the key, or None.
 
-    Locks nothing and waits for nobody. Served by idempotency_record_scope_key. After a lost race it reads the
-    winner, which one statement that inserts or else reads does not see.
+    Locks nothing and waits for nothing. Served by idempotency_record_scope_key. A separate statement, because one
+    statement that inserts or else reads does not see the winner of a lost race.
     """
     return _read_record(_LOOK_UP, (scope, key))
 
 
 def lock_record(record_id: int) -> Record | None:
-    """Lock the record until the transaction ends: no purge and no take-over can come in between.
+    """Lock the record until the transaction ends, against a purge and a take-over; None if it has been purged.
 
-    None when it was purged. Waits for whoever holds it, under the connection's lock_timeout. Served by the
-    primary key.
+    Waits for the current holder, at most lock_timeout. Served by the primary key.
     """
     return _read_record(_LOCK, (record_id,))
 
 
-def reserve(request: KeyedRequest, fingerprint: Fingerprint, patience: Patience) -> Reservation | None:
-    """Make this transaction the one that runs the request; None when a committed record holds the key.
+def reserve(request: KeyedRequest, fingerprint: Fingerprint, timeouts: LockTimeouts) -> Reservation | None:
+    """Insert the record, so that this transaction runs the request; None if a committed record has the key.
 
-    Locks the new row; until this transaction ends duplicates wait on idempotency_record_scope_key. Waits
-    there itself for an earlier one: a row if that rolls back, None if it commits, LockWaitOver if it does
-    neither in time.
+    Locks the new row: until this transaction ends, duplicates wait on idempotency_record_scope_key. Waits there itself
+    for an earlier one, and inserts the row if that rolls back. Raises LockWaitTimeout.
     """
-    parts = request.parts
-    row = _read_bounded(
-        _RESERVE,
-        patience,
-        (
-            *(request.scope, request.key),
-            *(fingerprint.digest, fingerprint.version, fingerprint.kid, fingerprint.members),
-            *(parts.method, parts.path, request.subject, request.ttl_seconds),
-        ),
-    )
+    values = (request.scope, request.key, *_request_values(request, fingerprint))
+    row = _read_bounded(_RESERVE, timeouts, values)
     return _reservation(request, row) if row else None
 
 
-def lock_expired(record_id: int, patience: Patience) -> Record | None:
-    """Lock the record if it has expired; None if it was purged, taken over or extended meanwhile.
+def lock_expired(record_id: int, timeouts: LockTimeouts) -> Record | None:
+    """Lock the record if it has expired; None if it has been purged, taken over or extended.
 
-    Locks one row until the transaction ends; LockWaitOver if another holds it for too long. Served by the
-    primary key.
+    Locks one row until the transaction ends. Raises LockWaitTimeout. Served by the primary key.
     """
-    row = _read_bounded(_LOCK_EXPIRED, patience, (record_id,))
+    row = _read_bounded(_LOCK_EXPIRED, timeouts, (record_id,))
     return Record(*row) if row else None
 
 
 def take_over(record: Record, request: KeyedRequest, fingerprint: Fingerprint) -> Reservation | None:
-    """Make the expired record this request's own; None when its owner changed since `record` was read.
+    """Give the expired record to this request; None if its owner has changed since `record` was read.
 
-    The caller has locked it and checked, under that lock, that its resource has ended. What the first request
-    stored is gone once this transaction commits, and back if it does not. Served by the primary key.
+    The caller has locked the record and checked, under that lock, that its resource has ended. The first request's
+    response is deleted with this transaction's commit. Served by the primary key.
     """
-    parts = request.parts
-    row = _read_row(
-        _TAKE_OVER,
-        (
-            *(fingerprint.digest, fingerprint.version, fingerprint.kid, fingerprint.members),
-            *(parts.method, parts.path, request.subject, request.ttl_seconds),
-            *(record.id, record.owner),
-        ),
-    )
+    row = _read_row(_TAKE_OVER, (*_request_values(request, fingerprint), record.id, record.owner))
     return _reservation(request, row) if row else None
 
 
 def store_response(reservation: Reservation, response: StoredResponse) -> bool:
-    """Keep the answer of the request that holds the record; False if it is not its own, or answered.
+    """Store the response of the request that owns the record; False if it does not own it, or has answered.
 
-    The row is locked since it was reserved. Served by the primary key; no indexed column changes, so the
-    update is HOT.
+    The row is locked since it was reserved. Served by the primary key. No indexed column changes, so the update is HOT.
     """
     values = (response.status, response.headers, response.body, reservation.resource)
-    return _execute(_STORE_RESPONSE, (*values, reservation.record_id, reservation.owner)) == 1
+    return execute(_STORE_RESPONSE, (*values, reservation.record_id, reservation.owner)) == 1
 
 
 def extend_expiry(record_id: int, *, ttl_seconds: int) -> bool:
-    """Keep the key for at least this long from now on, never shorter than before; False if it is gone.
+    """Keep the key for at least this long from now, never shorter than before; False if the record is gone.
 
     Locks one row; call it after lock_record(). Served by the primary key.
     """
-    return _execute(_EXTEND_EXPIRY, (ttl_seconds, record_id)) == 1
+    return execute(_EXTEND_EXPIRY, (ttl_seconds, record_id)) == 1
 
 
-def reserve_again(*, scope: str, key: str, resource: str, ttl_seconds: int) -> int | None:
-    """Take a purged key back for what it once started; the new record's id, or None where the key is in use again.
+def reclaim_purged_key(*, scope: str, key: str, resource: str, ttl_seconds: int) -> int | None:
+    """Reserve a purged key again for the resource that it started; return the new record's id, None if the key is in use.
 
-    What the first request was is forgotten: until this record expires, every request under the key is refused with a
-    link to the resource. Waits for a request that is being accepted under the key, as `reserve` does.
+    The first request is no longer known: until this record expires, every request under the key is refused with a link
+    to the resource. Waits for a request that is being accepted under the key, as `reserve` does.
     """
     values = (scope, key, CURRENT_VERSION, current_kid(), resource, ttl_seconds)
-    row = _read_row(_RESERVE_AGAIN, values)
+    row = _read_row(_RECLAIM_PURGED_KEY, values)
     return row[0] if row else None
 
 
 def add_replays(replays: Mapping[int, int]) -> None:
-    """Count these replays, by record; the last one counts as seen now.
+    """Add these counts of replays, by record, and set the time of the last one to now.
 
-    Locks each row, waits for none, and passes by those that are gone. Served by the primary key.
+    Locks each row; skips rows that are locked or gone. Served by the primary key.
     """
-    _execute(_ADD_REPLAYS, (list(replays), list(replays.values())))
+    execute(_ADD_REPLAYS, (list(replays), list(replays.values())))
 
 
 def erase_payload(record_id: int) -> bool:
-    """Forget the stored body and the members' digests; the key stays taken. False if it is gone.
+    """Erase the stored body and the members' digests; the key stays taken. False if the record is gone.
 
-    A retry then raises PayloadErased. Twice is harmless. Locks one row. Served by the primary key.
+    A retry then raises PayloadErased. Erasing twice is harmless. Locks one row. Served by the primary key.
     """
-    return _execute(_ERASE_PAYLOAD, (record_id,)) == 1
+    return execute(_ERASE_PAYLOAD, (record_id,)) == 1
 
 
-def lock_about(subject: str) -> None:
-    """Lock every committed record of a request about the subject, in the order of their ids, until the transaction ends.
+def lock_by_subject(subject: str) -> None:
+    """Lock, in the order of their ids, all committed records of requests about the subject until the transaction ends.
 
-    Call it before any other lock is taken: a request that takes over one of them holds it before all else. Served by
+    Call it before taking any other lock: a request that takes over such a record locks it first, too. Served by
     idempotency_record_subject.
     """
-    _execute(_LOCK_ABOUT, (subject,))
+    execute(_LOCK_BY_SUBJECT, (subject,))
 
 
-def erase_about(subject: str) -> int:
-    """Forget what requests about the subject stored, as `erase_payload` does; return how many of them there were.
+def erase_by_subject(subject: str) -> int:
+    """Erase what requests about the subject stored, as `erase_payload` does; return the number of records.
 
-    A request under way is not seen. So the caller first takes the lock on the subject itself under which such requests
-    make their answers: whatever they answered before is committed by then, and afterwards they find an erased subject.
-    Served by idempotency_record_subject.
+    It does not see a request that has not committed. So the caller first takes the lock on the subject itself, under
+    which such requests make their responses: those before it have committed, later ones find an erased subject. Served
+    by idempotency_record_subject.
     """
-    return _execute(_ERASE_ABOUT, (subject,))
+    return execute(_ERASE_BY_SUBJECT, (subject,))
 
 
-def read_clock() -> datetime:
-    """Return the database's time."""
-    row = _read_row(_READ_CLOCK, ())
-    assert row is not None  # noqa: S101 # a SELECT without FROM
-    instant: datetime = row[0]
-    return instant
-
-
-def lock_expired_batch(*, until: datetime, after: Expired, limit: int) -> list[Expired]:
-    """Lock the next records that expired until then, in the order of expiry, beginning behind `after`.
-
-    Those locked elsewhere are in use and left out; fewer than `limit` therefore means that there are no more.
-    Served by idempotency_record_expiry, from which it starts at `after`.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(_LOCK_EXPIRED_BATCH, (until, after.expires_at, after.id, limit))
-        return [Expired(*row) for row in cursor.fetchall()]
-
-
-def read_overdue(*, limit: int) -> list[tuple[float, str | None]]:
-    """Return for how many seconds the records that expired first have been so, and what they started.
-
-    Locks nothing. Served by idempotency_record_expiry.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(_OVERDUE, (limit,))
-        rows: list[tuple[float, str | None]] = cursor.fetchall()
-    return rows
-
-
-def delete_records(record_ids: Collection[int]) -> int:
-    """Delete the records, and return how many; the caller has locked them. Served by the primary key."""
-    return _execute(_DELETE, (list(record_ids),))
-
-
-def read_resources(record_ids: Collection[int]) -> dict[int, str | None]:
-    """Return what each of the records that exist stands for, as committed; locks nothing. Served by the primary key."""
-    with connection.cursor() as cursor:
-        cursor.execute(_READ_RESOURCES, (list(record_ids),))
-        return dict(cursor.fetchall())
+def _request_values(request: KeyedRequest, fingerprint: Fingerprint) -> tuple[Any, ...]:
+    parts = request.parts
+    return (
+        *(fingerprint.digest, fingerprint.version, fingerprint.kid, fingerprint.members),
+        *(parts.method, parts.path, request.subject, request.ttl_seconds),
+    )
 
 
 def _reservation(request: KeyedRequest, row: tuple[Any, ...]) -> Reservation:
@@ -313,14 +246,14 @@ def _read_record(sql: str, values: tuple[Any, ...]) -> Record | None:
     return Record(*row) if row else None
 
 
-def _read_bounded(sql: str, patience: Patience, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """Run a statement written between _BOUNDED and _NORMAL; LockWaitOver when its time was over."""
+def _read_bounded(sql: str, timeouts: LockTimeouts, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Run a statement written between _BOUNDED and _NORMAL. Raises LockWaitTimeout."""
     with connection.cursor() as cursor:
         try:
-            cursor.execute(sql, (patience.lock_milliseconds, patience.total_milliseconds, *values))
+            cursor.execute(sql, (timeouts.lock_milliseconds, timeouts.total_milliseconds, *values))
         except OperationalError as exc:
             if isinstance(exc.__cause__, (errors.LockNotAvailable, errors.QueryCanceled)):
-                raise LockWaitOver from exc
+                raise LockWaitTimeout from exc
             raise
         for _ in range(_STATEMENTS_BEFORE):
             cursor.nextset()
@@ -328,7 +261,7 @@ def _read_bounded(sql: str, patience: Patience, values: tuple[Any, ...]) -> tupl
         return row
 
 
-def _execute(sql: str, values: tuple[Any, ...]) -> int:
+def execute(sql: str, values: tuple[Any, ...]) -> int:
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
         count: int = cursor.rowcount

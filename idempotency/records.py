@@ -1,4 +1,4 @@
-"""What passes between the queries and the protocol."""
+"""What the queries and the protocol pass to each other."""
 
 from __future__ import annotations
 
@@ -13,28 +13,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyedRequest:
-    """A request together with its key, and how long that is to be remembered."""
+    """A request with its key and the key's lifetime."""
 
     scope: str
     key: str
     ttl_seconds: int
     parts: RequestParts
-    subject: str | None = None  # what it is about, "job/<id>", where that was there before
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fingerprint:
-    """How a request is remembered: its digest, what it was made under, and the digests of its members."""
-
-    digest: bytes
-    version: int
-    kid: str
-    members: bytes | None
+    subject: str | None = None  # the existing resource it acts on: "job/<id>" of a cancel
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A row at the moment it was read. Fields in the order of the queries' columns."""
+    """A row when it was read. Fields in the order of the queries' columns."""
 
     id: int
     scope: str
@@ -57,36 +47,19 @@ class Record:
     is_expired: bool  # by the database's clock
 
     @property
-    def stands_for(self) -> str | None:
-        """What whoever comes with the key should look at: what the request made, or was about."""
+    def linked_resource(self) -> str | None:
+        """What a refused request is linked to: the resource that the first request made, or acted on."""
         return self.resource or self.subject
 
 
 @dataclass(slots=True, kw_only=True)
 class Reservation:
-    """This request is the first with its key and runs now, in the transaction that holds the record."""
+    """The exclusive right to process a key, held by the transaction in which its first request runs."""
 
     record_id: int
     scope: str
     key: str
     owner: int
     expires_at: datetime
-    # What the request made, "job/<id>": until that has ended the key is not free. Whoever makes it sets this.
-    resource: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long a statement may wait for one lock, and run in all; at least 1, since 0 means no limit."""
-
-    lock_milliseconds: int
-    total_milliseconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class Expired:
-    """An expired record as the purge sees it. Fields in the order of the query's columns."""
-
-    id: int
-    expires_at: datetime
+    # What the request made, "job/<id>". The view sets it; the key stays taken until the resource has ended.
     resource: str | None = None

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.db import transaction
 
-from idempotency.purge import Counts
-from idempotency.queries import read_resources
+from idempotency.maintenance_queries import read_resources
+from idempotency.record_purge import Counts
 from jobs.ids import job_resource
 from jobs.models import BulkAction
 from jobs.queries.artifacts import discard_artifacts

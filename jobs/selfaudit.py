@@ -18,8 +18,8 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts.authentication import scope_name
-from idempotency import audit_queries as records
-from idempotency.registry import find_ended
+from idempotency import maintenance_queries as records
+from idempotency.key_lifetime import find_ended
 from jobs.ids import job_resource, parse_job_resource
 from jobs.queries import selfaudit as queries
 from jobs.queries import violations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from uuid import UUID
 
-    from idempotency.audit_queries import RecordFacts
+    from idempotency.maintenance_queries import RecordSummary
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +98,7 @@ def run_once(*, window: timedelta, seconds: float | None = None) -> Counts:
     return counts
 
 
-def _by_jobs(since: datetime) -> Iterator[tuple[list[UUID], list[RecordFacts]]]:
+def _by_jobs(since: datetime) -> Iterator[tuple[list[UUID], list[RecordSummary]]]:
     """Batches of jobs that were accepted, then of those that ended, since then; with the records they name."""
     limit, before = settings.BATCH_ROWS, queries.LAST_ID
     while ids := queries.accepted_since(since, before=before, limit=limit):
@@ -111,10 +111,10 @@ def _by_jobs(since: datetime) -> Iterator[tuple[list[UUID], list[RecordFacts]]]:
         last = (ended[-1][1], ended[-1][0])
 
 
-def _by_keys(since: datetime) -> Iterator[tuple[list[UUID], list[RecordFacts]]]:
+def _by_keys(since: datetime) -> Iterator[tuple[list[UUID], list[RecordSummary]]]:
     """Batches of the records made since then, whatever became of their jobs."""
     before = _LAST_RECORD
-    while page := records.newest(before=before, limit=settings.BATCH_ROWS):
+    while page := records.newest_records(before=before, limit=settings.BATCH_ROWS):
         recent = [record for record in page if record.created_at >= since]
         if not recent:
             return
@@ -122,9 +122,9 @@ def _by_keys(since: datetime) -> Iterator[tuple[list[UUID], list[RecordFacts]]]:
         before = page[-1].id
 
 
-def _records_of(ids: Sequence[UUID]) -> list[RecordFacts]:
+def _records_of(ids: Sequence[UUID]) -> list[RecordSummary]:
     named = {record_id for *_, record_id in queries.owners_of(ids).values() if record_id is not None}
-    return records.by_id(named) if named else []
+    return records.records_by_id(named) if named else []
 
 
 def _audit_jobs(ids: Sequence[UUID]) -> Iterator[Finding]:
@@ -138,10 +138,10 @@ def _audit_jobs(ids: Sequence[UUID]) -> Iterator[Finding]:
             )
 
 
-def _audit_records(facts: Sequence[RecordFacts]) -> Iterator[Finding]:
+def _audit_records(facts: Sequence[RecordSummary]) -> Iterator[Finding]:
     """I3: each has an answer, can be compared with a retry, and stands for a job that is there and is its own."""
     # Read again, in this snapshot: the page was read before it.
-    current = records.by_id([record.id for record in facts]) if facts else []
+    current = records.records_by_id([record.id for record in facts]) if facts else []
     ids = [job_id for record in current if (job_id := parse_job_resource(record.resource)) is not None]
     owners = queries.owners_of(ids) if ids else {}
     for record in current:
@@ -170,12 +170,12 @@ def _overdue() -> Iterator[Finding]:
     lag = timedelta(seconds=settings.SELFAUDIT_LAG_SECONDS)
     kept = timedelta(seconds=settings.JOB_RETENTION_SECONDS)
     with queries.one_snapshot():
-        late = records.overdue(age=lag, limit=settings.BATCH_ROWS)
+        late = records.overdue_records(age=lag, limit=settings.BATCH_ROWS)
         ended = find_ended({record.resource for record in late})
         free = [record.expires_at for record in late if record.resource in ended]
         past = queries.overdue_jobs(age=kept + lag, limit=settings.BATCH_ROWS)
         named = {record_id for *_, record_id in past if record_id is not None}
-        held = {record.id: record.resource for record in records.by_id(named)} if named else {}
+        held = {record.id: record.resource for record in records.records_by_id(named)} if named else {}
     left = [
         at
         for job_id, at, record_id in past
@@ -193,7 +193,7 @@ def _recheck(known: Sequence[tuple[str, str]], found: dict[tuple[str, str], Find
     numbers = [int(subject.removeprefix("record/")) for _, subject in known if subject.startswith("record/")]
     with queries.one_snapshot():
         _collect(_audit_jobs(ids), found)
-        _collect(_audit_records(records.by_id(numbers) if numbers else []), found)
+        _collect(_audit_records(records.records_by_id(numbers) if numbers else []), found)
     _collect(_overdue(), found)
     over = [one for one in known if one not in found]
     return violations.resolve(over) if over else 0
@@ -226,6 +226,6 @@ def _tell(findings: Sequence[Finding]) -> int:
     return len(new)
 
 
-def _about(record: RecordFacts, invariant: str, rule: str, **details: object) -> Finding:
+def _about(record: RecordSummary, invariant: str, rule: str, **details: object) -> Finding:
     """A finding about a record, by its number: a key is its client's secret."""
     return Finding(invariant=invariant, rule=rule, subject=f"record/{record.id}", details=details)

@@ -13,7 +13,13 @@ from django.db import transaction
 
 from accounts import audit
 from accounts.authentication import scope_name
-from idempotency.queries import erase_about, extend_expiry, lock_about, lock_record, reserve_again
+from idempotency.queries import (
+    erase_by_subject,
+    extend_expiry,
+    lock_by_subject,
+    lock_record,
+    reclaim_purged_key,
+)
 from idempotency.queries import erase_payload as forget_answer
 from jobs import transitions
 from jobs.errors import (
@@ -246,7 +252,7 @@ def erase_payload(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
     """
     job = _mine(tenant_id, mode, job_id)
     with transaction.atomic():
-        lock_about(job.resource)
+        lock_by_subject(job.resource)
         record = None if job.idempotency_record_id is None else lock_record(job.idempotency_record_id)
         held = lock_job(job_id)
         if held is None:
@@ -256,7 +262,7 @@ def erase_payload(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
         erased = erase_job(job_id=job_id, error=failure(_code_of(held), "The details were erased."))
         if erased is None:
             return held  # by whoever held the job before us
-        erase_about(job.resource)
+        erase_by_subject(job.resource)
         if record is not None and record.resource == job.resource:
             forget_answer(record.id)
         remove_soon(discard_artifacts([job_id]))
@@ -323,7 +329,7 @@ def _keep_key(job: Job) -> int | None:
         extend_expiry(record.id, ttl_seconds=ttl_seconds)
         return None
     scope = scope_name(tenant_id=job.tenant_id, mode=job.mode)
-    record_id = reserve_again(
+    record_id = reclaim_purged_key(
         scope=scope, key=job.idempotency_key, resource=job.resource, ttl_seconds=ttl_seconds
     )
     if record_id is None:

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from accounts.authentication import Principal
 from idempotency.errors import IdempotencyError
-from idempotency.keys import parse_key
+from idempotency.request_headers import parse_key
 from observability.redaction import key_digest
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from django.db.models.functions import Now
 
 from accounts import audit
 from idempotency.errors import IdempotencyError
+from idempotency.key_lifetime import release_key
 from idempotency.models import IdempotencyRecord
-from idempotency.release import release_key
 from jobs import services
 from jobs.errors import JobError
 from jobs.failures import printable

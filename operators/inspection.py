@@ -13,8 +13,8 @@ from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
 from accounts.models import Mode, Tenant
-from idempotency.keys import is_key
 from idempotency.models import IdempotencyRecord
+from idempotency.request_headers import is_key
 from jobs.ids import parse_job_resource
 from jobs.keyset import Page, page_by_id
 from jobs.models import Job, JobAttempt, JobEvent, JobStep

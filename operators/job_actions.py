@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from accounts import audit
-from idempotency.release import release_key as release
+from idempotency.key_lifetime import release_key as release
 from jobs import services
 from jobs.errors import JobNotFound
 from jobs.failures import printable
@@ -82,9 +82,9 @@ def erase_payload(*, job_id: UUID, actor: str, note: str = "") -> Job:
 
 
 def release_key(*, record_id: int, owner: int, actor: str, note: str) -> None:
-    """The idempotency key is free before its time, and the next request under it is new (`idempotency.release`).
+    """The idempotency key is free before its time, and the next request under it is new (`idempotency.key_lifetime`).
 
-    record_id, owner: of the record as the operator saw it. Raises ValueError for a blank note, KeyGone, ResourceNotEnded.
+    record_id, owner: of the record as the operator saw it. Raises ValueError for a blank note, KeyChanged, ResourceNotEnded.
     """
     note = noted(note)
     with transaction.atomic():

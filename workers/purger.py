@@ -10,8 +10,7 @@ import structlog
 from django.conf import settings
 
 from accounts import audit
-from idempotency import inbox
-from idempotency import purge as key_purge
+from idempotency import inbox, record_purge
 from jobs import orphaned_files
 from jobs import purge as job_purge
 from workers import signals
@@ -70,7 +69,7 @@ def run_once(*, seconds: float | None = None) -> Counts:
 
 
 def _keys() -> Iterator[Counts]:
-    for counts in key_purge.batches(settings.BATCH_ROWS):
+    for counts in record_purge.batches(settings.BATCH_ROWS):
         yield Counts(keys_deleted=counts.deleted, keys_kept=counts.kept)
 
 
@@ -80,7 +79,7 @@ def _jobs() -> Iterator[Counts]:
 
 
 def _messages() -> Iterator[Counts]:
-    for counts in inbox.batches(settings.BATCH_ROWS):
+    for counts in inbox.purge_batches(settings.BATCH_ROWS):
         yield Counts(messages_deleted=counts.deleted)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from idempotency.keys import MAX_KEY_LENGTH, MAX_TTL_SECONDS, MIN_TTL_SECONDS
+from idempotency.request_headers import MAX_KEY_LENGTH, MAX_TTL_SECONDS, MIN_TTL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

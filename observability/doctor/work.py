@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from idempotency.keyring import parse_keyring
+from idempotency.fingerprint import parse_keyring
 from observability.doctor.finding import Finding, graded, ok, warning
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from broker.queue_lengths import queue_lengths
-from idempotency.purge import lag_seconds
+from idempotency.record_purge import purge_lag_seconds
 from jobs.models import Priority
 from jobs.queries.backlog import LIVE, bounded, count_live, due_jobs
 from observability.metrics.registry import operation_label, operation_names
@@ -114,5 +114,5 @@ def _live() -> Iterator[GaugeMetricFamily]:
 
 def _purge_lag() -> Iterator[GaugeMetricFamily]:
     lag = _gauge("purge_lag_seconds")
-    lag.add_metric([], lag_seconds(_OVERDUE))
+    lag.add_metric([], purge_lag_seconds(_OVERDUE))
     return iter((lag,))

@@ -14,7 +14,7 @@ from django.db import OperationalError, connection, connections
 from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 
-from idempotency import accept, queries, registry
+from idempotency import accept, key_lifetime, queries
 from idempotency.http import idempotent
 from idempotency.models import IdempotencyRecord
 from tests.support import idempotent_view as shop
@@ -31,7 +31,7 @@ def _shop(transactional_db, settings, monkeypatch):
     settings.IDEMPOTENCY_SCOPE = "tests.support.idempotent_view.scope_of"
     settings.IDEMPOTENCY_WAIT_SECONDS = PATIENCE
     settings.IDEMPOTENCY_WAITING_DUPLICATES = 16
-    monkeypatch.setattr(registry, "_judges", [])
+    monkeypatch.setattr(key_lifetime, "_ended_filters", [])
     accept._slots.cache_clear()
     shop.create_orders_table()
     yield
@@ -291,7 +291,7 @@ def test_a_take_over_asks_again_under_the_lock_whether_the_resource_has_ended(mo
     old = send()
     expire_all()
     words = [True, False]  # ended at the look-up, started again before the lock
-    registry.register_has_ended(lambda resources: set(resources) if words.pop(0) else set())
+    key_lifetime.register_ended_filter(lambda resources: set(resources) if words.pop(0) else set())
     answer = send()
     assert (answer.content, answer["Idempotency-Replayed"], words) == (old.content, "true", [])
 

@@ -10,8 +10,8 @@ from django.db.models import F, Q
 from rest_framework.test import APIClient
 
 from idempotency.models import IdempotencyRecord
-from idempotency.purge import Counts
-from idempotency.purge import run_once as purge_keys
+from idempotency.record_purge import Counts
+from idempotency.record_purge import run_once as purge_keys
 from jobs import purge, transitions
 from jobs.errors import IllegalTransition, JobErased, JobNotFound
 from jobs.models import Job, JobEvent

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection, transaction
 
 from idempotency.models import IdempotencyRecord
-from idempotency.purge import Counts
+from idempotency.record_purge import Counts
 from jobs import purge, services
 from jobs.errors import JobNotFound
 from jobs.models import Job, JobAttempt, JobEvent, JobStep

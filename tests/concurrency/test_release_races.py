@@ -9,7 +9,7 @@ import pytest
 from django.db import connection, transaction
 
 from accounts.models import AuditEntry
-from idempotency.errors import KeyGone, ResourceNotEnded
+from idempotency.errors import KeyChanged, ResourceNotEnded
 from idempotency.models import IdempotencyRecord
 from jobs import services
 from jobs.models import Job
@@ -72,7 +72,7 @@ def test_a_redrive_behind_a_release_takes_the_key_back(job):
 
 def test_of_two_releases_one_frees_the_key(job):
     outcomes = in_turn(job, releasing(job), releasing(job))
-    assert [type(outcome) for outcome in outcomes] == [type(None), KeyGone]
+    assert [type(outcome) for outcome in outcomes] == [type(None), KeyChanged]
     assert AuditEntry.objects.count() == 1
 
 
@@ -84,7 +84,7 @@ def test_a_first_use_that_takes_the_key_over_meanwhile_keeps_it(job):
             IdempotencyRecord.objects.select_for_update().update(owner=1, resource=None)
 
     _, refused = in_turn(job, take_over, releasing(job))
-    assert isinstance(refused, KeyGone)
+    assert isinstance(refused, KeyChanged)
     assert IdempotencyRecord.objects.get().owner == 1
 
 

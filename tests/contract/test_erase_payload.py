@@ -10,9 +10,9 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from accounts.models import AuditEntry
-from idempotency import queries
+from idempotency import maintenance_queries
 from idempotency.models import IdempotencyRecord
-from idempotency.replays import tally
+from idempotency.replay_counter import replay_counter
 from jobs import services, transitions
 from jobs.models import Job, JobEvent
 from jobs.payloads import encode_payload
@@ -123,7 +123,7 @@ def test_nothing_is_left_in_the_answers_to_a_cancel_a_redrive_or_a_word_under_ke
     names = history(job_id)
     for key in KEYED:
         assert keyed(api, job_id, key)["Idempotency-Replayed"] == "true"
-    tally.flush()
+    replay_counter.flush()
     assert erase(api, job_id).status_code == 200
     assert SECRET not in whole_database()
     assert history(job_id) == [*names, "payload-erased"]
@@ -224,7 +224,7 @@ def test_under_a_key_it_is_replayed_also_when_it_was_erased_once_more(api):
     assert erase(api, job_id, **{"Idempotency-Key": "an-erasure"}).content == first.content
 
 
-@pytest.mark.parametrize("last", ["erase_about", "forget_answer"])
+@pytest.mark.parametrize("last", ["erase_by_subject", "forget_answer"])
 def test_an_erasure_that_breaks_off_leaves_all_as_it_was(api, monkeypatch, last):
     job_id = live_among_people(api)
     before, database = everything(job_id), whole_database()
@@ -261,7 +261,7 @@ def test_a_retry_of_its_request_and_a_redrive_are_told_and_start_nothing(api):
 
 def test_a_redrive_after_its_key_was_purged_takes_no_key_back(api):
     job_id = live(api, State.FAILED)
-    queries.delete_records([Job.objects.get(pk=job_id).idempotency_record_id])
+    maintenance_queries.delete_records([Job.objects.get(pk=job_id).idempotency_record_id])
     erase(api, job_id)
     problem(post(api, b"", key=None, path=f"/v1/jobs/{job_id}/redrive"), 410, "payload-erased")
     assert not IdempotencyRecord.objects.exists()

@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 
 from idempotency.models import IdempotencyRecord
 from idempotency.queries import erase_payload
-from idempotency.replays import tally
+from idempotency.replay_counter import replay_counter
 from tests.support.client import CHARGE, accepted, post, problem
 from tests.support.factories import TenantFactory, claim, new_api_key
 
@@ -38,7 +38,7 @@ def test_a_key_tells_what_it_stands_for_and_how_often_it_was_used(api):
     assert told["first_seen_at"] == told["last_seen_at"]
     assert told["first_seen_at"].endswith("Z")
     post(api)
-    tally.flush()
+    replay_counter.flush()
     claim(job["id"])
     later = look_at(api, "a-key").json()
     assert (later["replays"], later["resource_state"]) == (1, "running")

@@ -9,7 +9,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts.authentication import scope_name
-from idempotency import purge
+from idempotency import record_purge
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.errors import KeyReassigned
@@ -43,7 +43,7 @@ def failed(api):
     job_id = accepted(post(api))["id"]
     fail(job_id)
     age_keys()
-    assert purge.run_once(100) is not None
+    assert record_purge.run_once(100) is not None
     assert not IdempotencyRecord.objects.exists()
     return job_id
 
@@ -68,7 +68,7 @@ def test_the_key_is_not_free_before_the_job_has_ended_and_is_then(api, tenant, f
     redrive(tenant, failed)
     age_keys()
     refused(api, failed)
-    purge.run_once(100)
+    record_purge.run_once(100)
     refused(api, failed)
     fail(failed)
     answer = post(api)

@@ -52,7 +52,7 @@ class Making(OpenView):
 @pytest.mark.parametrize("status", [200, 409])
 def test_an_answer_is_found_by_what_it_is_about_and_erased(status):
     send(view=Closing, HTTP_X_STATUS=str(status))
-    assert queries.erase_about("order/1") == 1
+    assert queries.erase_by_subject("order/1") == 1
     assert IdempotencyRecord.objects.get().body is None
     told = send(view=Closing, HTTP_X_STATUS=str(status))
     assert code_of(told) == "PayloadErased"
@@ -62,8 +62,8 @@ def test_an_answer_is_found_by_what_it_is_about_and_erased(status):
 def test_answers_about_others_and_of_what_makes_things_stay():
     send(view=Closing, key="about")
     send(view=Making, key="making")
-    assert queries.erase_about("order/2") == 0
-    assert queries.erase_about("order/1") == 1
+    assert queries.erase_by_subject("order/2") == 0
+    assert queries.erase_by_subject("order/1") == 1
     assert send(view=Making, key="making")["Idempotency-Replayed"] == "true"
 
 
@@ -74,11 +74,11 @@ def test_a_record_that_is_taken_over_is_about_what_the_new_request_is_about():
             "UPDATE idempotency_record SET created_at = created_at - interval '9 d', expires_at = now() - interval '8 d'"
         )
     send(view=Making)
-    assert queries.erase_about("order/1") == 0
+    assert queries.erase_by_subject("order/1") == 0
     assert IdempotencyRecord.objects.get().subject is None
 
 
-@pytest.mark.parametrize("statement", [queries._LOCK_ABOUT, queries._ERASE_ABOUT])
+@pytest.mark.parametrize("statement", [queries._LOCK_BY_SUBJECT, queries._ERASE_BY_SUBJECT])
 def test_they_are_found_by_an_index_that_holds_no_request_that_makes_things(statement):
     with connection.cursor() as cursor:
         cursor.execute(_FILL)

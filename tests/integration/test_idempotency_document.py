@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from idempotency import registry
+from idempotency import key_lifetime
 from tests.support.idempotent_view import handle_exception, send
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -19,7 +19,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "idempotency.md"
 def example(settings, monkeypatch):
     """All that the document's code defines, run in its order, with what it takes for granted."""
     settings.IDEMPOTENCY_SCOPE = "tests.support.idempotent_view.scope_of"
-    monkeypatch.setattr(registry, "_judges", [])
+    monkeypatch.setattr(key_lifetime, "_ended_filters", [])
     booked, refunded = [], []
     names = {
         "book_refund": lambda charge: booked.append(charge) or len(booked),
@@ -42,7 +42,7 @@ def test_the_documents_view_takes_effect_once(example):
     assert first.content == again.content
     assert again["Idempotency-Replayed"] == "true"
     assert example["booked"] == ["ch_1"]
-    assert registry.has_ended("refund/1")
+    assert key_lifetime.has_ended("refund/1")
 
 
 def test_the_documents_consumer_acts_once(example):

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from idempotency import purge, queries, registry
+from idempotency import key_lifetime, maintenance_queries, queries, record_purge
 from idempotency.models import IdempotencyRecord
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def ended(monkeypatch):
     """The resources that have ended, by the word of the only judge."""
     resources = set()
-    monkeypatch.setattr(registry, "_judges", [lambda asked: resources & set(asked)])
+    monkeypatch.setattr(key_lifetime, "_ended_filters", [lambda asked: resources & set(asked)])
     return resources
 
 
@@ -45,48 +45,48 @@ def keys():
 def test_expired_records_are_deleted_and_live_ones_stay():
     insert_records(7)
     insert_records(3, expired_for="-1 hour", prefix="live")
-    assert purge.run_once(limit=100) == purge.Counts(deleted=7, kept=0)
+    assert record_purge.run_once(limit=100) == record_purge.Counts(deleted=7, kept=0)
     assert keys() == {"live1", "live2", "live3"}
 
 
 def test_one_run_deletes_all_that_has_expired_in_as_many_short_transactions_as_it_takes():
     insert_records(7)
     with CaptureQueriesContext(connection) as captured:
-        assert purge.run_once(limit=3).deleted == 7
+        assert record_purge.run_once(limit=3).deleted == 7
     assert [query["sql"] for query in captured].count("COMMIT") == 3
 
 
 def test_a_record_whose_resource_has_not_ended_stays_until_it_has(ended):
     insert_records(1, resource="job/1")
-    assert purge.run_once(limit=10) == purge.Counts(deleted=0, kept=1)
+    assert record_purge.run_once(limit=10) == record_purge.Counts(deleted=0, kept=1)
     ended.add("job/1")
-    assert purge.run_once(limit=10) == purge.Counts(deleted=1, kept=0)
+    assert record_purge.run_once(limit=10) == record_purge.Counts(deleted=1, kept=0)
 
 
 def test_records_that_must_stay_do_not_hold_up_those_behind_them(ended):
     insert_records(25, expired_for="2 hours", resource="job/unknown", prefix="stuck")
     insert_records(25, expired_for="1 hour", resource="job/ended")
     ended.add("job/ended")
-    assert purge.run_once(limit=10) == purge.Counts(deleted=25, kept=25)
+    assert record_purge.run_once(limit=10) == record_purge.Counts(deleted=25, kept=25)
     assert all(key.startswith("stuck") for key in keys())
 
 
 def test_records_that_expired_at_the_same_instant_are_all_seen():
     insert_records(10)
     IdempotencyRecord.objects.update(expires_at=IdempotencyRecord.objects.first().expires_at)
-    assert purge.run_once(limit=3).deleted == 10
+    assert record_purge.run_once(limit=3).deleted == 10
 
 
 def test_without_a_judge_everything_counts_as_ended(monkeypatch):
-    monkeypatch.setattr(registry, "_judges", [])
+    monkeypatch.setattr(key_lifetime, "_ended_filters", [])
     insert_records(2, resource="job/1")
-    assert purge.run_once(limit=10).deleted == 2
+    assert record_purge.run_once(limit=10).deleted == 2
 
 
 def test_every_judge_must_agree_that_a_resource_has_ended(ended):
     ended.update({"job/1", "job/2"})
-    registry.register_has_ended(lambda asked: set(asked) - {"job/2"} | {"nobody asked"})
-    assert registry.find_ended({"job/1", "job/2", "job/3", None}) == {"job/1", None}
+    key_lifetime.register_ended_filter(lambda asked: set(asked) - {"job/2"} | {"nobody asked"})
+    assert key_lifetime.find_ended({"job/1", "job/2", "job/3", None}) == {"job/1", None}
 
 
 def test_a_record_locked_by_a_redrive_is_left_for_the_next_time():
@@ -96,10 +96,10 @@ def test_a_record_locked_by_a_redrive_is_left_for_the_next_time():
         host=own["HOST"], port=own["PORT"], user=own["USER"], password=own["PASSWORD"], dbname=own["NAME"]
     ) as redrive:
         redrive.execute(queries._LOCK, (IdempotencyRecord.objects.get(key="key2").pk,))
-        assert purge.run_once(limit=10).deleted == 2
+        assert record_purge.run_once(limit=10).deleted == 2
         redrive.rollback()
     assert keys() == {"key2"}
-    assert purge.run_once(limit=10).deleted == 1
+    assert record_purge.run_once(limit=10).deleted == 1
 
 
 def test_the_purge_reads_no_more_than_its_batch_among_many_rows():
@@ -110,8 +110,8 @@ def test_the_purge_reads_no_more_than_its_batch_among_many_rows():
         middle = IdempotencyRecord.objects.get(key="key1000")
         cursor.execute(
             "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF, BUFFERS OFF) "
-            + queries._LOCK_EXPIRED_BATCH,
-            (queries.read_clock(), middle.expires_at, middle.pk, 500),
+            + maintenance_queries._LOCK_EXPIRED_BATCH,
+            (maintenance_queries.read_clock(), middle.expires_at, middle.pk, 500),
         )
         plan = "\n".join(row[0] for row in cursor.fetchall())
     assert "Index Scan using idempotency_record_expiry" in plan
@@ -121,8 +121,10 @@ def test_the_purge_reads_no_more_than_its_batch_among_many_rows():
 
 def test_a_batch_begins_behind_the_last_record_seen():
     insert_records(4)
-    until = queries.read_clock()
+    until = maintenance_queries.read_clock()
     with transaction.atomic():
-        everything = queries.lock_expired_batch(until=until, after=purge._BEGINNING, limit=10)
-        rest = queries.lock_expired_batch(until=until, after=everything[1], limit=10)
+        everything = maintenance_queries.lock_expired_batch(
+            until=until, after=record_purge._BEGINNING, limit=10
+        )
+        rest = maintenance_queries.lock_expired_batch(until=until, after=everything[1], limit=10)
     assert (len(everything), rest) == (4, everything[2:])

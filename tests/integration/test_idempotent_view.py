@@ -12,7 +12,7 @@ from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.parsers import JSONParser
 from rest_framework.response import Response
 
-from idempotency import queries, registry, signals
+from idempotency import key_lifetime, queries, signals
 from idempotency.accept import find_live
 from idempotency.http import idempotent, reservation
 from idempotency.models import IdempotencyRecord
@@ -31,7 +31,7 @@ def _shop(request, settings, monkeypatch):
     )
     settings.IDEMPOTENCY_SCOPE = "tests.support.idempotent_view.scope_of"
     settings.IDEMPOTENCY_FINGERPRINT_KEYS = ["k1:one secret"]
-    monkeypatch.setattr(registry, "_judges", [])
+    monkeypatch.setattr(key_lifetime, "_ended_filters", [])
     shop.create_orders_table()
     yield
     shop.drop_orders_table()
@@ -398,7 +398,7 @@ def test_after_expiry_the_key_means_a_new_request():
 
 def test_an_expired_key_is_not_free_before_its_resource_has_ended(monkeypatch):
     ended = set()
-    registry.register_has_ended(lambda resources: ended & set(resources))
+    key_lifetime.register_ended_filter(lambda resources: ended & set(resources))
     first = send()
     backdate(25 * HOUR)
     again = send()

@@ -12,11 +12,11 @@ from django.db.models import F
 from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 
-from idempotency import inbox, inbox_queries
+from idempotency import inbox, maintenance_queries
 from idempotency.inbox import consume_once
+from idempotency.maintenance_queries import read_clock
 from idempotency.models import InboxMessage
-from idempotency.purge import Counts
-from idempotency.queries import read_clock
+from idempotency.record_purge import Counts
 from tests.support.factories import TenantFactory
 from tests.support.row_locks import connection_parameters, until_waiting
 from tests.support.threads import PATIENCE, at_once
@@ -141,28 +141,28 @@ def test_messages_past_their_retention_are_deleted_and_younger_ones_stay(setting
     settings.INBOX_RETENTION_SECONDS = 3600
     put(7, age=timedelta(hours=1))
     put(3, age=timedelta(minutes=59))
-    assert inbox.run_once(10) == Counts(deleted=7)
+    assert inbox.purge(10) == Counts(deleted=7)
     assert InboxMessage.objects.count() == 3
 
 
 @pytest.mark.parametrize("count", [5, 6])
 def test_more_than_a_batch_is_deleted_in_one_run(count):
     put(count, age=timedelta(days=31))
-    assert inbox.run_once(3) == Counts(deleted=count)
-    assert inbox.run_once(3) == Counts()
+    assert inbox.purge(3) == Counts(deleted=count)
+    assert inbox.purge(3) == Counts()
 
 
 def test_messages_of_one_instant_are_all_deleted():
     put(5, age=timedelta(days=31))
     InboxMessage.objects.update(received_at=InboxMessage.objects.first().received_at)
-    assert inbox.run_once(2) == Counts(deleted=5)
+    assert inbox.purge(2) == Counts(deleted=5)
 
 
 def test_a_message_comes_again_after_it_was_purged_as_if_for_the_first_time():
     consume()
     InboxMessage.objects.update(received_at=F("received_at") - timedelta(days=31))
     assert not consume()
-    inbox.run_once(10)
+    inbox.purge(10)
     assert consume()
 
 
@@ -172,14 +172,14 @@ def test_rows_that_another_purge_holds_are_left_to_it():
         cursor.execute("SET lock_timeout = '5s'")  # to fail, rather than to wait for ever
     with psycopg.connect(**connection_parameters()) as other:
         other.execute("SELECT FROM inbox_message WHERE message_id LIKE '%-2' FOR UPDATE")
-        assert inbox.run_once(10) == Counts(deleted=2)
-    assert inbox.run_once(10) == Counts(deleted=1)
+        assert inbox.purge(10) == Counts(deleted=2)
+    assert inbox.purge(10) == Counts(deleted=1)
     connection.close()
 
 
 def test_two_purges_at_once_delete_each_message_once():
     put(50, age=timedelta(days=31))
-    counts = at_once(*[lambda: inbox.run_once(3)] * 3)
+    counts = at_once(*[lambda: inbox.purge(3)] * 3)
     assert sum(count.deleted for count in counts) == 50
 
 
@@ -194,7 +194,8 @@ def test_the_purge_reads_no_more_than_its_batch_among_many_rows():
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE inbox_message")
         cursor.execute(
-            "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF, BUFFERS OFF) " + inbox_queries._DELETE,
+            "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF, BUFFERS OFF) "
+            + maintenance_queries._DELETE_MESSAGES,
             (read_clock() - timedelta(days=30), 500),
         )
         plan = "\n".join(row[0] for row in cursor.fetchall())

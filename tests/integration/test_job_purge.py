@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from idempotency.models import IdempotencyRecord
-from idempotency.purge import Counts
+from idempotency.record_purge import Counts
 from jobs import purge
 from jobs.models import BulkAction, Job, JobAttempt, JobEvent, JobStep
 from jobs.purge import notices

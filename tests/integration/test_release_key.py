@@ -6,7 +6,7 @@ import pytest
 from django.db.models import F
 
 from accounts.models import AuditEntry
-from idempotency.errors import KeyGone, ResourceNotEnded
+from idempotency.errors import KeyChanged, ResourceNotEnded
 from idempotency.models import IdempotencyRecord
 from jobs import services
 from jobs.errors import KeyReassigned
@@ -91,7 +91,7 @@ def test_a_release_without_a_reason_is_refused(tenant):
 def test_a_key_that_was_taken_over_since_it_was_looked_at_stays(tenant):
     _, record = keyed(tenant, State.FAILED)
     IdempotencyRecord.objects.update(owner=F("owner") + 1)
-    with pytest.raises(KeyGone):
+    with pytest.raises(KeyChanged):
         release(record)
     assert IdempotencyRecord.objects.exists()
 
@@ -99,7 +99,7 @@ def test_a_key_that_was_taken_over_since_it_was_looked_at_stays(tenant):
 def test_a_key_is_released_once(tenant):
     _, record = keyed(tenant, State.FAILED)
     release(record)
-    with pytest.raises(KeyGone):
+    with pytest.raises(KeyChanged):
         release(record)
     assert AuditEntry.objects.count() == 1
 

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from idempotency import queries
 from idempotency.models import IdempotencyRecord
-from idempotency.replays import ReplayTally, tally
+from idempotency.replay_counter import ReplayCounter, replay_counter
 from tests.support.client import accepted, post
 from tests.support.row_locks import locked_record
 from tests.support.waiting import until
@@ -18,9 +18,9 @@ from tests.support.waiting import until
 
 @pytest.fixture(autouse=True)
 def _nothing_counted():
-    tally._counts.clear()
+    replay_counter._counts.clear()
     yield
-    tally._counts.clear()
+    replay_counter._counts.clear()
 
 
 def record():
@@ -35,12 +35,12 @@ def test_replays_are_counted_and_written_by_one_statement(api):
     accepted(post(api, key="another"))
     assert set(IdempotencyRecord.objects.values_list("replays", "last_replayed_at")) == {(0, None)}
     with CaptureQueriesContext(connection) as statements:
-        tally.flush()
+        replay_counter.flush()
     assert len(statements) == 1
     assert dict(IdempotencyRecord.objects.values_list("key", "replays")) == {"a-key": 2, "another": 1}
     assert all(one.last_replayed_at > one.created_at for one in IdempotencyRecord.objects.all())
     with CaptureQueriesContext(connection) as statements:
-        tally.flush()
+        replay_counter.flush()
     assert len(statements) == 0
 
 
@@ -48,7 +48,7 @@ def test_replays_are_counted_and_written_by_one_statement(api):
 def test_refused_requests_are_no_replays(api):
     accepted(post(api))
     assert post(api, {"operation": "demo.sleep", "params": {"seconds": 1}}).status_code == 409
-    tally.flush()
+    replay_counter.flush()
     assert record().replays == 0
 
 
@@ -73,20 +73,26 @@ def test_a_record_that_is_held_is_passed_by(api):
 def test_what_was_counted_is_written_soon_by_a_thread_that_ends(api, settings):
     settings.IDEMPOTENCY_REPLAY_FLUSH_SECONDS = 0.05
     accepted(post(api))
-    own = ReplayTally()
-    own.note(record().id)
+    own = ReplayCounter()
+    own.count(record().id)
     until(lambda: record().replays == 1)
-    own.note(record().id)
+    own.count(record().id)
     until(lambda: record().replays == 2)
     until(
-        lambda: not [one for one in threading.enumerate() if one.name == "replay-tally" and not is_late(one)]
+        lambda: (
+            not [
+                one
+                for one in threading.enumerate()
+                if one.name == "replay-replay_counter" and not is_late(one)
+            ]
+        )
     )
 
 
 @pytest.mark.django_db
 def test_a_database_that_does_not_take_them_costs_the_counts_and_nothing_else(api, monkeypatch, caplog):
     accepted(post(api))
-    own = ReplayTally()
+    own = ReplayCounter()
     own._counts[record().id] = 2
     monkeypatch.setattr(queries, "_ADD_REPLAYS", "SELECT %s::text FROM nowhere WHERE %s IS NULL")
     with transaction.atomic():
@@ -107,12 +113,12 @@ def test_a_machine_without_threads_costs_counts_only_while_it_has_none(api, monk
         raise RuntimeError("can't start new thread")
 
     accepted(post(api))
-    own = ReplayTally()
+    own = ReplayCounter()
     with monkeypatch.context() as patch:
         patch.setattr("threading.Timer.start", no_thread)
-        own.note(record().id)
-    assert not own._later.is_asked
-    own.note(record().id)
-    assert own._later.is_asked
+        own.count(record().id)
+    assert not own._task.is_asked
+    own.count(record().id)
+    assert own._task.is_asked
     own.flush()
     assert record().replays == 2

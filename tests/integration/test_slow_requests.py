@@ -9,7 +9,7 @@ import pytest
 from django.db.models import F
 from rest_framework.response import Response
 
-from idempotency import accept, registry
+from idempotency import accept, key_lifetime
 from idempotency.http import idempotent
 from idempotency.models import IdempotencyRecord
 from idempotency.parsers import ExactJSONParser
@@ -63,7 +63,7 @@ def _clock(settings, monkeypatch):
     settings.IDEMPOTENCY_FINGERPRINT_KEYS = ["k1:one secret"]
     settings.IDEMPOTENCY_WAIT_SECONDS = 1.0
     monkeypatch.setattr(accept, "time", CLOCK)
-    monkeypatch.setattr(registry, "_judges", [])
+    monkeypatch.setattr(key_lifetime, "_ended_filters", [])
 
 
 @pytest.mark.parametrize("view", [Uploads, Deliberations])

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foundation import exact_json
+from idempotency.comparison import differing_members, member_digests
 from idempotency.errors import FingerprintUnverifiable
-from idempotency.fingerprint import RequestParts, compute, is_same
-from idempotency.keyring import current_kid, parse_keyring
-from idempotency.members import differing_members, member_digests
+from idempotency.fingerprint import RequestParts, compute, current_kid, is_same, parse_keyring
 
 REQUEST = RequestParts(method="POST", path="/v1/jobs", query="a=1", document={"amount": 1})
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from idempotency.errors import KeyInvalid, KeyMissing, TtlInvalid
-from idempotency.keys import parse_key, parse_ttl
+from idempotency.request_headers import parse_key, parse_ttl
 
 BARE = "".join(char for char in string.printable if "!" <= char <= "~" and char not in ',";\\')
 QUOTABLE = "".join(map(chr, range(0x20, 0x7F)))

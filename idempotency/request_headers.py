@@ -1,4 +1,4 @@
-"""The request headers of idempotency: `Idempotency-Key` and `Idempotency-TTL`."""
+"""Parse the request headers `Idempotency-Key` and `Idempotency-TTL`."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import re
 from idempotency.errors import KeyInvalid, KeyMissing, TtlInvalid
 
 MAX_KEY_LENGTH = 255
-# An hour outlives any client's quick retries; a month bounds what is stored.
+# An hour is longer than any client's quick retries; a month bounds the storage.
 MIN_TTL_SECONDS = 3_600
 MAX_TTL_SECONDS = 30 * 24 * 3_600
 
-# What may stand around a header's value and is no part of it (RFC 9110 §5.5). Some servers take it away, others do not.
-_OUTER = " \t"
+# White space around a header's value is not part of it (RFC 9110 §5.5). Some servers strip it, others do not.
+_WHITE_SPACE = " \t"
 
-# As most SDKs send it. No comma: servers fold two header lines into one with it. No quote, semicolon or
-# backslash: those belong to the quoted form, and a broken quoted key must not become another, bare one.
+# The form that most SDKs send. No comma, because servers join two header lines with one. No quote, semicolon or
+# backslash, because they belong to the quoted form: a broken quoted key must not be read as a different, bare key.
 _BARE = re.compile(r"[!#-+\--:<-\[\]-~]+")
 
-# RFC 9651 §3.3: the bare items that a parameter may have.
+# The bare items that a parameter's value may be (RFC 9651 §3.3).
 _STRING = r'"(?:[ !#-\[\]-~]|\\["\\])*"'
 _BARE_ITEM = "|".join(
     (
@@ -38,19 +38,19 @@ _TTL = re.compile(r"[0-9]{1,7}")
 
 
 def is_key(text: str) -> bool:
-    """Whether any header could have given this key."""
+    """Return True if some header could contain this key."""
     return 1 <= len(text) <= MAX_KEY_LENGTH and text.isascii() and text.isprintable()
 
 
 def parse_key(header: str | None, *, strict: bool) -> str:
-    """Return the key itself: `"abc"`, `"abc";a=1` and `abc` are the same key.
+    """Return the key in the header: `"abc"`, `"abc";a=1` and `abc` are the same key.
 
-    The quoted form is a Structured Field string (RFC 9651 §3.3.3); strict takes no other. Raises KeyMissing
-    without a header, KeyInvalid for anything malformed, empty, or longer than 255 characters.
+    The quoted form is a Structured Field string (RFC 9651 §3.3.3); with `strict` it is the only accepted form.
+    Raises KeyMissing without a header, KeyInvalid if the key is malformed, empty, or longer than 255 characters.
     """
     if header is None:
         raise KeyMissing
-    field = header.strip(_OUTER)
+    field = header.strip(_WHITE_SPACE)
     if match := _QUOTED.fullmatch(field):
         key = _ESCAPE.sub(r"\1", match[1][1:-1])
     elif not strict and _BARE.fullmatch(field):
@@ -63,10 +63,10 @@ def parse_key(header: str | None, *, strict: bool) -> str:
 
 
 def parse_ttl(header: str | None, default: int) -> int:
-    """Return for how many seconds the key is remembered; the default without a header, else TtlInvalid."""
+    """Return the key's lifetime in seconds, `default` without a header. Raises TtlInvalid."""
     if header is None:
         return default
-    digits = header.strip(_OUTER)
+    digits = header.strip(_WHITE_SPACE)
     if not _TTL.fullmatch(digits) or not MIN_TTL_SECONDS <= int(digits) <= MAX_TTL_SECONDS:
         raise TtlInvalid
     return int(digits)
