@@ -51,8 +51,8 @@ class WaitingApplication:
         self._admission = Admission(self._entrance)
         self.hub = Hub(
             threads=self._reader,
-            tick_seconds=settings.STREAMS_TICK_SECONDS,
-            recheck_seconds=settings.STREAMS_RECHECK_SECONDS,
+            tick_seconds=settings.STREAMS_POLL_SECONDS,
+            recheck_seconds=settings.STREAMS_REAUTH_SECONDS,
         )
         self._jobs = Batch(render_jobs, threads=self._reader, limit=_JOBS_AT_ONCE)
         self._events = Batch(render_events, threads=self._reader, limit=_JOBS_AT_ONCE)
@@ -69,7 +69,7 @@ class WaitingApplication:
         if job_id is None:
             await self._plain(scope, receive, send)
             return
-        waiter = Waiter(receive, send, send_seconds=settings.STREAMS_SEND_SECONDS)
+        waiter = Waiter(receive, send, send_seconds=settings.STREAMS_SEND_TIMEOUT_SECONDS)
         self._open += 1
         try:
             # First among the watchers, then the first read: nothing that is committed between the two goes unnoticed.
@@ -131,15 +131,15 @@ class WaitingApplication:
         await waiter.send({"type": "http.response.start", "status": 200, "headers": headers})
         await _send_part(waiter, b"retry: %d\n\n" % random.randint(*_RETRY_MS))  # noqa: S311 - no secret
         clock, sent = asyncio.get_running_loop().time, hold.after
-        comment_at = clock() + settings.STREAMS_COMMENT_SECONDS
+        comment_at = clock() + settings.SSE_KEEPALIVE_SECONDS
         while not waiter.must_end:
             if clock() >= comment_at:
                 await _send_part(waiter, _COMMENT)
-                comment_at = clock() + settings.STREAMS_COMMENT_SECONDS
+                comment_at = clock() + settings.SSE_KEEPALIVE_SECONDS
             if waiter.position.seq > sent:
                 if events := await self._read_events(waiter, hold.job_id, sent):
                     await _send_part(waiter, events.body)
-                    sent, comment_at = events.last, clock() + settings.STREAMS_COMMENT_SECONDS
+                    sent, comment_at = events.last, clock() + settings.SSE_KEEPALIVE_SECONDS
                 elif waiter.position.state is None:
                     break
             elif waiter.position.is_over:
@@ -155,7 +155,7 @@ class WaitingApplication:
                 return events
         except Exception as error:
             log.warning("streams.read_failed", exc_info=error)
-        await waiter.sleep(asyncio.get_running_loop().time() + settings.STREAMS_TICK_SECONDS)
+        await waiter.sleep(asyncio.get_running_loop().time() + settings.STREAMS_POLL_SECONDS)
         return None
 
 

@@ -1,4 +1,4 @@
-"""The streams process: waiting requests."""
+"""The streams process: long polls and server-sent events."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from config.env import env
 # right where one address serves both processes. The api itself answers a wait at once.
 STREAMS_URL = env.str("STREAMS_URL", default="").rstrip("/")
 # Seconds between looks at all watched jobs: the delay that a lost wake-up costs, no longer than a polling client would wait.
-STREAMS_TICK_SECONDS = env.float("STREAMS_TICK_SECONDS", default=1.0)
+STREAMS_POLL_SECONDS = env.float("STREAMS_POLL_SECONDS", default=1.0)
 # Seconds between checks of the credentials of open requests, in one statement: how long a revoked key can still listen.
-STREAMS_RECHECK_SECONDS = env.float("STREAMS_RECHECK_SECONDS", default=5.0)
+STREAMS_REAUTH_SECONDS = env.float("STREAMS_REAUTH_SECONDS", default=5.0)
 # Seconds between keep-alive comments on a quiet stream: shorter than proxies wait before they cut it (30 to 60 s).
-STREAMS_COMMENT_SECONDS = env.float("STREAMS_COMMENT_SECONDS", default=15.0)
+SSE_KEEPALIVE_SECONDS = env.float("SSE_KEEPALIVE_SECONDS", default=15.0)
 # Seconds that a send may block before the connection is closed: covers the longest pause on a mobile network.
-STREAMS_SEND_SECONDS = env.float("STREAMS_SEND_SECONDS", default=20.0)
+STREAMS_SEND_TIMEOUT_SECONDS = env.float("STREAMS_SEND_TIMEOUT_SECONDS", default=20.0)
 # Requests that may wait in one process. Each costs about 20 KB and a file descriptor; above the limit they get 503.
 STREAMS_MAX_WAITS = env.int("STREAMS_MAX_WAITS", default=10_000)
 # Threads, each with a database connection, that check credential and job of a new request. A waiting request holds none.

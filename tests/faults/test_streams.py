@@ -49,8 +49,8 @@ def api_key(owner):
 def stack(django_db_setup, django_db_blocker, tmp_path_factory):
     folder = tmp_path_factory.mktemp("streams")
     with django_db_blocker.unblock(), running_stack(folder, LOG_LEVEL="DEBUG") as stack:
-        stack.start_streams("streams", STREAMS_TICK_SECONDS=NEVER)
-        stack.start_streams("ticking", STREAMS_TICK_SECONDS="0.2", REDIS_URL="redis://127.0.0.1:1/0")
+        stack.start_streams("streams", STREAMS_POLL_SECONDS=NEVER)
+        stack.start_streams("ticking", STREAMS_POLL_SECONDS="0.2", REDIS_URL="redis://127.0.0.1:1/0")
         yield stack
 
 
@@ -204,7 +204,7 @@ def test_what_happened_while_redis_was_away_is_told_when_it_is_back(tmp_path, ow
         broker_proxy(settings.REDIS_URL) as proxy,
         running_stack(tmp_path, REDIS_URL=proxy.url, LOG_LEVEL="DEBUG") as stack,
     ):
-        stack.start_streams(STREAMS_TICK_SECONDS=NEVER)
+        stack.start_streams(STREAMS_POLL_SECONDS=NEVER)
         until(lambda: subscribed(stack, "streams"), pause_seconds=POLL_SECONDS)
         first, second = claim(queued_job(owner).id), claim(queued_job(owner).id)
         answers = begin_waits(pool, stack, "streams", api_key, first, second)
@@ -254,7 +254,7 @@ def test_a_client_that_is_cut_ten_times_sees_every_event_once_and_in_order(stack
 
 
 def test_a_stream_that_is_quiet_carries_comments(tmp_path, owner, api_key):
-    with running_stack(tmp_path, STREAMS_COMMENT_SECONDS="0.1") as stack:
+    with running_stack(tmp_path, SSE_KEEPALIVE_SECONDS="0.1") as stack:
         url = stack.start_streams()
         job = queued_job(owner)
         client = EventStream(api_key, job.id)
@@ -268,7 +268,7 @@ def test_a_stream_that_is_quiet_carries_comments(tmp_path, owner, api_key):
 
 
 def test_a_revoked_key_ends_its_stream(tmp_path, owner, api_key):
-    with running_stack(tmp_path, STREAMS_RECHECK_SECONDS="0.2", STREAMS_TICK_SECONDS="0.2") as stack:
+    with running_stack(tmp_path, STREAMS_REAUTH_SECONDS="0.2", STREAMS_POLL_SECONDS="0.2") as stack:
         url = stack.start_streams()
         client = EventStream(api_key, queued_job(owner).id)
         reader = Thread(target=client.read, args=[url])
@@ -282,7 +282,7 @@ def test_a_revoked_key_ends_its_stream(tmp_path, owner, api_key):
 
 
 def test_who_does_not_read_is_cut_off(tmp_path, owner, api_key):
-    """More is to be sent than all buffers on the way hold; after STREAMS_SEND_SECONDS the server lets go of all of it."""
+    """More is to be sent than all buffers on the way hold; after STREAMS_SEND_TIMEOUT_SECONDS the server lets go of all of it."""
     job = claim(queued_job(owner).id)
     for _ in range(250):
         append_evidence(job_id=job.id, attempt=1, data={"much": "x" * 100_000})
@@ -290,7 +290,7 @@ def test_who_does_not_read_is_cut_off(tmp_path, owner, api_key):
         f"GET /v1/jobs/{job.id}/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {api_key}\r\n"
         "Accept: text/event-stream\r\n\r\n"
     )
-    with running_stack(tmp_path, STREAMS_SEND_SECONDS="1", LOG_LEVEL="DEBUG") as stack:
+    with running_stack(tmp_path, STREAMS_SEND_TIMEOUT_SECONDS="1", LOG_LEVEL="DEBUG") as stack:
         url = urlsplit(stack.start_streams())
         with socket.create_connection((url.hostname, url.port)) as deaf:
             port = deaf.getsockname()[1]
@@ -308,7 +308,7 @@ def test_who_does_not_read_is_cut_off(tmp_path, owner, api_key):
 
 def test_a_stop_answers_all_who_wait_and_takes_seconds(tmp_path, owner, api_key, pool):
     jobs = [claim(queued_job(owner).id) for _ in range(4)]
-    with running_stack(tmp_path, LOG_LEVEL="DEBUG", STREAMS_TICK_SECONDS=NEVER) as stack:
+    with running_stack(tmp_path, LOG_LEVEL="DEBUG", STREAMS_POLL_SECONDS=NEVER) as stack:
         url = stack.start_streams()
         client = EventStream(api_key, jobs[0].id)
         reader = Thread(target=client.read, args=[url])
@@ -339,7 +339,7 @@ def test_a_stop_answers_all_who_wait_and_takes_seconds(tmp_path, owner, api_key,
 def test_a_worker_that_ends_a_job_wakes_who_waits_for_it(tmp_path, api_key):
     """The whole way: submit at the api, wait where the job's link says, a worker in between."""
     with running_stack(tmp_path) as stack:
-        streams = stack.start_streams(STREAMS_TICK_SECONDS=NEVER)
+        streams = stack.start_streams(STREAMS_POLL_SECONDS=NEVER)
         caller = Caller(stack.start_api(STREAMS_URL=streams), api_key)
         stack.start_workers("worker")
         with caller.http:

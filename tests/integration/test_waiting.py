@@ -29,8 +29,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _paces(settings):
     # Nothing happens by itself: an hour between two looks. One thread, whose connection the test can close.
-    settings.STREAMS_TICK_SECONDS = settings.STREAMS_COMMENT_SECONDS = 3600.0
-    settings.STREAMS_RECHECK_SECONDS = 0.0
+    settings.STREAMS_POLL_SECONDS = settings.SSE_KEEPALIVE_SECONDS = 3600.0
+    settings.STREAMS_REAUTH_SECONDS = 0.0
     settings.STREAMS_THREADS = 1
 
 
@@ -426,7 +426,7 @@ def test_a_long_history_comes_in_pieces_and_whole(streams, owner):
 
 
 def test_a_quiet_stream_is_kept_alive(streams, owner, settings):
-    settings.STREAMS_COMMENT_SECONDS = 0.01
+    settings.SSE_KEEPALIVE_SECONDS = 0.01
     job = queued_job(owner)
     events = streams.stream(job.id)
     until(lambda: b"\n\n:\n\n" in events.body)
@@ -537,7 +537,7 @@ def test_a_stream_outlives_a_database_that_was_away(streams, owner, trouble, set
     job = claimed_job(owner)
     events = stream(streams, job)
     trouble.add("events_beyond")
-    settings.STREAMS_TICK_SECONDS = 0.01
+    settings.STREAMS_POLL_SECONDS = 0.01
     succeed(job)
     streams.tick()
     until(lambda: events.waits)
@@ -591,7 +591,7 @@ def test_a_stop_answers_everyone_with_what_is_known(streams, owner):
 
 
 def test_a_client_that_does_not_read_is_not_waited_for(streams, owner, settings):
-    settings.STREAMS_SEND_SECONDS = 0.01
+    settings.STREAMS_SEND_TIMEOUT_SECONDS = 0.01
     job = queued_job(owner)
     events = stream(streams, job)
     streams.call(events.reads.clear)

@@ -50,5 +50,5 @@ def test_its_patience_outlasts_the_applications():
     seconds = {name: int(value) for name, value in re.findall(r"\b(\w+) (\d+)s;", TEXT)}
     waits = [int(value) for value in re.findall(r"proxy_buffering off;\s+proxy_read_timeout (\d+)s;", TEXT)]
     assert len(waits) == 2
-    assert min(waits) > max(60, settings.STREAMS_COMMENT_SECONDS)
-    assert seconds["send_timeout"] > settings.STREAMS_SEND_SECONDS
+    assert min(waits) > max(60, settings.SSE_KEEPALIVE_SECONDS)
+    assert seconds["send_timeout"] > settings.STREAMS_SEND_TIMEOUT_SECONDS
