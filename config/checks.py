@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from api.inbox_sources import find_source
 from jobs.checks import check_operations
 from jobs.registry import operations
-from operations.payments.provider import CALL_SLACK
+from operations import CALL_SLACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""demo.sleep: nothing happens, for as long as you like. It shows progress, canceling and recovery."""
+"""demo.sleep: wait for a number of seconds. It demonstrates progress, cancellation and recovery."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from jobs.operations import JobHandle
 
 MAX_SECONDS = 3_600
-# How long a cancel waits for the sleeper to look up.
+# The longest time until a running sleep notices a cancel request.
 SLICE_SECONDS = 0.2
 
 
 class SleepParams(serializers.Serializer[dict[str, Any]]):
-    """How long."""
+    """How long to sleep."""
 
     seconds = StrictNumberField(min_value=0, max_value=MAX_SECONDS)
 
 
 class SleepResult(serializers.Serializer[dict[str, Any]]):
-    """How long it was."""
+    """How long the job slept."""
 
     slept = StrictNumberField()
 
 
 class Sleep(Operation):
-    """Sleep. An attempt after a crash begins anew: sleep changes nothing, so there is nothing to remember."""
+    """Sleep. An attempt after a crash starts again from zero: there is nothing to record."""
 
     name = "demo.sleep"
     params = SleepParams
@@ -40,7 +40,6 @@ class Sleep(Operation):
     timeout_seconds = MAX_SECONDS + 60
 
     def perform(self, params: dict[str, Any], job: JobHandle) -> dict[str, Any]:
-        """The time has passed."""
         total = math.ceil(params["seconds"])
         start = time.monotonic()
         while (left := float(params["seconds"]) - (time.monotonic() - start)) > 0:

@@ -1,1 +1,1 @@
-"""Operations on databases: provision and drop."""
+"""Operations on PostgreSQL databases: provision and drop."""

@@ -1,4 +1,4 @@
-"""resources.drop_database: a database that resources.provision_database made is gone, with its role and all that is in it."""
+"""resources.drop_database: drop a database that resources.provision_database created, its role and its contents."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from uuid import UUID
 from rest_framework import serializers
 
 from jobs.operations import IDEMPOTENT_BY_NATURE, Operation, PermanentError
-from operations.databases.configured_server import DatabaseParams, call_timeout, server_for
+from operations.databases.provision import DatabaseParams
+from operations.databases.server import call_timeout, server_for
 
 if TYPE_CHECKING:
     from jobs.operations import JobHandle
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class DropResult(serializers.Serializer[dict[str, Any]]):
-    """What is gone."""
+    """What was dropped."""
 
     database = serializers.CharField()
     role = serializers.CharField()
 
 
 class DropDatabase(Operation):
-    """Drop a database that was provisioned, with its role. Whoever is connected to it is cut off."""
+    """Drop a provisioned database and its role. Open connections to it are closed."""
 
     name = "resources.drop_database"
     params = DatabaseParams
@@ -31,29 +32,29 @@ class DropDatabase(Operation):
     timeout_seconds = 120
 
     def perform(self, params: dict[str, Any], job: JobHandle) -> dict[str, Any]:
-        """Database and role are gone. What a later job makes under the name is another's, and is not touched."""
+        """Drop database and role. What a later job creates under the same name has another mark and is not touched."""
         server = server_for(job, params["name"])
-        maker = UUID(job.step("maker", lambda: _maker(server)))
+        creator = UUID(job.step("creator", lambda: _find_creator(server)))
         job.effect(
             "database",
-            lambda _key: server.drop_database(maker),
+            lambda _key: server.drop_database(creator),
             timeout=call_timeout(),
             key_window=IDEMPOTENT_BY_NATURE,
-            reconcile=lambda _key: None if server.has_database(maker) else {"database": server.database},
+            reconcile=lambda _key: None if server.has_database(creator) else {"database": server.database},
         )
         job.effect(
             "role",
-            lambda _key: server.drop_role(maker),
+            lambda _key: server.drop_role(creator),
             timeout=call_timeout(),
             key_window=IDEMPOTENT_BY_NATURE,
-            reconcile=lambda _key: None if server.has_role(maker) else {"role": server.role},
+            reconcile=lambda _key: None if server.has_role(creator) else {"role": server.role},
         )
         return {"database": server.database, "role": server.role}
 
 
-def _maker(server: PostgresServer) -> str:
-    """The job that made it. A database of another tenant's, or of nobody's we know, is none of the client's."""
-    maker = server.maker()
-    if maker is None:
-        raise PermanentError("You have no such database.", code="no_such_database")
-    return maker
+def _find_creator(server: PostgresServer) -> str:
+    creator = server.creator()
+    if creator is None:
+        # The same for a database of another tenant and for one that Semel did not create.
+        raise PermanentError("You have no database with this name.", code="no_such_database")
+    return creator

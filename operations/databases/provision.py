@@ -1,38 +1,56 @@
-"""resources.provision_database: a PostgreSQL database with a role of its own, who alone can connect to it."""
+"""resources.provision_database: create a PostgreSQL database and a role that alone can connect to it."""
 
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.core.validators import RegexValidator
 from rest_framework import serializers
 
+from jobs.fields import StrictCharField
 from jobs.operations import IDEMPOTENT_BY_NATURE, Compensation, Operation
-from operations.databases.configured_server import DatabaseParams, call_timeout, server_for
+from operations.databases.server import NAME_MAX, call_timeout, server_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
     from jobs.operations import JobHandle
 
-# Bytes of chance in a password: not to be guessed by anybody, ever.
+# Random bytes of a password: 256 bits cannot be guessed.
 _PASSWORD_BYTES = 32
 
 
+class DatabaseParams(serializers.Serializer[dict[str, Any]]):
+    """Which database."""
+
+    name = StrictCharField(
+        validators=[
+            RegexValidator(
+                rf"\A[a-z][a-z0-9_]{{0,{NAME_MAX - 1}}}\Z",
+                f"Start with a lower-case letter, then use letters, digits and underscores; at most {NAME_MAX} characters.",
+            )
+        ],
+        help_text="Your name for the database, such as orders. The server's name for it has a prefix of your own.",
+    )
+
+
 class ProvisionResult(serializers.Serializer[dict[str, Any]]):
-    """What was made, and how to connect to it."""
+    """The database, and how to connect to it."""
 
     database = serializers.CharField()
     role = serializers.CharField()
-    dsn = serializers.CharField(help_text="With the password, which stands nowhere else.")
+    dsn = serializers.CharField(help_text="Contains the password, which is shown nowhere else.")
 
 
 class ProvisionDatabase(Operation):
-    """Provision a database and its role. Where that fails for good, or is canceled, nothing of them is left.
+    """Provision a database and its role. If that fails permanently or is canceled, both are removed.
 
-    No identity: a name is free again once its database was dropped. Who has it meanwhile stands in the server's catalogue,
-    where the first of two jobs wins and the other is refused.
+    There is no identity: a name is free again after its database was dropped. The server's catalog says who has it;
+    of two jobs for one name the first succeeds and the other is refused.
     """
 
     name = "resources.provision_database"
@@ -41,59 +59,46 @@ class ProvisionDatabase(Operation):
     timeout_seconds = 120
 
     def perform(self, params: dict[str, Any], job: JobHandle) -> dict[str, Any]:
-        """Role and database are there, and the result says how to use them.
+        """Create role and database, allow connections, and return how to connect.
 
-        The password is remembered before the server hears of it, so that it is the same in every attempt. It stands in that
+        The password is recorded before it is sent to the server, so that every attempt uses the same one. It is stored in that
         step and in the result, which are erased together, and in no effect's record.
         """
         server = server_for(job, params["name"])
         password = job.step("password", _new_password)["password"]
-        limit = settings.PROVISION_CONNECTION_LIMIT
-
-        def make(
-            step: str,
-            call: Callable[[], dict[str, Any]],
-            is_made: Callable[[], bool],
-            undo: Callable[[], dict[str, Any]],
-        ) -> None:
-            """Asked again, each of the three finds its own work by the mark: that is why it may be repeated for ever."""
-            made = {"name": server.database}
-            job.effect(
-                step,
-                lambda _key: call(),
-                timeout=call_timeout(),
-                key_window=IDEMPOTENT_BY_NATURE,
-                reconcile=lambda _key: made if is_made() else None,
-                compensate=Compensation(
-                    call=lambda _made, _key: undo(),
-                    key_window=IDEMPOTENT_BY_NATURE,
-                    reconcile=lambda _made, _key: None if is_made() else made,
-                ),
-            )
-
-        make(
-            "role",
-            lambda: server.create_role(job.id, password=password, connection_limit=limit),
-            lambda: server.has_role(job.id),
-            lambda: server.drop_role(job.id),
+        create_role = partial(
+            server.create_role, password=password, connection_limit=settings.PROVISION_CONNECTION_LIMIT
         )
-        make(
-            "database",
-            lambda: server.create_database(job.id),
-            lambda: server.has_database(job.id),
-            lambda: server.drop_database(job.id),
-        )
-        make(
-            "open",
-            lambda: server.open(job.id),
-            lambda: server.is_open(job.id),
-            lambda: server.close(job.id),
-        )
+        _run_effect(job, "role", create_role, server.has_role, server.drop_role)
+        _run_effect(job, "database", server.create_database, server.has_database, server.drop_database)
+        _run_effect(job, "open", server.open, server.is_open, server.close)
         return {
             "database": server.database,
             "role": server.role,
             "dsn": server.dsn(password, address=settings.PROVISION_PUBLIC_ADDRESS),
         }
+
+
+def _run_effect(
+    job: JobHandle,
+    step: str,
+    call: Callable[[UUID], dict[str, Any]],
+    is_done: Callable[[UUID], bool],
+    undo: Callable[[UUID], dict[str, Any]],
+) -> None:
+    """Run an effect that recognizes its own work by the mark, so that it can be repeated at any time."""
+    job.effect(
+        step,
+        lambda _key: call(job.id),
+        timeout=call_timeout(),
+        key_window=IDEMPOTENT_BY_NATURE,
+        reconcile=lambda _key: {"step": step} if is_done(job.id) else None,
+        compensate=Compensation(
+            call=lambda _result, _key: undo(job.id),
+            key_window=IDEMPOTENT_BY_NATURE,
+            reconcile=lambda _result, _key: None if is_done(job.id) else {"step": step},
+        ),
+    )
 
 
 def _new_password() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A session on somebody's PostgreSQL server: bounded in time, alone with its name, and plain about what an error means."""
+"""A session on the server for provisioned databases: bounded in time, and holding a lock on the name that it works on."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from psycopg.abc import RV, PQGen
 
-# Whole seconds that libpq may take for a connection: a server that is there answers within one.
+# Whole seconds for libpq to connect: a running server answers within one.
 CONNECT_SECONDS = 3
-_WAKE_SECONDS = 0.1  # how often psycopg itself looks up while it waits
+_WAKE_SECONDS = 0.1  # psycopg's own default
 _MILLISECONDS = 1_000
-# The server broke off, or never said what came of it. All other errors of a statement say that it did nothing.
-_DOUBTFUL = ("08", "57P", "58", "XX")
+# The server closed the connection or failed inside: the outcome is unknown. Any other error means that nothing was done.
+_OUTCOME_UNKNOWN = ("08", "57P", "58", "XX")
 _MEANINGS = {
     "42501": ("server_forbids", "lacks a right that it needs; see docs/provisioning.md"),
     "53300": ("server_busy", "has no connection left"),
@@ -35,37 +35,37 @@ _MEANINGS = {
 
 
 class Session(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that is closed once all that was asked of it has taken too long, if the server is frozen, too."""
+    """A connection that closes itself when its statements together take too long, even if the server is frozen."""
 
     deadline = math.inf
 
     def wait(self, gen: PQGen[RV], interval: float = _WAKE_SECONDS, timeout: float | None = None) -> RV:
-        """What the server answered. OperationalError if it did not in time: whether it did the work is then unknown."""
+        """Wait for the server's answer until the deadline; then raise OperationalError: the outcome is unknown."""
         if timeout is not None or self.deadline == math.inf:
             return super().wait(gen, interval, timeout)
         try:
             return super().wait(gen, interval, max(self.deadline - time.monotonic(), 0.001))
-        except psycopg.errors._WaitTimeout as silence:  # noqa: SLF001 - it has no public name
+        except psycopg.errors._WaitTimeout as error:  # noqa: SLF001 - it has no public name
             self.pgconn.finish()
-            raise psycopg.OperationalError("the server has not answered in time") from silence
+            raise psycopg.OperationalError("the server has not answered in time") from error
 
 
 @contextmanager
 def session(url: str, name: str, timeout: timedelta) -> Iterator[Session]:
-    """A session that nobody shares the name with, from the first look to the last statement.
+    """Open a session that holds the server's advisory lock on the name until it ends.
 
-    The lock is the server's, and the session's: it lasts exactly as long as something can still be sent through it, or still
-    runs there though its client has died. So what is found under it is all that earlier sessions have done, for good; and a
-    process that freezes between a look and a DROP holds up its name, or has lost both. Not through PgBouncer.
+    The server releases the lock with the session: not while it can still receive or run a statement, even one whose client has
+    died. So what the session reads is final, and a process that freezes between a read and a DROP either blocks its name or has
+    lost lock and session together. This does not work through PgBouncer.
 
-    Raises EffectNotDone where certainly nothing was done, RetryableError where that is unknown.
+    Raises EffectNotDone if certainly nothing was done, RetryableError if that is unknown.
     """
     with _connected(url, timeout) as connection:
         try:
             connection.execute("SELECT pg_advisory_lock(%s)", [_lock_number(name)])
             yield connection
         except psycopg.Error as error:
-            raise _meaning_of(error) from error
+            raise _to_operation_error(error) from error
 
 
 @contextmanager
@@ -78,12 +78,12 @@ def _connected(url: str, timeout: timedelta) -> Iterator[Session]:
             autocommit=True,
             connect_timeout=CONNECT_SECONDS,
             application_name="semel-provision",
-            # Of our own making: what a tenant's role may have set for itself does not count.
+            # Session options outrank what a tenant's role may have set for itself.
             options=_options(seconds),
             tcp_user_timeout=int(seconds * _MILLISECONDS),
         )
     except psycopg.Error as error:
-        # Its words name the server's address and our user, which are no business of a tenant's.
+        # psycopg's message names the server's address and our user; a tenant must not see them.
         raise EffectNotDone(
             "The database server could not be reached; see PROVISION_DATABASE_URL.", code="server_unreachable"
         ) from error
@@ -95,7 +95,7 @@ def _connected(url: str, timeout: timedelta) -> Iterator[Session]:
 
 
 def _options(seconds: float) -> str:
-    """No statement outlasts its effect; no lock is waited for that long; a client that is gone is noticed and its lock freed."""
+    """End statements with their effect and lock waits before it; detect a dead client, so that its lock is freed."""
     statement = int(seconds * _MILLISECONDS)
     return (
         f"-c statement_timeout={statement} -c lock_timeout={statement // 3} "
@@ -108,10 +108,12 @@ def _lock_number(name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"semel {name}".encode()).digest()[:8], signed=True)
 
 
-def _meaning_of(error: psycopg.Error) -> RetryableError | EffectRefused:
-    """Whether the statement may have taken effect. The server's own words stay in our log's stack, for they may quote it."""
+def _to_operation_error(error: psycopg.Error) -> RetryableError | EffectRefused:
+    """Return an error without the server's own text, which may quote secrets and stays in our log's traceback."""
     state = error.sqlstate
-    if state is None or state.startswith(_DOUBTFUL):
-        return RetryableError("The database server broke off, or did not answer.", code="server_silent")
-    code, words = _MEANINGS.get(state, ("server_failed", f"refused a statement ({state})"))
-    return EffectNotDone(f"The database server {words}.", code=code)
+    if state is None or state.startswith(_OUTCOME_UNKNOWN):
+        return RetryableError(
+            "The database server closed the connection or did not answer.", code="server_silent"
+        )
+    code, text = _MEANINGS.get(state, ("server_failed", f"refused a statement ({state})"))
+    return EffectNotDone(f"The database server {text}.", code=code)

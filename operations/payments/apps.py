@@ -1,11 +1,9 @@
-"""The payments app."""
+"""Django app of the payment operations: it owns their tables."""
 
 from django.apps import AppConfig
 
 
 class PaymentsConfig(AppConfig):
-    """The payment operations' own tables."""
-
     name = "operations.payments"
     label = "payments"
     verbose_name = "Payments"

@@ -1,4 +1,4 @@
-"""payments.charge: money is taken from a customer, once; at once, or set aside first and then captured."""
+"""payments.charge: take money from a customer once, in one call or by authorizing it first and then capturing it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from rest_framework import serializers
 
 from jobs.fields import StrictCharField, StrictIntegerField
 from jobs.operations import Compensation, Operation
-from operations.payments.currencies import MINOR_DIGITS
-from operations.payments.ledger import Charged, book_charge
-from operations.payments.provider import KEY_WINDOW, call_timeout, charge_result, provider_for
+from operations.payments.currencies import MINOR_DIGITS, to_major_units
+from operations.payments.gateway import KEY_WINDOW, call_timeout, provider_for
+from operations.payments.ledger import CapturedCharge, record_charge
 
 if TYPE_CHECKING:
     from jobs.operations import JobHandle
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ChargeParams(serializers.Serializer[dict[str, Any]]):
-    """How much, and from where."""
+    """How much to charge, and where it comes from."""
 
     amount = StrictIntegerField(
         min_value=1,
@@ -31,39 +31,39 @@ class ChargeParams(serializers.Serializer[dict[str, Any]]):
         validators=[
             RegexValidator(
                 rf"\A(?:{'|'.join(MINOR_DIGITS)})\Z",
-                "The three lower-case letters of a currency (ISO 4217), such as usd.",
+                "Use the three lower-case letters of a currency (ISO 4217), such as usd.",
             )
         ],
         help_text="Three lower-case letters (ISO 4217), such as usd.",
     )
-    source = StrictCharField(  # type: ignore[assignment] # the metaclass takes it away before Field.source is looked for
+    source = StrictCharField(  # type: ignore[assignment] # the metaclass removes it before Field.source is looked up
         max_length=255, help_text="The provider's token of the card or account."
     )
     description = StrictCharField(max_length=500, required=False, allow_blank=True)
     capture = serializers.ChoiceField(
         choices=["automatic", "separate"],
         required=False,
-        help_text="separate: the money is set aside first and captured then, in two calls.",
+        help_text="separate: authorize the money first and then capture it, in two calls.",
     )
     customer = StrictCharField(
-        max_length=255, required=False, help_text="Whose balance the charge is booked to."
+        max_length=255, required=False, help_text="The customer whose balance the charge is added to."
     )
 
 
 class ChargeResult(serializers.Serializer[dict[str, Any]]):
-    """The charge, as the provider knows it."""
+    """The charge as the provider returned it."""
 
     charge_id = serializers.CharField()
     amount = serializers.IntegerField()
     amount_decimal = serializers.CharField(
-        allow_null=True, help_text="As people write it: 19.99, or 1999 in JPY."
+        allow_null=True, help_text="In major units: 19.99, or 1999 in JPY."
     )
     currency = serializers.CharField()
     status = serializers.CharField()
 
 
 class ChargePayment(Operation):
-    """Charge a payment. A repeat under the same key is safe: the provider remembers keys, and can be asked."""
+    """Charge a payment. A repeat under the same key is safe: the provider remembers keys, and can be queried by key."""
 
     name = "payments.charge"
     params = ChargeParams
@@ -71,13 +71,13 @@ class ChargePayment(Operation):
     timeout_seconds = 60
 
     def perform(self, params: dict[str, Any], job: JobHandle) -> dict[str, Any]:
-        """The customer is charged; the result names the charge as the provider does."""
+        """Charge the customer and return the charge."""
         provider = provider_for(job)
         order: dict[str, Any] = {
             name: params[name] for name in ("amount", "currency", "source", "description") if name in params
         }
         if params.get("capture") == "separate":
-            charge = _charge_in_two(provider, order, job)
+            charge = _authorize_and_capture(provider, order, job)
         else:
             charge = job.effect(
                 "charge",
@@ -87,7 +87,7 @@ class ChargePayment(Operation):
                 reconcile=provider.find_charge,
             )
         if "customer" in params:
-            charged = Charged(
+            captured = CapturedCharge(
                 job_id=job.id,
                 scope=job.scope,
                 charge_id=charge["id"],
@@ -95,22 +95,30 @@ class ChargePayment(Operation):
                 amount=charge["amount"],
                 customer=params["customer"],
             )
-            job.commit("book", partial(book_charge, charged))
-        return charge_result(charge)
+            job.commit("book", partial(record_charge, captured))
+        return {
+            "charge_id": charge["id"],
+            "amount": charge["amount"],
+            "amount_decimal": to_major_units(charge["amount"], charge["currency"]),
+            "currency": charge["currency"],
+            "status": charge["status"],
+        }
 
 
-def _charge_in_two(provider: PaymentProvider, order: dict[str, Any], job: JobHandle) -> dict[str, Any]:
-    """The money is set aside, then captured; let go again where it cannot be captured."""
+def _authorize_and_capture(
+    provider: PaymentProvider, order: dict[str, Any], job: JobHandle
+) -> dict[str, Any]:
+    """Authorize the money, then capture it; release it if it cannot be captured."""
     authorized = job.effect(
         "authorize",
-        lambda key: provider.authorize(**order, idempotency_key=key),
+        lambda key: provider.charge(**order, capture=False, idempotency_key=key),
         timeout=call_timeout(),
         key_window=KEY_WINDOW,
         reconcile=partial(provider.find_charge, status="authorized"),
         compensate=Compensation(
             call=lambda charge, key: provider.cancel(charge["id"], idempotency_key=key),
             key_window=KEY_WINDOW,
-            reconcile=lambda charge, _key: provider.charge_if(charge["id"], status="canceled"),
+            reconcile=lambda charge, _key: provider.find_charge_in_status(charge["id"], "canceled"),
         ),
     )
     return job.effect(
@@ -118,5 +126,5 @@ def _charge_in_two(provider: PaymentProvider, order: dict[str, Any], job: JobHan
         lambda key: provider.capture(authorized["id"], idempotency_key=key),
         timeout=call_timeout(),
         key_window=KEY_WINDOW,
-        reconcile=lambda _key: provider.charge_if(authorized["id"], status="succeeded"),
+        reconcile=lambda _key: provider.find_charge_in_status(authorized["id"], "succeeded"),
     )

@@ -1,4 +1,4 @@
-"""Currencies (ISO 4217), and how many digits of an amount stand behind its point: JPY has none, KWD three."""
+"""Currencies (ISO 4217) and their number of decimal digits: JPY has none, KWD three."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CODES = """
 _NO_MINOR_UNIT = "bif clp djf gnf isk jpy kmf krw pyg rwf ugx vnd vuv xaf xof xpf"
 _THOUSANDTHS = "bhd iqd jod kwd lyd omr tnd"
 
-# Digits behind the point by code.
+# Decimal digits by code.
 MINOR_DIGITS = {
     **dict.fromkeys(_CODES.split(), 2),
     **dict.fromkeys(_NO_MINOR_UNIT.split(), 0),
@@ -22,10 +22,7 @@ MINOR_DIGITS = {
 }
 
 
-def in_major_units(amount: int, currency: str) -> str | None:
-    """The amount of minor units as people write it: 1999 is "19.99" in usd, "1999" in jpy and "1.999" in kwd.
-
-    None for a currency that we do not know.
-    """
+def to_major_units(amount: int, currency: str) -> str | None:
+    """Format minor units: 1999 is "19.99" in usd, "1999" in jpy and "1.999" in kwd. None for an unknown currency."""
     digits = MINOR_DIGITS.get(currency)
     return None if digits is None else f"{Decimal(amount).scaleb(-digits):f}"

@@ -1,4 +1,4 @@
-"""What a payment provider tells us afterwards: it stands in the job's history, and settles what was in doubt."""
+"""Events that a payment provider sends later: they enter the job's history and settle an unknown outcome."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import structlog
 
 from jobs.operations import job_of_key
 from jobs.provider_events import ProviderEvent, record_provider_event
-from operations.payments.provider_answers import read_charge, read_refund
+from operations.payments.provider_responses import read_charge, read_refund
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from uuid import UUID
 
 log = structlog.get_logger(__name__)
 
-# What each kind of event says took place, as the gateway would have read it from an answer.
+# How the data of each event type is read: as the gateway reads the same document in a response.
 _READERS: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "charge.succeeded": read_charge,
     "charge.refunded": read_refund,
@@ -24,15 +23,15 @@ _READERS: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 def handle_event(source: str, message_id: str, event: Mapping[str, Any]) -> None:
-    """The event is evidence on the job that asked for what it tells of. What it tells of no job of ours is passed over.
+    """Record the event with the job whose effect caused it; ignore it if that is no job of ours.
 
-    Called inside the transaction that consumes the event, and raises nothing for what a provider may say: a delivery that
-    is refused comes again, and would say the same.
+    Runs inside the transaction that consumes the event. Raises nothing for any content: a refused delivery would be repeated
+    with the same content.
     """
-    read = _READERS.get(event["type"])
-    key, job_id = _request_of(event["data"])
-    if read is None or job_id is None or key is None:
-        log.info("inbox.passed_over", source=source, message_id=message_id, type=event["type"])
+    read, key = _READERS.get(event["type"]), _key_of(event["data"])
+    job_id = None if key is None else job_of_key(key)
+    if read is None or key is None or job_id is None:
+        log.info("inbox.ignored", source=source, message_id=message_id, type=event["type"])
         return
     try:
         result = read(event["data"])
@@ -46,8 +45,8 @@ def handle_event(source: str, message_id: str, event: Mapping[str, Any]) -> None
     )
 
 
-def _request_of(data: Mapping[str, Any]) -> tuple[str | None, UUID | None]:
-    """The key of the request that brought it about, and the job that the key names; the provider may say so in either place."""
+def _key_of(data: Mapping[str, Any]) -> str | None:
+    """Return the idempotency key of the request that caused the event; a provider may put it in either place."""
     request = data.get("request")
     key = request.get("idempotency_key") if isinstance(request, dict) else data.get("idempotency_key")
-    return (key, job_of_key(key)) if isinstance(key, str) else (None, None)
+    return key if isinstance(key, str) else None

@@ -1,38 +1,66 @@
-"""The payment provider. What matters most is to say truly whether money may have been taken."""
+"""Calls to the payment provider. Every error states truthfully whether money may have been taken."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import httpx2
+from django.conf import settings
 
 from jobs.operations import EffectNotDone, RetryableError
-from operations.http.deadline import Answer, NoAnswer, NotSent, send
-from operations.http.retry_after import parse_retry_after
-from operations.payments.provider_answers import (
-    MaybeSent,
-    meaning_of,
+from operations import CALL_SLACK
+from operations.http_client import NoResponse, NotSent, Response, parse_retry_after, send
+from operations.payments.provider_responses import (
+    OutcomeUncertain,
+    error_from,
     read_charge,
     read_document,
-    read_only,
     read_refund,
+    single_entry,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
     from uuid import UUID
+
+    from jobs.operations import JobHandle
 
 T = TypeVar("T")
 
+# How long the provider remembers an idempotency key.
+KEY_WINDOW = timedelta(hours=24)
+
+
+def call_timeout() -> timedelta:
+    """Return how long one call may take, with the slack around it."""
+    return _provider_timeout() + CALL_SLACK
+
+
+def provider_for(job: JobHandle) -> PaymentProvider:
+    """Return the configured provider for this attempt of the job."""
+    return PaymentProvider(
+        settings.PAYMENT_PROVIDER_URL,
+        settings.PAYMENT_PROVIDER_KEY,
+        job_id=job.id,
+        fence=job.fence,
+        timeout=_provider_timeout(),
+    )
+
+
+def _provider_timeout() -> timedelta:
+    return timedelta(seconds=settings.PAYMENT_PROVIDER_TIMEOUT_SECONDS)
+
 
 class PaymentProvider:
-    """The provider as one attempt of one job sees it; both are named in every call (X-Job, X-Fence).
+    """The payment provider, called for one attempt of one job; every call names both (X-Job, X-Fence).
 
-    What changes something happens once for its key. It raises EffectRefused (the provider will not), EffectNotDone (this call
-    did nothing) or MaybeSent (anything else). What only asks raises RetryableError for every answer that does not tell, and for
-    none. RetryableError, too, where the address or the key cannot be used: before any effect begins, and a repair helps.
+    Calls that change something take effect once per key. They raise EffectRefused (the provider refuses), EffectNotDone (this
+    call did nothing) or OutcomeUncertain (anything else). Calls that only read raise RetryableError for every response that does
+    not settle the question, and for none. The constructor raises RetryableError if the URL or the key is unusable: no effect has
+    begun, and a corrected setting lets the job succeed.
     """
 
     def __init__(self, base_url: str, key: str, job_id: UUID, fence: int, timeout: timedelta) -> None:
@@ -54,116 +82,107 @@ class PaymentProvider:
         self._timeout = timeout
 
     def charge(
-        self, *, amount: int, currency: str, source: str, description: str | None = None, idempotency_key: str
+        self,
+        *,
+        amount: int,
+        currency: str,
+        source: str,
+        description: str | None = None,
+        capture: bool = True,
+        idempotency_key: str,
     ) -> dict[str, Any]:
-        """The money is taken: id, status, amount, currency."""
-        body = _order(amount, currency, source, description)
-        return self._change("/v1/charges", body, idempotency_key, read_charge)
-
-    def authorize(
-        self, *, amount: int, currency: str, source: str, description: str | None = None, idempotency_key: str
-    ) -> dict[str, Any]:
-        """The money is set aside, to be captured or let go: as `charge`, authorized."""
-        body = {**_order(amount, currency, source, description), "capture": False}
-        return self._change(
-            "/v1/charges", body, idempotency_key, lambda document: read_charge(document, status="authorized")
-        )
+        """Take the money, or without ``capture`` only authorize it. Return id, status, amount and currency."""
+        body: dict[str, Any] = {"amount": amount, "currency": currency, "source": source}
+        if description is not None:
+            body["description"] = description
+        if not capture:
+            body["capture"] = False
+        status = "succeeded" if capture else "authorized"
+        return self._change("/v1/charges", body, idempotency_key, partial(read_charge, status=status))
 
     def capture(self, charge_id: str, *, idempotency_key: str) -> dict[str, Any]:
-        """The money that was set aside is taken."""
+        """Take money that was authorized."""
         return self._change(f"{_charge_path(charge_id)}/capture", {}, idempotency_key, read_charge)
 
     def cancel(self, charge_id: str, *, idempotency_key: str) -> dict[str, Any]:
-        """The money that was set aside is let go."""
-        return self._change(
-            f"{_charge_path(charge_id)}/cancel",
-            {},
-            idempotency_key,
-            lambda document: read_charge(document, status="canceled"),
-        )
+        """Release money that was authorized."""
+        read = partial(read_charge, status="canceled")
+        return self._change(f"{_charge_path(charge_id)}/cancel", {}, idempotency_key, read)
 
     def refund(self, charge_id: str, *, amount: int, idempotency_key: str) -> dict[str, Any]:
-        """So much of what was taken is given back: id, status, charge, amount."""
+        """Return this amount of a charge to the customer. Return id, status, charge and amount."""
         body = {"charge": charge_id, "amount": amount}
         return self._change("/v1/refunds", body, idempotency_key, read_refund)
 
     def find_charge(self, idempotency_key: str, *, status: str = "succeeded") -> dict[str, Any] | None:
-        """The charge that was made under the key; None only where the provider says, in so many words, that there is none."""
-
-        def read(document: dict[str, Any]) -> dict[str, Any] | None:
-            charge = read_only(document, idempotency_key)
-            return None if charge is None else read_charge(charge, status=status)
-
-        return self._ask("/v1/charges", {"idempotency_key": idempotency_key}, read)
+        """Return the charge made under the key; None only if the provider explicitly lists none."""
+        return self._find("/v1/charges", idempotency_key, partial(read_charge, status=status))
 
     def find_refund(self, idempotency_key: str) -> dict[str, Any] | None:
-        """The refund that was made under the key, or None, as with a charge."""
+        """Return the refund made under the key; None only if the provider explicitly lists none."""
+        return self._find("/v1/refunds", idempotency_key, read_refund)
 
-        def read(document: dict[str, Any]) -> dict[str, Any] | None:
-            refund = read_only(document, idempotency_key)
-            return None if refund is None else read_refund(refund)
-
-        return self._ask("/v1/refunds", {"idempotency_key": idempotency_key}, read)
-
-    def charge_if(self, charge_id: str, *, status: str) -> dict[str, Any] | None:
-        """The charge of that id if it has come to this status; None while it has not."""
+    def find_charge_in_status(self, charge_id: str, status: str) -> dict[str, Any] | None:
+        """Return the charge if it has this status, otherwise None."""
 
         def read(document: dict[str, Any]) -> dict[str, Any] | None:
             return read_charge(document, status=status) if document.get("status") == status else None
 
-        return self._ask(_charge_path(charge_id), {}, read)
+        return self._get(_charge_path(charge_id), {}, read)
+
+    def _find(self, path: str, key: str, read: Callable[[dict[str, Any]], T]) -> T | None:
+        def read_list(document: dict[str, Any]) -> T | None:
+            entry = single_entry(document, key)
+            return None if entry is None else read(entry)
+
+        return self._get(path, {"idempotency_key": key}, read_list)
 
     def _change(self, path: str, body: dict[str, Any], key: str, read: Callable[[dict[str, Any]], T]) -> T:
         headers = {**self._headers, "Idempotency-Key": key}
         request = httpx2.Request("POST", f"{self._url}{path}", headers=headers, json=body)
         try:
-            answer = send(request, timeout=self._timeout)
+            response = send(request, timeout=self._timeout)
         except NotSent as error:
             raise EffectNotDone(
                 f"The payment provider could not be reached ({error}).", code="provider_unreachable"
             ) from error
-        except NoAnswer as error:
-            raise MaybeSent(
+        except NoResponse as error:
+            raise OutcomeUncertain(
                 f"The payment provider did not answer ({error}).", code="provider_silent"
             ) from error
-        if answer.status != httpx2.codes.OK:
-            raise meaning_of(answer)
-        return _read(answer, read, MaybeSent)
+        if response.status != httpx2.codes.OK:
+            raise error_from(response)
+        return _read(response, read, OutcomeUncertain)
 
-    def _ask(self, path: str, query: dict[str, str], read: Callable[[dict[str, Any]], T]) -> T:
+    def _get(self, path: str, query: dict[str, str], read: Callable[[dict[str, Any]], T]) -> T:
         request = httpx2.Request("GET", f"{self._url}{path}", params=query, headers=self._headers)
         try:
-            answer = send(request, timeout=self._timeout)
-        except (NotSent, NoAnswer) as error:
+            response = send(request, timeout=self._timeout)
+        except (NotSent, NoResponse) as error:
             raise RetryableError(
                 f"The payment provider did not answer ({error}).", code="provider_silent"
             ) from error
-        if answer.status != httpx2.codes.OK:
+        if response.status != httpx2.codes.OK:
             raise RetryableError(
-                f"The payment provider answered {answer.status} when asked for a charge.",
+                f"The payment provider answered a look-up with status {response.status}.",
                 code="provider_cannot_tell",
-                retry_after=parse_retry_after(answer.headers.get("Retry-After")),
+                retry_after=parse_retry_after(response.headers.get("Retry-After")),
             )
-        return _read(answer, read, RetryableError)
+        return _read(response, read, RetryableError)
 
 
-def _read(answer: Answer, read: Callable[[dict[str, Any]], T], unreadable: type[RetryableError]) -> T:
+def _read(response: Response, read: Callable[[dict[str, Any]], T], unreadable: type[RetryableError]) -> T:
     try:
-        return read(read_document(answer))
+        return read(read_document(response))
     except ValueError as error:
         raise unreadable(
-            f"The provider's answer makes no sense: {error}", code="provider_unreadable"
+            f"The payment provider's answer cannot be read: {error}", code="provider_unreadable"
         ) from error
 
 
 def _charge_path(charge_id: str) -> str:
-    """Where the charge is found; whatever its id is made of stays within its segment."""
+    """Return the charge's path. The id is quoted, so that it cannot leave its segment."""
     return f"/v1/charges/{quote(charge_id, safe='')}"
-
-
-def _order(amount: int, currency: str, source: str, description: str | None) -> dict[str, Any]:
-    order = {"amount": amount, "currency": currency, "source": source}
-    return order if description is None else {**order, "description": description}
 
 
 def _fits_a_header(key: str) -> bool:
@@ -172,6 +191,6 @@ def _fits_a_header(key: str) -> bool:
 
 def _misconfigured() -> RetryableError:
     return RetryableError(
-        "PAYMENT_PROVIDER_URL must be an http or https address, and PAYMENT_PROVIDER_KEY the key that it wants.",
+        "PAYMENT_PROVIDER_URL must be an http or https URL, and PAYMENT_PROVIDER_KEY a key that fits into a header.",
         code="provider_not_configured",
     )

@@ -1,8 +1,8 @@
-"""The book of charges, refunds and balances: each function is called inside `job.commit`, and shares its fate.
+"""The ledger of charges, refunds and balances. Functions that write run inside `job.commit` and commit with it.
 
-Rows are changed by compare-and-swap: read, computed here, and written only if the version is still the one that was read. Who
-comes second waits for the first one's commit, finds another version and reads again. Order: what is held of the charge, by id,
-then the charge, then the account. Two attempts of one job are kept apart by the fence, which `job.commit` checks last.
+Rows are changed by compare-and-swap: a row is written only if its version is still the one that was read; otherwise it is read
+again, after the other writer's commit. Lock order: the holds on a charge by id, then the charge, then the account. Two attempts
+of one job are kept apart by the fence, which `job.commit` checks last.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from jobs.selectors import ended_without_effects
 from operations.payments.models import Account, Charge, Refund
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from uuid import UUID
 
 T = TypeVar("T")
 
-# Each failure means that another one got through: so many in a row are a crowd, and better met again later.
+# Each failed swap means that another writer succeeded: after so many in a row, the job is retried later.
 _TRIES = 20
 
 
 class RefundTooLarge(PermanentError):  # noqa: N818 - a refusal
-    """More than is left of the charge."""
+    """The refund exceeds what is left of the charge."""
 
 
 class InsufficientFunds(PermanentError):  # noqa: N818 - a refusal
-    """The customer's balance is smaller than what is to be taken from it."""
+    """The customer's balance is smaller than the amount to be taken from it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Charged:
-    """A charge as the job that made it knows it."""
+class CapturedCharge:
+    """A captured charge, as the job that made it knows it. Amounts are in minor units."""
 
     job_id: UUID
     scope: str
@@ -44,59 +44,62 @@ class Charged:
     customer: str | None = None
 
 
-def book_charge(charged: Charged) -> None:
-    """The charge is in the book, once for its job, and its customer's balance has grown by it."""
-    if _ensure_charge(charged) and charged.customer is not None:
-        change_balance(
-            scope=charged.scope, customer=charged.customer, currency=charged.currency, by=charged.amount
-        )
+def charges_of(job_ids: Collection[UUID], *, scope: str) -> dict[UUID, Charge]:
+    """Return the scope's charges that the ledger has for these jobs. Served by payment_charge's primary key."""
+    if not job_ids:
+        return {}
+    return {charge.job_id: charge for charge in Charge.objects.filter(scope=scope, pk__in=job_ids)}
 
 
-def hold_refund(*, job_id: UUID, charged: Charged, amount: int | None) -> int:
-    """So much of the charge (None: what is left) is this job's to give back, and off its customer's balance; how much it is.
+def record_charge(captured: CapturedCharge) -> None:
+    """Record the charge once for its job, and add it to its customer's balance."""
+    if _ensure_charge(captured):
+        _change_customer_balance(captured, by=captured.amount)
 
-    The same again changes nothing, unless it was let go: then it is held anew. Raises RefundTooLarge or InsufficientFunds.
-    What jobs hold that have failed or were canceled without giving anything back is let go first: nobody else would, and a
-    redrive of such a job holds it anew, if it still can.
+
+def hold_refund(*, job_id: UUID, captured: CapturedCharge, amount: int | None) -> int:
+    """Hold this amount of the charge (None: what is left) for the job, take it off the balance, and return it.
+
+    A repeat changes nothing, unless the hold was released: then the amount is held again. Raises RefundTooLarge or
+    InsufficientFunds. First releases the holds of jobs that failed or were canceled without giving anything back: nothing else
+    releases those, and a redrive of such a job holds the amount again if it still can.
     """
-    _ensure_charge(charged)
-    holders = _lock_holds(charged.job_id)
+    _ensure_charge(captured)
+    holders = _lock_holds(captured.job_id)
     for other in holders:
         if other != job_id and ended_without_effects(other):
             release_refund(job_id=other)
-    held = Refund.objects.filter(pk=job_id).first()
-    if held is not None and job_id in holders:
-        return held.amount
-    amount = held.amount if held is not None else amount
-    charge, amount = _take_from_charge(charged.job_id, amount)
-    if charge.customer is not None:
-        change_balance(scope=charge.scope, customer=charge.customer, currency=charge.currency, by=-amount)
+    earlier = Refund.objects.filter(pk=job_id).first()
+    if earlier is not None and job_id in holders:
+        return earlier.amount
+    amount = earlier.amount if earlier is not None else amount
+    charge, amount = _add_refunded(captured.job_id, amount)
+    _change_customer_balance(charge, by=-amount)
     Refund.objects.update_or_create(pk=job_id, defaults={"charge": charge, "amount": amount, "is_held": True})
     return amount
 
 
 def _lock_holds(charge_job_id: UUID) -> list[UUID]:
-    """The jobs that hold a part of the charge, and go on holding it until this transaction ends, unless it lets go.
+    """Lock the holds on the charge until the transaction ends, and return the ids of their jobs.
 
-    Locked before such a job is looked at: one that was redriven meanwhile finds its hold gone, or has kept it. All in one
-    order, the caller's own among them, so that no two wait for each other.
+    Locked before a job's state is read: a job that is redriven meanwhile finds its hold either released or kept. Locked in one
+    order, the caller's own included, so that no two callers deadlock.
     """
     holds = Refund.objects.filter(charge_id=charge_job_id, is_held=True).order_by("pk")
     return list(holds.select_for_update(no_key=True).values_list("pk", flat=True))
 
 
 def release_refund(*, job_id: UUID) -> None:
-    """What the job was to give back counts as taken again: it was not given back. Twice changes nothing."""
-    held = Refund.objects.filter(pk=job_id, is_held=True).first()
-    if held is None or not Refund.objects.filter(pk=job_id, is_held=True).update(is_held=False):
+    """Release what the job holds and add it to the balance again, because nothing was given back. A repeat changes nothing."""
+    hold = Refund.objects.filter(pk=job_id, is_held=True).first()
+    if hold is None or not Refund.objects.filter(pk=job_id, is_held=True).update(is_held=False):
         return
-    charge, _ = _take_from_charge(held.charge_id, -held.amount)
-    if charge.customer is not None:
-        change_balance(scope=charge.scope, customer=charge.customer, currency=charge.currency, by=held.amount)
+    charge, _ = _add_refunded(hold.charge_id, -hold.amount)
+    _change_customer_balance(charge, by=hold.amount)
 
 
 def change_balance(*, scope: str, customer: str, currency: str, by: int) -> int:
-    """The account's new balance, never below zero. Raises InsufficientFunds. An account that was not there begins at zero."""
+    """Change the balance and return it. Accounts start at zero and never go below: raises InsufficientFunds."""
     name = {"scope": scope, "customer": customer, "currency": currency}
 
     def swap() -> int | None:
@@ -109,49 +112,54 @@ def change_balance(*, scope: str, customer: str, currency: str, by: int) -> int:
             raise InsufficientFunds(
                 f"The balance of {customer} is {account.balance} {currency}.", code="insufficient_funds"
             )
-        swapped = Account.objects.filter(pk=account.pk, version=account.version)
-        return balance if swapped.update(balance=balance, version=account.version + 1) else None
+        unchanged = Account.objects.filter(pk=account.pk, version=account.version)
+        return balance if unchanged.update(balance=balance, version=account.version + 1) else None
 
-    return _until_swapped(swap)
+    return _repeat_until_swapped(swap)
 
 
-def _take_from_charge(charge_job_id: UUID, amount: int | None) -> tuple[Charge, int]:
+def _change_customer_balance(charge: CapturedCharge | Charge, *, by: int) -> None:
+    if charge.customer is not None:
+        change_balance(scope=charge.scope, customer=charge.customer, currency=charge.currency, by=by)
+
+
+def _add_refunded(charge_job_id: UUID, amount: int | None) -> tuple[Charge, int]:
+    """Add the amount (None: what is left) to the charge's refunds; a negative amount takes it off again."""
+
     def swap() -> tuple[Charge, int] | None:
         charge = Charge.objects.get(pk=charge_job_id)
         left = charge.captured - charge.refunded
-        taken = left if amount is None else amount
-        if taken > left or taken == 0:
+        added = left if amount is None else amount
+        if added > left or added == 0:
             raise RefundTooLarge(
-                f"Of {charge.captured} {charge.currency} that were captured {left} can be given back.",
+                f"Of {charge.captured} {charge.currency} captured, {left} can still be refunded.",
                 code="refund_exceeds_charge",
             )
-        swapped = Charge.objects.filter(pk=charge.pk, version=charge.version).update(
-            refunded=charge.refunded + taken, version=charge.version + 1
-        )
-        return (charge, taken) if swapped else None
+        unchanged = Charge.objects.filter(pk=charge.pk, version=charge.version)
+        swapped = unchanged.update(refunded=charge.refunded + added, version=charge.version + 1)
+        return (charge, added) if swapped else None
 
-    return _until_swapped(swap)
+    return _repeat_until_swapped(swap)
 
 
-def _ensure_charge(charged: Charged) -> bool:
-    """Whether the charge is in the book by this call: an earlier one's row stays as it is."""
-    row = Charge(
-        job_id=charged.job_id,
-        scope=charged.scope,
-        charge_id=charged.charge_id,
-        customer=charged.customer,
-        currency=charged.currency,
-        captured=charged.amount,
-    )
-    if Charge.objects.filter(pk=charged.job_id).exists():
+def _ensure_charge(captured: CapturedCharge) -> bool:
+    """Insert the charge unless the ledger has it; return True if this call may have inserted it."""
+    if Charge.objects.filter(pk=captured.job_id).exists():
         return False
+    row = Charge(
+        job_id=captured.job_id,
+        scope=captured.scope,
+        charge_id=captured.charge_id,
+        customer=captured.customer,
+        currency=captured.currency,
+        captured=captured.amount,
+    )
     Charge.objects.bulk_create([row], ignore_conflicts=True)
     return True
 
 
-def _until_swapped(swap: Callable[[], T | None]) -> T:
-    """What `swap` returns once it was not None."""
+def _repeat_until_swapped(swap: Callable[[], T | None]) -> T:
     for _ in range(_TRIES):
         if (swapped := swap()) is not None:
             return swapped
-    raise RetryableError("Too many others change the same balance.", code="balance-contended")
+    raise RetryableError("Too many concurrent changes of the same balance.", code="balance-contended")

@@ -1,6 +1,6 @@
-"""What operations keep in our own database: how much of a charge was given back, and what customers have paid.
+"""The payments ledger: charges, refunds and customers' balances.
 
-Whose they are is told by a scope, as of idempotency keys. Nothing here refers to a job by a constraint: jobs are purged first.
+Rows belong to a scope, as idempotency keys do. No foreign key refers to a job: jobs are purged earlier.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 
 class Account(models.Model):
-    """What a customer has paid in one currency and was not given back. Changed by compare-and-swap on its version."""
+    """A customer's payments in one currency, less refunds. Changed by compare-and-swap on its version."""
 
     scope = models.CharField(max_length=64)
     customer = models.CharField(max_length=255)
@@ -31,15 +31,17 @@ class Account(models.Model):
 
 
 class Charge(models.Model):
-    """A charge of which something was booked or is to be given back. Changed by compare-and-swap on its version."""
+    """A charge of a customer, or one with a refund. Changed by compare-and-swap on its version."""
 
     job_id = models.UUIDField(primary_key=True)  # the job that charged
     scope = models.CharField(max_length=64)
-    charge_id = models.CharField(max_length=255)  # the provider's name of it
-    customer = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: booked to nobody
+    charge_id = models.CharField(max_length=255)  # the provider's id
+    customer = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: no customer was named
     currency = models.CharField(max_length=3)
     captured = models.BigIntegerField()  # minor units
-    refunded = models.BigIntegerField(db_default=0, default=0)  # given back, or about to be
+    refunded = models.BigIntegerField(
+        db_default=0, default=0
+    )  # refunded or held for a refund, in minor units
     version = models.BigIntegerField(db_default=0, default=0)
     created_at = models.DateTimeField(db_default=Now())
 
@@ -56,12 +58,12 @@ class Charge(models.Model):
 
 
 class Refund(models.Model):
-    """A part of a charge that a job may give back, or was refused."""
+    """An amount of a charge that a job refunds; held from before the refund until it is refused."""
 
     job_id = models.UUIDField(primary_key=True)  # the job that refunds
     charge = models.ForeignKey(Charge, on_delete=models.PROTECT, related_name="refunds")
     amount = models.BigIntegerField()
-    is_held = models.BooleanField(default=True)  # counts among what was given back
+    is_held = models.BooleanField(default=True)  # counts in the charge's `refunded`
 
     class Meta:
         db_table = "payment_refund"

@@ -7,16 +7,16 @@ import io
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
-from operations.reports.rows import HEADINGS, neutral
+from operations.reports.rows import HEADINGS, escape_formula
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from operations.reports.period import Period
-    from operations.reports.rows import Figures, Row
+    from operations.reports.rows import Row, Totals
 
 
-class _CsvSheet:
+class _CsvFile:
     def __init__(self, text: IO[str]) -> None:
         self._text = text
         self._writer = csv.writer(text)
@@ -25,20 +25,22 @@ class _CsvSheet:
     def add(self, rows: Sequence[Row]) -> None:
         self._writer.writerows(
             row._replace(
-                operation=neutral(row.operation), charge=neutral(row.charge), currency=neutral(row.currency)
+                operation=escape_formula(row.operation),
+                charge=escape_formula(row.charge),
+                currency=escape_formula(row.currency),
             )
             for row in rows
         )
 
-    def finish(self, figures: Figures) -> None:  # noqa: ARG002 - a last line of sums would be taken for a job
+    def finish(self, totals: Totals) -> None:  # noqa: ARG002 - a row of totals would be read as a job
         self._text.flush()
 
 
 @contextmanager
-def csv_file(file: IO[bytes], period: Period) -> Iterator[_CsvSheet]:  # noqa: ARG001 - a format's signature
-    """Rows go into the file as they come. It stays open."""
+def open_csv(file: IO[bytes], period: Period) -> Iterator[_CsvFile]:  # noqa: ARG001 - the signature of a format
+    """Write rows as they are added. The file stays open."""
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     try:
-        yield _CsvSheet(text)
+        yield _CsvFile(text)
     finally:
         text.detach()

@@ -1,49 +1,48 @@
-"""The kinds of file that a report can be."""
+"""The file formats of a report."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Protocol
 
-from operations.reports.csv_file import csv_file
-from operations.reports.pdf_file import pdf_file
-from operations.reports.xlsx_file import xlsx_file
+from operations.reports.csv_file import open_csv
+from operations.reports.pdf_file import open_pdf
+from operations.reports.xlsx_file import open_xlsx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from operations.reports.period import Period
-    from operations.reports.rows import Figures, Row
+    from operations.reports.rows import Row, Totals
 
-# A canvas of reportlab keeps its pages until the end: 50,000 rows are 1,100 of them, and more than anybody reads.
+# reportlab keeps its pages in memory until the end; 50,000 rows are 1,100 pages, more than anyone reads.
 PDF_ROWS_MAX = 50_000
 
 
-class Sheet(Protocol):
-    """A file that is being written."""
+class ReportFile(Protocol):
+    """A report that is being written."""
 
     def add(self, rows: Sequence[Row]) -> None:
-        """The rows are in it, behind those before them."""
+        """Append the rows."""
 
-    def finish(self, figures: Figures) -> None:
-        """What the rows come to is in it, and it is whole."""
+    def finish(self, totals: Totals) -> None:
+        """Write the totals and complete the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """One kind of file."""
+    """One file format; ``open`` gets the file to write into."""
 
-    opened: Callable[[IO[bytes], Period], AbstractContextManager[Sheet]]
+    open: Callable[[IO[bytes], Period], AbstractContextManager[ReportFile]]
     content_type: str
     rows_max: int | None = None
 
 
 FORMATS = {
-    "csv": Format(opened=csv_file, content_type="text/csv; charset=utf-8"),
+    "csv": Format(open=open_csv, content_type="text/csv; charset=utf-8"),
     "xlsx": Format(
-        opened=xlsx_file,
-        content_type="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        open=open_xlsx, content_type="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
     ),
-    "pdf": Format(opened=pdf_file, content_type="application/pdf", rows_max=PDF_ROWS_MAX),
+    "pdf": Format(open=open_pdf, content_type="application/pdf", rows_max=PDF_ROWS_MAX),
 }

@@ -1,4 +1,4 @@
-"""reports.generate: the tenant's jobs and charges of a period, as a file."""
+"""reports.generate: write the tenant's jobs and charges of a period into a file."""
 
 from __future__ import annotations
 
@@ -11,41 +11,40 @@ from jobs.fields import StrictDateField
 from jobs.operations import Operation, PermanentError
 from operations.reports.formats import FORMATS
 from operations.reports.period import Period
-from operations.reports.rows import CHARGES, Figures, rows_of
+from operations.reports.rows import CHARGE_OPERATION, Totals, rows_of
 
 if TYPE_CHECKING:
     from jobs.operations import JobHandle
     from operations.reports.formats import Format
 
-# A leap year: what a year's end asks for, and the last that a chart of days can show.
+# A leap year: enough for a yearly report, and the most that a chart of days can show.
 DAYS_MAX = 366
 
 
 class ReportParams(serializers.Serializer[dict[str, Any]]):
-    """Which days, and what kind of file."""
+    """Which days, in which format."""
 
     format = serializers.ChoiceField(choices=sorted(FORMATS))
-    to = StrictDateField(help_text=f"The last day, included; the period has {DAYS_MAX} days at most.")
+    to = StrictDateField(help_text=f"The last day, included; a period has at most {DAYS_MAX} days.")
 
     def get_fields(self) -> dict[str, Any]:
-        """`from` is a word of Python's: no attribute can be called so."""
+        """Add `from`, which cannot be an attribute: it is a Python keyword."""
         first = StrictDateField(help_text="The first day (UTC), such as 2030-01-31.")
         return {"from": first, **super().get_fields()}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """The days are in order, and not too many."""
         days = (attrs["to"] - attrs["from"]).days + 1
         if days < 1:
             raise serializers.ValidationError({"to": "The last day must not be before the first."})
         if days > DAYS_MAX:
             raise serializers.ValidationError(
-                {"to": f"The period must have {DAYS_MAX} days at most, not {days}."}
+                {"to": f"The period must have at most {DAYS_MAX} days, not {days}."}
             )
         return attrs
 
 
 class ReportTotal(serializers.Serializer[dict[str, Any]]):
-    """What the report's charges come to in one currency, as people write it."""
+    """The sum of the report's charges in one currency, in major units."""
 
     currency = serializers.CharField()
     charged = serializers.CharField()
@@ -53,15 +52,15 @@ class ReportTotal(serializers.Serializer[dict[str, Any]]):
 
 
 class ReportResult(serializers.Serializer[dict[str, Any]]):
-    """The report's name among the job's artifacts, and what is in it."""
+    """The report's name among the job's artifacts, and its totals."""
 
     artifact = serializers.CharField()
-    rows = serializers.IntegerField(help_text="Jobs.")
+    rows = serializers.IntegerField(help_text="The number of jobs.")
     totals = ReportTotal(many=True)
 
 
 class GenerateReport(Operation):
-    """Write a report of the jobs that were created in a period, before the report was asked for, and of their charges."""
+    """Report the jobs that were created in a period, before the report itself, and their charges."""
 
     name = "reports.generate"
     params = ReportParams
@@ -69,25 +68,25 @@ class GenerateReport(Operation):
     timeout_seconds = 1_800
 
     def perform(self, params: dict[str, Any], job: JobHandle) -> dict[str, Any]:
-        """The file is there; the result says how many rows it has and what they come to.
+        """Write the file and return its number of rows and its totals.
 
-        A worker that dies in mid-file leaves nothing, and the next attempt writes it again. What a file comes to is remembered
-        under the file's digest before it is published: who finds the file, finds what belongs to it and to no other.
+        If the worker dies while writing, nothing is kept, and the next attempt writes the file again. The totals are recorded
+        under the file's digest before it is published, so that an attempt that finds the file finds its totals and no others.
         """
         kind = FORMATS[params["format"]]
         days = Period(params["from"], params["to"])
         counts = job.step("count", lambda: _jobs_per_day(days, job))
         if kind.rows_max is not None and sum(counts) > kind.rows_max:
             raise PermanentError(
-                f"{params['format']} holds {kind.rows_max} jobs at most, not {sum(counts)}: take csv or xlsx.",
+                f"{params['format']} holds at most {kind.rows_max} jobs, not {sum(counts)}: use csv or xlsx.",
                 code="report-too-large",
             )
         period = Period(days.first, days.last, tuple(counts))
         content: dict[str, Any] = {}
 
         def write(file: IO[bytes]) -> None:
-            figures = _write_report(file, kind, period, job)
-            content.update(rows=figures.rows, totals=figures.totals())
+            totals = _write_report(file, kind, period, job)
+            content.update(rows=totals.rows, totals=totals.by_currency())
             job.step(_content_of(_digest(file)), lambda: content)
 
         artifact = job.artifact(
@@ -96,13 +95,13 @@ class GenerateReport(Operation):
             content_type=kind.content_type,
             filename=f"jobs-{params['from']}-{params['to']}.{params['format']}",
         )
-        # An earlier attempt's file: its content is on record, since it was published after that.
+        # Empty if an earlier attempt wrote the file; its content was recorded before the file was published.
         content = content or job.step(_content_of(artifact.sha256), dict)
         return {"artifact": artifact.name, **content}
 
 
 def _jobs_per_day(days: Period, job: JobHandle) -> list[int]:
-    """A statement for each day, so that none of them takes long."""
+    """Count each day in a statement of its own, so that none of them takes long."""
     counts = []
     for day in days.days():
         job.check()
@@ -110,22 +109,21 @@ def _jobs_per_day(days: Period, job: JobHandle) -> list[int]:
     return counts
 
 
-def _write_report(file: IO[bytes], kind: Format, period: Period, job: JobHandle) -> Figures:
-    """The report is in the file. What it comes to is summed from the very rows that are in it."""
-    figures, expected = Figures(), sum(period.jobs_per_day)
-    with kind.opened(file, period) as sheet:
-        for jobs in job.jobs_between(period.starts_at, period.ends_at, results_of=CHARGES):
-            sheet.add(rows_of(jobs, scope=job.scope, figures=figures))
+def _write_report(file: IO[bytes], kind: Format, period: Period, job: JobHandle) -> Totals:
+    """Write the report and return the totals of exactly the rows that are in it."""
+    totals, expected = Totals(), sum(period.jobs_per_day)
+    with kind.open(file, period) as report:
+        for jobs in job.jobs_between(period.starts_at, period.ends_at, results_of=CHARGE_OPERATION):
+            report.add(rows_of(jobs, scope=job.scope, totals=totals))
             job.check()
-            # The purge may have taken some that were counted.
-            job.progress(figures.rows, max(expected, figures.rows + 1), "rows")
-        sheet.finish(figures)
-    job.progress(figures.rows, figures.rows, "rows")
-    return figures
+            # The purge may have deleted some that were counted.
+            job.progress(totals.rows, max(expected, totals.rows + 1), "rows")
+        report.finish(totals)
+    job.progress(totals.rows, totals.rows, "rows")
+    return totals
 
 
 def _digest(file: IO[bytes]) -> str:
-    """As an artifact's: of all that is in the file."""
     file.flush()
     file.seek(0)
     return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type] # typeshed asks for a raw file

@@ -1,4 +1,4 @@
-"""A report as PDF: a chart of the jobs per day, the rows page by page, and what they come to."""
+"""A report as PDF: a chart of the jobs per day, the rows page by page, and the totals."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from operations.reports.period import Period
-    from operations.reports.rows import Figures, Row
+    from operations.reports.rows import Row, Totals
 
 # In points (1/72 inch).
 _WIDTH, _HEIGHT = landscape(A4)
-_MARGIN, _LINE = 36, 11
+_MARGIN, _ROW_HEIGHT = 36, 11
 _CHART_HEIGHT = 150
-# Where each column begins, and how many characters of a text fit into it.
+# The left edge of each column, and how many characters fit into it.
 _COLUMNS = (
     (0, 36), (138, 24), (226, 10), (266, 24), (358, 24), (450, 4), (476, 30), (590, 18), (666, 4), (690, 18),
 )  # fmt: skip
 _TITLE, _TEXT = ("Helvetica-Bold", 16), ("Helvetica", 7)
-# Days that are named under the chart.
-_LABELS = 12
+# Days named under the chart.
+_DAY_LABELS = 12
 
 
-class _PdfSheet:
+class _PdfFile:
     def __init__(self, canvas: Canvas, period: Period) -> None:
         self._canvas = canvas
         self._page = 1
@@ -41,23 +41,21 @@ class _PdfSheet:
         self._y = _HEIGHT - _MARGIN - 16
         self._canvas.setFont(*_TITLE)
         self._canvas.drawString(_MARGIN, self._y, f"Jobs and charges, {period}")
-        self._y -= _CHART_HEIGHT + 2 * _LINE
+        self._y -= _CHART_HEIGHT + 2 * _ROW_HEIGHT
         renderPDF.draw(_chart(period), self._canvas, _MARGIN, self._y)
-        self._y -= 2 * _LINE
+        self._y -= 2 * _ROW_HEIGHT
         self._draw_headings()
 
     def add(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            self._draw_line([str(cell) for cell in row])
+            self._draw_row([str(cell) for cell in row])
 
-    def finish(self, figures: Figures) -> None:
-        self._draw_line([])
-        self._draw_line([f"Jobs: {figures.rows}"])
-        for one in figures.totals():
-            self._draw_line(
-                [f"Charged in {one['currency']}: {one['charged']}, of it refunded: {one['refunded']}"],
-                clip=False,
-            )
+    def finish(self, totals: Totals) -> None:
+        self._draw_row([])
+        self._draw_row([f"Jobs: {totals.rows}"])
+        for sums in totals.by_currency():
+            text = f"Charged in {sums['currency']}: {sums['charged']}, of it refunded: {sums['refunded']}"
+            self._draw_row([text], clip=False)
         self._end_page()
         self._canvas.save()
 
@@ -66,8 +64,8 @@ class _PdfSheet:
         self._draw_cells(HEADINGS, clip=False)
         self._canvas.setFont(*_TEXT)
 
-    def _draw_line(self, cells: Sequence[str], *, clip: bool = True) -> None:
-        if self._y < _MARGIN + 2 * _LINE:
+    def _draw_row(self, cells: Sequence[str], *, clip: bool = True) -> None:
+        if self._y < _MARGIN + 2 * _ROW_HEIGHT:
             self._end_page()
             self._page += 1
             self._y = _HEIGHT - _MARGIN
@@ -77,8 +75,10 @@ class _PdfSheet:
     def _draw_cells(self, cells: Sequence[str], *, clip: bool) -> None:
         for (x, length), cell in zip(_COLUMNS, cells, strict=False):
             if cell:
-                self._canvas.drawString(_MARGIN + x, self._y, _in_font(cell[:length] if clip else cell))
-        self._y -= _LINE
+                self._canvas.drawString(
+                    _MARGIN + x, self._y, _in_standard_font(cell[:length] if clip else cell)
+                )
+        self._y -= _ROW_HEIGHT
 
     def _end_page(self) -> None:
         self._canvas.drawRightString(_WIDTH - _MARGIN, _MARGIN, f"page {self._page}")
@@ -86,15 +86,15 @@ class _PdfSheet:
 
 
 @contextmanager
-def pdf_file(file: IO[bytes], period: Period) -> Iterator[_PdfSheet]:
-    """Each page is drawn and packed when it is full; the packed pages are kept until the end."""
-    yield _PdfSheet(Canvas(file, pagesize=(_WIDTH, _HEIGHT), pageCompression=1), period)
+def open_pdf(file: IO[bytes], period: Period) -> Iterator[_PdfFile]:
+    """Draw and compress each page when it is full; keep the compressed pages in memory until the end."""
+    yield _PdfFile(Canvas(file, pagesize=(_WIDTH, _HEIGHT), pageCompression=1), period)
 
 
 def _chart(period: Period) -> Drawing:
-    """How many jobs each day had."""
+    """Chart the number of jobs per day."""
     counts = period.jobs_per_day or (0,)
-    every = -(-len(counts) // _LABELS)
+    every = -(-len(counts) // _DAY_LABELS)
     names = [str(day.first) for day in period.days()]
     drawing = Drawing(_WIDTH - 2 * _MARGIN, _CHART_HEIGHT)
     chart: Any = VerticalBarChart()
@@ -113,6 +113,6 @@ def _chart(period: Period) -> Drawing:
     return drawing
 
 
-def _in_font(text: str) -> str:
-    """What the standard fonts can show of the text: Latin letters; a question mark for each other."""
+def _in_standard_font(text: str) -> str:
+    """Replace what the standard PDF fonts cannot show, which is all but Latin letters, by question marks."""
     return text.encode("cp1252", "replace").decode("cp1252")

@@ -1,4 +1,4 @@
-"""The days of a report, in UTC, the first and the last included."""
+"""The days of a report, in UTC, first and last day included."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Period:
-    """From the beginning of its first day to the end of its last; how many jobs each of its days had, once that is known."""
+    """Whole days from the first to the last, and the number of jobs on each day once they were counted."""
 
     first: date
     last: date
@@ -25,16 +25,15 @@ class Period:
 
     @property
     def starts_at(self) -> datetime:
-        """The first instant."""
         return _midnight(self.first)
 
     @property
     def ends_at(self) -> datetime:
-        """The first instant that is not in it any more; on the calendar's last day, its last."""
+        """Return the first instant after the period, or the calendar's last instant on its last day."""
         return datetime.max.replace(tzinfo=UTC) if self.last == date.max else _midnight(self.last + DAY)
 
     def days(self) -> Iterator[Period]:
-        """Each of its days as a period of its own."""
+        """Yield each day as a period of its own."""
         for number in range((self.last - self.first).days + 1):
             day = self.first + number * DAY
             yield Period(day, day)

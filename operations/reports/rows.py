@@ -1,4 +1,4 @@
-"""A report's rows: a job each, with what it charged; and what they come to."""
+"""The rows of a report: one per job, with what it charged; and their totals."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from operations.payments.currencies import in_major_units
-from operations.payments.models import Charge
+from operations.payments.currencies import to_major_units
+from operations.payments.ledger import charges_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
-    from uuid import UUID
 
     from jobs.operations import JobSummary
+    from operations.payments.models import Charge
 
-CHARGES = "payments.charge"
-# What spreadsheets take for the beginning of a formula, in any width: CWE-1236.
+CHARGE_OPERATION = "payments.charge"
+# Characters that make a spreadsheet read a text as a formula, in any width (CWE-1236).
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 class Row(NamedTuple):
-    """One job, in words. In the order of the columns, named as they are."""
+    """One job as text, in the order of the columns; the field names are the headings."""
 
     job: str
     operation: str
@@ -39,8 +39,8 @@ class Row(NamedTuple):
 HEADINGS: tuple[str, ...] = Row._fields
 
 
-class Money(NamedTuple):
-    """What was charged, in minor units, and what of it was given back or is about to be."""
+class ChargedAmount(NamedTuple):
+    """What a job charged, and what of it was refunded or is held for a refund, in minor units."""
 
     charge_id: str
     amount: int
@@ -49,85 +49,83 @@ class Money(NamedTuple):
 
 
 @dataclass
-class Figures:
-    """What the rows come to."""
+class Totals:
+    """The number of rows and the sums of their charges."""
 
     rows: int = 0
-    # Minor units by currency: charged, refunded.
+    # By currency, in minor units: charged, refunded.
     sums: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
 
-    def totals(self) -> list[dict[str, str]]:
-        """The sums as people write them, a currency each."""
+    def by_currency(self) -> list[dict[str, str]]:
         return [
-            {"currency": currency, "charged": written(charged, currency), "refunded": written(back, currency)}
-            for currency, (charged, back) in sorted(self.sums.items())
+            {
+                "currency": currency,
+                "charged": format_amount(charged, currency),
+                "refunded": format_amount(refunded, currency),
+            }
+            for currency, (charged, refunded) in sorted(self.sums.items())
         ]
 
 
-def rows_of(jobs: Sequence[JobSummary], *, scope: str, figures: Figures) -> list[Row]:
-    """The rows of these jobs, which are counted in the figures."""
-    book = _in_the_book(scope, [job.id for job in jobs if job.operation == CHARGES])
+def rows_of(jobs: Sequence[JobSummary], *, scope: str, totals: Totals) -> list[Row]:
+    """Return the rows of these jobs and add them to the totals."""
+    ledger = charges_of([job.id for job in jobs if job.operation == CHARGE_OPERATION], scope=scope)
     rows = []
     for job in jobs:
-        money = _charged(job.result, book.get(job.id))
-        figures.rows += 1
-        if money is not None:
-            sums = figures.sums[money.currency]
-            sums[0] += money.amount
-            sums[1] += money.refunded
+        charged = _charged_amount(job.result, ledger.get(job.id))
+        totals.rows += 1
+        if charged is not None:
+            sums = totals.sums[charged.currency]
+            sums[0] += charged.amount
+            sums[1] += charged.refunded
         rows.append(
             Row(
                 str(job.id),
                 job.operation,
                 job.state,
-                _instant(job.created_at),
-                _instant(job.finished_at),
+                _format_instant(job.created_at),
+                _format_instant(job.finished_at),
                 job.attempts,
-                *_in_words(money),
+                *_charge_columns(charged),
             )
         )
     return rows
 
 
-def neutral(text: str) -> str:
-    """The text so that no spreadsheet takes it for a formula: an apostrophe first, where it begins like one."""
+def escape_formula(text: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would read as a formula."""
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def written(amount: int, currency: str) -> str:
-    """The amount as people write it; of a currency that we do not know, the minor units, named so."""
-    return in_major_units(amount, currency) or f"{amount} minor units"
+def format_amount(amount: int, currency: str) -> str:
+    """Return the amount in major units, or named as minor units for an unknown currency."""
+    return to_major_units(amount, currency) or f"{amount} minor units"
 
 
-def _in_the_book(scope: str, job_ids: Iterable[UUID]) -> dict[UUID, Charge]:
-    """What the scope's book says of these jobs' charges. Served by payment_charge's primary key."""
-    asked = list(job_ids)
-    return {one.job_id: one for one in Charge.objects.filter(scope=scope, pk__in=asked)} if asked else {}
-
-
-def _charged(result: Any, booked: Charge | None) -> Money | None:  # noqa: ANN401 - whatever the job returned
-    """The job's charge by its result; by the book, where that was erased or is an operator's words."""
-    refunded = 0 if booked is None else booked.refunded
+def _charged_amount(result: Any, charge: Charge | None) -> ChargedAmount | None:  # noqa: ANN401 - any JSON value
+    """Read the charge from the job's result, or from the ledger if the result was erased or written by an operator."""
+    refunded = 0 if charge is None else charge.refunded
     match result:
         case {"charge_id": str(charge_id), "amount": int(amount), "currency": str(currency)}:
-            return Money(charge_id, amount, currency, refunded)
-        case _ if booked is not None:
-            return Money(booked.charge_id, booked.captured, booked.currency, refunded)
+            return ChargedAmount(charge_id, amount, currency, refunded)
+        case _ if charge is not None:
+            return ChargedAmount(charge.charge_id, charge.captured, charge.currency, refunded)
         case _:
             return None
 
 
-def _in_words(money: Money | None) -> tuple[str, str, str, str]:
-    if money is None:
+def _charge_columns(charged: ChargedAmount | None) -> tuple[str, str, str, str]:
+    if charged is None:
         return "", "", "", ""
-    amount, refunded = written(money.amount, money.currency), written(money.refunded, money.currency)
-    return _printable(money.charge_id), amount, _printable(money.currency), refunded
+    amount = format_amount(charged.amount, charged.currency)
+    refunded = format_amount(charged.refunded, charged.currency)
+    return _printable(charged.charge_id), amount, _printable(charged.currency), refunded
 
 
 def _printable(text: str) -> str:
-    """On one line, whatever a provider calls its charges."""
-    return text if text.isprintable() else "".join(one if one.isprintable() else "\ufffd" for one in text)
+    """Replace line breaks and other control characters that a provider's id may contain."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
-def _instant(instant: datetime | None) -> str:
+def _format_instant(instant: datetime | None) -> str:
     return "" if instant is None else f"{instant.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"

@@ -1,4 +1,4 @@
-"""A report as an Excel workbook: the jobs, on as many sheets as they need, and what they come to."""
+"""A report as an Excel workbook: the jobs, on as many sheets as they need, and a sheet of totals."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import IO, TYPE_CHECKING, Any
 
 import xlsxwriter
 
-from operations.reports.rows import HEADINGS, neutral
+from operations.reports.rows import HEADINGS, escape_formula
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from operations.reports.period import Period
-    from operations.reports.rows import Figures, Row
+    from operations.reports.rows import Row, Totals
 
-# A sheet has 1,048,576 lines at most.
-_LINES_MAX = 1_000_000
-# Excel keeps 15 digits of a number: what is longer, or no number, stays text.
+# A sheet holds at most 1,048,576 rows.
+_ROWS_MAX = 1_000_000
+# Excel keeps 15 digits of a number: longer numbers, like anything else, are written as text.
 _NUMBER = re.compile(r"(?=.{1,16}\Z)\d{1,15}(\.\d{1,3})?", re.ASCII)
 _OPTIONS = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
 
 
-class _XlsxSheet:
+class _XlsxFile:
     def __init__(self, workbook: Any, period: Period) -> None:  # noqa: ANN401 - xlsxwriter has no types
         self._workbook = workbook
         self._period = period
@@ -34,22 +34,22 @@ class _XlsxSheet:
 
     def add(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            if self._line == _LINES_MAX:
+            if self._next_row == _ROWS_MAX:
                 self._new_sheet()
-            _write_line(self._sheet, self._line, row)
-            self._line += 1
+            _write_row(self._sheet, self._next_row, row)
+            self._next_row += 1
 
-    def finish(self, figures: Figures) -> None:
-        totals = self._workbook.add_worksheet("Totals")
-        totals.set_column(0, 2, 20)
-        lines = [
+    def finish(self, totals: Totals) -> None:
+        sheet = self._workbook.add_worksheet("Totals")
+        sheet.set_column(0, 2, 20)
+        rows = [
             ("Jobs", f"created from {self._period}", ""),
-            ("", str(figures.rows), ""),
+            ("", str(totals.rows), ""),
             ("currency", "charged", "refunded"),
-            *((one["currency"], one["charged"], one["refunded"]) for one in figures.totals()),
+            *((sums["currency"], sums["charged"], sums["refunded"]) for sums in totals.by_currency()),
         ]
-        for number, line in enumerate(lines):
-            _write_line(totals, number, line)
+        for number, row in enumerate(rows):
+            _write_row(sheet, number, row)
         self._workbook.close()
 
     def _new_sheet(self) -> None:
@@ -60,28 +60,27 @@ class _XlsxSheet:
         self._sheet.set_column(1, len(HEADINGS) - 1, 24)
         for column, heading in enumerate(HEADINGS):
             self._sheet.write_string(0, column, heading, self._bold)
-        self._line = 1
+        self._next_row = 1
 
 
 @contextmanager
-def xlsx_file(file: IO[bytes], period: Period) -> Iterator[_XlsxSheet]:
-    """Rows go into temporary files, one of which is open for each sheet, and into the file at the end. Nothing else is left."""
+def open_xlsx(file: IO[bytes], period: Period) -> Iterator[_XlsxFile]:
+    """Collect rows in temporary files, which xlsxwriter packs into the file at the end; remove them in any case."""
     with tempfile.TemporaryDirectory(prefix="semel-report-") as folder:
         workbook = xlsxwriter.Workbook(file, {**_OPTIONS, "tmpdir": folder})
         workbook.use_zip64()
         try:
-            yield _XlsxSheet(workbook, period)
+            yield _XlsxFile(workbook, period)
         finally:
-            # Where it was not finished, its files are open still.
             if not workbook.fileclosed:
                 for sheet in workbook.worksheets():
-                    sheet._opt_close()  # noqa: SLF001 - it offers no other way to give up
+                    sheet._opt_close()  # noqa: SLF001 - xlsxwriter has no public way to abandon a workbook
 
 
-def _write_line(sheet: Any, line: int, cells: Sequence[str | int]) -> None:  # noqa: ANN401 - see above
-    """The cells are in the sheet: numbers as such, so that people can sum them, all else as text."""
+def _write_row(sheet: Any, number: int, cells: Sequence[str | int]) -> None:  # noqa: ANN401 - see above
+    """Write numbers as numbers, so that they can be summed, and all else as text."""
     for column, cell in enumerate(cells):
         if isinstance(cell, int) or _NUMBER.fullmatch(cell):
-            sheet.write_number(line, column, float(cell))
+            sheet.write_number(number, column, float(cell))
         elif cell:
-            sheet.write_string(line, column, neutral(cell))
+            sheet.write_string(number, column, escape_formula(cell))

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from operations.payments.ledger import (
-    Charged,
+    CapturedCharge,
     InsufficientFunds,
     RefundTooLarge,
-    book_charge,
     change_balance,
     hold_refund,
+    record_charge,
     release_refund,
 )
 from operations.payments.models import Account, Charge, Refund
@@ -40,7 +40,7 @@ def account():
 
 
 def charged(amount=1000, *, customer="ada"):
-    return Charged(
+    return CapturedCharge(
         job_id=uuid4(),
         scope=f"{uuid4()}",
         charge_id="ch_1",
@@ -114,11 +114,11 @@ def test_accounts_of_others_and_of_other_currencies_are_not_touched():
 @given(st.lists(st.tuples(st.integers(1, 600), st.booleans()), min_size=2, max_size=6))
 def test_refunds_at_once_never_exceed_the_charge(refunds):
     charge = charged()
-    book_charge(charge)
+    record_charge(charge)
     done = at_once(
         *[
             in_one_commit(
-                lambda amount=amount: hold_refund(job_id=uuid4(), charged=charge, amount=amount), dies=dies
+                lambda amount=amount: hold_refund(job_id=uuid4(), captured=charge, amount=amount), dies=dies
             )
             for amount, dies in refunds
         ]
@@ -140,8 +140,8 @@ def test_refunds_at_once_never_exceed_the_charge(refunds):
 
 def test_two_attempts_of_one_refund_hold_it_once():
     charge, job_id = charged(), uuid4()
-    book_charge(charge)
-    hold = in_one_commit(lambda: hold_refund(job_id=job_id, charged=charge, amount=400))
+    record_charge(charge)
+    hold = in_one_commit(lambda: hold_refund(job_id=job_id, captured=charge, amount=400))
     assert [hold(), hold()] == [400, 400]
     assert Charge.objects.get(pk=charge.job_id).refunded == 400
 
@@ -149,9 +149,9 @@ def test_two_attempts_of_one_refund_hold_it_once():
 def test_jobs_that_hold_and_hold_again_at_once_wait_for_each_other_in_one_order():
     """Each looks at what the others hold. One that locked its own last would wait for another that waits for it."""
     charge, jobs = charged(), [uuid4() for _ in range(4)]
-    book_charge(charge)
+    record_charge(charge)
     holds = [
-        in_one_commit(lambda job_id=job_id: hold_refund(job_id=job_id, charged=charge, amount=100))
+        in_one_commit(lambda job_id=job_id: hold_refund(job_id=job_id, captured=charge, amount=100))
         for job_id in jobs
     ]
     for hold in holds:
@@ -163,7 +163,7 @@ def test_jobs_that_hold_and_hold_again_at_once_wait_for_each_other_in_one_order(
 
 def test_what_is_released_twice_is_let_go_once():
     charge, job_id = charged(customer=None), uuid4()
-    in_one_commit(lambda: hold_refund(job_id=job_id, charged=charge, amount=400))()
+    in_one_commit(lambda: hold_refund(job_id=job_id, captured=charge, amount=400))()
     at_once(*[in_one_commit(lambda: release_refund(job_id=job_id)) for _ in range(4)])
     assert Charge.objects.get(pk=charge.job_id).refunded == 0
     assert [held.is_held for held in Refund.objects.filter(charge_id=charge.job_id)] == [False]
@@ -171,14 +171,14 @@ def test_what_is_released_twice_is_let_go_once():
 
 def test_holding_and_releasing_at_once_leaves_what_is_held():
     charge = charged()
-    book_charge(charge)
+    record_charge(charge)
     jobs = [uuid4() for _ in range(6)]
     for job_id in jobs[:3]:
-        in_one_commit(partial(hold_refund, job_id=job_id, charged=charge, amount=100))()
+        in_one_commit(partial(hold_refund, job_id=job_id, captured=charge, amount=100))()
     at_once(
         *[in_one_commit(lambda job_id=job_id: release_refund(job_id=job_id)) for job_id in jobs[:3]],
         *[
-            in_one_commit(lambda job_id=job_id: hold_refund(job_id=job_id, charged=charge, amount=100))
+            in_one_commit(lambda job_id=job_id: hold_refund(job_id=job_id, captured=charge, amount=100))
             for job_id in jobs[3:]
         ],
     )

@@ -175,7 +175,7 @@ def test_a_workbook_has_the_same_rows_numbers_as_numbers_and_the_totals(tenant, 
 
 
 def test_a_workbook_begins_another_sheet_where_one_is_full(tenant, folder, monkeypatch):
-    monkeypatch.setattr("operations.reports.xlsx_file._LINES_MAX", 3)
+    monkeypatch.setattr("operations.reports.xlsx_file._ROWS_MAX", 3)
     jobs = [str(queued_job(tenant).id) for _ in range(5)]
     *sheets, _totals = sheets_of(file_of(report(tenant, around("xlsx")), folder))
     assert [[row[0] for row in rows[1:]] for rows in sheets] == [jobs[:2], jobs[2:4], jobs[4:]]
@@ -194,7 +194,7 @@ def test_a_pdf_has_pages_with_the_rows_a_chart_and_the_totals(tenant, folder):
 
 
 def test_a_pdf_of_more_rows_than_it_holds_is_refused(tenant, folder, monkeypatch):
-    few = formats.Format(opened=formats.pdf_file, content_type="application/pdf", rows_max=2)
+    few = formats.Format(open=formats.open_pdf, content_type="application/pdf", rows_max=2)
     monkeypatch.setitem(generate.FORMATS, "pdf", few)
     for _ in range(3):
         queued_job(tenant)

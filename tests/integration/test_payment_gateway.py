@@ -15,10 +15,10 @@ from uuid import UUID
 import pytest
 
 from jobs.operations import EffectNotDone, EffectRefused, RetryableError
-from operations.http.deadline import MAX_ANSWER_BYTES
+from operations.http_client import MAX_RESPONSE_BYTES
 from operations.payments.charge import ChargePayment
 from operations.payments.gateway import PaymentProvider
-from operations.payments.provider_answers import MaybeSent
+from operations.payments.provider_responses import OutcomeUncertain
 from tests.support.provider import running_provider
 
 JOB = UUID("01994e5c-0000-7000-8000-000000000001")
@@ -94,7 +94,7 @@ def read_request(connection):
 
 @contextlib.contextmanager
 def raises_exactly(kind):
-    """Not a subclass: EffectNotDone and MaybeSent are both retryable, and must never be taken for each other."""
+    """Not a subclass: EffectNotDone and OutcomeUncertain are both retryable, and must never be taken for each other."""
     with pytest.raises(kind) as caught:
         yield caught
     assert type(caught.value) is kind
@@ -141,7 +141,7 @@ def test_an_amount_that_the_provider_will_not_take_is_a_refusal(sandbox, request
     [("tok_cut", "charged_then_cut"), ("tok_timeout_after_charge", "charged_then_silent")],
 )
 def test_a_charge_without_an_answer_is_in_doubt_and_a_repeat_settles_it(sandbox, source, outcome, request):
-    with raises_exactly(MaybeSent):
+    with raises_exactly(OutcomeUncertain):
         charge(gateway(sandbox.url, timeout=SHORT), request.node.name, source)
     sandbox.wait_for(request.node.name, [outcome])
     provider = gateway(sandbox.url)
@@ -151,7 +151,7 @@ def test_a_charge_without_an_answer_is_in_doubt_and_a_repeat_settles_it(sandbox,
 
 
 def test_a_slow_charge_lands_after_its_client_gave_up(sandbox, request):
-    with raises_exactly(MaybeSent):
+    with raises_exactly(OutcomeUncertain):
         charge(gateway(sandbox.url, timeout=SHORT), request.node.name, "tok_slow")
     sandbox.wait_for(request.node.name, ["charged"])
     provider = gateway(sandbox.url)
@@ -160,7 +160,7 @@ def test_a_slow_charge_lands_after_its_client_gave_up(sandbox, request):
 
 def test_a_500_is_in_doubt_and_a_429_is_not(sandbox, request):
     provider = gateway(sandbox.url)
-    with raises_exactly(MaybeSent):
+    with raises_exactly(OutcomeUncertain):
         charge(provider, f"{request.node.name}-500", "tok_500_then_ok")
     with raises_exactly(EffectNotDone) as limited:
         charge(provider, f"{request.node.name}-429", "tok_429_then_ok")
@@ -174,7 +174,7 @@ def test_a_key_in_use_is_in_doubt(tmp_path):
         provider = gateway(sandbox.url)
         first = pool.submit(charge, provider, "k", "tok_slow")
         sandbox.wait_for("k", ["in_progress"])
-        with raises_exactly(MaybeSent) as in_use:
+        with raises_exactly(OutcomeUncertain) as in_use:
             charge(provider, "k", "tok_slow")
         assert (in_use.value.code, in_use.value.retry_after) == ("key_in_use", timedelta(seconds=1))
         assert first.result() == provider.find_charge("k")
@@ -184,7 +184,7 @@ def test_a_key_that_belongs_to_another_request_is_in_doubt_and_never_a_refusal(s
     """The other request may have been our own, sent before a deploy changed its spelling; and charged."""
     provider = gateway(sandbox.url)
     charge(provider, request.node.name)
-    with raises_exactly(MaybeSent):
+    with raises_exactly(OutcomeUncertain):
         charge(provider, request.node.name, amount=2000)
 
 
@@ -314,14 +314,14 @@ def trickle(head, byte):
     ids=["silent", "never-reads", "body-trickles", "headers-trickle", "continues-for-ever"],
 )
 def test_an_answer_that_does_not_end_is_in_doubt_in_time(serve):
-    with raw_server(serve) as url, raises_exactly(MaybeSent), in_time():
+    with raw_server(serve) as url, raises_exactly(OutcomeUncertain), in_time():
         charge(gateway(url, timeout=SHORT))
     with raw_server(serve) as url, raises_exactly(RetryableError), in_time():
         gateway(url, timeout=SHORT).find_charge("k")
 
 
 def test_a_server_that_closes_at_once_leaves_a_doubt():
-    with raw_server(lambda *_: None) as url, raises_exactly(MaybeSent):
+    with raw_server(lambda *_: None) as url, raises_exactly(OutcomeUncertain):
         charge(gateway(url))
 
 
@@ -340,7 +340,7 @@ def test_a_server_that_closes_at_once_leaves_a_doubt():
         (200, {**CHARGE, "amount": "1999"}),
         (200, {**CHARGE, "amount": True}),
         (200, {**CHARGE, "currency": None}),
-        (200, {**CHARGE, "description": "x" * MAX_ANSWER_BYTES}),
+        (200, {**CHARGE, "description": "x" * MAX_RESPONSE_BYTES}),
         (201, CHARGE),
         (302, b""),
         (400, b"<html>"),
@@ -357,12 +357,12 @@ def test_a_server_that_closes_at_once_leaves_a_doubt():
     ids=lambda value: repr(value)[:60],
 )
 def test_an_answer_that_is_no_clear_word_leaves_a_doubt(status, body):
-    with answering(status, body) as url, raises_exactly(MaybeSent):
+    with answering(status, body) as url, raises_exactly(OutcomeUncertain):
         charge(gateway(url))
 
 
 def test_a_compressed_answer_is_not_expanded():
-    with answering(200, b"\x1f\x8b\x08", Content_Encoding="gzip") as url, raises_exactly(MaybeSent):
+    with answering(200, b"\x1f\x8b\x08", Content_Encoding="gzip") as url, raises_exactly(OutcomeUncertain):
         charge(gateway(url))
 
 
@@ -371,7 +371,7 @@ def test_an_answer_shorter_than_it_says_leaves_a_doubt():
         read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + json.dumps(CHARGE).encode())
 
-    with raw_server(serve) as url, raises_exactly(MaybeSent):
+    with raw_server(serve) as url, raises_exactly(OutcomeUncertain):
         charge(gateway(url))
 
 
@@ -440,7 +440,7 @@ def test_the_provider_may_say_when_to_come_again_within_reason(status, value, ex
 
 
 def test_a_redirect_is_not_followed(sandbox, request):
-    with answering(307, b"", Location=f"{sandbox.url}/v1/charges") as url, raises_exactly(MaybeSent):
+    with answering(307, b"", Location=f"{sandbox.url}/v1/charges") as url, raises_exactly(OutcomeUncertain):
         charge(gateway(url), request.node.name)
     assert sandbox.calls(request.node.name) == []
 

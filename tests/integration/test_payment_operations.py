@@ -12,7 +12,7 @@ from jobs.models import Job, JobStep
 from jobs.services import erase_payload, redrive_job
 from jobs.states import State
 from operations.payments import refund as refund_operation
-from operations.payments.ledger import Charged, hold_refund
+from operations.payments.ledger import CapturedCharge, hold_refund
 from operations.payments.models import Account, Charge, Refund
 from tests.support.factories import TenantFactory, queued_job
 from tests.support.provider import running_provider
@@ -246,14 +246,14 @@ def test_what_a_refund_held_that_came_to_nothing_is_there_for_the_next(
 
 def test_what_a_refund_holds_that_may_still_be_made_is_nobody_elses(charge, refund, tenant):
     charged = charge()
-    held = Charged(
+    held = CapturedCharge(
         job_id=charged.job.id,
         scope=scope_name(tenant_id=tenant.id, mode="test"),
         charge_id="ch",
         currency="usd",
         amount=1999,
     )
-    hold_refund(job_id=queued_job(tenant).id, charged=held, amount=1500)
+    hold_refund(job_id=queued_job(tenant).id, captured=held, amount=1500)
     assert refund(charged).result["amount"] == 499
 
 

@@ -482,10 +482,10 @@ def test_even_a_hostile_name_is_nothing_but_a_name(target, hostile):
     server.create_database(job_id)
     server.open(job_id)
     assert server.is_open(job_id)
-    assert server.maker() == str(job_id)
+    assert server.creator() == str(job_id)
     server.drop_database(job_id)
     server.drop_role(job_id)
-    assert not server.look().has_role
+    assert not server.read_catalog().has_role
 
 
 # --- A server in trouble ----------------------------------------------------------------------------------------------
