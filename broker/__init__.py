@@ -1,1 +1,1 @@
-"""Everything that talks to Redis: hints, wake-ups, rate limits. What is in Redis may be lost at any time."""
+"""Everything of ours that talks to Redis. What is in Redis may be lost at any time."""

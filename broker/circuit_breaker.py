@@ -1,4 +1,4 @@
-"""One circuit breaker for all that a web process sends to Redis: a dead broker may cost a client one time-out, not three."""
+"""One circuit breaker for everything that a process sends to Redis: a dead broker may cost a client one time-out, not three."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from django.conf import settings
 
 from broker import signals
 
-# Longer than what is left of a request after its first failure, much shorter than the pause.
+# Longer than the rest of a request after its first failure, much shorter than the breaker's pause.
 _SPARED_SECONDS = 0.5
 
 
-class Breaker:
-    """Open after a row of failures; then one caller at a time may try, and a success closes it.
+class CircuitBreaker:
+    """Opens after several failures in a row. Then one caller per pause may try, and a success closes it.
 
-    Everything behind it is a hint (a message, a wake-up, a limit), so that leaving it out is always right.
+    Everything behind it is a hint (a message, a wake-up, a rate limit), so it is always safe to leave it out.
     """
 
     def __init__(self, *, failures: int, open_seconds: float) -> None:
@@ -24,19 +24,19 @@ class Breaker:
         self._open_seconds = open_seconds
         self._lock = threading.Lock()
         self._failures = 0
-        self._closed_again_at = 0.0
+        self._next_try_at = 0.0
         self._thread = threading.local()
 
     @property
     def is_open(self) -> bool:
-        """Whether a row of failures was met, and no success since."""
+        """Return whether the last failures reached the limit."""
         with self._lock:
             return self._failures >= self._limit
 
     def allows(self) -> bool:
-        """Whether to try now. Once the pause is over, True for one caller and a new pause for the others.
+        """Return True if the caller may try now. After the pause one caller gets True and the others a new pause.
 
-        A thread that has just paid for a failure does not pay again for the same client.
+        A thread that has just waited for a failure gets False: its client has paid already.
         """
         if time.monotonic() < getattr(self._thread, "spared_until", 0.0):
             return False
@@ -44,13 +44,13 @@ class Breaker:
             if self._failures < self._limit:
                 return True
             now = time.monotonic()
-            if now < self._closed_again_at:
+            if now < self._next_try_at:
                 return False
-            self._closed_again_at = now + self._open_seconds
+            self._next_try_at = now + self._open_seconds
             return True
 
     def succeeded(self) -> None:
-        """The link works; forget the failures."""
+        """Forget all failures and close the breaker."""
         with self._lock:
             was_open = self._failures >= self._limit
             self._failures = 0
@@ -59,14 +59,14 @@ class Breaker:
             signals.breaker_closed.send_robust(sender=None)
 
     def failed(self) -> None:
-        """Count a failure; the last of a row opens the breaker."""
+        """Count a failure, and open the breaker at the limit."""
         self._thread.spared_until = time.monotonic() + _SPARED_SECONDS
         with self._lock:
             self._failures += 1
             opens = self._failures == self._limit
-            self._closed_again_at = time.monotonic() + self._open_seconds
+            self._next_try_at = time.monotonic() + self._open_seconds
         if opens:
             signals.breaker_opened.send_robust(sender=None)
 
 
-redis_breaker = Breaker(failures=settings.BREAKER_FAILURES, open_seconds=settings.BREAKER_OPEN_SECONDS)
+redis_breaker = CircuitBreaker(failures=settings.BREAKER_FAILURES, open_seconds=settings.BREAKER_OPEN_SECONDS)

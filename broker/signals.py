@@ -1,4 +1,4 @@
-"""What happened, for whoever counts it: sent robustly, so that a listener can break nothing."""
+"""What observability counts. Sent with `send_robust`, so that a receiver cannot break the sender."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Final
 
 from django.dispatch import Signal
 
-# The breaker in front of Redis has opened: a row of failures, after which nothing is sent for a while.
+# The circuit breaker opened after several failures in a row, or closed after a success.
 breaker_opened: Final = Signal()
-# It has closed: the link works again.
 breaker_closed: Final = Signal()
+# Hints: sent, failed (Redis did not take it), skipped (the breaker was open, or the queue half full).
+hints_published: Final = Signal()

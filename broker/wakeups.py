@@ -1,47 +1,58 @@
-"""Whoever waits for a job is woken: one PUBLISH for each event of a job. A hint: waiters also look for themselves."""
+"""Wake-ups: one PUBLISH on one Redis channel for each event of a job, so that waiting requests look at it at once.
+
+A wake-up is a hint and holds no secret. Waiters also look at the database by themselves.
+"""
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from uuid import UUID
 
-import redis
-import structlog
-from django.conf import settings
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from django.db import transaction
 
-from broker.circuit_breaker import redis_breaker
-from broker.wakeup_channel import CHANNEL, encode
+from broker.client import quick_redis_client, try_redis
 
-if TYPE_CHECKING:
-    from broker.wakeup_channel import JobChange
-
-log = structlog.get_logger(__name__)
+# One for all jobs: a subscription for each wait would cost each its round trips, and most jobs have no waiters.
+CHANNEL = "semel:job-changed"
 
 
-@cache
-def _client(url: str) -> redis.Redis:
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=settings.PUBLISH_CONNECT_SECONDS / 2,
-        socket_connect_timeout=settings.PUBLISH_CONNECT_SECONDS / 2,
-        retry=Retry(NoBackoff(), 0),
-    )
+@dataclass(frozen=True)
+class JobChange:
+    """A job has a new event; `seq` is its number (the job's `event_seq`)."""
+
+    id: UUID
+    seq: int
+
+
+def encode(change: JobChange) -> str:
+    """Return `<job id>:<seq>`."""
+    return f"{change.id}:{change.seq}"
+
+
+def decode(message: bytes) -> JobChange | None:
+    """Return the change; None for any other text, so that a foreign writer on the channel cannot stop the listener."""
+    job_id, _, seq = message.decode("ascii", "replace").partition(":")
+    try:
+        return JobChange(UUID(job_id), int(seq))
+    except ValueError:
+        return None
+
+
+def wake_waiters_on_commit(job_id: UUID, seq: int) -> None:
+    """Publish the change after this transaction's commit. Called next to each statement that appends an event.
+
+    Robust: a failure here must not turn a committed change into an error.
+    """
+    change = JobChange(job_id, seq)
+    transaction.on_commit(lambda: publish_wakeup(change), robust=True)
 
 
 def publish_wakeup(change: JobChange) -> bool:
-    """Whether Redis took the hint. Never raises for Redis' sake; while the breaker is open nothing is sent.
+    """Publish the change; return False if Redis did not take it. Never raises for Redis.
 
-    One round trip. A hung Redis costs one time-out, which the breaker shares with the publisher and the rate limit.
+    One round trip, and none while the breaker is open.
     """
-    if not redis_breaker.allows():
-        return False
-    try:
-        _client(settings.REDIS_URL).publish(CHANNEL, encode(change))
-    except redis.RedisError as error:
-        redis_breaker.failed()
-        log.warning("wakeup.skipped", error=repr(error))
-        return False
-    redis_breaker.succeeded()
-    return True
+    message = encode(change)
+    return (
+        try_redis(lambda: quick_redis_client().publish(CHANNEL, message), event="wakeup.skipped") is not None
+    )

@@ -83,7 +83,7 @@ def submit_job(
     idempotency_record_id: int | None = None,
     idempotency_key: str | None = None,
 ) -> Job:
-    """The job is queued and, if it is due now, told to the publisher once the surrounding transaction is committed.
+    """The job is queued and, if it is due now, a hint of it is published after the surrounding transaction's commit.
 
     One that is due later is the sweeper's to publish. Called inside that transaction, after the key's reservation: both
     are there or neither. Dying after the commit and before the publication costs the publish grace: the row is its own

@@ -3,23 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from django.db import transaction
 from django.dispatch import Signal
-
-from broker.wakeup_channel import JobChange
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-
-@dataclass(frozen=True)
-class DueJob:
-    """A queued job that a worker may claim now."""
-
-    id: UUID
-    queue: str
 
 
 @dataclass(frozen=True)
@@ -33,30 +19,13 @@ class JobMove:
     wait_seconds: float | None = None
 
 
-# Sent after the commit that made jobs due: ``jobs_due.send(sender=None, due=[DueJob, …])``. A hint: losing it costs latency.
-jobs_due = Signal()
 # Sent once for each rule that the self-audit found broken: ``violation_found.send_robust(sender=None, finding=Finding)``.
 violation_found = Signal()
-# Sent after the commit that gave a job an event: ``job_changed.send(sender=None, change=JobChange)``. A hint as well.
-job_changed = Signal()
 # Sent after the commit that moved a job, for whoever counts: ``job_moved.send_robust(sender=None, move=JobMove)``.
 job_moved = Signal()
 # On the streams process a request began to wait, or no longer does: kind ("wait" or "stream"); at its end also seconds.
 hold_began = Signal()
 hold_ended = Signal()
-
-
-def announce_change(job_id: UUID, seq: int) -> None:
-    """Once this transaction is committed, whoever wakes waiters is told. Called next to each statement that appends an event.
-
-    Robust: a listener's failure must not turn a committed change into an error; waiters look for themselves in any case.
-    """
-    change = JobChange(job_id, seq)
-    transaction.on_commit(lambda: _send_change(change), robust=True)
-
-
-def _send_change(change: JobChange) -> None:
-    job_changed.send(sender=None, change=change)
 
 
 def announce_move(move: JobMove) -> None:

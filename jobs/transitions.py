@@ -14,13 +14,12 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from psycopg.errors import UniqueViolation
 
-from foundation.fault_points import reach
+from broker.hints import DueJob, publish_hint_on_commit
 from jobs.errors import DuplicateOperation, IllegalTransition, JobErased, JobNotFound, StaleAttempt
 from jobs.failures import failure
 from jobs.models import Job
 from jobs.payloads import encode_payload
 from jobs.queries.transition import apply_rule, next_in_line
-from jobs.signals import DueJob, jobs_due
 from jobs.states import Event, Rule, State, rules_for
 
 if TYPE_CHECKING:
@@ -160,20 +159,8 @@ def resolve_job(
 
 
 def announce_due(job: Job) -> None:
-    """Once this transaction is committed, whoever publishes is told.
-
-    Robust: a listener's failure must not turn a committed answer into an error; the sweeper finds the job in any case.
-    """
-    _announce(DueJob(job.id, job.queue))
-
-
-def _announce(due: DueJob) -> None:
-    transaction.on_commit(lambda: _send_due(due), robust=True)
-
-
-def _send_due(due: DueJob) -> None:
-    reach("after_commit")
-    jobs_due.send(sender=None, due=[due])
+    """Publish a hint of the job after this transaction's commit."""
+    publish_hint_on_commit(DueJob(job.id, job.queue))
 
 
 def _broken_constraint(error: IntegrityError) -> str | None:
@@ -209,7 +196,7 @@ def _apply_rule(rule: Rule, job_id: UUID, **values: Any) -> Job | None:  # noqa:
     job = apply_rule(rule, job_id=job_id, **values)
     following = next_in_line(job) if job is not None else None
     if following is not None:
-        _announce(following)
+        publish_hint_on_commit(following)
     return job
 
 

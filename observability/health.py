@@ -16,6 +16,7 @@ from rest_framework.exceptions import AuthenticationFailed
 
 from accounts.authentication import ApiKeyAuthentication
 from api.problems import unavailable
+from broker.client import redis_client
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -82,12 +83,8 @@ def _migrations_of_this_release() -> frozenset[tuple[str, str]]:
 
 
 def _broker_answers() -> bool:
-    seconds = settings.PUBLISH_CONNECT_SECONDS
     try:
-        with redis.Redis.from_url(
-            settings.REDIS_URL, socket_connect_timeout=seconds, socket_timeout=seconds
-        ) as client:
-            client.ping()
+        redis_client(timeout_seconds=settings.PUBLISH_CONNECT_SECONDS).ping()
     except redis.RedisError as error:
         log.warning("readyz.broker_down", error=repr(error))
         return False

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from uuid import UUID
 
-    from broker.wakeup_channel import JobChange
+    from broker.wakeups import JobChange
     from streams.threads import Threads
     from streams.waiter import Waiter
 

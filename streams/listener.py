@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import redis.asyncio
 import structlog
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
-from broker.wakeup_channel import CHANNEL, decode
+from broker.client import subscribing_client
+from broker.wakeups import CHANNEL, decode
 
 if TYPE_CHECKING:
     from streams.hub import Hub
@@ -22,7 +20,6 @@ log = structlog.get_logger(__name__)
 _SILENCE_SECONDS = 5.0
 # Pauses between two attempts to subscribe: from one tick's length to what a restart of Redis takes at most.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 10.0
-_CONNECT_SECONDS = 2.0
 
 
 class Listener:
@@ -31,12 +28,7 @@ class Listener:
     def __init__(self, url: str, hub: Hub) -> None:
         self._hub = hub
         self._pause_seconds = _FIRST_PAUSE_SECONDS
-        self._client = redis.asyncio.Redis.from_url(
-            url,
-            socket_connect_timeout=_CONNECT_SECONDS,
-            # Nothing is repeated behind our back: a subscription that was interrupted has lost hints, and the hub must know.
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._client = subscribing_client(url)
 
     async def run(self) -> None:
         """Subscribed whenever Redis lets us, until it is canceled."""

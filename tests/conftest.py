@@ -12,11 +12,11 @@ import redis
 from django.conf import settings
 from rest_framework.test import APIClient
 
+from broker import hints
 from broker.circuit_breaker import redis_breaker
 from jobs.durations import typical_durations
 from tests.support.factories import TenantFactory, new_api_key
 from tests.support.operations import SCRIPTS
-from workers import publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,7 +80,7 @@ def pytest_report_header() -> str:
 @pytest.fixture(autouse=True)
 def _closed_breaker() -> Iterator[None]:
     redis_breaker.succeeded()
-    publisher._rooms.clear()
+    hints._rooms.clear()
     typical_durations.forget()
     yield
     redis_breaker.succeeded()

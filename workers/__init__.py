@@ -1,1 +1,1 @@
-"""What runs jobs: publisher, executor, effects, heartbeat, sweeper."""
+"""What runs jobs: executor, effects, heartbeat, sweeper."""

@@ -12,8 +12,6 @@ delivery_dropped: Final = Signal()
 attempt_ended: Final = Signal()
 # A fenced write of an attempt matched no row: the job is another's by now. Once an attempt.
 write_refused: Final = Signal()
-# Messages for the broker: sent, failed (the broker did not take it), skipped (the breaker was open, or the queue half full).
-published: Final = Signal()
 # A sweep, or a purge, has come to its end: counts, seconds.
 swept: Final = Signal()
 purged: Final = Signal()

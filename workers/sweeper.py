@@ -12,6 +12,7 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, connection
 
+from broker.hints import publish_hints
 from broker.queue_lengths import queue_lengths
 from foundation.fault_points import reach
 from jobs import transitions
@@ -30,7 +31,6 @@ from jobs.queries.pauses import walk_on
 from workers import signals
 from workers.backoff import retry_delay
 from workers.batches import take_turns
-from workers.publisher import publish_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -132,7 +132,7 @@ def _publish_due() -> Iterator[Counts]:
             marked = _mark(queue, limit=limit) if room > 0 else Marked()
             if marked.due:
                 reach("mid_sweep")
-            published = publish_jobs(marked.due)
+            published = publish_hints(marked.due)
             counts += Counts(published=published, parked=marked.parked)
             if published < len(marked.due):
                 yield counts

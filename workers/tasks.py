@@ -8,10 +8,10 @@ from uuid import UUID
 from celery import shared_task
 from django.conf import settings
 
+from broker.hints import RUN_JOB_TASK
 from jobs import selfaudit as audit
 from workers import purger, sweeper
 from workers.executor import execute_job
-from workers.publisher import RUN_JOB_TASK
 
 
 @shared_task(name=RUN_JOB_TASK)

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from broker.hints import DueJob
 from jobs.queries.pauses import PARKED_AT, PAUSED_BY_HELD, hold_pauses
-from jobs.signals import DueJob
 
 if TYPE_CHECKING:
     from datetime import timedelta

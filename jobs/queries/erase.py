@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from broker.wakeups import wake_waiters_on_commit
 from jobs.models import Job
 from jobs.payloads import encode_payload
 from jobs.queries.history import KEPT_WHEN_ERASED
-from jobs.signals import announce_change
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,5 +59,5 @@ def erase_job(*, job_id: UUID, error: Mapping[str, Any]) -> Job | None:
     }
     job = next(iter(Job.objects.raw(_ERASE, values)), None)
     if job is not None:
-        announce_change(job.id, job.event_seq)
+        wake_waiters_on_commit(job.id, job.event_seq)
     return job

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 
+from broker.wakeups import wake_waiters_on_commit
 from jobs.models import Job
-from jobs.signals import announce_change
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +74,7 @@ def append_event(*, job_id: UUID, type: str, attempt: int, data: Mapping[str, An
         cursor.execute(_APPEND, values)
         row = cursor.fetchone()
     if row is not None:
-        announce_change(job_id, row[0])
+        wake_waiters_on_commit(job_id, row[0])
 
 
 def decline_cancel(*, job_id: UUID, attempt: int, detail: str) -> bool:
@@ -91,7 +91,7 @@ def decline_cancel(*, job_id: UUID, attempt: int, detail: str) -> bool:
         return False
     seq, already = row
     if not already:
-        announce_change(job_id, seq)
+        wake_waiters_on_commit(job_id, seq)
     return True
 
 
@@ -100,5 +100,5 @@ def request_cancel(*, job_id: UUID, said: Mapping[str, str] | None = None) -> Jo
     values = {"job_id": job_id, "data": json.dumps(dict(said or {}))}
     job = next(iter(Job.objects.raw(_REQUEST_CANCEL, values)), None)
     if job is not None:
-        announce_change(job.id, job.event_seq)
+        wake_waiters_on_commit(job.id, job.event_seq)
     return job

@@ -10,9 +10,11 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from broker.hints import DueJob
+from broker.wakeups import wake_waiters_on_commit
 from jobs.models import Job
 from jobs.queries.pauses import PAUSED
-from jobs.signals import DueJob, JobMove, announce_change, announce_move
+from jobs.signals import JobMove, announce_move
 from jobs.states import Event, Fence, Guard, Rule, State
 
 if TYPE_CHECKING:
@@ -148,7 +150,7 @@ def apply_rule(rule: Rule, *, in_line: bool = True, **values: Any) -> Job | None
     }
     job = next(iter(Job.objects.raw(_statement(rule, in_line=in_line), parameters)), None)
     if job is not None:
-        announce_change(job.id, job.event_seq)
+        wake_waiters_on_commit(job.id, job.event_seq)
         announce_move(_move(rule, job))
     return job
 

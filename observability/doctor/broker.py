@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import redis
 from django.conf import settings
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from broker.client import redis_client
 from jobs.models import Priority
 from observability.doctor.clocks import compare_clock
 from observability.doctor.finding import Finding, error, graded, ok, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import redis
 
 _SECONDS = 2.0
 _OLDEST = (6, 2)
@@ -25,13 +25,7 @@ _MAINTENANCE_WAITS = 50
 
 def connect() -> redis.Redis:
     """A client that gives up soon."""
-    return redis.Redis.from_url(
-        settings.REDIS_URL,
-        socket_timeout=_SECONDS,
-        socket_connect_timeout=_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-        decode_responses=True,
-    )
+    return redis_client(timeout_seconds=_SECONDS)
 
 
 def look_at_broker(broker: redis.Redis) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from broker.circuit_breaker import redis_breaker
-from broker.signals import breaker_closed, breaker_opened
+from broker.signals import breaker_closed, breaker_opened, hints_published
 from idempotency import signals as keys
 from jobs.signals import hold_began, hold_ended, job_moved, violation_found
 from observability.metrics import registry
@@ -34,7 +34,7 @@ def connect() -> None:
         (work.delivery_dropped, _count_drop),
         (work.attempt_ended, _count_attempt),
         (work.write_refused, _count_stale),
-        (work.published, _count_published),
+        (hints_published, _count_published),
         (work.swept, _count_sweep),
         (work.purged, _count_purge),
         (violation_found, _count_violation),

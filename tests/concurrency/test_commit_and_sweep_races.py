@@ -88,7 +88,7 @@ def test_two_sweepers_expire_and_publish_each_job_once(tenant, monkeypatch):
         write(queued_job(tenant).id, "deadline_at = clock_timestamp()")
     sent = []
     monkeypatch.setattr(sweeper, "retry_delay", lambda **_: HOUR)
-    monkeypatch.setattr(sweeper, "publish_jobs", lambda due: sent.extend(due) or len(due))
+    monkeypatch.setattr(sweeper, "publish_hints", lambda due: sent.extend(due) or len(due))
     counts = at_once(*[sweeper.run_once] * 4)
     assert sum(count.expired for count in counts) == 10
     assert sum(count.lapsed for count in counts) == 10

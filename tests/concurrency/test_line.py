@@ -13,12 +13,12 @@ import pytest
 from django.conf import settings
 from django.db import connection, transaction
 
+from broker import hints
 from jobs import transitions
 from jobs.models import Job, JobAttempt
 from jobs.payloads import encode_payload
 from jobs.queries.due import mark_published
 from jobs.services import cancel_job, redrive_job
-from jobs.signals import jobs_due
 from jobs.states import State
 from tests.support.factories import TenantFactory, backdate, claim, make_due, queued_job
 from tests.support.row_locks import locked, until_waiting
@@ -36,16 +36,11 @@ def tenant(transactional_db):
 
 
 @pytest.fixture
-def announced():
-    """Every id that is told to the publisher, as it is told."""
-    told = []
-
-    def hear(*, due, **_signal):
-        told.extend(job.id for job in due)
-
-    jobs_due.connect(hear, weak=False)
-    yield told
-    jobs_due.disconnect(hear)
+def announced(monkeypatch):
+    """Return the ids of all hints that are published from now on."""
+    published = []
+    monkeypatch.setattr(hints, "publish_new_hints", lambda due: published.extend(job.id for job in due))
+    return published
 
 
 def line_up(tenant, count, *, key="account-1", **options):
@@ -198,7 +193,7 @@ def tire(job):
 
 
 def is_told(job, announced):
-    """The job is told to the publisher, and to the sweeper should that be lost."""
+    """A hint of the job is published, and the sweep publishes another if that one is lost."""
     after = Job.objects.get(pk=job.id)
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
@@ -346,7 +341,7 @@ class Broker:
     def __init__(self):
         self.ids = queue.Queue()
 
-    def hear(self, *, due, **_signal):
+    def publish_new_hints(self, due):
         for job in due:
             self.ids.put(job.id)
 
@@ -358,11 +353,10 @@ class Broker:
 
 
 @pytest.fixture
-def broker():
+def broker(monkeypatch):
     broker = Broker()
-    jobs_due.connect(broker.hear, weak=False)
-    yield broker
-    jobs_due.disconnect(broker.hear)
+    monkeypatch.setattr(hints, "publish_new_hints", broker.publish_new_hints)
+    return broker
 
 
 def test_many_workers_run_many_lines_in_order_one_at_a_time_and_never_block_each_other(tenant, broker):

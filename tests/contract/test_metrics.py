@@ -15,11 +15,12 @@ from django.db import connection, transaction
 from rest_framework.test import APIClient
 
 from broker.circuit_breaker import redis_breaker
+from broker.hints import DueJob, publish_hints
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.models import Pause
 from jobs.operations import PermanentError, RetryableError
-from jobs.signals import DueJob, violation_found
+from jobs.signals import violation_found
 from jobs.states import State
 from observability.metrics.database_metrics import COUNTED
 from tests.support.client import accepted, charge, post
@@ -28,7 +29,6 @@ from tests.support.metrics import read
 from tests.support.scenarios import in_state
 from workers import purger, sweeper
 from workers.executor import execute_job
-from workers.publisher import publish_jobs
 
 TOKEN = "a-scraper's-token"
 
@@ -292,7 +292,7 @@ def test_an_open_breaker_shows_and_so_does_what_it_spares(tenant, rises, figures
         assert found.of("semel_breaker_open") == 1
         assert found.of("semel_up", component="redis") == 0
         with rises("semel_publishes_total", outcome="skipped"):
-            publish_jobs([DueJob(uuid4(), "default")])
+            publish_hints([DueJob(uuid4(), "default")])
     finally:
         redis_breaker.succeeded()
     redis_breaker.failed()

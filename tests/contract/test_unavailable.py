@@ -12,7 +12,6 @@ from django.conf import settings as django_settings
 from django.db import connection
 from rest_framework.test import APIClient
 
-from api import rate_limit
 from devstack.ports import free_port
 from tests.support.client import accepted, post, problem
 from tests.support.factories import new_api_key
@@ -36,7 +35,6 @@ def with_its_own_connection(ask, port):
 
 @pytest.fixture
 def _empty_valkey():
-    rate_limit._script.cache_clear()
     with redis.Redis.from_url(django_settings.REDIS_URL) as valkey:
         valkey.flushdb()
         yield
@@ -49,9 +47,7 @@ def broker_down(request, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as hung:
         port = hung.getsockname()[1] if request.param == "never answers" else free_port()
         monkeypatch.setattr(django_settings, "REDIS_URL", f"redis://127.0.0.1:{port}/0")
-        rate_limit._script.cache_clear()
         yield
-        rate_limit._script.cache_clear()
 
 
 @pytest.mark.django_db

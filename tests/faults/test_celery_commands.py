@@ -12,14 +12,13 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
+from broker.hints import DueJob, publish_hints
 from jobs.models import Job
-from jobs.signals import DueJob
 from tests.support.compose import ROOT
 from tests.support.factories import TenantFactory, new_api_key
 from tests.support.promises import messages
 from tests.support.stack import POLL_SECONDS, START_SECONDS, Caller, running_stack
 from tests.support.waiting import until
-from workers.publisher import publish_jobs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -112,7 +111,7 @@ def test_a_worker_takes_another_queue_and_leaves_it_and_none_of_its_own_is_forgo
         "/"
     )[2]
     Job.objects.filter(pk=job_id).update(queue="reports", run_at=timezone.now())
-    assert publish_jobs([DueJob(UUID(job_id), "reports")]) == 1
+    assert publish_hints([DueJob(UUID(job_id), "reports")]) == 1
     caller.job_when(f"/v1/jobs/{job_id}", "succeeded")
     caller.job_when(sleep(caller, "as-ever", 0), "succeeded")
     control(stack, "cancel_consumer", "reports")

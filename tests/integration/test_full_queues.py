@@ -10,19 +10,20 @@ import redis
 from django.conf import settings as configured
 from django.db import connection
 
+from broker import hints
 from broker.circuit_breaker import redis_breaker
+from broker.hints import DueJob, publish_new_hints
 from devstack.binaries import broker_binary
 from devstack.ports import free_port
 from devstack.processes import Command, start
 from jobs.models import Job
-from jobs.signals import DueJob
 from jobs.states import State
 from tests.support.broker_proxy import BrokerProxy
 from tests.support.factories import claimed_job, end_lease, queued_job
 from tests.support.scenarios import write
 from tests.support.threads import at_once
 from tests.support.waiting import until
-from workers import publisher, sweeper
+from workers import sweeper
 
 pytestmark = pytest.mark.django_db
 
@@ -53,13 +54,6 @@ def _small(settings):
     settings.BATCH_ROWS = 200
     # A sweep deals with all that is due, however slow the machine is.
     settings.SWEEP_SECONDS = 3600.0
-
-
-@pytest.fixture(autouse=True)
-def _connections():
-    """Where the broker is may differ from test to test."""
-    yield
-    publisher._producers.cache_clear()
 
 
 @pytest.fixture
@@ -162,7 +156,6 @@ def test_ten_minutes_without_a_worker_leave_the_broker_at_its_cap_and_it_fills_a
 def proxy(settings):
     proxy = BrokerProxy(settings.REDIS_URL)
     settings.REDIS_URL = proxy.url
-    publisher._producers.cache_clear()
     settings.PUBLISH_BUDGET_SECONDS = 1.0
     yield proxy
     proxy.refuse()
@@ -176,7 +169,6 @@ def full_broker(tmp_path, settings):
     memory = ["--maxmemory", "1", "--maxmemory-policy", "noeviction"]
     running = start(Command("broker", [str(broker_binary()), *words, *memory], {}), tmp_path / "log")
     settings.REDIS_URL = f"redis://127.0.0.1:{port}/0"
-    publisher._producers.cache_clear()
     with redis.Redis.from_url(settings.REDIS_URL) as client:
         until(lambda: answers(client))
         yield client
@@ -237,7 +229,7 @@ def test_nothing_is_marked_for_a_broker_without_memory_and_all_is_published_once
 def test_the_question_leaves_nothing_in_the_broker(tenant, queue, broker):
     fill(tenant, queue, 1)
     sweeper.run_once()
-    assert {key.decode() for key in broker.scan_iter()} <= {queue, f"_kombu.binding.{queue}"}
+    assert {key.decode() for key in broker.scan_iter()} <= {queue}
 
 
 def test_a_crowd_of_new_jobs_does_not_keep_the_old_ones_from_being_published(tenant, queue, broker, settings):
@@ -248,8 +240,8 @@ def test_a_crowd_of_new_jobs_does_not_keep_the_old_ones_from_being_published(ten
     def submit(count):
         for _ in range(count):
             job = write(queued_job(tenant).id, f"queue = '{queue}'")
-            publisher._rooms.clear()  # as after a second
-            publisher.publish_new([DueJob(job.id, queue)])
+            hints._rooms.clear()  # as after a second
+            publish_new_hints([DueJob(job.id, queue)])
 
     submit(100)
     assert broker.llen(queue) == 10
@@ -268,12 +260,12 @@ def test_new_jobs_are_published_by_a_look_at_the_queue_that_is_a_second_old_at_m
 ):
     settings.PUBLISH_QUEUE_CAP = 2
     now = [1000.0]
-    monkeypatch.setattr("workers.publisher.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("broker.hints.time.monotonic", lambda: now[0])
     due = [DueJob(queued_job(tenant).id, queue) for _ in range(3)]
-    assert publisher.publish_new(due[:2]) == 2
+    assert publish_new_hints(due[:2]) == 2
     now[0] += 1.5
-    assert publisher.publish_new(due[2:]) == 0
+    assert publish_new_hints(due[2:]) == 0
     broker.delete(queue)
-    assert publisher.publish_new(due[2:]) == 0
+    assert publish_new_hints(due[2:]) == 0
     now[0] += 1.5
-    assert publisher.publish_new(due[2:]) == 1
+    assert publish_new_hints(due[2:]) == 1

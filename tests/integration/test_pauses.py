@@ -47,7 +47,7 @@ def published(monkeypatch, settings):
         ids.extend(job.id for job in due)
         return len(due)
 
-    monkeypatch.setattr(sweeper, "publish_jobs", publish)
+    monkeypatch.setattr(sweeper, "publish_hints", publish)
     return ids
 
 

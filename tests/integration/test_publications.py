@@ -13,18 +13,19 @@ import pytest
 import redis
 from django.db import connection
 
+from broker import hints
+from broker.circuit_breaker import redis_breaker
+from broker.hints import DueJob, publish_hints
 from config.celery import app
 from jobs import transitions
 from jobs.models import Job
 from jobs.payloads import decode_payload
 from jobs.queries.due import mark_published
 from jobs.services import redrive_job
-from jobs.signals import DueJob
 from jobs.states import State
 from tests.support.factories import backdate, claim, claimed_job, make_due, queued_job
 from tests.support.scenarios import HOUR, in_state, write
-from workers import publisher, sweeper
-from workers.publisher import publish_jobs
+from workers import sweeper
 from workers.tasks import run_job
 
 pytestmark = pytest.mark.django_db
@@ -43,15 +44,13 @@ def queue(settings):
 @pytest.fixture
 def dead_broker(settings):
     """Let nobody listen where the broker should be."""
-    publisher._producers.cache_clear()
     address, settings.REDIS_URL = settings.REDIS_URL, "redis://127.0.0.1:1/0"
     yield lambda: _revive(settings, address)
     _revive(settings, address)
 
 
 def _revive(settings, address):
-    publisher.redis_breaker.succeeded()
-    publisher._producers.cache_clear()
+    redis_breaker.succeeded()
     settings.REDIS_URL = address
 
 
@@ -200,13 +199,13 @@ def test_a_dead_broker_costs_a_job_nothing_and_is_no_error(tenant, queue, settin
 
 def test_a_dead_broker_is_not_tried_for_every_job(tenant, queue, dead_broker, monkeypatch):
     tried = []
-    send = publisher._publish
-    monkeypatch.setattr(publisher, "_publish", lambda job: (tried.append(job), send(job)))
-    assert publish_jobs([DueJob(uuid4(), queue) for _ in range(20)]) == 0
+    send = hints._send
+    monkeypatch.setattr(hints, "_send", lambda job: (tried.append(job), send(job)))
+    assert publish_hints([DueJob(uuid4(), queue) for _ in range(20)]) == 0
     assert len(tried) == 1
     # Each caller in a thread of its own, as in the api: one that has paid for a failure is spared the next.
     for _ in range(10):
-        caller = Thread(target=publish_jobs, args=[[DueJob(uuid4(), queue)]])
+        caller = Thread(target=publish_hints, args=[[DueJob(uuid4(), queue)]])
         caller.start()
         caller.join()
     assert len(tried) == 3

@@ -11,9 +11,9 @@ import redis
 from django.core.management import call_command
 from django.db import connection
 
+from broker.hints import DueJob
 from jobs.models import Job
 from jobs.payloads import decode_payload
-from jobs.signals import DueJob
 from jobs.states import State
 from tests.support.factories import TenantFactory, claimed_job, end_lease, make_due, queued_job
 from tests.support.row_locks import locked
@@ -178,6 +178,6 @@ def test_the_mark_is_committed_before_the_id_is_sent(queue, settings, monkeypatc
         return 0
 
     seen = []
-    monkeypatch.setattr(sweeper, "publish_jobs", look)
+    monkeypatch.setattr(sweeper, "publish_hints", look)
     sweeper.run_once()
     assert seen == [(False, None), ([DueJob(job.id, queue)], 1)]

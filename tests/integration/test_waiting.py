@@ -10,7 +10,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from accounts.models import ApiKey
-from broker.wakeup_channel import JobChange
+from broker.wakeups import JobChange
 from jobs import transitions
 from jobs.models import Job, JobStep
 from jobs.payloads import encode_payload

@@ -8,8 +8,7 @@ from django.db import transaction
 from rest_framework.test import APIClient
 
 from broker.circuit_breaker import redis_breaker
-from broker.wakeup_channel import CHANNEL, JobChange, decode, encode
-from broker.wakeups import publish_wakeup
+from broker.wakeups import CHANNEL, JobChange, decode, encode, publish_wakeup
 from jobs import transitions
 from jobs.models import Job, JobEvent
 from jobs.payloads import encode_payload

@@ -168,8 +168,8 @@ def everything(job_id: UUID) -> dict[str, list[dict[str, object]]]:
 
 
 def publications(told: Sequence[Callable[[], object]]) -> list[Callable[[], object]]:
-    """Those of a transaction's callbacks that tell the publisher of a job."""
-    return [one for one in told if one.__qualname__.startswith("_announce.")]
+    """Those of a transaction's callbacks that publish a hint."""
+    return [one for one in told if one.__qualname__.startswith("publish_hint_on_commit.")]
 
 
 def history(job_id: UUID) -> list[str]:

@@ -20,7 +20,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def link(clock):
-    return circuit_breaker.Breaker(failures=3, open_seconds=5.0)
+    return circuit_breaker.CircuitBreaker(failures=3, open_seconds=5.0)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_after_a_row_of_failures_nobody_pays_until_the_pause_is_over_and_then_on
 
 def test_one_who_is_spared_does_not_use_up_the_one_try_after_the_pause(link, clock, others):
     """With a pause no longer than the sparing, the one who may try must be another."""
-    link = circuit_breaker.Breaker(failures=1, open_seconds=0.2)
+    link = circuit_breaker.CircuitBreaker(failures=1, open_seconds=0.2)
     link.failed()
     clock.now += 0.3
     assert not link.allows()
