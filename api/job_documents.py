@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from django.conf import settings
 
+from api.problem_catalogue import PROBLEMS
 from jobs.durations import typical_durations
 from jobs.ids import parse_job_resource
 from jobs.models import Priority
-from jobs.payloads import payload_json
+from jobs.payloads import decode_payload, payload_json
 from jobs.selectors import JobOutputs
 from jobs.states import State
 
@@ -24,7 +25,7 @@ _NOTHING = JobOutputs([], [])
 
 
 def job_document(job: Job, made: JobOutputs = _NOTHING) -> dict[str, Any]:
-    """One job's document. Params, result and error are the stored JSON text, so that every number stays exact."""
+    """One job's document. Params and result are the stored JSON text, so that every number stays exact."""
     self_link = f"/v1/jobs/{job.id}"
     # Where waiting is done: never the api, which would answer at once. Relative where nobody said at which address that is.
     waiting = f"{settings.STREAMS_URL}{self_link}"
@@ -45,7 +46,7 @@ def job_document(job: Job, made: JobOutputs = _NOTHING) -> dict[str, Any]:
         "attempts_left": job.attempts_left,
         "progress": job.progress,
         "result": _json(job.result),
-        "error": _json(job.error),
+        "error": _error_document(job.error),
         "priority": Priority(job.priority).name.lower(),
         "created_at": instant(job.created_at),
         "run_at": instant(job.run_at),
@@ -60,6 +61,20 @@ def job_document(job: Job, made: JobOutputs = _NOTHING) -> dict[str, Any]:
             {"name": step.name, "state": step.state, "key": step.downstream_key} for step in made.effects
         ],
         "links": links,
+    }
+
+
+def _error_document(payload: bytes | memoryview | None) -> dict[str, Any] | None:
+    """Return the problem document of a stored error, completed from the catalogue."""
+    if payload is None:
+        return None
+    stored = decode_payload(payload)
+    problem = PROBLEMS[stored["code"]]
+    return {
+        "type": f"/problems/{stored['code']}",
+        "title": problem.title,
+        "retryable": problem.retryable,
+        **stored,
     }
 
 

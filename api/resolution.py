@@ -9,9 +9,10 @@ from rest_framework import serializers
 from jobs.fields import StrictCharField
 from jobs.models import JobStep
 from jobs.states import State
+from jobs.verdicts import verdict_errors
 
 _VERDICTS = {"done": JobStep.State.DONE, "not_done": JobStep.State.NOT_DONE}
-_WAYS = {"succeed": State.SUCCEEDED, "fail": State.FAILED, "queue": State.QUEUED}
+_TARGETS = {"succeed": State.SUCCEEDED, "fail": State.FAILED, "queue": State.QUEUED}
 
 
 class _AnyField(serializers.Field[Any, Any, Any, Any]):
@@ -24,14 +25,13 @@ class ResolutionForm(serializers.Serializer[Any]):
 
     step = StrictCharField(max_length=100)
     verdict = serializers.ChoiceField(choices=list(_VERDICTS))
-    then = serializers.ChoiceField(choices=list(_WAYS))
+    then = serializers.ChoiceField(choices=list(_TARGETS))
     note = StrictCharField(max_length=2_000)
     result = _AnyField(required=False, allow_null=True, default=None)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """A job succeeds by what was done; a result is the result of something done."""
-        if attrs["verdict"] == "not_done" and attrs["then"] == "succeed":
-            raise serializers.ValidationError({"then": "A job whose effect was not done has not succeeded."})
-        if attrs["verdict"] == "not_done" and attrs["result"] is not None:
-            raise serializers.ValidationError({"result": "What was not done has no result."})
-        return {**attrs, "verdict": _VERDICTS[attrs["verdict"]], "then": _WAYS[attrs["then"]]}
+        """Apply the rule for verdicts."""
+        verdict, then = _VERDICTS[attrs["verdict"]], _TARGETS[attrs["then"]]
+        if errors := verdict_errors(verdict=verdict, then=then, result=attrs["result"]):
+            raise serializers.ValidationError(errors)
+        return {**attrs, "verdict": verdict, "then": then}

@@ -30,7 +30,7 @@ from jobs.errors import (
     JobNotFound,
     KeyReassigned,
 )
-from jobs.failures import failure, printable
+from jobs.failures import describe_failure, printable
 from jobs.models import Job, JobStep, Priority
 from jobs.operations import downstream_key
 from jobs.orphaned_files import remove_soon
@@ -41,6 +41,7 @@ from jobs.queries.history import request_cancel
 from jobs.queries.steps import close_by_verdict, raise_generation, reference_of, steps_of
 from jobs.queries.submit import find_twin, insert_job, lock_line
 from jobs.states import Event, State
+from jobs.verdicts import verdict_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -198,12 +199,8 @@ def resolve_job(
     InvalidVerdict where the step is not in doubt, IllegalTransition where the job is not unknown or would end with another effect
     open, CompensatedJobCannotSucceed where something that the job did was compensated.
     """
-    if verdict not in (JobStep.State.DONE, JobStep.State.NOT_DONE):
-        raise ValueError(f"A verdict is done or not_done, not {verdict}.")
-    if then not in (State.SUCCEEDED, State.FAILED, State.QUEUED):
-        raise ValueError(f"An unknown job goes to succeeded, failed or queued, not to {then}.")
-    if then is State.SUCCEEDED and verdict == JobStep.State.NOT_DONE:
-        raise ValueError("A job whose effect was not done has not succeeded.")
+    if errors := verdict_errors(verdict=verdict, then=then, result=result):
+        raise ValueError(" ".join(errors.values()))
     job = _mine(tenant_id, mode, job_id)
     with transaction.atomic():
         if then is State.QUEUED:
@@ -259,7 +256,7 @@ def erase_payload(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
             raise JobNotFound
         if not State(held.state).is_terminal:
             raise IllegalTransition(job_id, "erase", State(held.state))
-        erased = erase_job(job_id=job_id, error=failure(_code_of(held), "The details were erased."))
+        erased = erase_job(job_id=job_id, error=describe_failure(_code_of(held), "The details were erased."))
         if erased is None:
             return held  # by whoever held the job before us
         erase_by_subject(job.resource)

@@ -16,7 +16,7 @@ from psycopg.errors import UniqueViolation
 
 from broker.hints import DueJob, publish_hint_on_commit
 from jobs.errors import DuplicateOperation, IllegalTransition, JobErased, JobNotFound, StaleAttempt
-from jobs.failures import failure
+from jobs.failures import describe_failure
 from jobs.models import Job
 from jobs.payloads import encode_payload
 from jobs.queries.transition import apply_rule, next_in_line
@@ -206,11 +206,11 @@ def _errors(code: str, detail: str, cause: str) -> dict[str, Any]:
     unknown = (
         detail if code == "outcome-unknown" else f"{detail} An effect had begun; its outcome is not known."
     )
-    document = failure(code, detail, cause=cause)
+    document = describe_failure(code, detail, cause=cause)
     return {
         "error": encode_payload(document),
-        "partial_error": encode_payload(failure("partially-done", partly, cause=cause)),
-        "unknown_error": encode_payload(failure("outcome-unknown", unknown, cause=cause)),
+        "partial_error": encode_payload(describe_failure("partially-done", partly, cause=cause)),
+        "unknown_error": encode_payload(describe_failure("outcome-unknown", unknown, cause=cause)),
         "attempt_error": encode_payload(document),
         "error_code": code,
         "error_cause": document["cause"][:_CAUSE_MAX],

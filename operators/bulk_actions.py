@@ -28,6 +28,7 @@ from jobs.models import BulkAction, Job, JobStep
 from jobs.queries.bulk import count_wanted, lock_bulk
 from jobs.selectors import JobFilter, filter_jobs
 from jobs.states import TERMINAL, State
+from jobs.verdicts import verdict_errors
 from operators.inspection import steps_in_doubt
 from operators.job_actions import noted
 
@@ -106,13 +107,8 @@ def start_bulk(
         raise ValueError(
             "A resolve, and nothing else, says what it was (verdict) and where the jobs go (then)."
         )
-    if action is BulkAction.Action.RESOLVE and (
-        verdict not in (JobStep.State.DONE, JobStep.State.NOT_DONE)
-        or then not in (State.SUCCEEDED, State.FAILED, State.QUEUED)
-    ):
-        raise ValueError("A verdict is done or not_done; the jobs go to succeeded, failed or queued.")
-    if verdict == JobStep.State.NOT_DONE and then is State.SUCCEEDED:
-        raise ValueError("A job whose effect was not done has not succeeded.")
+    if verdict is not None and (errors := verdict_errors(verdict=verdict, then=then)):
+        raise ValueError(" ".join(errors.values()))
     newest = Job.objects.order_by("-id").values_list("id", flat=True).first()
     said = {name: str(value) for name, value in (("verdict", verdict), ("then", then)) if value is not None}
     with transaction.atomic():

@@ -19,6 +19,7 @@ from django.utils import timezone
 from jobs.models import BulkAction, JobStep
 from jobs.selectors import jobs_by_id
 from jobs.states import State
+from jobs.verdicts import verdict_errors
 from operators import bulk_actions, job_actions
 from operators.admin.job_act import REFUSALS, NotedForm
 from operators.admin.job_filters import JobFilterForm
@@ -57,11 +58,12 @@ class BulkResolveForm(BulkForm):
     field_order = ["verdict", "then", "note"]
 
     def clean(self) -> dict[str, Any]:
-        """A job succeeds by what was done."""
-        said = self.cleaned_data
-        if said.get("verdict") == JobStep.State.NOT_DONE and said.get("then") == State.SUCCEEDED:
-            self.add_error("then", "A job whose effect was not done has not succeeded.")
-        return said
+        """Apply the rule for verdicts."""
+        if not self.errors:
+            data = self.cleaned_data
+            for field, error in verdict_errors(verdict=data["verdict"], then=data["then"]).items():
+                self.add_error(field, error)
+        return self.cleaned_data
 
 
 @dataclass(frozen=True)

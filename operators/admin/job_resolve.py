@@ -12,6 +12,7 @@ from foundation import exact_json
 from foundation.exact_json import MalformedJson
 from jobs.models import JobStep
 from jobs.states import State
+from jobs.verdicts import verdict_errors
 from operators.admin.job_act import NOTE_MAX, REFUSALS, found
 from operators.admin.pages import actor_of, page, posted, requires
 from operators.inspection import steps_in_doubt
@@ -69,14 +70,13 @@ class ResolveForm(forms.Form):
             raise forms.ValidationError(f"This is not JSON. {error}") from error
 
     def clean(self) -> dict[str, Any]:
-        """A job succeeds by what was done; a result is the result of something done (as the API's form has it)."""
-        said = self.cleaned_data
-        if said.get("verdict") == JobStep.State.NOT_DONE:
-            if said.get("then") == State.SUCCEEDED:
-                self.add_error("then", "A job whose effect was not done has not succeeded.")
-            if said.get("result") is not None:
-                self.add_error("result", "What was not done has no result.")
-        return said
+        """Apply the rule for verdicts."""
+        if not self.errors:
+            data = self.cleaned_data
+            errors = verdict_errors(verdict=data["verdict"], then=data["then"], result=data["result"])
+            for field, error in errors.items():
+                self.add_error(field, error)
+        return self.cleaned_data
 
 
 @requires("jobs.operate_job")

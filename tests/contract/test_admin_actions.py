@@ -182,7 +182,7 @@ def test_a_person_says_what_became_of_an_effect(tenant, operator):
     [
         ({"note": ""}, "This field is required"),
         ({"note": "  "}, "This field is required"),
-        ({"verdict": "not_done", "result": ""}, "has not succeeded"),
+        ({"verdict": "not_done", "result": ""}, "cannot succeed"),
         ({"verdict": "not_done", "then": "queued"}, "has no result"),
         ({"result": "{"}, "This is not JSON"),
         ({"result": '{"a": 1, "a": 2}'}, "This is not JSON"),

@@ -81,7 +81,7 @@ def test_selected_unknown_jobs_are_resolved_by_one_word(tenant, operator):
     jobs = [in_state(tenant, State.UNKNOWN) for _ in range(2)]
     path = address("resolve", *jobs)
     assert "This field is required" in text_of(confirm(operator, path))
-    assert "has not succeeded" in text_of(confirm(operator, path, verdict="not_done", then="succeeded"))
+    assert "cannot succeed" in text_of(confirm(operator, path, verdict="not_done", then="succeeded"))
     assert states(*jobs) == ["unknown"] * 2
     confirm(operator, path, verdict="not_done", then="queued")
     assert states(*jobs) == ["queued"] * 2

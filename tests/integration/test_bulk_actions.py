@@ -240,7 +240,7 @@ def test_a_stopped_act_meets_no_further_job(tenant, monkeypatch):
 )
 def test_an_act_that_makes_no_sense_is_not_begun(tenant, wrong):
     with pytest.raises(ValueError, match=r"."):
-        start_bulk(**{"action": REDRIVE, "wanted": FAILED, **SAID, **wrong})
+        start_bulk(**{"action": REDRIVE, "job_filter": FAILED, **SAID, **wrong})
     assert not BulkAction.objects.exists()
     assert not AuditEntry.objects.exists()
 

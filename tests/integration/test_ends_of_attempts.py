@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from api.problem_catalogue import PROBLEMS
 from jobs import transitions
 from jobs.errors import IllegalTransition, JobNotFound, StaleAttempt
 from jobs.models import Job, JobAttempt, JobStep
@@ -180,7 +181,8 @@ def test_a_failure_after_a_done_effect_names_it_and_cannot_be_retried_under_anot
     close(job, "charge", JobStep.State.DONE, {"id": "ch_1"})
     failed = transitions.fail_job(**hold(job), detail="No stock.", cause="out_of_stock")
     error = decode_payload(failed.error)
-    assert (error["code"], error["cause"], error["retryable"]) == ("partially-done", "out_of_stock", False)
+    assert (error["code"], error["cause"]) == ("partially-done", "out_of_stock")
+    assert PROBLEMS[error["code"]].retryable is False
     assert decode_payload(JobAttempt.objects.get(job_id=job.id).error)["code"] == "operation-failed"
     assert (failed.open_effects, failed.done_effects) == (0, 1)
 

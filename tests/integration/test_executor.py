@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 
+from api.problem_catalogue import PROBLEMS
 from jobs import transitions
 from jobs.errors import IllegalTransition
 from jobs.models import Job, JobAttempt, JobEvent
@@ -63,11 +64,8 @@ def test_a_permanent_error_fails_the_job_with_its_code(tenant, script):
     job = execute_job(job_of(tenant, script, raising(error)).id)
     assert (job.state, job.attempts_left) == (State.FAILED, 2)
     assert decode_payload(job.error) == {
-        "type": "/problems/operation-failed",
-        "title": "The operation failed for good.",
-        "detail": "The account is closed.",
         "code": "operation-failed",
-        "retryable": False,
+        "detail": "The account is closed.",
         "cause": "account_closed",
     }
     assert decode_payload(JobAttempt.objects.get(job_id=job.id).error) == decode_payload(job.error)
@@ -104,11 +102,8 @@ def test_anything_else_is_retried_until_the_attempts_are_used_up(tenant, script)
         job = run(job.id)
     assert (job.state, outcomes(job.id)) == (State.FAILED, ["retry", "retry", "fail"])
     error = decode_payload(job.error)
-    assert (error["code"], error["cause"], error["retryable"]) == (
-        "attempts-exhausted",
-        "ZeroDivisionError",
-        True,
-    )
+    assert (error["code"], error["cause"]) == ("attempts-exhausted", "ZeroDivisionError")
+    assert PROBLEMS[error["code"]].retryable is True
     assert history(job.id)[-1] == "fail"
 
 

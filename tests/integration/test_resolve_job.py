@@ -53,7 +53,7 @@ def test_the_job_goes_on_with_what_is_known_now(tenant, verdict, done, django_ca
     job = in_state(tenant, State.UNKNOWN)
     write(job.id, "attempts_left = 0, reconcile_only = TRUE, cancel_requested_at = clock_timestamp()")
     with django_capture_on_commit_callbacks() as told:
-        resolved = resolve(job, verdict, State.QUEUED, result={"id": "ch_1"})
+        resolved = resolve(job, verdict, State.QUEUED, result={"id": "ch_1"} if verdict is DONE else None)
     assert len(publications(told)) == 1
     assert (resolved.state, resolved.attempts_left, resolved.reconcile_only) == (State.QUEUED, 3, False)
     assert (resolved.open_effects, resolved.done_effects, resolved.error) == (0, done, None)
@@ -125,11 +125,19 @@ def test_anothers_job_cannot_be_resolved(tenant):
     assert everything(job.id) == before
 
 
-def test_a_job_whose_effect_was_not_done_has_not_succeeded(tenant):
+def test_a_job_whose_effect_was_not_done_cannot_succeed(tenant):
     job = in_state(tenant, State.UNKNOWN)
     before = everything(job.id)
-    with pytest.raises(ValueError, match="not succeeded"):
+    with pytest.raises(ValueError, match="cannot succeed"):
         resolve(job, NOT_DONE, State.SUCCEEDED)
+    assert everything(job.id) == before
+
+
+def test_an_effect_that_was_not_done_has_no_result(tenant):
+    job = in_state(tenant, State.UNKNOWN)
+    before = everything(job.id)
+    with pytest.raises(ValueError, match="no result"):
+        resolve(job, NOT_DONE, State.QUEUED, result={"id": "ch_1"})
     assert everything(job.id) == before
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.db import IntegrityError, connection, transaction
 
 from jobs import transitions
-from jobs.failures import failure
+from jobs.failures import describe_failure
 from jobs.models import Job, JobAttempt, JobEvent, JobStep, Pause
 from jobs.payloads import encode_payload
 from jobs.queries.steps import begin_effect, close_effect
@@ -143,10 +143,10 @@ def blocker(tenant: Tenant) -> Job:
 def errors() -> dict[str, bytes | str]:
     """A different document for each place where a rule may write one, and the names of the first."""
     return {
-        "error": encode_payload(failure("operation-failed", "whole")),
-        "partial_error": encode_payload(failure("partially-done", "partly")),
-        "unknown_error": encode_payload(failure("outcome-unknown", "unknown")),
-        "attempt_error": encode_payload(failure("operation-failed", "attempt")),
+        "error": encode_payload(describe_failure("operation-failed", "whole")),
+        "partial_error": encode_payload(describe_failure("partially-done", "partly")),
+        "unknown_error": encode_payload(describe_failure("outcome-unknown", "unknown")),
+        "attempt_error": encode_payload(describe_failure("operation-failed", "attempt")),
         "error_code": "operation-failed",
         "error_cause": "whole",
     }
