@@ -50,7 +50,7 @@ _POSITIVE = (
     "SELFAUDIT_LAG_SECONDS",
     "SELFAUDIT_SECONDS",
     "SELFAUDIT_WINDOW_SECONDS",
-    "SELF_END_SECONDS",
+    "LOST_LEASE_EXIT_SECONDS",
     "SSE_KEEPALIVE_SECONDS",
     "STREAMS_MAX_WAITS",
     "STREAMS_POLL_SECONDS",
@@ -67,12 +67,12 @@ _TOKEN_LENGTH = 20
 
 
 @register(Tags.security, deploy=True)
-def check_crashpoint(**_options: Any) -> list[CheckMessage]:  # noqa: ANN401 - Django's signature
+def check_fault_point(**_options: Any) -> list[CheckMessage]:  # noqa: ANN401 - Django's signature
     """Refuse a deployment in which a fault point is set."""
-    if not settings.CRASHPOINT:
+    if not settings.FAULT_POINT:
         return []
     hint = "It is for tests only. Remove it from the environment."
-    return [Error(f"CRASHPOINT is set ({settings.CRASHPOINT}).", hint=hint, id="semel.E007")]
+    return [Error(f"FAULT_POINT is set ({settings.FAULT_POINT}).", hint=hint, id="semel.E007")]
 
 
 @register(Tags.security, deploy=True)

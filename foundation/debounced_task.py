@@ -1,4 +1,4 @@
-"""Work that may wait a little, and is then done once for all who asked, behind their backs."""
+"""Background work that is done once for many requests."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Later:
-    """A timer's thread, which lives only while somebody has asked. What a process has not done yet is lost with it."""
+class DebouncedTask:
+    """Runs `work` on a timer thread, `seconds` after the first request. Requests until then are served by the same run.
+
+    A run that is pending when the process ends is lost.
+    """
 
     def __init__(self, name: str, work: Callable[[], None], *, seconds: Callable[[], float]) -> None:
         self._name = name
         self._work = work
         self._seconds = seconds
         self._lock = threading.Lock()
-        self.is_asked = False  # whether the work is ahead
+        self.is_pending = False
 
-    def ask(self) -> None:
-        """The work is done within `seconds`, and finds what its caller has left for it before this call."""
+    def request(self) -> None:
+        """Make sure that a run begins after this call, within `seconds`."""
         with self._lock:
-            must_start, self.is_asked = not self.is_asked, True
+            must_start, self.is_pending = not self.is_pending, True
         if must_start:
             self._start()
 
@@ -36,13 +39,13 @@ class Later:
         timer.name, timer.daemon = self._name, True
         try:
             timer.start()
-        except RuntimeError:  # no thread to be had at this moment; whoever asks next tries again
-            self.is_asked = False
-            log.warning("later.no_thread", extra={"work": self._name})
+        except RuntimeError:  # the system has no thread left; the next request tries again
+            self.is_pending = False
+            log.warning("debounced_task.no_thread", extra={"work": self._name})
 
     def _run(self) -> None:
-        # Before the work looks: whoever comes after its look must ask anew.
-        self.is_asked = False
+        # Before the work: a request that comes while it runs needs a run of its own.
+        self.is_pending = False
         try:
             self._work()
         finally:

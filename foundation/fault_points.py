@@ -1,6 +1,7 @@
-"""Named places at which a test has a process die, freeze, fail or hang: CRASHPOINT=after_commit:1:kill.
+"""Fault points: named places at which a test makes a process die, freeze, fail or hang.
 
-In production nothing is armed, and each place costs one call that finds so.
+FAULT_POINT=after_commit:1:kill kills the first process that reaches `after_commit`. In production nothing is armed, and each
+place costs one function call.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import signal
 import threading
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -18,140 +19,112 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 POINTS: Final = (
-    # A request's way (idempotency/accept.py, idempotency/http.py, jobs/transitions.py)
+    # A request, in idempotency/ and broker/hints.py
     "before_key",  # nothing is written
     "before_job",  # the key is reserved, uncommitted
-    "before_commit",  # key, job and answer are written, uncommitted
-    "after_commit",  # committed, not published
-    "before_answer",  # published, the client has heard nothing
-    # A job's way (workers/executor.py, workers/effects.py, workers/artifacts.py, workers/running_job.py, config/celery.py)
-    "before_claim",  # delivered
+    "before_commit",  # key, job and response are written, uncommitted
+    "after_commit",  # committed, no hint published
+    "before_answer",  # hint published, no response sent
+    # A job, in workers/ and config/patches/
+    "before_claim",  # the message is delivered
     "after_claim",  # running, nothing done
     "before_effect",  # recorded as started, not sent
-    "after_effect",  # done, not recorded
+    "after_effect",  # sent and answered, not recorded
     "mid_step",  # a step's work is done, not recorded
-    "after_record",  # what became of an effect or a step is recorded
-    "before_artifact",  # its file is stored, no row says so
-    "before_settle",  # recorded, the job still running
-    "before_ack",  # ended, the message not acknowledged
-    # The sweeper's (workers/sweeper.py)
-    "mid_sweep",  # rows changed or marked, not all of them, not published
+    "after_record",  # the outcome of an effect or a step is recorded
+    "before_artifact",  # the file is stored, its row is not written
+    "before_settle",  # everything is recorded, the job is still running
+    "before_ack",  # the job is settled, the message not acknowledged
+    # A sweep, in workers/sweep.py
+    "mid_sweep",  # some rows are changed or marked, nothing published
 )
 
 
 class Action(StrEnum):
     """What happens to the process that reaches the place."""
 
-    KILL = "kill"  # gone, as by the kernel
-    STOP = "stop"  # frozen until somebody continues it
-    RAISE = "raise"  # an exception that nobody expects
-    HANG = "hang"  # this thread goes no further
+    KILL = "kill"  # SIGKILL
+    STOP = "stop"  # SIGSTOP, until a test sends SIGCONT
+    RAISE = "raise"  # an unexpected exception
+    HANG = "hang"  # this thread waits for ever
 
 
-class CrashpointReached(RuntimeError):  # noqa: N818 - what happened, not what is wrong
-    """The place was told to raise."""
+class FaultPointReached(RuntimeError):  # noqa: N818 - an event, not an error of ours
+    """The armed fault point was reached, with the action `raise`."""
 
 
-# What fits into a pipe at once, everywhere.
-_LAST_TURN: Final = 1_000
+# Fits into a pipe's buffer on every system.
+_MAX_NTH: Final = 1_000
 
-
-class _Armed:
-    """One place, and what happens the nth time that it is reached."""
-
-    def __init__(self, point: str, nth: int, action: Action) -> None:
-        self._point = point
-        self._action = action
-        # A counter that forked processes share without a lock: each who comes by takes one byte, and the last byte fires.
-        self._turns, fill = os.pipe()
-        os.set_blocking(self._turns, False)
-        os.write(fill, b"." * (nth - 1) + b"!")
-        os.close(fill)
-
-    def reach(self, point: str) -> None:
-        if point == self._point and os.read(self._turns, 1) == b"!":
-            _say(f"CRASHPOINT {point} is reached: {self._action}.")
-            _ACTIONS[self._action]()
-
-
-class _Watched:
-    """Somebody in this process is told of each place that is reached."""
-
-    def __init__(self, notice: Callable[[str], None]) -> None:
-        self.reach = notice
-
-
-_armed: _Armed | _Watched | None = None
+_on_reach: Callable[[str], None] | None = None
 
 
 def reach(point: str) -> None:
-    """Nothing, unless this place was armed and this is its turn."""
-    if _armed is not None:
-        _armed.reach(point)
+    """Do nothing, unless a test armed this place or watches."""
+    if _on_reach is not None:
+        _on_reach(point)
 
 
-def arm(told: str) -> None:
-    """From now on this process and those forked from it, counted together, meet what `name:n:action` says; empty: nothing.
+def arm(setting: str) -> None:
+    """Arm `name:n:action` for this process and its forks, which count together. An empty setting disarms.
 
-    Raises ImproperlyConfigured where a part of it is not known.
+    Raises ImproperlyConfigured if a part of the setting is unknown.
     """
-    global _armed  # noqa: PLW0603 - the one switch of this module
-    _armed = _parse(told) if told else None
-    if _armed is not None:
-        _say(f"CRASHPOINT is armed: {told}. This process will not live long.")
+    global _on_reach  # noqa: PLW0603 - the one switch of this module
+    _on_reach = _fault(setting) if setting else None
+    if setting:
+        _print(f"FAULT_POINT is armed: {setting}. This process will not live long.")
 
 
 @contextmanager
 def watch(notice: Callable[[str], None]) -> Iterator[None]:
-    """While the block runs, each place that this process reaches is told to `notice`, which may raise there. Not to be nested."""
-    global _armed  # noqa: PLW0603 - the one switch of this module
-    _armed = _Watched(notice)
+    """Call `notice`, which may raise, at each place that this process reaches inside the block. Not to be nested."""
+    global _on_reach  # noqa: PLW0603 - the one switch of this module
+    _on_reach = notice
     try:
         yield
     finally:
-        _armed = None
+        _on_reach = None
 
 
-def _parse(told: str) -> _Armed:
-    point, _, rest = told.partition(":")
+def _fault(setting: str) -> Callable[[str], None]:
+    point, _, rest = setting.partition(":")
     nth, _, action = rest.partition(":")
     if (
         point not in POINTS
-        or not nth.isdecimal()
-        or not 1 <= int(nth) <= _LAST_TURN
         or action not in list(Action)
+        or not (nth.isdecimal() and 1 <= int(nth) <= _MAX_NTH)
     ):
         raise ImproperlyConfigured(
-            f"CRASHPOINT must be <name>:<n>:<action>, not {told!r}; names: {', '.join(POINTS)}; "
-            f"n: 1 to {_LAST_TURN}; actions: {', '.join(Action)}."
+            f"FAULT_POINT must be <name>:<n>:<action>, not {setting!r}; names: {', '.join(POINTS)}; "
+            f"n: 1 to {_MAX_NTH}; actions: {', '.join(Action)}."
         )
-    return _Armed(point, int(nth), Action(action))
+    # A counter that forked processes share without a lock: each reach takes one byte from the pipe, and the last byte fires.
+    turns, fill = os.pipe()
+    os.write(fill, b"." * (int(nth) - 1) + b"!")
+    os.close(fill)
+
+    def on_reach(reached: str) -> None:
+        if reached == point and os.read(turns, 1) == b"!":
+            _print(f"FAULT_POINT {point} is reached: {action}.")
+            _act(Action(action))
+
+    return on_reach
 
 
-def _say(line: str) -> None:
-    # At once and past every buffer: the process may not come to write another.
+def _act(action: Action) -> None:
+    # Signals go to this thread. Sent to the process, another thread could take them while this one continues.
+    match action:
+        case Action.KILL:
+            signal.pthread_kill(threading.get_ident(), signal.SIGKILL)
+        case Action.STOP:
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+        case Action.RAISE:
+            raise FaultPointReached
+        case Action.HANG:
+            threading.Event().wait()
+
+
+def _print(line: str) -> None:
+    # Past every buffer: the process may not live to flush one.
     os.write(2, f"{line}\n".encode())
-
-
-def _kill() -> None:
-    _signal(signal.SIGKILL)
-
-
-def _stop() -> None:
-    _signal(signal.SIGSTOP)
-
-
-def _signal(number: signal.Signals) -> None:
-    # To this thread: sent to the process, it might be taken by another one, while this one goes on and does the next thing.
-    signal.pthread_kill(threading.get_ident(), number)
-
-
-def _raise() -> NoReturn:
-    raise CrashpointReached
-
-
-def _hang() -> None:
-    threading.Event().wait()
-
-
-_ACTIONS: Final = {Action.KILL: _kill, Action.STOP: _stop, Action.RAISE: _raise, Action.HANG: _hang}

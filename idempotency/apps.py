@@ -13,4 +13,4 @@ class IdempotencyConfig(AppConfig):
     def ready(self) -> None:
         from idempotency import checks  # noqa: F401, PLC0415 - registers the system checks
 
-        fault_points.arm(getattr(settings, "CRASHPOINT", ""))
+        fault_points.arm(getattr(settings, "FAULT_POINT", ""))

@@ -13,7 +13,7 @@ from collections import Counter
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
-from foundation.debounced_task import Later
+from foundation.debounced_task import DebouncedTask
 from idempotency import queries
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class ReplayCounter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[int] = Counter()
-        self._task = Later(
+        self._task = DebouncedTask(
             "replay-counter", self.flush, seconds=lambda: settings.IDEMPOTENCY_REPLAY_FLUSH_SECONDS
         )
 
@@ -33,7 +33,7 @@ class ReplayCounter:
         """Count one replay of the record; it is written within IDEMPOTENCY_REPLAY_FLUSH_SECONDS."""
         with self._lock:
             self._counts[record_id] += 1
-        self._task.ask()
+        self._task.request()
 
     def flush(self) -> None:
         """Write all counts in one statement; log and drop them if the database refuses."""

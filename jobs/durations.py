@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
-from foundation.debounced_task import Later
+from foundation.debounced_task import DebouncedTask
 from jobs.queries.durations import Kind, median_seconds
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class TypicalDurations:
         self._lock = threading.Lock()
         self._known: dict[Kind, float] = {}
         self._asked: set[Kind] = set()
-        self._later = Later(
+        self._refresh_task = DebouncedTask(
             "usual-durations", self.refresh, seconds=lambda: settings.DURATIONS_REFRESH_SECONDS
         )
 
@@ -41,7 +41,7 @@ class TypicalDurations:
             if len(self._asked) < _KINDS_AT_ONCE:
                 self._asked.add(kind)
             known = self._known.get(kind, 0.0)
-        self._later.ask()
+        self._refresh_task.request()
         return known
 
     def refresh(self) -> None:

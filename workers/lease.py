@@ -175,10 +175,10 @@ class Heartbeat:
             connection.close()
 
     def _end_process_unless_over(self) -> None:
-        ends_at = time.monotonic() + settings.SELF_END_SECONDS
+        ends_at = time.monotonic() + settings.LOST_LEASE_EXIT_SECONDS
         # Who still tries to put on record what became of an effect is not stuck: it has a bound of its own.
         while (left := max(ends_at - time.monotonic(), self._lease.witness_seconds_left)) > 0:
-            if self._over.wait(min(left, settings.SELF_END_SECONDS)):
+            if self._over.wait(min(left, settings.LOST_LEASE_EXIT_SECONDS)):
                 return
         log.error("lease.process_ended", job_id=str(self._lease.job_id), attempt=self._lease.attempt)
         os._exit(_EXIT_LOST)

@@ -29,7 +29,7 @@ HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", default=15.0)
 # Seconds added to an operation's own time limit before its lease is no longer renewed, so that the outcome can be written.
 ATTEMPT_MARGIN_SECONDS = env.float("ATTEMPT_MARGIN_SECONDS", default=30.0)
 # Seconds that an operation may run after its lease is lost before its process ends itself. Any loop checks sooner.
-SELF_END_SECONDS = env.float("SELF_END_SECONDS", default=10.0)
+LOST_LEASE_EXIT_SECONDS = env.float("LOST_LEASE_EXIT_SECONDS", default=10.0)
 # Seconds between sweeps for due and expired jobs: the delay that a lost message costs. A sweep stops after this time and
 # leaves the rest to the next one.
 SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=5.0)
@@ -119,4 +119,4 @@ DOWNLOADS_MAX = env.int("DOWNLOADS_MAX", default=max(1, API_THREADS // 2))
 # --- Tests -----------------------------------------------------------------------------------------------------------
 
 # Where this process dies, in tests: <name>:<n>:kill|stop|raise|hang (foundation/fault_points.py).
-CRASHPOINT = env.str("CRASHPOINT", default="")
+FAULT_POINT = env.str("FAULT_POINT", default="")

@@ -66,7 +66,7 @@ def frozen_at(stack):
 
     def start(name, point):
         started.append(name)
-        stack.start_workers(name, CRASHPOINT=f"{point}:1:stop")
+        stack.start_workers(name, FAULT_POINT=f"{point}:1:stop")
         until(lambda: stack.frozen_children(name), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
         stack.signal(name, signal.SIGSTOP)
 

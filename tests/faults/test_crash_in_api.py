@@ -28,11 +28,11 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
 
 @pytest.fixture
 def doomed(stack, api_key):
-    """Start another api, of one process, that meets the crash point; it is gone at the end, whatever became of it."""
+    """Start another api, of one process, that meets the fault point; it is gone at the end, whatever became of it."""
     callers = []
 
-    def start(crashpoint):
-        caller = Caller(stack.start_api("doomed", API_WORKERS="1", CRASHPOINT=crashpoint), api_key)
+    def start(fault_point):
+        caller = Caller(stack.start_api("doomed", API_WORKERS="1", FAULT_POINT=fault_point), api_key)
         callers.append(caller)
         return caller
 

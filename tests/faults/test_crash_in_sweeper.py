@@ -28,7 +28,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
     ("action", "sign"),
     [
         ("kill", "SIGKILL"),
-        ("raise", "CrashpointReached"),
+        ("raise", "FaultPointReached"),
         ("hang", "time limit (4s) exceeded"),
         ("stop", "time limit (4s) exceeded"),
     ],
@@ -39,7 +39,7 @@ def test_a_sweeper_that_fails_before_it_publishes_leaves_the_jobs_to_the_next_sw
     for key in KEYS:
         ledger.charge(key)
     name = f"maintenance-{action}"
-    stack.start_workers(name, CRASHPOINT=f"mid_sweep:1:{action}")
+    stack.start_workers(name, FAULT_POINT=f"mid_sweep:1:{action}")
     log = stack.running[name].log
     until(lambda: sign in log.read_text(), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
     jobs = ledger.settle()

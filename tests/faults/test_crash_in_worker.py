@@ -45,10 +45,10 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
 
 @pytest.fixture
 def doomed(stack):
-    """Start a worker that meets the crash point, and give its log; it is gone at the end, whatever became of it."""
+    """Start a worker that meets the fault point, and give its log; it is gone at the end, whatever became of it."""
 
-    def start(crashpoint):
-        stack.start_workers("doomed", CRASHPOINT=crashpoint)
+    def start(fault_point):
+        stack.start_workers("doomed", FAULT_POINT=fault_point)
         return stack.running["doomed"]
 
     yield start
@@ -120,7 +120,7 @@ def test_an_attempt_that_fails_unexpectedly_is_followed_by_another(ledger, doome
     assert ledger.settle()["order-0"]["state"] == "succeeded"
     assert ledger.history("order-0") == history
     assert ledger.effects("order-0") == calls
-    until(lambda: "CrashpointReached" in worker.log.read_text(), pause_seconds=POLL_SECONDS)
+    until(lambda: "FaultPointReached" in worker.log.read_text(), pause_seconds=POLL_SECONDS)
 
 
 def test_a_message_that_was_lost_with_its_process_is_published_again(ledger, doomed):

@@ -160,7 +160,7 @@ def test_a_worker_killed_while_it_writes_leaves_nothing_and_another_attempt_make
 
 def test_a_worker_killed_between_storing_and_publishing_leaves_one_file_for_the_purge(stack, caller):
     stack.kill("worker")
-    stack.start_workers("worker", CRASHPOINT="before_artifact:1:kill")
+    stack.start_workers("worker", FAULT_POINT="before_artifact:1:kill")
     job, url = made(caller, 3, "killed-publishing")
     assert job["attempt"] == 2
     assert caller.http.get(url).content == b"".join(map(piece, range(3)))

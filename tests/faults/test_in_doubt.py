@@ -46,7 +46,7 @@ def crashed(stack, caller):
     """Submit the charge to a worker that dies with it at the point; who keeps account of it from then on."""
 
     def submit(operation, point, max_attempts):
-        stack.start_workers("doomed", CRASHPOINT=f"{point}:1:kill")
+        stack.start_workers("doomed", FAULT_POINT=f"{point}:1:kill")
         ledger = Ledger(caller, stack, operation=operation, max_attempts=max_attempts)
         ledger.charge(KEY)
         return ledger

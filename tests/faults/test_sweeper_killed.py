@@ -118,7 +118,7 @@ def test_killed_between_mark_and_publication_it_costs_a_job_one_pause(tenant, sw
 def test_overtaken_while_it_was_frozen_it_publishes_once_more_and_changes_nothing(tenant, sweep):
     queue = f"test-{uuid4()}"
     jobs = [write(make_due(queued_job(tenant).id).id, f"queue = '{queue}'") for _ in range(3)]
-    running = sweep(CRASHPOINT="mid_sweep:1:stop")
+    running = sweep(FAULT_POINT="mid_sweep:1:stop")
     sleeper = psutil.Process(running.popen.pid)
     until(
         lambda: sleeper.status() == psutil.STATUS_STOPPED,

@@ -19,7 +19,7 @@ ENV = {
     # Soft after 2 s, hard after 32: the least that the operations' own limit and its margin leave.
     "TASK_TIME_LIMIT_SECONDS": "32",
     # The heart would end the process sooner.
-    "SELF_END_SECONDS": "3600",
+    "LOST_LEASE_EXIT_SECONDS": "3600",
 }
 
 

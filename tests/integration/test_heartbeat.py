@@ -226,7 +226,7 @@ def terminate(pid):
 
 def test_an_attempt_that_still_tells_what_it_heard_is_not_ended(tenant, settings, monkeypatch):
     """Its witness has a bound of its own, beyond which the process ends as any other."""
-    settings.HEARTBEAT_SECONDS = settings.SELF_END_SECONDS = 0.02
+    settings.HEARTBEAT_SECONDS = settings.LOST_LEASE_EXIT_SECONDS = 0.02
     ended, tries = Event(), []
     monkeypatch.setattr("workers.lease.os._exit", lambda _code: ended.set())
     monkeypatch.setattr("workers.lease._RETRY_SECONDS", 0.05)

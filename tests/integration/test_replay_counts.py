@@ -117,8 +117,8 @@ def test_a_machine_without_threads_costs_counts_only_while_it_has_none(api, monk
     with monkeypatch.context() as patch:
         patch.setattr("threading.Timer.start", no_thread)
         own.count(record().id)
-    assert not own._task.is_asked
+    assert not own._task.is_pending
     own.count(record().id)
-    assert own._task.is_asked
+    assert own._task.is_pending
     own.flush()
     assert record().replays == 2

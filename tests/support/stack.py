@@ -40,7 +40,7 @@ SHORT_LEASE = {
     "LEASE_SECONDS": "6",
     "HEARTBEAT_SECONDS": "1",
     "ATTEMPT_MARGIN_SECONDS": "1",
-    "SELF_END_SECONDS": "1",
+    "LOST_LEASE_EXIT_SECONDS": "1",
 }
 # On a busy machine a process needs seconds to import Django.
 START_SECONDS = 60.0

@@ -1,4 +1,4 @@
-"""Crash points: nothing by default, one place on its turn if told, and refused where a deployment is checked."""
+"""Fault points: nothing by default, one place on its turn if told, and refused where a deployment is checked."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from config.checks import check_crashpoint
-from foundation.fault_points import POINTS, CrashpointReached, arm, reach
+from config.checks import check_fault_point
+from foundation.fault_points import POINTS, FaultPointReached, arm, reach
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def test_the_place_that_was_told_is_met_on_its_turn_and_once():
     arm("after_claim:2:raise")
     reach("after_claim")
     reach("before_claim")
-    with pytest.raises(CrashpointReached):
+    with pytest.raises(FaultPointReached):
         reach("after_claim")
     reach("after_claim")
 
@@ -38,7 +38,7 @@ def test_turns_are_counted_together_with_forked_processes():
         reach("after_claim")
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    with pytest.raises(CrashpointReached):
+    with pytest.raises(FaultPointReached):
         reach("after_claim")
 
 
@@ -56,11 +56,11 @@ def test_turns_are_counted_together_with_forked_processes():
     ],
 )
 def test_what_is_not_known_is_refused(told):
-    with pytest.raises(ImproperlyConfigured, match="CRASHPOINT"):
+    with pytest.raises(ImproperlyConfigured, match="FAULT_POINT"):
         arm(told)
 
 
 def test_a_deployment_that_is_told_to_die_is_refused(settings):
-    assert check_crashpoint() == []
-    settings.CRASHPOINT = "after_claim:1:kill"
-    assert [error.id for error in check_crashpoint()] == ["semel.E007"]
+    assert check_fault_point() == []
+    settings.FAULT_POINT = "after_claim:1:kill"
+    assert [error.id for error in check_fault_point()] == ["semel.E007"]
