@@ -6,9 +6,9 @@ from django.views.generic import RedirectView
 
 from api.idempotency_policy import show_policy
 from api.inbox import InboxView
+from api.openapi_pages import browse, show_schema
 from api.problem_pages import explain_problem
 from api.problems import read_only
-from config.openapi.pages import browse, show_schema
 from observability.health import livez, readyz
 from observability.metrics.page import show_metrics
 

@@ -47,7 +47,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
-    "drf_spectacular",
     "drf_spectacular_sidecar",
     "accounts",
     "idempotency",
@@ -111,7 +110,6 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_CLASSES": ["api.rate_limit.TenantRateLimit"],
     "DEFAULT_PARSER_CLASSES": ["idempotency.parsers.ExactJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["api.renderers.OrjsonRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "config.openapi.generator.TableSchema",
     "EXCEPTION_HANDLER": "api.problems.handle_exception",
     # Errors of a body as a whole need a key that no member can have: no JSON name is a lone surrogate.
     "NON_FIELD_ERRORS_KEY": "\ud800",
@@ -121,18 +119,11 @@ REST_FRAMEWORK = {
     "FORMAT_SUFFIX_KWARG": None,
 }
 
-# What /schema says about the API as a whole; config/openapi/endpoints/ describes each endpoint.
+# drf-spectacular only turns serializers into JSON Schema (api/json_schema.py). api/openapi.yaml is the HTTP contract.
 SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.1",
-    "TITLE": "Semel",
-    "VERSION": "1",
-    "DESCRIPTION": "Start slow work over HTTP so that it takes effect once. What to retry, and with which key: docs/clients.md.",
-    "LICENSE": {"name": "MIT", "identifier": "MIT"},
-    "SERVERS": [{"url": PUBLIC_BASE_URL or "/"}],
-    "SCHEMA_PATH_PREFIX": "",
     "ENFORCE_NON_BLANK_FIELDS": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "DEFAULT_GENERATOR_CLASS": "config.openapi.generator.Generator",
 }
 
 # --- Admin -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`/schema` and `/docs`: the description is true, whole and valid, and nothing is loaded from elsewhere."""
+"""`/schema` and `/docs`: the document is valid, complete and true, and the page loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -9,18 +9,33 @@ from http import HTTPStatus
 import pytest
 import yaml
 from django.urls import URLPattern, URLResolver, get_resolver
+from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.validation import validate_schema
+from idempotency.keys import MAX_KEY_LENGTH, MAX_TTL_SECONDS, MIN_TTL_SECONDS
 from jsonschema import Draft202012Validator
+from rest_framework import serializers
 from rest_framework.test import APIClient
 
-from api.problem_catalogue import PROBLEMS
-from config.openapi.endpoints import ENDPOINTS
-from config.openapi.pages import document
+from api.json_schema import FormSchema
+from api.openapi import FILE, document
+from api.problem_catalogue import PROBLEMS, Key
+from api.query_strings import EventsQuery, JobQuery, ListQuery
+from api.resolution import ResolutionForm
+from api.submission import SubmissionForm
+from jobs.models import JobStep, Priority
+from jobs.operations import ARTIFACT_NAME
 from jobs.registry import operations
+from jobs.states import State
 from tests.support.client import CHARGE, accepted, charge, post, problem
 from tests.support.factories import TenantFactory, new_api_key
 
 ADMIN = ("/admin", "/admin/")
+# The forms that check query strings; every other operation has no query parameter.
+QUERIES = {
+    ("GET", "/v1/jobs"): ListQuery,
+    ("GET", "/v1/jobs/{job_id}"): JobQuery,
+    ("GET", "/v1/jobs/{job_id}/events"): EventsQuery,
+}
 
 
 @pytest.fixture
@@ -65,6 +80,29 @@ def at(reference):
     return found
 
 
+def resolved(node):
+    """Return the node without references and descriptions."""
+    if isinstance(node, list):
+        return [resolved(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    if "JsonValue" in node.get("$ref", ""):  # it refers to itself
+        return {"$ref": "JsonValue"}
+    whole = {**(at(node["$ref"]) if "$ref" in node else {}), **node}
+    return {name: resolved(one) for name, one in whole.items() if name not in ("$ref", "description")}
+
+
+def schema_of(form):
+    """Return the schema of a form's members, from the form."""
+    schema = FormSchema().standalone(form, "request")
+    return {name: resolved(schema.get(name, {})) for name in ("properties", "required")}
+
+
+def in_file():
+    """Return the file as it is written, without what is filled in."""
+    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
+
+
 def complaints(value, schema):
     """What is wrong with the value, by a schema of the document."""
     whole = {**schema, "components": document()["components"]}
@@ -75,6 +113,7 @@ def complaints(value, schema):
 def check(answer, method, path):
     """The answer is one that is described: its status, type, body and each of its headers."""
     told = document()["paths"][path][method.lower()]["responses"][str(answer.status_code)]
+    told = at(told["$ref"]) if "$ref" in told else told
     media = answer.get("Content-Type", "").partition(";")[0]
     if media == "text/html":
         assert media in told["content"]
@@ -102,11 +141,35 @@ def check(answer, method, path):
 def test_it_is_openapi_3_1():
     validate_schema(document())
     assert document()["openapi"].startswith("3.1")
+    for schema in document()["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+
+
+def test_drf_spectacular_guesses_no_field_of_a_form():
+    GENERATOR_STATS.reset()
+    for (name, _), operation in operations().items():
+        if not name.startswith("test."):
+            FormSchema().standalone(operation.params, "request")
+    assert not GENERATOR_STATS
+
+
+def test_nothing_of_the_file_is_left_unfilled():
+    assert [place for place, node in nodes(document()) if any(name.startswith("x-") for name in node)] == []
 
 
 def test_what_exists_is_described_and_what_is_described_exists():
     assert described() == existing()
-    assert set(ENDPOINTS) == existing()
+    written = {(method.upper(), path) for path, item in in_file()["paths"].items() for method in item}
+    assert written == existing()
+
+
+def test_every_problem_that_the_file_names_is_in_the_catalogue():
+    for path, item in in_file()["paths"].items():
+        for method, operation in item.items():
+            slugs = re.findall(r"[\w-]+", json.dumps(operation["x-problems"]))
+            assert set(slugs) <= {slug for slug, one in PROBLEMS.items() if one.status}, (method, path)
+            assert len(slugs) == len(set(slugs)), (method, path)
+    assert set(in_file()["x-problem-headers"]) <= set(PROBLEMS)
 
 
 def test_every_problem_of_the_catalogue_can_be_answered_somewhere():
@@ -133,7 +196,7 @@ def test_every_reference_leads_somewhere_and_every_component_is_referred_to():
 
 def test_every_example_fits_its_schema():
     checked = 0
-    for place, node in nodes(document()["paths"]):
+    for place, node in nodes(document()):
         if "examples" in node and "schema" in node:
             for name, example in node["examples"].items():
                 value = at(example["$ref"])["value"] if "$ref" in example else example["value"]
@@ -169,6 +232,99 @@ def test_every_operation_offers_a_form_of_its_own_that_takes_no_other_member():
     assert complaints(CHARGE, body) == []
     for wrong in ({**CHARGE, "x": 1}, charge(x=1), charge(amount=0), charge(currency="USD"), {"params": {}}):
         assert complaints(wrong, body) != []
+
+
+# --- True of the code --------------------------------------------------------------------------------------------------
+
+
+def test_query_parameters_are_those_of_the_forms():
+    for method, path in described():
+        told = document()["paths"][path][method.lower()]["parameters"]
+        query = {one["name"]: resolved(one["schema"]) for one in map(resolved, told) if one["in"] == "query"}
+        form = QUERIES.get((method, path))
+        assert query == (schema_of(form)["properties"] if form else {}), path
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [("Submission", SubmissionForm), ("ResolutionForm", ResolutionForm)]
+)
+def test_bodies_are_those_of_the_forms(name, form):
+    written = resolved(in_file()["components"]["schemas"][name])
+    expected = json.loads(json.dumps(schema_of(form)).replace("#/$defs/", ""))
+    assert written["additionalProperties"] is False
+    assert written["properties"] == expected["properties"]
+    assert sorted(written["required"]) == sorted(expected["required"])
+
+
+def test_enums_are_those_of_the_code():
+    schemas = document()["components"]["schemas"]
+    key = schemas["ProblemExplanation"]["properties"]["key"]["properties"]["use"]
+    assert schemas["State"]["enum"] == list(State)
+    assert schemas["IdempotencyKey"]["properties"]["resource_state"]["enum"] == [*State, None]
+    assert schemas["Priority"]["enum"] == [priority.name.lower() for priority in Priority]
+    assert schemas["Effect"]["properties"]["state"]["enum"] == list(JobStep.State)
+    assert key["enum"] == list(Key)
+    for codes in (
+        schemas["ProblemExplanation"]["properties"]["code"],
+        at("#/components/parameters/slug/schema"),
+    ):
+        assert codes["enum"] == list(PROBLEMS)
+    assert schemas["Problem"]["properties"]["code"]["enum"] == [
+        slug for slug, one in PROBLEMS.items() if one.status
+    ]
+
+
+def test_limits_are_those_of_the_code():
+    told = document()["components"]["parameters"]
+    for name in ("Idempotency-Key", "Idempotency-Key-Optional"):
+        schema = told[name]["schema"]
+        assert schema["maxLength"] == 2 * MAX_KEY_LENGTH + 2
+        assert schema["pattern"].count(f"{{1,{MAX_KEY_LENGTH}}}") == 2
+        assert complaints("x" * MAX_KEY_LENGTH, schema) == []
+        assert complaints("x" * (MAX_KEY_LENGTH + 1), schema) != []
+    ttl = told["Idempotency-TTL"]["schema"]
+    assert (ttl["minimum"], ttl["maximum"]) == (MIN_TTL_SECONDS, MAX_TTL_SECONDS)
+    download = document()["paths"]["/v1/jobs/{job_id}/artifacts/{name}"]["get"]
+    [pattern] = [one["schema"]["pattern"] for one in download["parameters"] if one.get("name") == "name"]
+    assert pattern == f"^{ARTIFACT_NAME.pattern}$"
+
+
+def test_the_server_is_the_public_address(settings):
+    assert document()["servers"] == [{"url": "/"}]
+    settings.PUBLIC_BASE_URL = "https://semel.example"
+    assert document.__wrapped__()["servers"] == [{"url": "https://semel.example"}]
+
+
+def test_a_reused_key_has_the_configured_status(settings):
+    settings.IDEMPOTENCY_MISMATCH_STATUS = 422
+    answers = document.__wrapped__()["paths"]["/v1/jobs"]["post"]["responses"]
+    assert "idempotency-key-reused" not in answers["409"]["content"]["application/problem+json"]["examples"]
+    assert list(answers["422"]["content"]["application/problem+json"]["examples"]) == [
+        "idempotency-key-reused"
+    ]
+
+
+class Item(serializers.Serializer):
+    sku = serializers.CharField()
+
+
+class Order(serializers.Serializer):
+    items = Item(many=True)
+
+
+def test_forms_within_forms_become_components(monkeypatch):
+    monkeypatch.setattr("operations.payments.refund.RefundPayment.params", Order)
+    schemas = document.__wrapped__()["components"]["schemas"]
+    assert schemas["PaymentsRefund"]["properties"]["params"] == {"$ref": "#/components/schemas/Order"}
+    assert schemas["Order"]["properties"]["items"]["items"] == {"$ref": "#/components/schemas/Item"}
+    assert schemas["Item"]["required"] == ["sku"]
+
+
+def test_two_forms_of_one_name_are_refused(monkeypatch):
+    other = type("ChargeParams", (JobQuery,), {})
+    monkeypatch.setattr("operations.payments.refund.RefundPayment.params", other)
+    with pytest.raises(ValueError, match="Two different schemas are named 'ChargeParams'"):
+        document.__wrapped__()
 
 
 def test_only_what_needs_an_api_key_says_so(anyone, db):

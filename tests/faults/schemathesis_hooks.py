@@ -1,6 +1,7 @@
 """What schemathesis takes for a mistake and is none (its `SCHEMATHESIS_HOOKS`)."""
 
 import os
+from datetime import date
 
 import schemathesis
 
@@ -10,6 +11,8 @@ UNKNOWN_HEADER = "x-schemathesis-unknown-property"
 
 # The description says in words what JSON Schema cannot: an exponent beyond ±308 is refused, however small the number.
 SMALLEST = 1e-308
+# The longest period of a report, as in `reports.generate`; this process knows no Django.
+PERIOD_DAYS_MAX = 366
 
 
 @schemathesis.hook
@@ -19,6 +22,7 @@ def filter_case(context, case):
         and not holds_too_small_a_number(case.body)
         and not is_bound_to_now(case.body)
         and not has_unprintable_key(case.body)
+        and not has_impossible_period(case.body)
     )
 
 
@@ -31,6 +35,16 @@ def has_unprintable_key(body):
     """Whether its concurrency key holds a character that Unicode calls unprintable: a property that patterns do not know."""
     key = body.get("concurrency_key") if isinstance(body, dict) else None
     return isinstance(key, str) and not key.isprintable()
+
+
+def has_impossible_period(body):
+    """Return whether a report's days are not in order or too many: no schema can relate two dates. Other tests try them."""
+    params = body.get("params") if isinstance(body, dict) else None
+    try:
+        days = (date.fromisoformat(params["to"]) - date.fromisoformat(params["from"])).days + 1
+    except (TypeError, KeyError, ValueError):
+        return False
+    return not 1 <= days <= PERIOD_DAYS_MAX
 
 
 def holds_too_small_a_number(value):
