@@ -11,6 +11,6 @@ django.setup(set_prefix=False)
 
 # Only now: models can be imported once Django is set up.
 from streams.lifespan import StreamsApplication  # noqa: E402
-from streams.request_bodies import BoundedBodies  # noqa: E402
+from streams.request_bodies import BoundedBodyHandler  # noqa: E402
 
-application = StreamsApplication(BoundedBodies())
+application = StreamsApplication(BoundedBodyHandler())

@@ -1,1 +1,12 @@
-"""Waiting: `?wait=` and event streams, thousands at once in one process, with no thread and no connection held by any."""
+"""The streams process: long polls and server-sent events, under ASGI. The types below are those of ASGI 3."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Any], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Header = tuple[bytes, bytes]

@@ -1,4 +1,4 @@
-"""The ASGI face of waiting: who may wait is let in, held, and answered when it is time; everything else goes to Django."""
+"""The ASGI application for requests that may wait: admit them, let them wait, answer them. All others go to Django."""
 
 from __future__ import annotations
 
@@ -15,65 +15,61 @@ from django.urls import Resolver404, resolve
 from api.conditional_requests import is_known
 from api.negotiation import EVENT_STREAM
 from jobs.signals import hold_began, hold_ended
-from streams.batch import Batch
+from streams.database_threads import BatchReader, DatabaseThreads
 from streams.hub import Hub
-from streams.pending_responses import JobHold
 from streams.rendering import render_events, render_jobs
-from streams.request_gate import URLCONF, Admission, Answer
-from streams.threads import Threads
+from streams.request_gate import URLCONF, CompleteResponse, EventStream, LongPoll, RequestGate
 from streams.waiter import ClientGone, Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from uuid import UUID
 
-    from streams.pending_responses import Header, StreamHold
-    from streams.protocol import Application, Receive, Scope, Send
+    from streams import Application, Receive, Scope, Send
     from streams.rendering import RenderedEvents, RenderedJob
 
 log = structlog.get_logger(__name__)
 
-# Jobs that one statement reads for those who wait for them.
+# Jobs per statement in reads for waiting requests.
 _JOBS_AT_ONCE = 200
-# Milliseconds after which a stream's client comes back; not all at once, when a process has ended.
-_RETRY_MS = (1_000, 3_000)
-_COMMENT = b":\n\n"
+# Milliseconds before a stream's client reconnects; random, so that not all clients of an ended process reconnect at once.
+_RECONNECT_MS = (1_000, 3_000)
+_KEEPALIVE = b":\n\n"
 
 
 class WaitingApplication:
-    """Requests that may wait, and `plain` for all the others. Of an open one there is a coroutine and a `Waiter`: no thread."""
+    """Serves requests that may wait, and passes all others to `plain`. An open request costs a coroutine and no thread."""
 
     def __init__(self, plain: Application) -> None:
         self._plain = plain
-        self._entrance = Threads(settings.STREAMS_THREADS, "entrance")
-        # One of its own, so that a crowd at the entrance does not keep those inside from being woken.
-        self._reader = Threads(1, "reader")
-        self._admission = Admission(self._entrance)
+        self._gate_threads = DatabaseThreads(settings.STREAMS_THREADS, "gate")
+        # A thread of its own, so that many new requests do not delay the waiting ones.
+        self._reader_threads = DatabaseThreads(1, "reader")
+        self._gate = RequestGate(self._gate_threads)
         self.hub = Hub(
-            threads=self._reader,
-            tick_seconds=settings.STREAMS_POLL_SECONDS,
-            recheck_seconds=settings.STREAMS_REAUTH_SECONDS,
+            threads=self._reader_threads,
+            poll_seconds=settings.STREAMS_POLL_SECONDS,
+            reauth_seconds=settings.STREAMS_REAUTH_SECONDS,
         )
-        self._jobs = Batch(render_jobs, threads=self._reader, limit=_JOBS_AT_ONCE)
-        self._events = Batch(render_events, threads=self._reader, limit=_JOBS_AT_ONCE)
+        self._jobs = BatchReader(render_jobs, threads=self._reader_threads, limit=_JOBS_AT_ONCE)
+        self._events = BatchReader(render_events, threads=self._reader_threads, limit=_JOBS_AT_ONCE)
         self._open = 0
 
     def close(self) -> None:
-        """No thread begins anything more."""
-        self._entrance.close()
-        self._reader.close()
+        """Start no more work in threads."""
+        self._gate_threads.close()
+        self._reader_threads.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        job_id = _job_waited_for(scope)
+        job_id = _job_to_wait_for(scope)
         if job_id is None:
             await self._plain(scope, receive, send)
             return
-        waiter = Waiter(receive, send, send_seconds=settings.STREAMS_SEND_TIMEOUT_SECONDS)
+        waiter = Waiter(receive, send, settings.STREAMS_SEND_TIMEOUT_SECONDS)
         self._open += 1
         try:
-            # First among the watchers, then the first read: nothing that is committed between the two goes unnoticed.
-            with self.hub.watching(job_id, waiter):
+            # Watch before the first read, so that a commit between the two is noticed.
+            with self.hub.watch(job_id, waiter):
                 await self._serve(scope, waiter)
         except ClientGone:
             return
@@ -81,75 +77,72 @@ class WaitingApplication:
             self._open -= 1
 
     async def _serve(self, scope: Scope, waiter: Waiter) -> None:
-        came_at = asyncio.get_running_loop().time()
-        admitted = await self._admission.admit(scope, has_room=self._open <= settings.STREAMS_MAX_WAITS)
-        if isinstance(admitted, Answer):
-            await _send_whole(waiter, admitted)
-            return
-        hold = admitted.hold
-        waiter.begin(hold.position, key_id=hold.key_id)
-        log.debug("streams.held", job_id=str(hold.job_id))
-        with _told("wait" if isinstance(hold, JobHold) else "stream"):
-            if isinstance(hold, JobHold):
-                await self._wait(waiter, until=came_at + hold.seconds)
-                await _send_whole(waiter, await self._answer(scope, waiter, hold, admitted.headers))
-            else:
-                await self._stream(waiter, hold, admitted.headers)
+        started_at = asyncio.get_running_loop().time()
+        match await self._gate.admit(scope, is_full=self._open > settings.STREAMS_MAX_WAITS):
+            case CompleteResponse() as response:
+                await _send_response(waiter, response)
+            case LongPoll() as poll:
+                with _waiting(waiter, poll, "wait"):
+                    await self._wait(waiter, until=started_at + poll.seconds)
+                    await _send_response(waiter, await self._answer(scope, waiter, poll))
+            case EventStream() as stream:
+                with _waiting(waiter, stream, "stream"):
+                    await self._stream(waiter, stream)
 
     async def _wait(self, waiter: Waiter, *, until: float) -> None:
-        """The job has settled, the time is over, or the request is to end."""
         clock = asyncio.get_running_loop().time
         while not (waiter.must_end or waiter.position.is_settled or clock() >= until):
             await waiter.sleep(until)
 
-    async def _answer(self, scope: Scope, waiter: Waiter, hold: JobHold, headers: list[Header]) -> Answer:
-        """The job as it is now; read together with others, unless something is amiss that the api has words for."""
-        is_amiss = waiter.must_end and not self.hub.is_closing
-        job = None if is_amiss else await self._read(hold.job_id)
+    async def _answer(self, scope: Scope, waiter: Waiter, poll: LongPoll) -> CompleteResponse:
+        """Return the job as it is now, read in a batch; if that is not possible, return the api's own response."""
+        is_revoked = waiter.must_end and not self.hub.is_closing
+        job = None if is_revoked else await self._read_job(poll.job_id)
         if job is None:
-            return await self._admission.answer_now(scope)
+            return await self._gate.respond_now(scope)
         own = [(name.lower().encode(), value.encode()) for name, value in job.headers.items()]
         own.append((b"etag", job.tag.encode()))
-        if is_known(job.tag, hold.if_none_match):
-            rest = [header for header in headers if header[0] != b"content-type"]
-            return Answer(304, [*rest, *own], b"")
-        return Answer(200, [*headers, *own, (b"content-length", b"%d" % len(job.body))], job.body)
+        if is_known(job.tag, poll.if_none_match):
+            rest = [header for header in poll.headers if header[0] != b"content-type"]
+            return CompleteResponse(304, [*rest, *own], b"")
+        length = (b"content-length", b"%d" % len(job.body))
+        return CompleteResponse(200, [*poll.headers, *own, length], job.body)
 
-    async def _read(self, job_id: UUID) -> RenderedJob | None:
+    async def _read_job(self, job_id: UUID) -> RenderedJob | None:
         try:
             return await self._jobs.get(job_id)
         except Exception as error:
             log.warning("streams.read_failed", exc_info=error)
             return None
 
-    async def _stream(self, waiter: Waiter, hold: StreamHold, headers: list[Header]) -> None:
-        """Every event after `hold.after` is sent, once and in order, until the job has ended or the stream must.
+    async def _stream(self, waiter: Waiter, stream: EventStream) -> None:
+        """Send every event after `stream.after` once and in order, until the job or the request ends.
 
-        The number of the last one sent is all the state there is: what is next is always read, never kept for a client that
-        does not read. So a hint that is lost, doubled or late changes nothing.
+        The number of the last event sent is the only state: the next events are always read, never buffered for a client
+        that does not read. So a lost, doubled or late hint changes nothing.
         """
-        await waiter.send({"type": "http.response.start", "status": 200, "headers": headers})
-        await _send_part(waiter, b"retry: %d\n\n" % random.randint(*_RETRY_MS))  # noqa: S311 - no secret
-        clock, sent = asyncio.get_running_loop().time, hold.after
-        comment_at = clock() + settings.SSE_KEEPALIVE_SECONDS
+        await waiter.send({"type": "http.response.start", "status": 200, "headers": stream.headers})
+        await _send_part(waiter, b"retry: %d\n\n" % random.randint(*_RECONNECT_MS))  # noqa: S311 - not a secret
+        clock, sent = asyncio.get_running_loop().time, stream.after
+        keepalive_at = clock() + settings.SSE_KEEPALIVE_SECONDS
         while not waiter.must_end:
-            if clock() >= comment_at:
-                await _send_part(waiter, _COMMENT)
-                comment_at = clock() + settings.SSE_KEEPALIVE_SECONDS
+            if clock() >= keepalive_at:
+                await _send_part(waiter, _KEEPALIVE)
+                keepalive_at = clock() + settings.SSE_KEEPALIVE_SECONDS
             if waiter.position.seq > sent:
-                if events := await self._read_events(waiter, hold.job_id, sent):
+                if events := await self._read_events(waiter, stream.job_id, sent):
                     await _send_part(waiter, events.body)
-                    sent, comment_at = events.last, clock() + settings.SSE_KEEPALIVE_SECONDS
+                    sent, keepalive_at = events.last, clock() + settings.SSE_KEEPALIVE_SECONDS
                 elif waiter.position.state is None:
                     break
             elif waiter.position.is_over:
                 break
             else:
-                await waiter.sleep(comment_at)
+                await waiter.sleep(keepalive_at)
         await _send_part(waiter, b"", is_last=True)
 
     async def _read_events(self, waiter: Waiter, job_id: UUID, after: int) -> RenderedEvents | None:
-        """None, after a pause, while the database is away: a stream outlives that, for browsers do not come back after a 503."""
+        """Return None, after a pause, while the database fails: the stream stays open, as browsers give up after a 503."""
         try:
             if events := await self._events.get((job_id, after)):
                 return events
@@ -159,30 +152,31 @@ class WaitingApplication:
         return None
 
 
-def _job_waited_for(scope: Scope) -> UUID | None:
-    """The job whose end or events the request may wait for; None where it is plain. What exactly it asks for, the view says."""
+def _job_to_wait_for(scope: Scope) -> UUID | None:
+    """Return the job that the request may wait for, None for a plain request. The view checks the details."""
     if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
         return None
     query: bytes = scope["query_string"]
-    asks_to_wait = b"wait" in query
+    has_wait = b"wait" in query
     accepts_stream = any(
         name == b"accept" and EVENT_STREAM.encode() in value.lower() for name, value in scope["headers"]
     )
-    # Only what is ASCII can be a query of ours; Django has its own answer to anything else.
-    if not (asks_to_wait or accepts_stream) or not query.isascii():
+    # Our queries are ASCII; Django has its own response to any other.
+    if not (has_wait or accepts_stream) or not query.isascii():
         return None
     try:
         match = resolve(scope["path"], URLCONF)
     except Resolver404:
         return None
-    is_stream = match.url_name == "event-stream"
     job_id: UUID = match.kwargs["job_id"]
-    return job_id if (accepts_stream if is_stream else asks_to_wait) else None
+    return job_id if (accepts_stream if match.url_name == "event-stream" else has_wait) else None
 
 
 @contextmanager
-def _told(kind: str) -> Iterator[None]:
-    """Whoever counts knows that a request waits, and for how long it did."""
+def _waiting(waiter: Waiter, pending: LongPoll | EventStream, kind: str) -> Iterator[None]:
+    """Start the waiter, and signal begin and end of the wait for metrics."""
+    waiter.start(pending.position, key_id=pending.key_id)
+    log.debug("streams.waiting", job_id=str(pending.job_id))
     began_at = time.monotonic()
     hold_began.send_robust(sender=None, kind=kind)
     try:
@@ -191,9 +185,9 @@ def _told(kind: str) -> Iterator[None]:
         hold_ended.send_robust(sender=None, kind=kind, seconds=time.monotonic() - began_at)
 
 
-async def _send_whole(waiter: Waiter, answer: Answer) -> None:
-    await waiter.send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-    await _send_part(waiter, answer.body, is_last=True)
+async def _send_response(waiter: Waiter, response: CompleteResponse) -> None:
+    await waiter.send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+    await _send_part(waiter, response.body, is_last=True)
 
 
 async def _send_part(waiter: Waiter, body: bytes, *, is_last: bool = False) -> None:

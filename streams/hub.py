@@ -1,4 +1,4 @@
-"""All that waits in this process: who waits for which job, and one look at all those jobs together."""
+"""The hub: which requests wait for which job, and one read of the positions of all those jobs."""
 
 from __future__ import annotations
 
@@ -17,41 +17,39 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from broker.wakeups import JobChange
-    from streams.threads import Threads
+    from streams.database_threads import DatabaseThreads
     from streams.waiter import Waiter
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class _Watched:
-    """A job that somebody waits for, and the number of its latest event that the hub has seen."""
-
-    seq: int = 0
+class _WatchedJob:
+    seq: int = 0  # of the latest event that the hub has read
     waiters: set[Waiter] = field(default_factory=set)
 
 
 class Hub:
-    """Wakes waiters. The tick finds every change; a hint only makes it be found sooner.
+    """Wakes waiters. The regular poll finds every change; a hint only makes the hub find it sooner.
 
-    Everything but the statements happens in the event loop's thread: there is no lock, and nothing between a look at
-    `_watched` and what is done about it.
+    Everything but the statements runs in the event loop's thread. So there is no lock, and no change between a read of
+    `_watched` and what follows from it.
     """
 
-    def __init__(self, *, threads: Threads, tick_seconds: float, recheck_seconds: float) -> None:
+    def __init__(self, *, threads: DatabaseThreads, poll_seconds: float, reauth_seconds: float) -> None:
         self.is_closing = False
         self._threads = threads
-        self._tick_seconds = tick_seconds
-        self._recheck_seconds = recheck_seconds
-        self._watched: dict[UUID, _Watched] = {}
+        self._poll_seconds = poll_seconds
+        self._reauth_seconds = reauth_seconds
+        self._watched: dict[UUID, _WatchedJob] = {}
         self._hinted: set[UUID] = set()
-        self._stirred = asyncio.Event()
-        self._tick_at = self._recheck_at = 0.0
+        self._has_work = asyncio.Event()
+        self._poll_at = self._reauth_at = 0.0
 
     @contextmanager
-    def watching(self, job_id: UUID, waiter: Waiter) -> Iterator[None]:
-        """The waiter hears of every event of the job that is committed from now on; at the end nothing of it is left."""
-        watched = self._watched.setdefault(job_id, _Watched())
+    def watch(self, job_id: UUID, waiter: Waiter) -> Iterator[None]:
+        """Notify the waiter, inside the block, of every event of the job that is committed from now on."""
+        watched = self._watched.setdefault(job_id, _WatchedJob())
         watched.waiters.add(waiter)
         if self.is_closing:
             waiter.end()
@@ -63,63 +61,63 @@ class Hub:
                 self._watched.pop(job_id, None)
 
     def hint(self, change: JobChange) -> None:
-        """Something happened to the job: it is looked at soon, if anybody waits for it."""
+        """Read the job's position soon, if a request waits for it and the change is new."""
         watched = self._watched.get(change.id)
         if watched is not None and change.seq > watched.seq:
             self._hinted.add(change.id)
-            self._stirred.set()
+            self._has_work.set()
 
-    def hints_were_lost(self) -> None:
-        """Every job is looked at soon: nobody knows which ones were hinted at."""
-        self._tick_at = 0.0
-        self._stirred.set()
+    def poll_soon(self) -> None:
+        """Read the positions of all watched jobs soon: hints may have been lost."""
+        self._poll_at = 0.0
+        self._has_work.set()
 
     def close(self) -> None:
-        """Every request is ended now, and one that comes later does not wait."""
+        """End every request now; later ones do not wait."""
         self.is_closing = True
         for waiter in list(self._waiters()):
             waiter.end()
 
     async def run(self) -> None:
-        """Looks, until it is canceled. A database that is away wakes nobody: each request's own time-out goes on."""
+        """Poll until canceled. While the database fails no waiter is woken; each request's own time-out still applies."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(self._tick_at):
-                    await self._stirred.wait()
+                async with asyncio.timeout_at(self._poll_at):
+                    await self._has_work.wait()
             try:
                 await self.run_once()
             except Exception as error:
-                log.warning("streams.look_failed", exc_info=error, jobs=len(self._watched))
-                await asyncio.sleep(self._tick_seconds)
+                log.warning("streams.poll_failed", exc_info=error, jobs=len(self._watched))
+                await asyncio.sleep(self._poll_seconds)
 
     async def run_once(self) -> None:
-        """What was hinted at is looked at; everything, if a tick is due; and the credentials, if that is due."""
+        """Read the hinted jobs, or all watched jobs if the poll is due; check the API keys if that is due."""
         now = asyncio.get_running_loop().time()
-        self._stirred.clear()
+        self._has_work.clear()
         hinted, self._hinted = self._hinted, set()
-        if now >= self._tick_at:
-            self._tick_at = now + self._tick_seconds
-            await self._look(self._watched)
+        if now >= self._poll_at:
+            self._poll_at = now + self._poll_seconds
+            await self._read_positions(self._watched)
         else:
-            await self._look(hinted)
-        if now >= self._recheck_at:
-            self._recheck_at = now + self._recheck_seconds
-            await self._check_credentials()
+            await self._read_positions(hinted)
+        if now >= self._reauth_at:
+            self._reauth_at = now + self._reauth_seconds
+            await self._check_api_keys()
 
-    async def _look(self, job_ids: Iterable[UUID]) -> None:
+    async def _read_positions(self, job_ids: Iterable[UUID]) -> None:
         known = {job_id: self._watched[job_id].seq for job_id in job_ids if job_id in self._watched}
         if not known:
             return
         for job_id, position in (await self._threads.run(positions_beyond, known)).items():
             watched = self._watched.get(job_id)
-            if watched is None:  # its last waiter left meanwhile
+            if watched is None:  # its last waiter has left in the meantime
                 continue
             watched.seq = position.seq
             for waiter in watched.waiters:
-                waiter.notice(position)
+                waiter.update(position)
 
-    async def _check_credentials(self) -> None:
-        """A request whose API key was revoked or has expired ends."""
+    async def _check_api_keys(self) -> None:
+        """End the requests whose API key was revoked or has expired."""
         key_ids = {waiter.key_id for waiter in self._waiters() if waiter.key_id is not None}
         if not key_ids:
             return

@@ -1,4 +1,4 @@
-"""The streams process from its start to its end: what runs beside the requests, and what a signal to stop means for them."""
+"""The streams process from start to end: its background tasks, and how it stops."""
 
 from __future__ import annotations
 
@@ -19,42 +19,37 @@ from streams.listener import Listener
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from streams.protocol import Application, Receive, Scope, Send
+    from streams import Application, Receive, Scope, Send
 
 log = structlog.get_logger(__name__)
 
-# Descriptors besides those of waiting requests: database, Redis, modules, listening sockets, plain requests.
+# File descriptors besides those of waiting requests: database, Redis, modules, listening sockets, plain requests.
 _OTHER_FILES = 256
 
 
 class StreamsApplication:
-    """ASGI 3, with lifespan: from start-up to shut-down the hub looks and the listener listens."""
+    """ASGI 3 with lifespan: runs the hub and the listener from start-up to shut-down."""
 
     def __init__(self, django: Application) -> None:
         self._requests = WaitingApplication(django)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A request, or the process's life."""
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-        else:
+        if scope["type"] != "lifespan":
             await self._requests(scope, receive, send)
-
-    async def _live(self, receive: Receive, send: Send) -> None:
+            return
         await receive()  # lifespan.startup
-        async with self._beside_requests():
+        async with self._background_tasks():
             await send({"type": "lifespan.startup.complete"})
             await receive()  # lifespan.shutdown
         await send({"type": "lifespan.shutdown.complete"})
 
     @asynccontextmanager
-    async def _beside_requests(self) -> AsyncIterator[None]:
+    async def _background_tasks(self) -> AsyncIterator[None]:
         hub = self._requests.hub
         listener = Listener(settings.REDIS_URL, hub)
-        allow_files(settings.STREAMS_MAX_WAITS + _OTHER_FILES)
-        announce_stop(hub.close)
-        works = (hub.run(), listener.run(), show_life())
-        tasks = [asyncio.create_task(work) for work in works]
+        raise_file_limit(settings.STREAMS_MAX_WAITS + _OTHER_FILES)
+        call_before_stop(hub.close)
+        tasks = [asyncio.create_task(work) for work in (hub.run(), listener.run(), touch_liveness_file())]
         try:
             yield
         finally:
@@ -65,39 +60,37 @@ class StreamsApplication:
             self._requests.close()
 
 
-async def show_life() -> None:
-    """The event loop turns, for `python -m observability.liveness streams`, until this is canceled."""
+async def touch_liveness_file() -> None:
+    """Show every second, until canceled, that the event loop runs (`python -m observability.liveness streams`)."""
     pulse = Pulse("streams")
     while True:
         pulse.beat()
         await asyncio.sleep(1.0)
 
 
-def announce_stop(close: Callable[[], None]) -> None:
-    """A signal to stop is told to the open requests before the server acts on it.
+def call_before_stop(close: Callable[[], None]) -> None:
+    """On SIGTERM and SIGINT, call `close` before the server's own handler.
 
-    Servers wait for open requests first and tell the application afterwards: it would be told when it is too late.
+    A server waits for open requests first and sends lifespan.shutdown afterwards, which is too late to end them.
     """
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        handler = signal.getsignal(number)
-        if callable(handler):
-            signal.signal(number, partial(_stop, loop, close, handler))
+        if callable(handler := signal.getsignal(number)):
+            signal.signal(number, partial(_close_and_stop, loop, close, handler))
 
 
-def _stop(
+def _close_and_stop(
     loop: asyncio.AbstractEventLoop,
     close: Callable[[], None],
-    handler: Callable[[int, Any], Any],
-    number: int,
-    frame: Any,  # noqa: ANN401
+    handler: Callable[..., Any],
+    *signal_args: object,
 ) -> None:
     loop.call_soon_threadsafe(close)
-    handler(number, frame)
+    handler(*signal_args)
 
 
-def allow_files(needed: int) -> None:
-    """This process may open as many files as it needs, if the machine lets it: each connection is one."""
+def raise_file_limit(needed: int) -> None:
+    """Raise the limit on open files, as far as the system allows: each connection is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return

@@ -1,4 +1,4 @@
-"""One subscription to Redis for the whole process: what wakes the hub before its tick."""
+"""The process's one subscription to Redis, which passes wake-ups to the hub."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# A link on which nothing came for so long is asked for a sign of life, and given up after as long again.
+# After this silence the connection gets a ping; after as long again it is given up.
 _SILENCE_SECONDS = 5.0
-# Pauses between two attempts to subscribe: from one tick's length to what a restart of Redis takes at most.
+# Pauses between two attempts to subscribe: from half a poll to the longest restart of Redis.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 10.0
 
 
 class Listener:
-    """Tells the hub what Redis says. Without Redis the hub ticks, and nobody misses anything."""
+    """Passes wake-ups from Redis to the hub. Without Redis the hub's own poll finds every change."""
 
     def __init__(self, url: str, hub: Hub) -> None:
         self._hub = hub
@@ -31,41 +31,40 @@ class Listener:
         self._client = subscribing_client(url)
 
     async def run(self) -> None:
-        """Subscribed whenever Redis lets us, until it is canceled."""
+        """Keep subscribed until canceled."""
         while True:
             try:
                 await self._listen()
             except (RedisError, OSError) as error:
-                log.warning("streams.unsubscribed", error=repr(error), again_in_seconds=self._pause_seconds)
+                log.warning("streams.unsubscribed", error=repr(error), retry_in_seconds=self._pause_seconds)
             await asyncio.sleep(self._pause_seconds)
             self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
 
     async def close(self) -> None:
-        """The connection is gone."""
         await self._client.aclose()
 
     async def _listen(self) -> None:
-        """Returns when the link has fallen silent; raises where it broke."""
+        """Return when the connection has fallen silent; raise when it breaks."""
         async with self._client.pubsub() as pubsub:
             await pubsub.subscribe(CHANNEL)
-            was_asked = True  # the subscription itself is to be confirmed
+            awaits_reply = True  # to the subscription, later to a ping
             while True:
                 message = await pubsub.get_message(timeout=_SILENCE_SECONDS)
-                if message is None:
-                    if was_asked:
-                        log.warning("streams.subscription_silent")
-                        return
+                if message is not None:
+                    awaits_reply = False
+                    self._handle(message["type"], message["data"])
+                elif awaits_reply:
+                    log.warning("streams.subscription_silent")
+                    return
+                else:
                     await pubsub.ping()
-                    was_asked = True
-                    continue
-                was_asked = False
-                self._heed(message["type"], message["data"])
+                    awaits_reply = True
 
-    def _heed(self, kind: str, data: bytes) -> None:
+    def _handle(self, kind: str, data: bytes) -> None:
         if kind == "subscribe":
-            # What was said before is lost; everything that is watched is looked at once.
+            # Earlier hints are lost, so every watched job must be read once.
             self._pause_seconds = _FIRST_PAUSE_SECONDS
-            self._hub.hints_were_lost()
+            self._hub.poll_soon()
             log.debug("streams.subscribed")
         elif kind == "message" and (change := decode(data)):
             self._hub.hint(change)

@@ -1,4 +1,4 @@
-"""What waiters are sent, read for many of them at once (streams/batch.py) and made into bytes in the thread that read it."""
+"""Read and render, for many waiting requests at once, what they are sent. Runs in the reader's thread."""
 
 from __future__ import annotations
 
@@ -19,14 +19,12 @@ if TYPE_CHECKING:
     from jobs.models import Job, JobEvent
     from jobs.selectors import JobOutputs
 
-# Of one job, in one piece: what a client that reads slowly may have in our memory at once.
+# Events of one job in one piece: the most that a client that reads slowly holds in memory.
 EVENTS_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedJob:
-    """The answer's body and the headers that go with it."""
-
     body: bytes
     tag: str
     headers: Mapping[str, str]
@@ -34,38 +32,34 @@ class RenderedJob:
 
 @dataclass(frozen=True, slots=True)
 class RenderedEvents:
-    """Some events as an event stream has them (HTML, "Server-sent events"), and the number of the last."""
+    """Events in the form of an event stream (HTML, "Server-sent events"), and the number of the last."""
 
     body: bytes
     last: int
 
 
 def render_jobs(job_ids: Sequence[UUID]) -> dict[UUID, RenderedJob]:
-    """Each job as it is now. Three statements; whose they are was checked when their requests came in."""
+    """Return the current document of each job. Three statements; the gate has checked whose jobs they are."""
     jobs = jobs_by_id(job_ids)
-    made = outputs_of(jobs)
-    return {job.id: _render(job, made[job.id]) for job in jobs}
+    outputs = outputs_of(jobs)
+    return {job.id: _render_job(job, outputs[job.id]) for job in jobs}
 
 
-def render_events(asked: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], RenderedEvents]:
-    """For each job and number the events that come next; nothing where there is none. One statement."""
-    found = events_beyond(asked, limit=EVENTS_AT_ONCE)
+def render_events(positions: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], RenderedEvents]:
+    """Return the next events after each job and number, if there are any. One statement."""
     return {
-        key: RenderedEvents(b"".join(map(_line, events)), events[-1].seq)
-        for key, events in found.items()
+        position: RenderedEvents(b"".join(map(_render_event, events)), events[-1].seq)
+        for position, events in events_beyond(positions, limit=EVENTS_AT_ONCE).items()
         if events
     }
 
 
-def _render(job: Job, made: JobOutputs) -> RenderedJob:
-    body = orjson.dumps(job_document(job, made))
+def _render_job(job: Job, outputs: JobOutputs) -> RenderedJob:
+    body = orjson.dumps(job_document(job, outputs))
     return RenderedJob(body, entity_tag(body), REVALIDATED | poll_after(job))
 
 
-def _line(event: JobEvent) -> bytes:
-    """JSON has no line breaks of its own, and neither number nor name can have one."""
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (
-        event.seq,
-        event.type.encode(),
-        orjson.dumps(event_document(event)),
-    )
+def _render_event(event: JobEvent) -> bytes:
+    # The JSON has no line breaks, and neither has the number or the type.
+    data = orjson.dumps(event_document(event))
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, event.type.encode(), data)

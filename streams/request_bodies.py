@@ -1,4 +1,4 @@
-"""Bodies at the streams process: bounded, and told by their length, as those of the api are (api/request_bodies.py)."""
+"""Request bodies of the streams process: bounded and with a length, as those of the api (api/chunked_body.py)."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from django.core.handlers.asgi import ASGIRequest
     from django.http.response import HttpResponseBase
 
-    from streams.protocol import Receive
+    from streams import Receive
 
 
-class BoundedBodies(ASGIHandler):
-    """As Django's, which reads every body whole, onto the disk if need be, before anybody asks who sends it."""
+class BoundedBodyHandler(ASGIHandler):
+    """Django's handler with a limit: Django's own spools every body whole to disk before it authenticates."""
 
     async def read_body(self, receive: Receive) -> IO[bytes]:
-        """The body; of one that is too large the beginning alone, which is too large as well. Raises RequestAborted.
+        """Return the body; of one that is too large only the beginning, which is too large as well. Raises RequestAborted.
 
-        Twice the limit is read: a client whose body is not read to its end may never see why it was refused.
+        Twice the limit is read, because a client whose body is not read to the end may never see why it was refused.
         """
-        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        body, left = tempfile.SpooledTemporaryFile(max_size=2 * limit), 2 * limit  # noqa: SIM115 - Django closes it
-        more = True
-        while more and left > 0:
+        limit = 2 * settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        body, left = tempfile.SpooledTemporaryFile(max_size=limit), limit  # noqa: SIM115 - Django closes it
+        has_more = True
+        while has_more and left > 0:
             message = await receive()
             if message["type"] == "http.disconnect":
                 body.close()
@@ -37,12 +37,12 @@ class BoundedBodies(ASGIHandler):
             chunk = message.get("body", b"")
             body.write(chunk)
             left -= len(chunk)
-            more = message.get("more_body", False)
+            has_more = message.get("more_body", False)
         body.seek(0)
         return body
 
     async def listen_for_disconnect(self, receive: Receive) -> None:
-        """Raises RequestAborted when the client leaves; what comes of its body until then is for nobody."""
+        """Raise RequestAborted when the client disconnects; discard the rest of its body until then."""
         while (await receive())["type"] != "http.disconnect":
             pass
         raise RequestAborted
@@ -50,7 +50,7 @@ class BoundedBodies(ASGIHandler):
     def create_request(
         self, scope: Mapping[str, Any], body_file: IO[bytes]
     ) -> tuple[ASGIRequest, None] | tuple[None, HttpResponseBase]:
-        """The request, with the length of a body that came in chunks: without one it would be taken for empty."""
+        """Add the length of a chunked body to the headers: without a length Django takes it for empty."""
         headers = scope["headers"]
         if not any(name == b"content-length" for name, _ in headers):
             size = body_file.seek(0, 2)

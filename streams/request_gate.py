@@ -1,8 +1,12 @@
-"""How a request that may wait comes in: through Django's middleware and views, as any other, in one of a few threads."""
+"""The gate for requests that may wait: it runs Django's middleware and views in one of a few threads.
+
+A view that lets its request wait returns a PendingResponse. What is kept of the request is small, because thousands are open.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -10,66 +14,100 @@ from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.base import BaseHandler
 from django.http import HttpResponse
 
-from streams.pending_responses import Held, all_headers_of, headers_of
-from streams.views import NO_ROOM
-
 if TYPE_CHECKING:
-    from streams.pending_responses import Header, JobHold, StreamHold
-    from streams.protocol import Scope
-    from streams.threads import Threads
+    from uuid import UUID
+
+    from jobs.queries.watch import Position
+    from streams import Header, Scope
+    from streams.database_threads import DatabaseThreads
 
 URLCONF = "streams.urls"
+# The name in `request.META` of a flag for the views: STREAMS_MAX_WAITS requests wait already.
+IS_FULL = "semel.is_full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongPoll:
+    """A request to be answered when the job has settled, or after so many seconds."""
+
+    job_id: UUID
+    key_id: str
+    position: Position
+    seconds: int
+    if_none_match: str
+    headers: list[Header] = field(default_factory=list)  # of the later response; set by the gate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventStream:
+    """A request to be sent the job's events after this number."""
+
+    job_id: UUID
+    key_id: str
+    position: Position
+    after: int
+    headers: list[Header] = field(default_factory=list)  # of the later response; set by the gate
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What is to be sent now, whole."""
+class CompleteResponse:
+    """A response to be sent now."""
 
     status: int
     headers: list[Header]
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """The request came in, and is held; the headers are those of its answer."""
+class PendingResponse(HttpResponse):
+    """A response to be given later. Its headers, after the middleware, are those of the later response."""
 
-    hold: JobHold | StreamHold
-    headers: list[Header]
+    def __init__(self, pending: LongPoll | EventStream, *, content_type: str) -> None:
+        super().__init__(content_type=content_type)
+        self.pending = pending
 
 
-class Admission:
-    """Authentication, rate limit, validation and the first read are the api's own code: a refusal reads the same here as there.
+class RequestGate:
+    """Authenticates, rate-limits and validates by the api's own code, so that refusals are the same as there."""
 
-    Only what the answer will need is kept of the request afterwards.
-    """
-
-    def __init__(self, threads: Threads) -> None:
+    def __init__(self, threads: DatabaseThreads) -> None:
         self._threads = threads
         self._handler = BaseHandler()
         self._handler.load_middleware()
 
-    async def admit(self, scope: Scope, *, has_room: bool) -> Answer | Admitted:
-        """What a view that may hold the request says of it."""
-        return await self._threads.run(self._ask, scope, URLCONF, has_room)
+    async def admit(self, scope: Scope, *, is_full: bool) -> CompleteResponse | LongPoll | EventStream:
+        """Pass the request to the views of this process, which may let it wait."""
+        return await self._threads.run(self._respond, scope, URLCONF, is_full)
 
-    async def answer_now(self, scope: Scope) -> Answer:
-        """What the api says at this moment: the job, or what stands in the way of it."""
-        answer = await self._threads.run(self._ask, scope, None, True)
-        if isinstance(answer, Admitted):
-            raise TypeError("A view of the api held the request.")
-        return answer
+    async def respond_now(self, scope: Scope) -> CompleteResponse:
+        """Return the api's response at this moment: the job, or a refusal."""
+        response = await self._threads.run(self._respond, scope, None, False)
+        if not isinstance(response, CompleteResponse):
+            raise TypeError("A view of the api returned a PendingResponse.")
+        return response
 
-    def _ask(self, scope: Scope, urlconf: str | None, has_room: bool) -> Answer | Admitted:  # noqa: FBT001
+    def _respond(
+        self,
+        scope: Scope,
+        urlconf: str | None,
+        is_full: bool,  # noqa: FBT001 - passed by position to the thread
+    ) -> CompleteResponse | LongPoll | EventStream:
         request = ASGIRequest(scope, BytesIO())
-        request.META[NO_ROOM] = not has_room
+        request.META[IS_FULL] = is_full
         if urlconf is not None:
             request.urlconf = urlconf
         response = self._handler.get_response(request)
-        if isinstance(response, Held):
-            return Admitted(response.hold, headers_of(response))
         if not isinstance(response, HttpResponse):
-            raise TypeError(f"An answer in one piece was expected, not {response!r}.")
-        # No body, no length: of a 204 or 304 it would be wrong even as 0 (RFC 9110 §8.6).
-        headers = all_headers_of(response) if response.content else headers_of(response)
-        return Answer(response.status_code, headers, response.content)
+            raise TypeError(f"A response that is not streamed was expected, not {response!r}.")
+        headers = [_header(name, value) for name, value in response.items()]
+        if not response.content:
+            # No body, no length: in a 204 or 304 even 0 would be wrong (RFC 9110 §8.6).
+            headers = [header for header in headers if header[0] != b"content-length"]
+        if isinstance(response, PendingResponse):
+            return replace(response.pending, headers=headers)
+        return CompleteResponse(response.status_code, headers, response.content)
+
+
+@lru_cache(maxsize=128)
+def _header(name: str, value: str) -> Header:
+    """Return the same object for the same header: only the request id differs between responses."""
+    return name.lower().encode("ascii"), value.encode("latin-1")

@@ -1,4 +1,4 @@
-"""Where requests that may wait are found; everything else is the api's (config/urls.py)."""
+"""The addresses at which a request may wait. All others are the api's (config/urls.py)."""
 
 from django.urls import path
 

@@ -1,8 +1,9 @@
-"""One open request: it sleeps until there is news, its time is over, or its client has left."""
+"""One open request: it sleeps until its job changes, its time is over, or its client disconnects."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.queries.watch import Position
@@ -10,103 +11,91 @@ from jobs.queries.watch import Position
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streams.protocol import Receive, Send
+    from streams import Receive, Send
 
-_NOWHERE = Position(0, None)
-
-
-class ClientGone(Exception):  # noqa: N818 - an end like any other
-    """The client has left, or takes nothing any more; nobody is there to answer."""
+_UNKNOWN_POSITION = Position(0, None)
 
 
+class ClientGone(Exception):  # noqa: N818 - a normal end
+    """The client has disconnected, or has stopped reading. No response can be sent."""
+
+
+@dataclass(slots=True, eq=False)
 class Waiter:
     """What the hub knows of one request, and how it wakes it.
 
-    No task of its own: the request's coroutine sleeps in `receive()`, which returns when the client leaves, under a time-out
-    which the hub moves to now. Thousands of them cost a coroutine and a timer each.
+    It has no task of its own: the request's coroutine sleeps in `receive()`, which returns when the client disconnects, under
+    a time-out that the hub moves to now. So thousands of requests cost a coroutine and a timer each.
     """
 
-    __slots__ = (
-        "_asleep",
-        "_has_news",
-        "_receive",
-        "_send",
-        "_send_seconds",
-        "_timeout",
-        "key_id",
-        "must_end",
-        "position",
-    )
+    _receive: Receive
+    _send: Send
+    _send_seconds: float  # how long one send may block
+    position: Position = _UNKNOWN_POSITION  # the job's newest known one
+    key_id: str | None = None  # the request's API key
+    must_end: bool = False
+    _timeout: asyncio.Timeout | None = None
+    _is_asleep: bool = False
+    _has_news: bool = False
 
-    def __init__(self, receive: Receive, send: Send, *, send_seconds: float) -> None:
-        """``send_seconds``: how long a client may take to take what it is sent."""
-        self._receive = receive
-        self._send = send
-        self._send_seconds = send_seconds
-        self._timeout: asyncio.Timeout | None = None
-        self._asleep = False
-        self._has_news = False
-        # The newest that is known of the job; the API key on which the request came in; whether the request is to end now.
-        self.position = _NOWHERE
-        self.key_id: str | None = None
-        self.must_end = False
-
-    def begin(self, position: Position, *, key_id: str) -> None:
-        """The request was let in: on this key, at this reading of the job, unless newer news have come meanwhile."""
+    def start(self, position: Position, *, key_id: str) -> None:
+        """Set the API key, and the position that the view has read unless a newer one is known by now."""
         self.key_id = key_id
         if position.seq > self.position.seq:
             self.position = position
 
-    def notice(self, position: Position) -> None:
-        """There is news of the job. A late answer to an early question is none."""
+    def update(self, position: Position) -> None:
+        """Take over the job's new position and wake the request. An older position, from a late read, is ignored."""
         if position.state is None or position.seq >= self.position.seq:
             self.position = position
             self._has_news = True
-            if self._asleep:
+            if self._is_asleep:
                 self._interrupt()
 
     def end(self) -> None:
-        """The request is to end now, even if it is busy with a client that does not read."""
+        """End the request now, even if it is blocked by a client that does not read."""
         self.must_end = self._has_news = True
         self._interrupt()
 
     async def sleep(self, until: float) -> None:
-        """It is `until` (by the loop's clock), or there was news since the last sleep. Raises ClientGone."""
+        """Sleep until that time of the loop's clock, or until news since the last sleep. Raises ClientGone."""
         if not self._has_news:
-            self._asleep = True
+            self._is_asleep = True
             try:
                 async with asyncio.timeout_at(until) as self._timeout:
-                    while (await self._receive())["type"] != "http.disconnect":
-                        pass
+                    await self._wait_for_disconnect()
             except TimeoutError:
                 pass
             else:
                 raise ClientGone
             finally:
-                self._asleep, self._timeout = False, None
+                self._is_asleep, self._timeout = False, None
         self._has_news = False
 
     async def send(self, message: Mapping[str, object]) -> None:
-        """The server has taken the message. Raises ClientGone where the client does not read for so long that it cannot.
+        """Pass the message to the server. Raises ClientGone if the client does not read for `send_seconds`.
 
-        The server holds back a sender whose client is some 64 KiB behind: that, and this message, is all that may pile up.
+        The server blocks a send when its client is about 64 KiB behind. That and this message are all that is buffered.
         """
         try:
             async with asyncio.timeout(self._send_seconds) as self._timeout:
                 await self._send(message)
         except TimeoutError:
-            await self._cut()
+            await self._abort_connection()
             raise ClientGone from None
         finally:
             self._timeout = None
 
-    async def _cut(self) -> None:
-        """The connection is gone, with all that was to be sent over it. ASGI has no word for that; uvicorn's transport does."""
+    async def _abort_connection(self) -> None:
+        """Close the connection and drop its buffer. ASGI has no message for that, so use uvicorn's transport."""
         transport = getattr(getattr(self._send, "__self__", None), "transport", None)
         if transport is not None:
             transport.abort()
-            while (await self._receive())["type"] != "http.disconnect":
-                pass
+            await self._wait_for_disconnect()
+
+    async def _wait_for_disconnect(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     def _interrupt(self) -> None:
         if self._timeout is not None and not self._timeout.expired():

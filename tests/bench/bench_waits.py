@@ -76,7 +76,7 @@ class Bench:
         self.log = self.stack.running["streams"].log
 
     async def until_held(self, count):
-        while self.log.read_text().count("streams.held") < count:
+        while self.log.read_text().count("streams.waiting") < count:
             await asyncio.sleep(0.1)
 
     @property

@@ -69,7 +69,7 @@ def wait(stack, name, api_key, job, seconds=60):
 
 def held(stack, name):
     """How many requests this process has held so far."""
-    return stack.running[name].log.read_text(encoding="utf-8").count("streams.held")
+    return stack.running[name].log.read_text(encoding="utf-8").count("streams.waiting")
 
 
 def begin_waits(pool, stack, name, api_key, *jobs):

@@ -445,7 +445,7 @@ def test_what_is_committed_between_the_first_read_and_the_wait_is_not_lost(
     """The request is among the watchers before the first read: what the hub sees meanwhile is there when it begins to wait."""
     streams.tick()
     job = claimed_job(owner)
-    ask = request_gate.Admission._ask
+    ask = request_gate.RequestGate._respond
 
     def read_and_settle(self, *args):
         admitted = ask(self, *args)
@@ -459,7 +459,7 @@ def test_what_is_committed_between_the_first_read_and_the_wait_is_not_lost(
                 streams.tick()
         return admitted
 
-    monkeypatch.setattr(request_gate.Admission, "_ask", read_and_settle)
+    monkeypatch.setattr(request_gate.RequestGate, "_respond", read_and_settle)
     # Neither a tick nor a hint comes after this: the answer is owed to what was heard before the wait began.
     assert streams.get(f"/v1/jobs/{job.id}?wait=30").wait().json()["state"] == "succeeded"
 
@@ -558,7 +558,7 @@ def test_a_hub_that_could_not_look_looks_again(streams, owner, monkeypatch, sett
         return real(known)
 
     monkeypatch.setattr(hub, "positions_beyond", refuse_twice)
-    streams.hub._tick_seconds = 0.01
+    streams.hub._poll_seconds = 0.01
     running = streams.begin(streams.hub.run())
     succeed(job)
     assert request.wait().json()["state"] == "succeeded"

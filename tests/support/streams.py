@@ -142,7 +142,7 @@ class Streams:
 
     def tick(self) -> None:
         """The hub has looked at everything."""
-        self.call(self.hub.hints_were_lost)
+        self.call(self.hub.poll_soon)
         self.look()
 
     def look(self) -> None:
@@ -150,7 +150,7 @@ class Streams:
         self.begin(self.hub.run_once()).result(PATIENCE)
 
     def close(self) -> None:
-        for threads in (self.application._entrance, self.application._reader):
+        for threads in (self.application._gate_threads, self.application._reader_threads):
             self.begin(threads.run(connections.close_all)).result(PATIENCE)
         self.application.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
