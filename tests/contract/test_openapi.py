@@ -11,7 +11,6 @@ import yaml
 from django.urls import URLPattern, URLResolver, get_resolver
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.validation import validate_schema
-from idempotency.request_headers import MAX_KEY_LENGTH, MAX_TTL_SECONDS, MIN_TTL_SECONDS
 from jsonschema import Draft202012Validator
 from rest_framework import serializers
 from rest_framework.test import APIClient
@@ -22,6 +21,7 @@ from api.problem_catalogue import PROBLEMS, Key
 from api.query_strings import EventsQuery, JobQuery, ListQuery
 from api.resolution import ResolutionForm
 from api.submission import SubmissionForm
+from idempotency.request_headers import MAX_KEY_LENGTH, MAX_TTL_SECONDS, MIN_TTL_SECONDS
 from jobs.models import JobStep, Priority
 from jobs.operations import ARTIFACT_NAME
 from jobs.registry import operations
