@@ -9,7 +9,7 @@ starts again with each transaction that is waited for.
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -28,7 +28,6 @@ from idempotency.records import Record, Reservation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
 
     from idempotency.records import KeyedRequest
 
@@ -74,34 +73,18 @@ def accept(
     a rollback, both are undone, and the key is free again. Raises RequestInProgress when an earlier request with the
     key does not end before the deadline.
     """
-    try:
-        return _accept(request, run, deadline, nullcontext(), lock_milliseconds=SHORT_WAIT_MILLISECONDS)
-    except LockWaitTimeout:
-        pass  # retried outside the handler, so that a second error does not carry the first one as its context
-    try:
-        return _accept(request, run, deadline, _waiting_slot(), lock_milliseconds=None)
-    except LockWaitTimeout:
-        raise RequestInProgress from None
-
-
-def _accept(
-    request: KeyedRequest,
-    run: Callable[[Reservation], Answer],
-    deadline: Deadline,
-    slot: AbstractContextManager[None],
-    *,
-    lock_milliseconds: int | None,
-) -> Answer | Record:
-    with span("accept"), transaction.atomic(durable=True):
-        with slot:  # returned before `run`, which waits for no lock of ours
-            reach("before_key")
-            holder = _reserve(request, deadline, lock_milliseconds)
-        if isinstance(holder, Record):
-            return holder
-        reach("before_job")
-        answer = run(holder)
-        reach("before_commit")
-        return answer
+    for slot, lock_milliseconds in ((nullcontext(), SHORT_WAIT_MILLISECONDS), (_waiting_slot(), None)):
+        with suppress(LockWaitTimeout), span("accept"), transaction.atomic(durable=True):
+            with slot:  # returned before `run`, which waits for no lock of ours
+                reach("before_key")
+                holder = _reserve(request, deadline, lock_milliseconds)
+            if isinstance(holder, Record):
+                return holder
+            reach("before_job")
+            answer = run(holder)
+            reach("before_commit")
+            return answer
+    raise RequestInProgress
 
 
 def _reserve(

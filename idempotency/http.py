@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import wraps
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import transaction
 from django.template.response import SimpleTemplateResponse
-from rest_framework.status import is_client_error, is_server_error
 
 from foundation.fault_points import reach
 from idempotency import queries, signals
@@ -113,28 +113,25 @@ class _Call:
     def run(self) -> HttpResponseBase:
         return self.handler(self.view, self.request, *self.args, **self.kwargs)
 
-    def run_under(self, held: Reservation) -> HttpResponseBase:
+    def run_under(self, reserved: Reservation) -> HttpResponseBase:
         """Do the work and store its response in the transaction that holds the key, or leave neither."""
-        self.request.META[_RESERVATION] = held
-        response = self._run_or_undo(held)
-        if _is_error(response) and response.status_code not in self.store_errors:
+        self.request.META[_RESERVATION] = reserved
+        response = self._run_or_undo(reserved)
+        if response.status_code >= HTTPStatus.BAD_REQUEST and response.status_code not in self.store_errors:
             transaction.set_rollback(True)
             return response
         # Rendered before the commit: if rendering fails, the work must be undone.
-        response = self._finalize(response)
-        if isinstance(response, SimpleTemplateResponse):
-            response.render()
-        if not queries.store_response(held, snapshot(response, max_bytes=self.max_stored_bytes)):
-            raise RuntimeError("The idempotency record changed its owner within its own transaction.")
-        add_replay_headers(response, is_replayed=False, expires_at=held.expires_at)
-        return response
-
-    def _finalize(self, response: HttpResponseBase) -> HttpResponseBase:
         # DRF's stubs accept only DRF's own response, although its dispatch passes any.
         finalize: Handler = self.view.finalize_response
-        return finalize(self.request, response, *self.args, **self.kwargs)
+        response = finalize(self.request, response, *self.args, **self.kwargs)
+        if isinstance(response, SimpleTemplateResponse):
+            response.render()
+        if not queries.store_response(reserved, snapshot(response, max_bytes=self.max_stored_bytes)):
+            raise RuntimeError("The idempotency record changed its owner within its own transaction.")
+        add_replay_headers(response, is_replayed=False, expires_at=reserved.expires_at)
+        return response
 
-    def _run_or_undo(self, held: Reservation) -> HttpResponseBase:
+    def _run_or_undo(self, reserved: Reservation) -> HttpResponseBase:
         """Return the response. If it is an error to be stored, undo its work but keep the reservation."""
         if not self.store_errors:
             return self.run()
@@ -146,12 +143,8 @@ class _Call:
                 transaction.set_rollback(True)
         except Exception as exc:  # noqa: BLE001 # the view's own handler raises again what it does not know
             response = self.view.handle_exception(exc)
-        held.resource = None  # undone as well
+        reserved.resource = None  # undone as well
         return response
-
-
-def _is_error(response: HttpResponseBase) -> bool:
-    return is_client_error(response.status_code) or is_server_error(response.status_code)
 
 
 def _accept_or_replay(keyed: KeyedRequest, call: _Call, wait_seconds: float | None) -> HttpResponseBase:
@@ -165,10 +158,10 @@ def _accept_or_replay(keyed: KeyedRequest, call: _Call, wait_seconds: float | No
     reach("before_answer")
     if isinstance(outcome, Record):
         return _replay_or_refuse(keyed, outcome, has_waited=True)
-    held = reservation(call.request)
-    if held and outcome.has_header(REPLAYED):
-        is_takeover = held.owner > 0
-        signals.accepted.send_robust(sender=None, record_id=held.record_id, is_takeover=is_takeover)
+    reserved = reservation(call.request)
+    if reserved and outcome.has_header(REPLAYED):
+        is_takeover = reserved.owner > 0
+        signals.accepted.send_robust(sender=None, record_id=reserved.record_id, is_takeover=is_takeover)
     return outcome
 
 
