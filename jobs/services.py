@@ -13,6 +13,7 @@ from django.db import transaction
 
 from accounts import audit
 from accounts.authentication import scope_name
+from broker.hints import DueJob, publish_hint_on_commit
 from idempotency.queries import (
     erase_by_subject,
     extend_expiry,
@@ -116,7 +117,7 @@ def submit_job(
         traceparent=origin.traceparent,
     )
     if job.run_at <= job.created_at:
-        transitions.announce_due(job)
+        publish_hint_on_commit(DueJob(job.id, job.queue))
     return job
 
 
@@ -140,10 +141,10 @@ def cancel_job(*, tenant_id: int, mode: str, job_id: UUID, said: Mapping[str, st
     """
     _mine(tenant_id, mode, job_id)
     # Asked a second time in case a retry queued the job between the two: it need not wait for its next attempt to be told.
-    canceled = transitions.cancel_queued_job(job_id=job_id, said=said)
+    canceled = transitions.cancel_queued_job(job_id=job_id, event_data=said)
     wished = None if canceled else request_cancel(job_id=job_id, said=said)
     if wished is not None and wished.state == State.QUEUED:
-        canceled = transitions.cancel_queued_job(job_id=job_id, said=said)
+        canceled = transitions.cancel_queued_job(job_id=job_id, event_data=said)
     # Under its lock, as what the statements above return: an answer that is kept under a key must not outlive an erasure.
     job = canceled or wished
     if job is None:
@@ -167,7 +168,7 @@ def redrive_job(*, tenant_id: int, mode: str, job_id: UUID, said: Mapping[str, s
     with transaction.atomic():
         _prepare_anew(job)
         try:
-            job = transitions.redrive_job(job_id=job_id, said=said)
+            job = transitions.redrive_job(job_id=job_id, event_data=said)
         except DuplicateOperation as error:
             raise DuplicateOperation(_twin_of(job)) from error
         for step in steps_of(job_id).values():
@@ -219,7 +220,11 @@ def resolve_job(
         said = {"step": step, "verdict": verdict, "then": then, "note": printable(note), "by": printable(by)}
         outcome = encode_payload(result) if then is State.SUCCEEDED else None
         resolved = transitions.resolve_job(
-            job_id=job_id, target=then, said=said, result=outcome, keep_cancel_request=keep_cancel_request
+            job_id=job_id,
+            target=then,
+            event_data=said,
+            result=outcome,
+            keep_cancel_request=keep_cancel_request,
         )
         audit.record(
             actor=by,

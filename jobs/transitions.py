@@ -1,12 +1,12 @@
 """The only writer of `job.state`: each function is one event of the table in states.py.
 
-Zero rows is an answer, not an accident: a worker whose fence has passed gets StaleAttempt and stops; a request that the
-state does not allow gets IllegalTransition. Dying before a statement's commit leaves all as it was; after it, all is done.
+A function calls `apply_first_rule` (queries/transition.py), which runs one statement per rule until one matches. No match is a
+normal result: a stale worker gets StaleAttempt and stops; a request that the state does not allow gets IllegalTransition.
+A process that dies before a statement's commit changes nothing.
 """
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +19,15 @@ from jobs.errors import DuplicateOperation, IllegalTransition, JobErased, JobNot
 from jobs.failures import describe_failure
 from jobs.models import Job
 from jobs.payloads import encode_payload
-from jobs.queries.transition import apply_rule, next_in_line
-from jobs.states import Event, Rule, State, rules_for
+from jobs.queries.transition import apply_first_rule
+from jobs.states import Event, State, rules_for
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from uuid import UUID
 
-_NOW = timedelta(0)
-_CAUSE_MAX = 100  # characters, as the column has it
+_ZERO = timedelta(0)
+_CAUSE_MAX = 100  # characters of job.error_cause
 _ONE_RUNNING = "job_one_running_per_concurrency_key"
 _ONE_PER_IDENTITY = "job_one_per_identity"
 
@@ -35,18 +35,22 @@ _ONE_PER_IDENTITY = "job_one_per_identity"
 def claim_job(*, job_id: UUID, worker: str, known_operations: Collection[str]) -> Job | None:
     """Lease the job to this worker and mint its next fencing token (`job.attempt`).
 
-    None when it is not due, blocked, held, ended or of an operation that this worker does not know: a redelivered message
-    is normal, not an error. Invariant: at most one attempt of a job has a live lease. An attempt is charged here, before
-    any work, so that a job that kills its worker is bounded. Locks one job row; served by job_pkey.
-    A job that is found too late for its deadline fails here, and need not wait for the sweeper.
+    Return None if the job is not due, blocked, running or ended, or if this worker does not know its operation: a redelivered
+    message is normal, not an error. Invariant: at most one attempt of a job has a live lease. The attempt is charged here, before
+    any work, so that a job that kills its worker ends. Locks one job row; served by job_pkey.
+    A job whose deadline has passed fails here instead of waiting for the sweeper.
     """
-    lease = timedelta(seconds=settings.LEASE_SECONDS)
-    known = sorted(known_operations)
     try:
-        job = _apply(Event.CLAIM, job_id, worker=worker, lease=lease, known_operations=known)
+        job = apply_first_rule(
+            rules_for(Event.CLAIM),
+            job_id=job_id,
+            worker=worker,
+            lease=timedelta(seconds=settings.LEASE_SECONDS),
+            known_operations=sorted(known_operations),
+        )
     except IntegrityError as error:
-        # Two jobs of one concurrency key, claimed in the same instant: the partial unique index let one through.
-        if _broken_constraint(error) == _ONE_RUNNING:
+        # Two jobs of one concurrency key were claimed in the same instant; the unique index accepted one.
+        if _violated_constraint(error) == _ONE_RUNNING:
             return None
         raise
     if job is None:
@@ -54,122 +58,134 @@ def claim_job(*, job_id: UUID, worker: str, known_operations: Collection[str]) -
     return job
 
 
-def succeed_job(*, job_id: UUID, attempt: int, result: bytes, in_line: bool = True) -> Job:
-    """The job has succeeded with this (encoded) result. IllegalTransition while an effect is open.
+def succeed_job(*, job_id: UUID, attempt: int, result: bytes, has_concurrency_key: bool = True) -> Job:
+    """Store the encoded result and end the job as succeeded. Raises IllegalTransition while an effect is open.
 
-    in_line: False where the caller knows that the job has no concurrency key, which makes the statement cheaper.
+    has_concurrency_key: pass False if the job has none; the statement is then cheaper.
     """
-    return _settle(Event.SUCCEED, job_id, attempt, result=result, attempt_error=None, in_line=in_line)
+    return _settle(
+        Event.SUCCEED,
+        job_id,
+        attempt,
+        result=result,
+        attempt_error=None,
+        has_concurrency_key=has_concurrency_key,
+    )
 
 
 def fail_job(*, job_id: UUID, attempt: int, detail: str, cause: str) -> Job:
-    """The job has failed for good; with a done effect its error is `partially-done`. IllegalTransition while one is open."""
+    """End the job as failed; its error is `partially-done` if an effect is done. Raises IllegalTransition while one is open."""
     return _settle(Event.FAIL, job_id, attempt, **_errors("operation-failed", detail, cause))
 
 
 def retry_job(*, job_id: UUID, attempt: int, delay: timedelta, detail: str, cause: str) -> Job:
-    """The attempt is over; the job is queued for another one after `delay`, or has come to the end of its attempts.
+    """End the attempt and queue the job for another one after `delay`, or end it if no attempts are left.
 
-    That end: failed where nothing is open; else one more attempt that only reconciles; after that, unknown. A wish to
-    cancel is granted here where nothing has been done.
+    Without attempts the job fails if no effect is open; else it gets one attempt that only reconciles, and then is unknown.
+    A cancel request is granted here if nothing has been done.
     """
     return _settle(Event.RETRY, job_id, attempt, delay=delay, **_errors("attempts-exhausted", detail, cause))
 
 
 def postpone_job(*, job_id: UUID, attempt: int, delay: timedelta, detail: str) -> Job:
-    """The job is queued again after `delay`, and the attempt costs it nothing."""
-    return _settle(
-        Event.POSTPONE, job_id, attempt, delay=delay, **_errors("attempts-exhausted", detail, "postponed")
-    )
+    """Queue the job again after `delay` without charging the attempt."""
+    errors = _errors("attempts-exhausted", detail, "postponed")
+    return _settle(Event.POSTPONE, job_id, attempt, delay=delay, **errors)
 
 
 def doubt_job(*, job_id: UUID, attempt: int, detail: str) -> Job:
-    """The job stops in `unknown`: an effect began, and its outcome cannot be learnt."""
+    """Stop the job in `unknown`: an effect began, and its outcome cannot be learned."""
     return _settle(Event.DOUBT, job_id, attempt, **_errors("outcome-unknown", detail, "outcome-unknown"))
 
 
 def end_canceled_job(*, job_id: UUID, attempt: int) -> Job:
-    """The running job is canceled as was asked. IllegalTransition where an effect has begun or is done."""
+    """End the running job as canceled, as requested. Raises IllegalTransition if an effect is open or done."""
     return _settle(Event.CANCELED, job_id, attempt, attempt_error=None)
 
 
 def expire_job(*, job_id: UUID, attempt: int, delay: timedelta) -> Job | None:
-    """The attempt's lease is over, and it may write no more; the job goes on as after a retry. None if it was renewed.
+    """End the attempt whose lease has expired and continue as after a retry. Return None if the lease was renewed.
 
-    The condition is repeated in the UPDATE itself, so that a renewal in the same instant wins or loses whole.
+    The UPDATE itself checks the lease again, so a renewal in the same instant either wins or finds no running job.
     """
     detail = "The worker stopped renewing its lease: it was killed, cut off or frozen."
     errors = _errors("attempts-exhausted", detail, "lease-expired")
-    return _apply(Event.EXPIRE, job_id, attempt=attempt, delay=delay, grace=_NOW, **errors)
+    return apply_first_rule(rules_for(Event.EXPIRE), job_id=job_id, attempt=attempt, delay=delay, **errors)
 
 
 def lapse_job(*, job_id: UUID) -> Job | None:
-    """The queued job has failed by its deadline. None where it was claimed in time, or something was done or begun."""
+    """Fail the queued job, whose deadline has passed. Return None if it was claimed in time or an effect is open or done."""
     detail = "The job's deadline passed before anything was done."
-    return _apply(Event.LAPSE, job_id, **_errors("deadline-exceeded", detail, "deadline-exceeded"))
+    errors = _errors("deadline-exceeded", detail, "deadline-exceeded")
+    return apply_first_rule(rules_for(Event.LAPSE), job_id=job_id, **errors)
 
 
-def cancel_queued_job(*, job_id: UUID, said: Mapping[str, str] | None = None) -> Job | None:
-    """The queued job is canceled. None where it is not queued, or something has been done to the world."""
-    return _apply(Event.CANCEL, job_id, said=said or {})
+def cancel_queued_job(*, job_id: UUID, event_data: Mapping[str, str] | None = None) -> Job | None:
+    """Cancel the queued job. Return None if it is not queued, or an effect is open or done."""
+    return apply_first_rule(rules_for(Event.CANCEL), job_id=job_id, event_data=event_data)
 
 
-def redrive_job(*, job_id: UUID, said: Mapping[str, str] | None = None) -> Job:
-    """The failed or canceled job is queued again with all its attempts; finished steps stay finished.
+def redrive_job(*, job_id: UUID, event_data: Mapping[str, str] | None = None) -> Job:
+    """Queue the failed or canceled job again with all its attempts; finished steps stay finished.
 
-    Raises JobErased where its payload is gone, DuplicateOperation where another live job has its identity.
+    Raises JobErased if its payload is gone, DuplicateOperation if another live job has its identity.
     """
     try:
-        # A savepoint, so that the caller's transaction can go on to say why.
+        # A savepoint, so that the caller's transaction can still look up the duplicate.
         with transaction.atomic():
-            job = _apply(
-                Event.REDRIVE,
-                job_id,
-                delay=_NOW,
+            job = apply_first_rule(
+                rules_for(Event.REDRIVE),
+                job_id=job_id,
+                event_data=event_data,
+                delay=_ZERO,
                 grace=_publish_grace(),
-                said=said or {},
                 keep_cancel_request=False,
             )
     except IntegrityError as error:
-        if _broken_constraint(error) == _ONE_PER_IDENTITY:
+        if _violated_constraint(error) == _ONE_PER_IDENTITY:
             raise DuplicateOperation(None) from error
         raise
     if job is None:
         raise _illegal(Event.REDRIVE, job_id)
-    announce_due(job)
+    publish_hint_on_commit(DueJob(job.id, job.queue))
     return job
 
 
 def resolve_job(
-    *, job_id: UUID, target: State, said: Mapping[str, Any], result: bytes | None, keep_cancel_request: bool
+    *,
+    job_id: UUID,
+    target: State,
+    event_data: Mapping[str, Any],
+    result: bytes | None,
+    keep_cancel_request: bool,
 ) -> Job:
-    """The unknown job goes where somebody's word (`said`, kept in its history) sends it: succeeded, failed or queued.
+    """Move the unknown job to `target` (succeeded, failed or queued) and record the verdict (`event_data`) in its history.
 
-    keep_cancel_request: queued, it goes on with the wish to cancel that it had.
+    keep_cancel_request: a job that is queued again keeps the cancel request that it had.
     """
-    rule = next(rule for rule in rules_for(Event.RESOLVE) if rule.target is target)
     errors = _errors("operation-failed", "An operator resolved the unknown outcome as failed.", "resolved")
-    values = {**errors, "delay": _NOW, "grace": _publish_grace(), "result": result, "said": said}
-    job = _apply_rule(rule, job_id, keep_cancel_request=keep_cancel_request, **values)
+    values = {**errors, "event_data": event_data, "result": result}
+    job = apply_first_rule(
+        [rule for rule in rules_for(Event.RESOLVE) if rule.target is target],
+        job_id=job_id,
+        delay=_ZERO,
+        grace=_publish_grace(),
+        keep_cancel_request=keep_cancel_request,
+        **values,
+    )
     if job is None:
         raise _illegal(Event.RESOLVE, job_id)
     if target is State.QUEUED:
-        announce_due(job)
+        publish_hint_on_commit(DueJob(job.id, job.queue))
     return job
 
 
-def announce_due(job: Job) -> None:
-    """Publish a hint of the job after this transaction's commit."""
-    publish_hint_on_commit(DueJob(job.id, job.queue))
-
-
-def _broken_constraint(error: IntegrityError) -> str | None:
-    cause = error.__cause__
-    return cause.diag.constraint_name if isinstance(cause, UniqueViolation) else None
-
-
 def _settle(event: Event, job_id: UUID, attempt: int, **values: Any) -> Job:  # noqa: ANN401 - statement parameters
-    job = _apply(event, job_id, attempt=attempt, grace=_NOW, **values)
+    """Apply the event under the attempt's fence. Raises StaleAttempt if it is stale, else IllegalTransition.
+
+    The rules of an event exclude one another, except for a cancel request that arrives between two: the next attempt sees it.
+    """
+    job = apply_first_rule(rules_for(event), job_id=job_id, attempt=attempt, **values)
     if job is not None:
         return job
     if Job.objects.filter(pk=job_id, attempt=attempt, state=State.RUNNING).exists():
@@ -177,32 +193,9 @@ def _settle(event: Event, job_id: UUID, attempt: int, **values: Any) -> Job:  # 
     raise StaleAttempt(job_id, attempt)
 
 
-def _apply(event: Event, job_id: UUID, **values: Any) -> Job | None:  # noqa: ANN401
-    """The job after the first of the event's rules whose guards hold; None where none does.
-
-    The rules of an event exclude one another, but for a cancel request that comes in between: the next attempt sees it.
-    """
-    applied = (_apply_rule(rule, job_id, **values) for rule in rules_for(event))
-    return next((job for job in applied if job is not None), None)
-
-
-def _apply_rule(rule: Rule, job_id: UUID, **values: Any) -> Job | None:  # noqa: ANN401
-    """`said`, where it is given, is what the history tells of the event.
-
-    The next of the job's concurrency key, if its turn has come, is announced. Dying before that leaves it to the sweeper:
-    its `next_publish_at` is written in the same statement.
-    """
-    values = {**values, "data": json.dumps(dict(values.pop("said", {}))), "publish_grace": _publish_grace()}
-    job = apply_rule(rule, job_id=job_id, **values)
-    following = next_in_line(job) if job is not None else None
-    if following is not None:
-        publish_hint_on_commit(following)
-    return job
-
-
 def _errors(code: str, detail: str, cause: str) -> dict[str, Any]:
-    """What the rules may write as the job's and the attempt's error, whichever of them it will be; and for the history."""
-    partly = f"{detail} A part had taken effect by then: see the job's effects. A redrive goes on from its finished steps."
+    """Return the errors that the rules may write to the job and the attempt, and the event's data."""
+    partly = f"{detail} Part of the work had taken effect: see the job's effects. A redrive continues from its finished steps."
     unknown = (
         detail if code == "outcome-unknown" else f"{detail} An effect had begun; its outcome is not known."
     )
@@ -214,7 +207,7 @@ def _errors(code: str, detail: str, cause: str) -> dict[str, Any]:
         "attempt_error": encode_payload(document),
         "error_code": code,
         "error_cause": document["cause"][:_CAUSE_MAX],
-        "said": {"cause": document["cause"], "detail": document["detail"]},
+        "event_data": {"cause": document["cause"], "detail": document["detail"]},
     }
 
 
@@ -226,8 +219,11 @@ def _illegal(event: Event, job_id: UUID) -> JobNotFound | JobErased | IllegalTra
     job = Job.objects.only("state", "erased_at").filter(pk=job_id).first()
     if job is None:
         return JobNotFound()
-    return (
-        IllegalTransition(job_id, event, State(job.state))
-        if job.erased_at is None
-        else JobErased(job.resource)
-    )
+    if job.erased_at is not None:
+        return JobErased(job.resource)
+    return IllegalTransition(job_id, event, State(job.state))
+
+
+def _violated_constraint(error: IntegrityError) -> str | None:
+    cause = error.__cause__
+    return cause.diag.constraint_name if isinstance(cause, UniqueViolation) else None

@@ -180,7 +180,8 @@ def _write(job: Job, outcome: Outcome) -> Job | None:
     held: dict[str, Any] = {"job_id": job.id, "attempt": job.attempt}
     match outcome:
         case Succeeded(result):
-            return transitions.succeed_job(**held, result=result, in_line=job.concurrency_key is not None)
+            has_key = job.concurrency_key is not None
+            return transitions.succeed_job(**held, result=result, has_concurrency_key=has_key)
         case RetryAt(delay, detail, cause):
             return transitions.retry_job(**held, delay=delay, detail=detail, cause=cause)
         case Postponed(delay, detail):

@@ -1,16 +1,20 @@
-"""One statement a rule: the guarded UPDATE of the job, its attempt and its event, in one round trip and one commit.
+"""The statement of each rule in states.py: the guarded UPDATE of the job, with its attempt and its event, in one round trip.
 
-The text of each statement is put together once, from the constants below; values are always parameters.
-Instants are `clock_timestamp()`: `now()` would be frozen at the start of the transaction. In conditions it stands in a
-sub-select, since the bare function is volatile and keeps PostgreSQL from using an index.
+Each text is composed once from the constants below; values are always parameters. docs/statements.sql shows them as rendered.
+Instants are `clock_timestamp()`, because `now()` is frozen at the start of the transaction. Conditions use it in a sub-select:
+the bare function is volatile and keeps PostgreSQL from using an index.
 """
 
 from __future__ import annotations
 
+import json
+from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from broker.hints import DueJob
+from django.conf import settings
+
+from broker.hints import DueJob, publish_hint_on_commit
 from broker.wakeups import wake_waiters_on_commit
 from jobs.models import Job
 from jobs.queries.pauses import PAUSED
@@ -18,10 +22,10 @@ from jobs.signals import JobMove, announce_move
 from jobs.states import Event, Fence, Guard, Rule, State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _NOW = "(SELECT clock_timestamp())"
-_SAME_LINE = """other.tenant_id = {0}.tenant_id AND other.mode = {0}.mode
+_SAME_KEY = """other.tenant_id = {0}.tenant_id AND other.mode = {0}.mode
             AND other.concurrency_key = {0}.concurrency_key AND other.id <> {0}.id"""
 
 GUARDS: Mapping[Guard, str] = {
@@ -29,14 +33,14 @@ GUARDS: Mapping[Guard, str] = {
     Guard.ATTEMPTS_LEFT: "job.attempts_left > 0",
     Guard.NO_ATTEMPTS_LEFT: "job.attempts_left = 0",
     Guard.LAPSED: f"job.deadline_at <= {_NOW}",
-    # What has begun must be found out about, and what was done be finished or undone, however late.
+    # A begun effect must be reconciled, and a done one completed or compensated, however late it is.
     Guard.NOT_LAPSED: f"""(job.deadline_at IS NULL OR job.deadline_at > {_NOW}
         OR job.open_effects > 0 OR job.done_effects > 0)""",
-    # An earlier job keeps its place while it backs off (attempt > 0), but not before it was ever due.
-    # Asked in two, each by its index: one question would read the whole line to learn that nobody in it runs.
+    # An earlier job keeps its place while it backs off (attempt > 0), but not before it was first due.
+    # Two conditions, each with its own index: a single one would read the whole queue to find that none of its jobs is running.
     Guard.NOT_BLOCKED: f"""(job.concurrency_key IS NULL OR (
-        NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_LINE.format("job")} AND other.state = 'running')
-        AND NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_LINE.format("job")} AND other.state = 'queued'
+        NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_KEY.format("job")} AND other.state = 'running')
+        AND NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_KEY.format("job")} AND other.state = 'queued'
             AND other.accept_seq < job.accept_seq AND (other.attempt > 0 OR other.run_at <= {_NOW}))))""",
     Guard.NOT_PAUSED: f"NOT {PAUSED}",
     Guard.LEASE_OVER: f"job.lease_expires_at <= {_NOW}",
@@ -51,11 +55,11 @@ GUARDS: Mapping[Guard, str] = {
 _RELEASED = "lease_expires_at = NULL, worker = NULL"
 _ENDED = f"finished_at = clock_timestamp(), next_publish_at = NULL, {_RELEASED}"
 _NO_ERROR = "error = NULL, error_code = NULL, error_cause = NULL"
-# What each target state brings with it.
+# The columns that each target state sets.
 _BY_TARGET: Mapping[State, str] = {
     State.RUNNING: """attempt = job.attempt + 1, attempts_left = job.attempts_left - 1, next_publish_at = NULL, publications = 0,
         lease_expires_at = clock_timestamp() + %(lease)s, worker = %(worker)s, started_at = clock_timestamp()""",
-    # One instant for both: a job is due for publication when it is due, and not a microsecond apart.
+    # statement_timestamp: one instant for both columns.
     State.QUEUED: f"""run_at = statement_timestamp() + %(delay)s, next_publish_at = statement_timestamp() + %(delay)s + %(grace)s,
         publications = 0, {_RELEASED}""",
     State.SUCCEEDED: f"result = %(result)s, {_NO_ERROR}, {_ENDED}",
@@ -65,26 +69,25 @@ _BY_TARGET: Mapping[State, str] = {
     State.CANCELED: f"{_NO_ERROR}, {_ENDED}",
     State.UNKNOWN: f"""error = %(unknown_error)s, error_code = 'outcome-unknown', error_cause = %(error_cause)s, {_RELEASED}""",
 }
-# Begun anew: attempts, deadline and, by a person, cancel request as on the first day; the fence goes on rising.
-_ANEW = f"""attempts_left = job.max_attempts, reconcile_only = FALSE, deadline_at = NULL, {_NO_ERROR}, result = NULL,
+# A redrive or a resolve restores attempts, deadline and cancel request to those of a new job; the fence keeps rising.
+_RESET = f"""attempts_left = job.max_attempts, reconcile_only = FALSE, deadline_at = NULL, {_NO_ERROR}, result = NULL,
         finished_at = NULL, cancel_requested_at = CASE WHEN %(keep_cancel_request)s THEN job.cancel_requested_at END,
         accept_seq = CASE WHEN job.concurrency_key IS NOT NULL THEN nextval('job_accept_seq') END"""
 
-
-# Who leaves the head of a line lets the next one be published. A job that backs off stands still, and with it the line
-# behind it; whoever stands before it may go. SKIP LOCKED: a row that somebody holds is published by the sweeper in time, and
-# waiting for it with our own row in hand is how two who leave at once would block each other for ever.
-_NEXT_IN_LINE = f"""
+# A job that leaves the head of its concurrency queue makes the next one due for publication. A job that backs off keeps its place
+# and blocks those behind it; those before it may run. SKIP LOCKED: the sweeper publishes a locked row in time, and waiting for it
+# with our own row locked would deadlock two jobs that leave at the same time.
+_RELEASE_NEXT = f"""
         ), head AS MATERIALIZED (
             SELECT first.id, first.run_at FROM changed, LATERAL (
                 SELECT other.id, other.run_at FROM job AS other
-                WHERE {_SAME_LINE.format("changed")} AND other.state = 'queued'
+                WHERE {_SAME_KEY.format("changed")} AND other.state = 'queued'
                   AND (other.attempt > 0 OR other.run_at <= {_NOW})
                   AND (changed.state <> 'queued' OR other.accept_seq < changed.accept_seq)
                 ORDER BY other.accept_seq LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
             ) AS first
             WHERE changed.concurrency_key IS NOT NULL
-              AND NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_LINE.format("changed")} AND other.state = 'running')
+              AND NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_KEY.format("changed")} AND other.state = 'running')
         ), next AS (
             UPDATE job SET next_publish_at = clock_timestamp() + %(publish_grace)s, publications = 0
             FROM head WHERE job.id = head.id AND head.run_at <= {_NOW}
@@ -93,11 +96,51 @@ _NEXT_IN_LINE = f"""
         SELECT changed.*, next.id AS next_id, next.queue AS next_queue FROM changed LEFT JOIN next ON TRUE"""
 
 
+def apply_first_rule(
+    rules: Iterable[Rule],
+    *,
+    event_data: Mapping[str, Any] | None = None,
+    grace: timedelta = timedelta(0),
+    has_concurrency_key: bool = True,
+    **values: Any,  # noqa: ANN401 - the statement's parameters
+) -> Job | None:
+    """Apply the first of the rules that state, fence and guards allow, and return the job; None if they allow none.
+
+    Locks the one job row (job_pkey), then writes its attempt and event. Of two rivals the later one waits for the row and checks
+    its conditions again on what the earlier one left: exactly one gets it. If the job leaves its concurrency queue, the
+    next job's row (job_concurrency_order) is locked too, without waiting; it becomes due for publication in the same statement.
+    grace: how much later than `run_at` the sweeper publishes a job that is queued again.
+    has_concurrency_key: pass False if the job is known to have none; planning that part costs a third of the rest.
+    Raises IntegrityError if a claim meets a running job of the same concurrency key in the same instant.
+    """
+    values |= {
+        "data": json.dumps(dict(event_data or {})),
+        "grace": grace,
+        "publish_grace": timedelta(seconds=settings.PUBLISH_GRACE_SECONDS),
+    }
+    for rule in rules:
+        parameters = {
+            **values,
+            "target": rule.target.value,
+            "sources": sorted(source.value for source in rule.sources),
+            "recorded_as": rule.recorded_as.value,
+        }
+        for job in Job.objects.raw(render_rule(rule, has_concurrency_key=has_concurrency_key), parameters):
+            next_id, next_queue = (vars(job).pop(name, None) for name in ("next_id", "next_queue"))
+            wake_waiters_on_commit(job.id, job.event_seq)
+            announce_move(_move(rule, job))
+            if next_id is not None:
+                publish_hint_on_commit(DueJob(next_id, next_queue))
+            return job
+    return None
+
+
 @cache
-def _statement(rule: Rule, *, in_line: bool) -> str:
+def render_rule(rule: Rule, *, has_concurrency_key: bool = True) -> str:
+    """Return the statement that applies the rule."""
     changes = ["state = %(target)s", "event_seq = job.event_seq + 1", _BY_TARGET[rule.target]]
     if rule.target is State.QUEUED and rule.event in (Event.REDRIVE, Event.RESOLVE):
-        changes.append(_ANEW)
+        changes.append(_RESET)
     elif rule.event is Event.CANCEL:
         changes.append("cancel_requested_at = COALESCE(job.cancel_requested_at, clock_timestamp())")
     elif rule.reconcile_only:
@@ -120,8 +163,8 @@ def _statement(rule: Rule, *, in_line: bool) -> str:
             FROM changed WHERE job_attempt.job_id = changed.id AND job_attempt.number = changed.attempt"""
     else:
         attempt = "SELECT"
-    # In the line until then: running, or queued and ended from there.
-    leaves = State.RUNNING in rule.sources or rule.event in (Event.CANCEL, Event.LAPSE)
+    # Until now it was in its concurrency queue: running, or queued and ended from there.
+    leaves_queue = State.RUNNING in rule.sources or rule.event in (Event.CANCEL, Event.LAPSE)
     return f"""
         WITH changed AS (
             UPDATE job SET {", ".join(changes)} WHERE {" AND ".join(conditions)} RETURNING job.*
@@ -130,39 +173,10 @@ def _statement(rule: Rule, *, in_line: bool) -> str:
         ), event AS (
             INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
             SELECT id, event_seq, %(recorded_as)s, attempt, %(data)s, clock_timestamp() FROM changed
-        {_NEXT_IN_LINE if in_line and leaves else ") SELECT * FROM changed"}"""
-
-
-def apply_rule(rule: Rule, *, in_line: bool = True, **values: Any) -> Job | None:  # noqa: ANN401 - the statement's parameters
-    """The job after the rule was applied to it, its attempt and event written; None where state, fence or a guard forbid it.
-
-    Locks the one job row (job_pkey), then writes its attempt and event. Under a race the later of two waits for the row,
-    and its conditions are evaluated again on what the earlier one left: exactly one of two rivals gets a row.
-    Where the job leaves its line, the next one's row (job_concurrency_order) is locked too, and not waited for.
-    in_line: False where the job is known to have no concurrency key; to plan that part costs as much as a third of the rest.
-    Raises IntegrityError if a claim meets a running job of the same concurrency key in the same instant.
-    """
-    parameters = {
-        **values,
-        "target": rule.target.value,
-        "sources": sorted(source.value for source in rule.sources),
-        "recorded_as": rule.recorded_as.value,
-    }
-    job = next(iter(Job.objects.raw(_statement(rule, in_line=in_line), parameters)), None)
-    if job is not None:
-        wake_waiters_on_commit(job.id, job.event_seq)
-        announce_move(_move(rule, job))
-    return job
+        {_RELEASE_NEXT if has_concurrency_key and leaves_queue else ") SELECT * FROM changed"}"""
 
 
 def _move(rule: Rule, job: Job) -> JobMove:
-    """Both instants of a claim are the database's."""
     is_claim = rule.event is Event.CLAIM and job.started_at is not None
     wait = (job.started_at - job.run_at).total_seconds() if is_claim and job.started_at else None
     return JobMove(job.operation, rule.event.value, rule.target.value, wait)
-
-
-def next_in_line(job: Job) -> DueJob | None:
-    """The job whose turn came when this one, just changed, left the line of their concurrency key."""
-    next_id, queue = getattr(job, "next_id", None), getattr(job, "next_queue", "")
-    return None if next_id is None else DueJob(next_id, queue)

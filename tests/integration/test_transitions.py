@@ -9,7 +9,7 @@ from django.db import IntegrityError, connection
 
 from jobs.models import Job, JobAttempt, JobEvent
 from jobs.payloads import encode_payload
-from jobs.queries.transition import apply_rule
+from jobs.queries.transition import apply_first_rule
 from jobs.states import RULES, TERMINAL, Event, Fence, Guard, State
 from tests.support.factories import known_operations
 from tests.support.scenarios import (
@@ -44,10 +44,9 @@ def apply(rule, job, **values):
     """Give the statement whatever a rule may ask for, so that nothing but the row decides."""
     given = {
         "attempt": job.attempt,
-        "data": '{"told": true}',
+        "event_data": {"told": True},
         "delay": DELAY,
         "grace": GRACE,
-        "publish_grace": GRACE,
         "lease": LEASE,
         "worker": "somebody",
         "known_operations": sorted(known_operations()),
@@ -56,7 +55,7 @@ def apply(rule, job, **values):
         **errors(),
         **values,
     }
-    return apply_rule(rule, job_id=job.id, **given)
+    return apply_first_rule([rule], job_id=job.id, **given)
 
 
 def ready(tenant, rule, *, state=None):

@@ -55,7 +55,7 @@ def meanwhile(monkeypatch):
     def set_up(happen):
         first = [happen]
 
-        def look_then_happen(*, job_id, said):
+        def look_then_happen(*, job_id, event_data):
             found = cancel_queued_job(job_id=job_id)
             if first:
                 first.pop()()
