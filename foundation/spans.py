@@ -1,43 +1,48 @@
-"""Pieces of work that may be traced. None is, and that costs nothing, until the composition root says how."""
+"""Trace spans, by the OpenTelemetry API. They do nothing unless observability/tracing.py has configured the SDK."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
+
+_tracer = trace.get_tracer("semel")
+_propagator = TraceContextTextMapPropagator()
+_KINDS = {
+    "request": SpanKind.SERVER,
+    "attempt": SpanKind.CONSUMER,
+    "publish": SpanKind.PRODUCER,
+    "call": SpanKind.CLIENT,
+}
 
 
-class Tracer(Protocol):
-    """What traces."""
+@contextmanager
+def span(name: str, *, parent: str | None = None, **attributes: Any) -> Iterator[trace.Span]:  # noqa: ANN401
+    """Open a span in the current trace, or in the one that `parent` (a traceparent) names. Attributes are ids, never payload.
 
-    def span(
-        self, name: str, parent: str | None, attributes: Mapping[str, Any]
-    ) -> AbstractContextManager[object]:
-        """A span, open as long as the block; never raises anything of its own."""
-        ...
-
-    def traceparent(self) -> str | None:
-        """What names the open span to others (W3C Trace Context)."""
-        ...
-
-
-_NOTHING = nullcontext()
-_tracer: Tracer | None = None
-
-
-def trace_with(tracer: Tracer | None) -> None:
-    """From now on spans are made by this tracer; by none."""
-    global _tracer  # noqa: PLW0603 - a process has one
-    _tracer = tracer
-
-
-def span(name: str, *, parent: str | None = None, **attributes: Any) -> AbstractContextManager[object]:  # noqa: ANN401
-    """The block is a span of the trace that is open, or of the one that `parent` (a traceparent) names. Ids only: no payload."""
-    return _NOTHING if _tracer is None else _tracer.span(name, parent, attributes)
+    An exception marks the span as failed with its class; its text may quote a payload and is left out.
+    """
+    context = _propagator.extract({"traceparent": parent}) if parent else None
+    kind = _KINDS.get(name, SpanKind.INTERNAL)
+    values = {f"semel.{key}": value for key, value in attributes.items() if value is not None}
+    with _tracer.start_as_current_span(
+        name, context, kind, values, record_exception=False, set_status_on_exception=False
+    ) as opened:
+        try:
+            yield opened
+        except Exception as error:
+            opened.set_status(Status(StatusCode.ERROR, type(error).__name__))
+            raise
 
 
 def traceparent() -> str | None:
-    """What to send along to whoever is called now, so that it can be found in the same trace; None where nothing is traced."""
-    return None if _tracer is None else _tracer.traceparent()
+    """Return the current span as a header for the next process (W3C Trace Context); None if nothing is traced."""
+    headers: dict[str, str] = {}
+    _propagator.inject(headers)
+    return headers.get("traceparent")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -21,23 +20,15 @@ from opentelemetry.sdk.trace.sampling import (
     TraceIdRatioBased,
 )
 from opentelemetry.trace import SpanKind, Status, StatusCode
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from foundation.spans import trace_with
+from foundation.spans import span, traceparent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable
 
     from django.http import HttpRequest, HttpResponse
     from opentelemetry.context import Context
 
-_PROPAGATOR = TraceContextTextMapPropagator()
-_KINDS = {
-    "request": SpanKind.SERVER,
-    "attempt": SpanKind.CONSUMER,
-    "publish": SpanKind.PRODUCER,
-    "call": SpanKind.CLIENT,
-}
 _ERROR = 500
 
 
@@ -66,34 +57,6 @@ class _OwnRoots(Sampler):
         return "requests and attempts"
 
 
-class OpenTelemetry:
-    """What `foundation.spans` asks for."""
-
-    def __init__(self) -> None:
-        self._tracer = trace.get_tracer("semel")
-
-    @contextmanager
-    def span(self, name: str, parent: str | None, attributes: Mapping[str, Any]) -> Iterator[trace.Span]:
-        """An exception ends the span as an error of its class; its text, which may quote a payload, is not told."""
-        context = _PROPAGATOR.extract({"traceparent": parent}) if parent else None
-        kind = _KINDS.get(name.partition(" ")[0], SpanKind.INTERNAL)
-        told = {f"semel.{key}": value for key, value in attributes.items() if value is not None}
-        with self._tracer.start_as_current_span(
-            name, context, kind, told, record_exception=False, set_status_on_exception=False
-        ) as span:
-            try:
-                yield span
-            except Exception as error:
-                span.set_status(Status(StatusCode.ERROR, type(error).__name__))
-                raise
-
-    def traceparent(self) -> str | None:
-        """Of the span that is open; None where there is none."""
-        carrier: dict[str, str] = {}
-        _PROPAGATOR.inject(carrier)
-        return carrier.get("traceparent")
-
-
 def start_tracing() -> None:
     """Spans of this process go to the receiver that the environment names, by a thread of their own, which a fork begins anew."""
     name = f"semel-{settings.PROCESS_KIND}"
@@ -104,7 +67,6 @@ def start_tracing() -> None:
     # Texts of statements, with placeholders: never what is put in their places.
     PsycopgInstrumentor().instrument(tracer_provider=provider)
     RedisInstrumentor().instrument(tracer_provider=provider)
-    trace_with(OpenTelemetry())
 
 
 def flush(**_signal: Any) -> None:  # noqa: ANN401 - Celery's signature
@@ -119,18 +81,17 @@ class TracingMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
-        self._tracer = OpenTelemetry()
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """The answer, as it is. The span is named by the route: a path may hold a key."""
         request_id = request.META.get("semel.request_id")
         parent = request.headers.get("traceparent")
-        with self._tracer.span("request", parent, {"request_id": request_id}) as span:
-            request.META["semel.traceparent"] = self._tracer.traceparent()
+        with span("request", parent=parent, request_id=request_id) as opened:
+            request.META["semel.traceparent"] = traceparent()
             response = self.get_response(request)
             route = request.resolver_match.route if request.resolver_match else "unknown"
-            span.update_name(f"{request.method} {route}")
-            span.set_attributes(
+            opened.update_name(f"{request.method} {route}")
+            opened.set_attributes(
                 {
                     "http.request.method": str(request.method),
                     "http.route": route,
@@ -138,5 +99,5 @@ class TracingMiddleware:
                 }
             )
             if response.status_code >= _ERROR:
-                span.set_status(Status(StatusCode.ERROR))
+                opened.set_status(Status(StatusCode.ERROR))
             return response
