@@ -1,4 +1,4 @@
-"""Beat's scheduler (settings.CELERY_BEAT_SCHEDULER): Celery's own, which leaves a sign of life with each tick."""
+"""Beat's scheduler (settings.CELERY_BEAT_SCHEDULER): Celery's own, which also updates beat's liveness file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from observability.liveness import Pulse
 
 
 class Scheduler(PersistentScheduler):  # type: ignore[misc] # Celery ships no types
-    """Ticks as before; that it does can be asked with `python -m observability.liveness beat`."""
+    """Checked with `python -m observability.liveness beat`."""
 
     pulse = Pulse("beat")
 
     def tick(self, *args: Any, **options: Any) -> float:  # noqa: ANN401 - Celery's signature
-        """Seconds until the next tick."""
+        """Return the seconds until the next tick."""
         self.pulse.beat()
         return float(super().tick(*args, **options))

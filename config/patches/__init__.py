@@ -1,1 +1,1 @@
-"""Changes to the behaviour of other libraries, each with the upstream issue that it answers."""
+"""Patches of other libraries, each with the upstream issue that it answers."""
