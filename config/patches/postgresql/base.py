@@ -1,6 +1,7 @@
-"""PostgreSQL as Django knows it, but a server that falls silent is an error within bounded time.
+"""Django's PostgreSQL backend with a time-out for the server's answer.
 
-`statement_timeout` is kept by the server: one that is frozen keeps nothing, while its kernel still acknowledges what we send.
+`statement_timeout` does not cover this: the server enforces it, and a frozen server enforces nothing while its kernel still
+acknowledges what we send (psycopg2#1017).
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from django.db.backends.postgresql.psycopg_any import IsolationLevel
 if TYPE_CHECKING:
     from psycopg.abc import RV, PQGen
 
-_WAKE_SECONDS = 0.1  # how often psycopg itself looks up while it waits, for Ctrl-C
+_WAKE_SECONDS = 0.1  # psycopg's own interval for noticing Ctrl-C
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection that is closed once an answer has not come in `answer_seconds`; None: it waits as long as it takes."""
+    """Closes itself if an answer does not come within `answer_seconds`. None: waits without a limit."""
 
     answer_seconds: float | None = None
 
     def wait(self, gen: PQGen[RV], interval: float = _WAKE_SECONDS, timeout: float | None = None) -> RV:
-        """What the server answered. OperationalError if it did not: whether it did the work is then unknown.
+        """Return the server's answer. Raise OperationalError if none came: it is then unknown whether the work was done.
 
         Each exchange has the whole time: a statement with its rows, a block of a COPY, a pipeline up to its next sync.
         """
@@ -32,7 +33,7 @@ class Connection(psycopg.Connection[Any]):
         try:
             return super().wait(gen, interval, self.answer_seconds)
         except psycopg.errors._WaitTimeout as silence:  # noqa: SLF001 - it has no public name
-            # The answer may still come, and must not be read as that to the next statement.
+            # The late answer must not be read as the answer to the next statement.
             self.pgconn.finish()
             raise psycopg.OperationalError(
                 f"the server has not answered for {self.answer_seconds} s"
@@ -40,20 +41,20 @@ class Connection(psycopg.Connection[Any]):
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Django's, with one more of OPTIONS: `answer_seconds`, for which a statement's answer is waited for (None: for ever)."""
+    """Django's wrapper, with `answer_seconds` as one more of OPTIONS (None: no limit)."""
 
     connection: Connection | None
 
     def get_connection_params(self) -> dict[str, Any]:
-        """What a new connection is made of; `answer_seconds` is for us, not for libpq."""
+        """Return libpq's parameters: without `answer_seconds`, which libpq does not know."""
         params: dict[str, Any] = super().get_connection_params()
         params.pop("answer_seconds", None)
         return params
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Connection:
-        """A connection with our deadline. Django's own does the same, and has two things more that Semel does without.
+        """Connect with our class. Leaves out what Django's method adds and Semel does not use: a pool and an isolation level.
 
-        Its pool keeps connections of its own making, and isolation is set by the server's options (settings.DATABASES).
+        The isolation level is set by the server's options (settings.DATABASES).
         """
         self.isolation_level = IsolationLevel.READ_COMMITTED
         connection = Connection.connect(**conn_params)
@@ -61,7 +62,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return connection
 
     def is_usable(self) -> bool:
-        """Whether the server answers, within the time that a new connection may take."""
+        """Return whether the server answers within `connect_timeout`."""
         if self.connection is None:
             return False
         usual = self.connection.answer_seconds
@@ -76,9 +77,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         autocommit: bool,  # noqa: FBT001 - Django's signature
         force_begin_transaction_with_broken_autocommit: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
-        """As Django's, but a connection that was dropped as its transaction failed is opened when it is next used.
+        """Do nothing if the connection was dropped while its transaction failed: the next use opens a new one.
 
-        Django would connect at once, only to end the transaction: a second wait for a server that has just been found silent.
+        Django would connect at once, only to end the transaction: a second wait for a server that just did not answer.
         """
         if self.connection is None and autocommit == self.settings_dict["AUTOCOMMIT"]:
             return
