@@ -1,4 +1,4 @@
-"""Who did what, and why: the audit log of what operators do. It is added to, and nothing in it is changed."""
+"""The audit log: what operators did, and why. Entries are added, never changed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _NOTE_MAX = 2_000
 def record(
     *, actor: str, action: str, subject: str, note: str = "", details: Mapping[str, Any] | None = None
 ) -> AuditEntry:
-    """One more entry, which stands or falls with the surrounding transaction: that of what it tells of.
+    """Add an entry in the transaction of the action that it describes, so that both commit or neither.
 
-    actor: "user ada", "api key <id>" or "command". subject: "job/<id>", "tenant/<name>", … details: names and figures as
-    JSON, never a payload or a secret. Raises RuntimeError outside of a transaction, where the two could part.
+    actor: "user ada", "api key <id>" or "command". subject: "job/<id>", "tenant/<name>", … details: names and numbers as
+    JSON, never a payload or a secret. Raises RuntimeError outside of a transaction.
     """
     if not transaction.get_connection().in_atomic_block:
-        raise RuntimeError("An audit entry is written in the transaction of what it tells of.")
+        raise RuntimeError("Record an audit entry in the transaction of the action that it describes.")
     return AuditEntry.objects.create(
         actor=_storable(actor)[: AuditEntry.NAME_MAX],
         action=action,
@@ -37,10 +37,10 @@ def record(
     )
 
 
-def purge(limit: int) -> Iterator[int]:
-    """Delete the entries older than AUDIT_RETENTION_SECONDS, oldest first, a batch a step; yields how many.
+def purge_entries(limit: int) -> Iterator[int]:
+    """Delete entries older than AUDIT_RETENTION_SECONDS, oldest first; yield the count of each batch.
 
-    The database itself refuses to delete one that is younger than 90 days.
+    A trigger refuses to delete entries younger than 90 days, whatever the setting is.
     """
     while True:
         deleted = delete_audit_entries(age=timedelta(seconds=settings.AUDIT_RETENTION_SECONDS), limit=limit)
@@ -50,5 +50,5 @@ def purge(limit: int) -> Iterator[int]:
 
 
 def _storable(text: str) -> str:
-    """As PostgreSQL and UTF-8 can hold it: no U+0000, no lone surrogate."""
+    """The text as PostgreSQL and UTF-8 can hold it: no U+0000, no lone surrogate."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode()

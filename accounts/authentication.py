@@ -1,4 +1,4 @@
-"""Who asks: `Authorization: Bearer <api key>`."""
+"""Authenticate a request: `Authorization: Bearer <api key>`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ from rest_framework.permissions import BasePermission
 
 from accounts.credentials import matches, parse_credential
 from accounts.queries import find_live_key
+from accounts.scopes import format_scope
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
     from rest_framework.views import APIView
-
-
-def scope_name(*, tenant_id: int, mode: str) -> str:
-    """What `idempotency` calls a tenant in one mode. Never changed: live keys are stored under it."""
-    return f"{tenant_id}:{mode}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +30,15 @@ class Principal:
 
     @property
     def scope(self) -> str:
-        """Whose idempotency keys these are: the tenant's in this mode, whichever credential was used."""
-        return scope_name(tenant_id=self.tenant_id, mode=self.mode)
+        """The scope of the caller's idempotency keys: the same for all API keys of the tenant in this mode."""
+        return format_scope(tenant_id=self.tenant_id, mode=self.mode)
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """One indexed read; a revoked, expired or unknown key is refused, always in the same words."""
+    """Authenticate by API key with one indexed read. Unknown, revoked and expired keys get the same answer."""
 
     def authenticate(self, request: Request) -> tuple[Principal, str] | None:
-        """The caller and the id of its key; None where no Authorization header was sent."""
+        """Return the caller and its key's id; None without an Authorization header. Raises AuthenticationFailed."""
         header = get_authorization_header(request)
         if not header:
             return None
@@ -59,35 +55,33 @@ class ApiKeyAuthentication(BaseAuthentication):
         return principal, credential.id
 
     def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 - DRF's signature
-        """What a 401 carries (RFC 6750 §3)."""
+        """Return the WWW-Authenticate header of a 401 (RFC 6750 §3)."""
         return 'Bearer realm="semel"'
 
 
 class IsTenant(BasePermission):
-    """Only an authenticated tenant comes in."""
+    """Allow authenticated tenants."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 - DRF's signature
-        """Whether an API key was presented and held good."""
         return isinstance(request.user, Principal)
 
 
 class IsAdmin(BasePermission):
-    """Only an API key made with `--admin` comes in."""
+    """Allow API keys that were created with `--admin`."""
 
     message = "This needs an API key with the scope admin."
 
     def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 - DRF's signature
-        """Whether the key may do what only an operator should decide."""
         return isinstance(request.user, Principal) and request.user.is_admin
 
 
 def principal_of(request: Request) -> Principal:
-    """The caller of a request that IsTenant has let in."""
+    """Return the caller of a request that passed IsTenant."""
     if not isinstance(request.user, Principal):
         raise TypeError("principal_of() is for views behind IsTenant.")
     return request.user
 
 
 def scope_of(request: Request) -> str:
-    """The scope of the request's idempotency key (settings.IDEMPOTENCY_SCOPE)."""
+    """Return the scope of the request's idempotency key (settings.IDEMPOTENCY_SCOPE)."""
     return principal_of(request).scope

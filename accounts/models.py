@@ -1,4 +1,4 @@
-"""Tenants, their API keys, and what operators did."""
+"""Tenants, their API keys, and the audit log."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from django.db.models.functions import Now
 
 
 class Mode(models.TextChoices):
-    """Live and test are two worlds: no key, job or idempotency key of one is visible in the other."""
+    """Test and live data are separate: no API key, job or idempotency key of one mode is visible in the other."""
 
     TEST = "test"
     LIVE = "live"
 
 
 class Tenant(models.Model):
-    """A customer of this installation; everything else belongs to exactly one."""
+    """A customer of this installation; each key and job belongs to exactly one."""
 
     name = models.CharField(max_length=100, unique=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -27,14 +27,13 @@ class Tenant(models.Model):
 
 
 class ApiKey(models.Model):
-    """A credential: `<mode>_<id>_<secret>`. The secret is shown once; its SHA-256 is all that is kept."""
+    """A credential, `<mode>_<id>_<secret>`. The secret is shown once; only its SHA-256 is stored."""
 
     id = models.CharField(max_length=16, primary_key=True)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="api_keys")
     mode = models.CharField(max_length=4, choices=Mode.choices)
     secret_sha256 = models.BinaryField(max_length=32)
-    # May also resolve unknown outcomes and other things that only an operator should decide.
-    is_admin = models.BooleanField(db_default=False, default=False)
+    is_admin = models.BooleanField(db_default=False, default=False)  # may also resolve unknown outcomes
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
@@ -51,12 +50,12 @@ class ApiKey(models.Model):
 
 
 class AuditEntry(models.Model):
-    """What an operator did: append-only. The trigger `audit_entry_append_only` refuses any change, whoever asks."""
+    """What an operator did. Append-only: the trigger `audit_entry_append_only` refuses any change."""
 
     NAME_MAX, SUBJECT_MAX = 200, 600  # characters; a subject may name a scope and a key of 255 each
 
     at = models.DateTimeField(db_default=Now(), editable=False)
-    actor = models.CharField(max_length=NAME_MAX)  # a name, and no reference: it outlives the account
+    actor = models.CharField(max_length=NAME_MAX)  # a name, not a reference: it outlives the account
     action = models.CharField(max_length=50)
     subject = models.CharField(max_length=SUBJECT_MAX)
     note = models.TextField(blank=True)

@@ -1,7 +1,4 @@
-"""Who holds this key: the one statement of every request, written out, since the ORM takes four times as long to say it.
-
-And, for requests that stay open, which keys still hold good.
-"""
+"""Statements about API keys and audit entries. Each request looks up a key; the ORM would take four times as long."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ _LIVE_KEYS = """
     SELECT id FROM api_key
     WHERE id = ANY(%(ids)s) AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())"""
 
-# The ids rise with the instants, as near as a purge needs it: the first that is too young ends the batch.
+# Ids rise with the times closely enough for a purge: the first entry that is too young ends the batch.
 _DELETE_AUDIT_ENTRIES = """
     WITH old AS MATERIALIZED (
         SELECT id, at FROM audit_entry ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
@@ -32,7 +29,7 @@ _DELETE_AUDIT_ENTRIES = """
 
 @dataclass(frozen=True)
 class LiveKey:
-    """A key that is neither revoked nor expired, by the database's clock. Fields in the order of the query's columns."""
+    """A key that is neither revoked nor expired by the database's clock. Fields in the order of the query's columns."""
 
     tenant_id: int
     mode: str
@@ -41,7 +38,7 @@ class LiveKey:
 
 
 def find_live_key(*, key_id: str, mode: str) -> LiveKey | None:
-    """The key of that id, None where there is none or it has ended. One row by its primary key; locks nothing."""
+    """Return the live key with that id, if any. One row by primary key; locks nothing."""
     with connection.cursor() as cursor:
         cursor.execute(_LIVE_KEY, (key_id, mode))
         row = cursor.fetchone()
@@ -49,14 +46,14 @@ def find_live_key(*, key_id: str, mode: str) -> LiveKey | None:
 
 
 def live_key_ids(key_ids: Collection[str]) -> set[str]:
-    """Those of the keys that are neither revoked nor expired, by the database's clock. One statement; locks nothing."""
+    """Return which of the keys are live: for requests that stay open. Rows by primary key; locks nothing."""
     with connection.cursor() as cursor:
         cursor.execute(_LIVE_KEYS, {"ids": sorted(key_ids)})
         return {row[0] for row in cursor.fetchall()}
 
 
 def delete_audit_entries(*, age: timedelta, limit: int) -> int:
-    """How many of the `limit` oldest entries were older than that, and are gone. Served by audit_entry_pkey."""
+    """Delete those of the `limit` oldest entries that are older than `age`; return how many. Served by audit_entry_pkey."""
     values: dict[str, Any] = {"age": age, "limit": limit}
     with connection.cursor() as cursor:
         cursor.execute(_DELETE_AUDIT_ENTRIES, values)

@@ -1,4 +1,4 @@
-"""What changes tenants and keys."""
+"""Create tenants and API keys; revoke keys. Each change is audited in its transaction."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 
 def create_tenant(*, name: str, actor: str = "command") -> Tenant:
-    """A new tenant with that name, audited. Raises IntegrityError where the name is taken."""
-    # A savepoint where a transaction is open: a name that is taken must not spoil what was done before.
+    """Create a tenant. Raises IntegrityError where the name is taken; the caller's transaction stays usable."""
     with transaction.atomic():
         tenant = Tenant.objects.create(name=name)
         audit.record(actor=actor, action="tenant.create", subject=f"tenant/{name}")
@@ -33,9 +32,9 @@ def create_api_key(
     actor: str = "command",
     key_id: str | None = None,
 ) -> Credential:
-    """A new key of the tenant, audited. The secret is in the returned credential and nowhere else.
+    """Create an API key. Only the returned credential holds the secret.
 
-    key_id: 16 hex digits, of whoever asks; asked twice, the second raises IntegrityError and makes nothing.
+    key_id: 16 hex digits chosen by the caller, so that a repeated call raises IntegrityError instead of creating a second key.
     """
     credential = new_credential(mode, key_id)
     details = {"tenant": tenant.name, "mode": mode, "is_admin": is_admin}
@@ -53,7 +52,7 @@ def create_api_key(
 
 
 def revoke_api_key(*, key_id: str, actor: str = "command", note: str = "") -> bool:
-    """The key is refused from the next request on, audited. False where there is no such live key."""
+    """Revoke the key from the next request on. Return False where no such live key exists."""
     with transaction.atomic():
         revoked = ApiKey.objects.filter(pk=key_id, revoked_at=None).update(revoked_at=Now()) == 1
         if revoked:

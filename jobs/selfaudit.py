@@ -17,7 +17,7 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 
-from accounts.authentication import scope_name
+from accounts.scopes import format_scope
 from idempotency import maintenance_queries as records
 from idempotency.key_lifetime import find_ended
 from jobs.ids import job_resource, parse_job_resource
@@ -158,7 +158,7 @@ def _audit_records(facts: Sequence[RecordSummary]) -> Iterator[Finding]:
             yield _about(record, "I3", "key-has-its-job", resource=record.resource)
             continue
         tenant_id, mode, key, record_id = owner
-        mine = (scope_name(tenant_id=tenant_id, mode=mode), key, record_id)
+        mine = (format_scope(tenant_id=tenant_id, mode=mode), key, record_id)
         if mine != (record.scope, record.key, record.id):
             yield _about(
                 record, "I3", "job-is-the-keys-own", resource=record.resource, record_of_job=record_id

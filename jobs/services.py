@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts import audit
-from accounts.authentication import scope_name
+from accounts.scopes import format_scope
 from broker.hints import DueJob, publish_hint_on_commit
 from idempotency.queries import (
     erase_by_subject,
@@ -330,7 +330,7 @@ def _keep_key(job: Job) -> int | None:
             raise KeyReassigned
         extend_expiry(record.id, ttl_seconds=ttl_seconds)
         return None
-    scope = scope_name(tenant_id=job.tenant_id, mode=job.mode)
+    scope = format_scope(tenant_id=job.tenant_id, mode=job.mode)
     record_id = reclaim_purged_key(
         scope=scope, key=job.idempotency_key, resource=job.resource, ttl_seconds=ttl_seconds
     )

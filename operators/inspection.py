@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db.models import CharField, Value
-from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
 from accounts.models import Mode, Tenant
+from accounts.scopes import parse_scope, scope_column
 from idempotency.models import IdempotencyRecord
 from idempotency.request_headers import is_key
 from jobs.ids import parse_job_resource
@@ -105,20 +104,16 @@ def records_of(key: str, *, limit: int) -> list[FoundKey]:
         return []
     found: list[tuple[IdempotencyRecord, str]] = []
     for mode in Mode.values:
-        scopes = Tenant.objects.annotate(scope=Concat(Cast("id", CharField()), Value(f":{mode}"))).values(
-            "scope"
-        )
+        scopes = Tenant.objects.annotate(scope=scope_column(mode)).values("scope")
         records = IdempotencyRecord.objects.filter(key=key, scope__in=scopes)
         found += [
             (record, mode)
             for record in records.defer("headers", "body", "members", "fingerprint").order_by("-id")[:limit]
         ]
-    tenants = Tenant.objects.in_bulk([int(record.scope.partition(":")[0]) for record, _ in found])
+    tenants = Tenant.objects.in_bulk([parse_scope(record.scope)[0] for record, _ in found])
     jobs = {job.resource: job for job in jobs_by_resource([record.resource for record, _ in found])}
     return [
-        FoundKey(
-            record, tenants[int(record.scope.partition(":")[0])].name, mode, jobs.get(record.resource or "")
-        )
+        FoundKey(record, tenants[parse_scope(record.scope)[0]].name, mode, jobs.get(record.resource or ""))
         for record, mode in sorted(found, key=lambda one: one[0].id, reverse=True)
     ]
 

@@ -84,7 +84,7 @@ def _messages() -> Iterator[Counts]:
 
 
 def _audit() -> Iterator[Counts]:
-    for deleted in audit.purge(settings.BATCH_ROWS):
+    for deleted in audit.purge_entries(settings.BATCH_ROWS):
         yield Counts(audit_deleted=deleted)
 
 

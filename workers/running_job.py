@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from django.conf import settings
 from django.db import transaction
 
-from accounts.authentication import scope_name
+from accounts.scopes import format_scope
 from foundation.fault_points import reach
 from jobs.failures import printable
 from jobs.models import JobStep
@@ -79,7 +79,7 @@ class RunningJob:
     @property
     def scope(self) -> str:
         """See JobHandle.scope."""
-        return scope_name(tenant_id=self._job.tenant_id, mode=self._job.mode)
+        return format_scope(tenant_id=self._job.tenant_id, mode=self._job.mode)
 
     def effect(
         self,

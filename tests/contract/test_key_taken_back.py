@@ -8,7 +8,7 @@ import pytest
 from django.db.models import F
 from django.utils import timezone
 
-from accounts.authentication import scope_name
+from accounts.scopes import format_scope
 from idempotency import record_purge
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
@@ -59,7 +59,7 @@ def test_while_the_redriven_job_waits_its_key_starts_nothing_else(api, tenant, f
     refused(api, failed)
     refused(api, failed, charge(amount=2000))
     record = IdempotencyRecord.objects.get()
-    assert (record.scope, record.key) == (scope_name(tenant_id=tenant.id, mode="test"), "a-key")
+    assert (record.scope, record.key) == (format_scope(tenant_id=tenant.id, mode="test"), "a-key")
     assert record.expires_at > timezone.now() + timedelta(hours=23)
     assert Job.objects.get().idempotency_record_id == record.id
 
@@ -97,7 +97,7 @@ def test_a_job_whose_key_has_been_used_anew_is_not_redriven(api, tenant, failed)
 def test_another_tenants_key_of_the_same_name_is_no_hindrance(api, tenant, failed):
     stranger = TenantFactory()
     accepted(post(api))
-    scope = scope_name(tenant_id=stranger.id, mode="test")
+    scope = format_scope(tenant_id=stranger.id, mode="test")
     IdempotencyRecord.objects.update(scope=scope)
     assert redrive(tenant, failed).state == State.QUEUED
     assert IdempotencyRecord.objects.filter(key="a-key").count() == 2

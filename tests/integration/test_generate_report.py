@@ -17,7 +17,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework import serializers
 
-from accounts.authentication import scope_name
+from accounts.scopes import format_scope
 from jobs.models import Job, JobArtifact, JobStep
 from jobs.payloads import encode_payload
 from jobs.registry import current_operation
@@ -67,7 +67,7 @@ def charged_job(tenant, amount=1999, currency="usd", charge_id="ch_1", refunded=
     if refunded is not None:
         Charge.objects.create(
             job_id=job.id,
-            scope=scope_name(tenant_id=tenant.id, mode="test"),
+            scope=format_scope(tenant_id=tenant.id, mode="test"),
             charge_id=charge_id,
             currency=currency,
             captured=amount,

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from accounts.authentication import scope_name
+from accounts.scopes import format_scope
 from devstack.ports import free_port
 from jobs.models import Job, JobStep
 from jobs.services import erase_payload, redrive_job
@@ -71,7 +71,7 @@ def steps(rehearsed):
 
 
 def balance(tenant, currency="usd"):
-    scope = scope_name(tenant_id=tenant.id, mode="test")
+    scope = format_scope(tenant_id=tenant.id, mode="test")
     return Account.objects.get(scope=scope, customer="ada", currency=currency).balance
 
 
@@ -248,7 +248,7 @@ def test_what_a_refund_holds_that_may_still_be_made_is_nobody_elses(charge, refu
     charged = charge()
     held = CapturedCharge(
         job_id=charged.job.id,
-        scope=scope_name(tenant_id=tenant.id, mode="test"),
+        scope=format_scope(tenant_id=tenant.id, mode="test"),
         charge_id="ch",
         currency="usd",
         amount=1999,

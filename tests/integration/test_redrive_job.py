@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from accounts.authentication import scope_name
+from accounts.scopes import format_scope
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.errors import IllegalTransition, JobNotFound, KeyReassigned
@@ -164,7 +164,7 @@ def test_a_redrive_is_refused_once_the_key_was_purged_and_has_started_another_jo
     job = keyed_job(tenant, record)
     fail(claim(job.id))
     record.delete()
-    keyed_job(tenant, record_of(scope=scope_name(tenant_id=tenant.id, mode="test")))
+    keyed_job(tenant, record_of(scope=format_scope(tenant_id=tenant.id, mode="test")))
     with pytest.raises(KeyReassigned):
         redrive(job)
     assert Job.objects.get(pk=job.id).state == State.FAILED

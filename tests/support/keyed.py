@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.db.models import F
 from django.utils import timezone
 
-from accounts.authentication import scope_name
+from accounts.scopes import format_scope
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.registry import current_operation
@@ -26,7 +26,7 @@ LONG_AGO = timedelta(days=30, minutes=1)
 def keyed_job(tenant: Tenant, key: str) -> Job:
     """A queued job and the record that stands for it, which has not expired."""
     record = IdempotencyRecord.objects.create(
-        scope=scope_name(tenant_id=tenant.id, mode="test"),
+        scope=format_scope(tenant_id=tenant.id, mode="test"),
         key=key,
         fingerprint=b"",
         fingerprint_version=1,

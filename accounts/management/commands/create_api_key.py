@@ -14,23 +14,19 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
-    """Creates an API key and prints it, this once."""
-
-    help = "Create an API key for a tenant. The key goes to standard output, once; it cannot be read again."
+    help = "Create an API key for a tenant and print it. It is shown once and cannot be read again."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """A tenant's name, the mode, and whether the key may do an operator's work."""
-        parser.add_argument("tenant")
+        parser.add_argument("tenant", help="the tenant's name")
         parser.add_argument("--mode", choices=Mode.values, required=True)
         parser.add_argument("--admin", action="store_true", help="the key may also resolve unknown outcomes")
 
     def handle(self, *_args: Any, **options: Any) -> None:  # noqa: ANN401 - Django's signature
-        """Create it, or say why not."""
-        try:
-            tenant = Tenant.objects.get(name=options["tenant"])
-        except Tenant.DoesNotExist as error:
+        name = options["tenant"]
+        tenant = Tenant.objects.filter(name=name).first()
+        if tenant is None:
             raise CommandError(
-                f"No tenant named {options['tenant']!r}. First: manage.py create_tenant {options['tenant']}"
-            ) from error
+                f"No tenant is named {name!r}. Create it first: manage.py create_tenant {name}"
+            )
         self.stderr.write("The key below is shown once; store it now.")
         self.stdout.write(str(create_api_key(tenant=tenant, mode=options["mode"], is_admin=options["admin"])))

@@ -15,25 +15,19 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
-    """Creates a tenant."""
-
-    help = "Create a tenant: the customer to whom API keys, jobs and idempotency keys belong."
+    help = "Create a tenant: the customer that API keys, jobs and idempotency keys belong to."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """One name; it must be new."""
-        parser.add_argument("name")
-        parser.add_argument(
-            "--exist-ok", action="store_true", help="succeed where the tenant is there already"
-        )
+        parser.add_argument("name", help="a new name")
+        parser.add_argument("--exist-ok", action="store_true", help="succeed if the tenant already exists")
 
     def handle(self, *_args: Any, **options: Any) -> None:  # noqa: ANN401 - Django's signature
-        """Create it, or say why not."""
         name = options["name"]
         if options["exist_ok"] and Tenant.objects.filter(name=name).exists():
-            self.stdout.write(f"Tenant {name!r} is there already.")
+            self.stdout.write(f"Tenant {name!r} already exists.")
             return
         try:
             create_tenant(name=name)
         except IntegrityError as error:
-            raise CommandError(f"A tenant named {name!r} exists already.") from error
+            raise CommandError(f"A tenant named {name!r} already exists.") from error
         self.stdout.write(f"Tenant {name!r} created. Next: manage.py create_api_key {name} --mode test")
