@@ -16,7 +16,7 @@ from workers import signals as work
 if TYPE_CHECKING:
     from idempotency.records import Record
     from jobs.signals import JobMove
-    from workers import purger, sweeper
+    from workers import purge, sweep
 
 # ruff: noqa: ANN401 - what else a signal brings
 
@@ -98,7 +98,7 @@ def _count_published(*, sent: int, failed: int, skipped: int, **_: Any) -> None:
             registry.PUBLISHED.labels(outcome).inc(count)
 
 
-def _count_sweep(*, counts: sweeper.Counts, seconds: float, **_: Any) -> None:
+def _count_sweep(*, counts: sweep.Counts, seconds: float, **_: Any) -> None:
     for kind in registry.SWEEP_KINDS:
         registry.SWEPT.labels(kind).inc(getattr(counts, kind))
     now = time.time()
@@ -107,7 +107,7 @@ def _count_sweep(*, counts: sweeper.Counts, seconds: float, **_: Any) -> None:
     registry.SWEEP_AT.set(now)
 
 
-def _count_purge(*, counts: purger.Counts, seconds: float, **_: Any) -> None:
+def _count_purge(*, counts: purge.Counts, seconds: float, **_: Any) -> None:
     for kind in registry.PURGE_KINDS:
         registry.PURGED.labels(kind).inc(getattr(counts, f"{kind}_deleted"))
     registry.PURGE_SECONDS.observe(seconds)

@@ -18,7 +18,7 @@ from tests.support.factories import TenantFactory, claim, claimed_job, end_lease
 from tests.support.row_locks import until_waiting
 from tests.support.scenarios import HOUR, ZERO, expire, history, outcomes, write
 from tests.support.threads import at_once
-from workers import sweeper
+from workers import sweep
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -87,9 +87,9 @@ def test_two_sweepers_expire_and_publish_each_job_once(tenant, monkeypatch):
         make_due(queued_job(tenant).id)
         write(queued_job(tenant).id, "deadline_at = clock_timestamp()")
     sent = []
-    monkeypatch.setattr(sweeper, "retry_delay", lambda **_: HOUR)
-    monkeypatch.setattr(sweeper, "publish_hints", lambda due: sent.extend(due) or len(due))
-    counts = at_once(*[sweeper.run_once] * 4)
+    monkeypatch.setattr(sweep, "retry_delay", lambda **_: HOUR)
+    monkeypatch.setattr(sweep, "publish_hints", lambda due: sent.extend(due) or len(due))
+    counts = at_once(*[sweep.run_once] * 4)
     assert sum(count.expired for count in counts) == 10
     assert sum(count.lapsed for count in counts) == 10
     assert sum(count.published for count in counts) == len({job.id for job in sent}) == 10

@@ -10,7 +10,8 @@ from django.db import connection, transaction
 
 from idempotency.models import IdempotencyRecord
 from idempotency.record_purge import Counts
-from jobs import purge, services
+from jobs import purge as job_purge
+from jobs import services
 from jobs.errors import JobNotFound
 from jobs.models import Job, JobAttempt, JobEvent, JobStep
 from jobs.queries.history import append_evidence
@@ -19,7 +20,7 @@ from tests.support.factories import TenantFactory
 from tests.support.keyed import expire_key, failed_long_ago, keyed_job
 from tests.support.row_locks import until_waiting
 from tests.support.threads import PATIENCE, at_once
-from workers import purger
+from workers import purge
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -63,8 +64,8 @@ def while_held(monkeypatch):
                 until_waiting(1)
                 return delete(*values)
 
-            delete = purge.delete_jobs
-            monkeypatch.setattr(purge, "delete_jobs", look)
+            delete = job_purge.delete_jobs
+            monkeypatch.setattr(job_purge, "delete_jobs", look)
             return lambda: begun[0].exception(PATIENCE) or begun[0].result()
 
         yield hold
@@ -80,7 +81,7 @@ def _closing(action):
 def test_a_redrive_that_comes_while_its_job_is_purged_finds_none_and_takes_no_key(tenant, while_held):
     job = old_job(tenant, with_key=False)
     outcome = while_held(redriving(job))
-    assert purge.run_once(10) == Counts(deleted=1)
+    assert job_purge.run_once(10) == Counts(deleted=1)
     assert isinstance(outcome(), JobNotFound)
     assert is_gone(job)
     assert not IdempotencyRecord.objects.exists()
@@ -89,7 +90,7 @@ def test_a_redrive_that_comes_while_its_job_is_purged_finds_none_and_takes_no_ke
 def test_a_cancel_whose_job_is_purged_between_its_looks_finds_none(tenant, monkeypatch):
     job = old_job(tenant, with_key=False)
     monkeypatch.setattr(
-        services, "request_cancel", lambda **_values: at_once(partial(purge.run_once, 10)) and None
+        services, "request_cancel", lambda **_values: at_once(partial(job_purge.run_once, 10)) and None
     )
     with pytest.raises(JobNotFound):
         services.cancel_job(tenant_id=tenant.id, mode="test", job_id=job.id)
@@ -98,7 +99,7 @@ def test_a_cancel_whose_job_is_purged_between_its_looks_finds_none(tenant, monke
 def test_what_a_stale_attempt_heard_while_its_job_is_purged_leaves_no_row_behind(tenant, while_held):
     job = old_job(tenant, with_key=False)
     outcome = while_held(partial(append_evidence, job_id=job.id, attempt=1, data={}))
-    purge.run_once(10)
+    job_purge.run_once(10)
     assert outcome() is None
     assert is_gone(job)
 
@@ -108,10 +109,10 @@ def test_a_redrive_before_its_commit_keeps_its_job(tenant, with_key):
     job = old_job(tenant, with_key=with_key)
     with transaction.atomic():
         redriving(job)()
-        (counts,) = at_once(partial(purge.run_once, 10))
+        (counts,) = at_once(partial(job_purge.run_once, 10))
     assert counts == Counts()
     assert is_whole(job)
-    assert purge.run_once(10) == Counts()
+    assert job_purge.run_once(10) == Counts()
 
 
 def test_a_redrive_that_holds_the_record_alone_keeps_its_job(tenant):
@@ -119,7 +120,7 @@ def test_a_redrive_that_holds_the_record_alone_keeps_its_job(tenant):
     job = old_job(tenant)
     with transaction.atomic():
         IdempotencyRecord.objects.select_for_update().get()
-        (counts,) = at_once(partial(purge.run_once, 10))
+        (counts,) = at_once(partial(job_purge.run_once, 10))
         assert counts == Counts(kept=1)
         redriving(job)()
     assert is_whole(job)
@@ -135,7 +136,7 @@ def test_of_redrives_and_purges_at_once_each_job_has_one_that_got_its_way(tenant
 
     *told, first, second = at_once(
         *[partial(redrive_all, jobs[part::3]) for part in range(3)],
-        *[partial(purger.run_once)] * 2,
+        *[partial(purge.run_once)] * 2,
     )
     outcomes = [pair for part in told for pair in part]
     for job, outcome in outcomes:

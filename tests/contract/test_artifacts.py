@@ -17,7 +17,7 @@ from tests.support.client import post, problem
 from tests.support.downstreams import run
 from tests.support.factories import TenantFactory, claimed_job, new_api_key, queued_job
 from tests.support.files import CSV, age_artifacts, artifact_of, handle, job_with_file, writing
-from workers import purger
+from workers import purge
 
 pytestmark = pytest.mark.django_db
 
@@ -336,7 +336,7 @@ def test_an_expired_artifact_is_gone_before_the_purge_comes_and_after(api, tenan
     age_artifacts()
     before = problem(api.get(url_of(job)), 404, "not-found")
     assert api.get(f"/v1/jobs/{job.id}").json()["artifacts"] == []
-    purger.run_once()
+    purge.run_once()
     after = problem(api.get(url_of(job)), 404, "not-found")
     assert before["detail"] == after["detail"]
 

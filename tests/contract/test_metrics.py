@@ -27,7 +27,7 @@ from tests.support.client import accepted, charge, post
 from tests.support.factories import backdate, claim, end_lease, make_due, queued_job
 from tests.support.metrics import read
 from tests.support.scenarios import in_state
-from workers import purger, sweeper
+from workers import purge, sweep
 from workers.executor import execute_job
 
 TOKEN = "a-scraper's-token"
@@ -239,7 +239,7 @@ def test_an_expired_lease_counts_and_so_does_the_sweep_that_found_it(tenant, ris
         rises("semel_sweep_rows_total", kind="expired"),
         rises("semel_sweep_duration_seconds_count"),
     ):
-        sweeper.run_once()
+        sweep.run_once()
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_a_delivery_that_came_too_early_is_no_duplicate(tenant, rises):
 def test_a_write_that_the_fence_refuses_counts_once_an_attempt(tenant, script, rises):
     def lose(job):
         end_lease(job.id)
-        assert sweeper.run_once().expired == 1
+        assert sweep.run_once().expired == 1
         return {}
 
     job = queued_job(tenant, script=script(lose))
@@ -339,7 +339,7 @@ def test_the_oldest_due_job_tells_how_long_it_has_been_due_in_each_queue(tenant,
 def test_a_job_that_somebody_paused_is_not_overdue(tenant, figures):
     make_due(queued_job(tenant).id)
     Pause.objects.create(by="user ada", note="a test", operation="test.scripted")
-    sweeper.run_once()
+    sweep.run_once()
     found = figures()
     assert found.of("semel_queue_due_jobs", queue="default") == 0
     assert found.of("semel_queue_oldest_due_age_seconds", queue="default") == 0
@@ -375,15 +375,15 @@ def test_purge_lag_is_that_of_keys_that_could_go(api, tenant, figures, rises):
     transitions.cancel_queued_job(job_id=job["id"])
     assert 3_600 <= figures().of("semel_purge_lag_seconds") < 3_700
     with rises("semel_purge_rows_total", kind="keys"), rises("semel_purge_duration_seconds_count"):
-        purger.run_once()
+        purge.run_once()
     assert figures().of("semel_purge_lag_seconds") == 0
     assert IdempotencyRecord.objects.count() == 1
 
 
 def test_when_sweep_and_purge_last_ended_is_known(figures):
     before = time.time()
-    sweeper.run_once()
-    purger.run_once()
+    sweep.run_once()
+    purge.run_once()
     found = figures()
     for name in ("sweep", "purge"):
         assert before <= found.of(f"semel_{name}_last_finished_timestamp_seconds") <= time.time()

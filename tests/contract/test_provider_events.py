@@ -20,7 +20,7 @@ from operations.payments import events
 from tests.support.client import problem
 from tests.support.factories import claimed_job, queued_job
 from tests.support.scenarios import begin, everything, history
-from workers import sweeper
+from workers import sweep
 from workers.testing import run_to_end
 
 pytestmark = pytest.mark.django_db
@@ -242,16 +242,16 @@ def test_an_event_that_comes_before_the_doubt_settles_it_when_it_comes(tenant, s
     deliver(succeeded(job))
     assert Job.objects.get(pk=job.id).state == State.RUNNING
     transitions.doubt_job(job_id=job.id, attempt=job.attempt, detail="who knows")
-    assert sweeper.run_once().resolved == 1
+    assert sweep.run_once().resolved == 1
     assert run_to_end(job.id).job.state == State.SUCCEEDED
-    assert sweeper.run_once().resolved == 0
+    assert sweep.run_once().resolved == 0
 
 
 def test_an_event_about_another_effect_settles_nothing(tenant):
     job = in_doubt(tenant)
     deliver(succeeded(job, key=f"semel-{job.id}-charge-2"))
     assert Job.objects.get(pk=job.id).state == State.UNKNOWN
-    assert sweeper.run_once().resolved == 0
+    assert sweep.run_once().resolved == 0
 
 
 def test_an_event_that_comes_after_a_persons_word_changes_no_state(tenant, script):

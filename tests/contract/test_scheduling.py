@@ -18,7 +18,7 @@ from jobs.states import State
 from tests.support.client import CHARGE, accepted, pointers, post, problem
 from tests.support.factories import claim, make_due
 from tests.support.scenarios import begin, close, history, publications, write
-from workers import sweeper
+from workers import sweep
 
 HOUR = timedelta(hours=1)
 GRACE = timedelta(seconds=django_settings.PUBLISH_GRACE_SECONDS)
@@ -166,7 +166,7 @@ def test_a_deadline_is_shown_and_does_no_harm_before_it_passes(api):
     at = ahead(hours=1)
     job = submit(api, deadline=at)
     assert api.get(f"/v1/jobs/{job.id}").json()["deadline"] == at
-    assert sweeper.run_once().lapsed == 0
+    assert sweep.run_once().lapsed == 0
     assert claim(job.id).state == State.RUNNING
 
 
@@ -174,7 +174,7 @@ def pass_deadline(job):
     return write(job.id, "deadline_at = clock_timestamp() - interval '1 second'")
 
 
-@pytest.mark.parametrize("by", [lambda _job: sweeper.run_once(), try_to_claim], ids=["sweep", "claim"])
+@pytest.mark.parametrize("by", [lambda _job: sweep.run_once(), try_to_claim], ids=["sweep", "claim"])
 def test_a_queued_job_whose_deadline_passes_fails(api, by):
     job = pass_deadline(submit(api, deadline=ahead(hours=1)))
     by(job)
@@ -184,7 +184,7 @@ def test_a_queued_job_whose_deadline_passes_fails(api, by):
     assert history(job.id) == ["submit", "lapse"]
 
 
-@pytest.mark.parametrize("by", [lambda _job: sweeper.run_once(), try_to_claim], ids=["sweep", "claim"])
+@pytest.mark.parametrize("by", [lambda _job: sweep.run_once(), try_to_claim], ids=["sweep", "claim"])
 def test_a_job_that_began_in_time_does_not_lapse(api, by):
     job = submit(api, deadline=ahead(hours=1))
     claim(job.id)
@@ -198,11 +198,11 @@ def test_a_job_whose_effect_is_open_goes_on_after_its_deadline(api):
     begin(claim(job.id), "charge")
     transitions.retry_job(job_id=job.id, attempt=1, delay=timedelta(0), detail="cut", cause="test")
     pass_deadline(job)
-    assert sweeper.run_once().lapsed == 0
+    assert sweep.run_once().lapsed == 0
     assert claim(job.id).attempt == 2
 
 
-@pytest.mark.parametrize("by", [lambda _job: sweeper.run_once(), try_to_claim], ids=["sweep", "claim"])
+@pytest.mark.parametrize("by", [lambda _job: sweep.run_once(), try_to_claim], ids=["sweep", "claim"])
 def test_a_job_that_has_done_something_goes_on_after_its_deadline(api, by):
     """Else the rest would never be done, nor what was done be undone."""
     job = submit(api, deadline=ahead(hours=1))

@@ -16,7 +16,7 @@ from tests.support.files import age_orphaned_files, count_orphaned_files
 from tests.support.operations import piece
 from tests.support.stack import POLL_SECONDS, SHORT_LEASE, Caller, running_stack
 from tests.support.waiting import until
-from workers import purger
+from workers import purge
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -168,7 +168,7 @@ def test_a_worker_killed_between_storing_and_publishing_leaves_one_file_for_the_
     assert (row.attempt, count_orphaned_files()) == (2, 1)
     before = files()
     age_orphaned_files()
-    assert purger.run_once().files_deleted == 1
+    assert purge.run_once().files_deleted == 1
     assert files() < before
     assert row.storage_name in files()
     assert count_orphaned_files() == 0

@@ -9,7 +9,7 @@ import pytest
 from tests.support.bucket import running_bucket
 from tests.support.client import problem
 from tests.support.files import artifact_of, count_orphaned_files, job_with_file
-from workers import purger
+from workers import purge
 
 pytestmark = pytest.mark.django_db
 
@@ -76,5 +76,5 @@ def test_an_object_that_was_replaced_meanwhile_is_not_sent_in_its_place(api, ten
 def test_an_erased_file_leaves_the_bucket(api, tenant, script, bucket):
     job = job_with_file(tenant, script, CONTENT)
     api.delete(f"/v1/jobs/{job.id}/payload")
-    assert purger.run_once().files_deleted == 1
+    assert purge.run_once().files_deleted == 1
     assert (bucket.objects, count_orphaned_files()) == ({}, 0)

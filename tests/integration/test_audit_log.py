@@ -16,7 +16,7 @@ from jobs.models import Job, JobEvent, JobStep
 from jobs.states import State
 from operators import job_actions
 from tests.support.scenarios import in_state
-from workers import purger
+from workers import purge
 
 pytestmark = pytest.mark.django_db
 
@@ -88,7 +88,7 @@ def test_entries_are_purged_when_their_time_has_come_and_not_before(settings):
     for days in (103, 102, 101, 99, 1):
         at = timezone.now() - timedelta(days=days)
         AuditEntry.objects.create(at=at, actor=ADA, action="test", subject=str(days))
-    assert purger.run_once() == purger.Counts(audit_deleted=3)
+    assert purge.run_once() == purge.Counts(audit_deleted=3)
     assert [subject for _, _, subject, _ in told()] == ["99", "1"]
 
 

@@ -17,7 +17,7 @@ from jobs.states import State
 from tests.support.downstreams import Downstream, run, step_of
 from tests.support.factories import end_lease, queued_job
 from tests.support.scenarios import everything, history, write
-from workers import sweeper
+from workers import sweep
 from workers.testing import every_crash, run_to_end
 
 pytestmark = pytest.mark.django_db
@@ -88,7 +88,7 @@ def killed(job_id):
     with pytest.raises(DIES):
         run(job_id)
     end_lease(job_id)
-    sweeper.run_once()
+    sweep.run_once()
     return Job.objects.get(pk=job_id)
 
 
@@ -98,7 +98,7 @@ def test_a_deadline_that_passes_on_the_way_back_cuts_it_off_no_more(tenant, scri
     job = run(queued_job(tenant, script=script(travel(place, end=cancel))).id)
     assert (job.state, states(job)) == (State.QUEUED, {"a": "done", "a:undo": "not_done"})
     write(job.id, "deadline_at = clock_timestamp(), run_at = clock_timestamp()")
-    assert sweeper.run_once().lapsed == 0
+    assert sweep.run_once().lapsed == 0
     job = run(job.id)
     assert (job.state, states(job)) == (State.CANCELED, {"a": "compensated", "a:undo": "done"})
 
@@ -369,7 +369,7 @@ def test_wherever_its_worker_dies_each_thing_is_done_once_and_undone_once(tenant
 def test_a_zombie_that_closes_a_compensation_late_is_a_witness_only(tenant, script):
     def overtaken(_key):
         end_lease(queued.id)
-        sweeper.run_once()
+        sweep.run_once()
         return {"undone": "by the zombie"}
 
     place = Place("a", [], overtaken, {"undone": "a"})

@@ -23,7 +23,7 @@ from tests.support.factories import claimed_job, end_lease, queued_job
 from tests.support.scenarios import write
 from tests.support.threads import at_once
 from tests.support.waiting import until
-from workers import sweeper
+from workers import sweep
 
 pytestmark = pytest.mark.django_db
 
@@ -88,7 +88,7 @@ def test_the_jobs_of_a_full_queue_are_left_as_due_as_they_were(tenant, queue, br
     fill(tenant, queue, 3)
     before = list(Job.objects.order_by("id").values())
     stand_in(broker, queue, waiting)
-    assert sweeper.run_once() == sweeper.Counts(held_back=3)
+    assert sweep.run_once() == sweep.Counts(held_back=3)
     assert list(Job.objects.order_by("id").values()) == before
     assert broker.llen(queue) == waiting
 
@@ -96,15 +96,15 @@ def test_the_jobs_of_a_full_queue_are_left_as_due_as_they_were(tenant, queue, br
 def test_a_queue_is_filled_to_its_cap_and_not_beyond(tenant, queue, broker):
     fill(tenant, queue, 600)
     stand_in(broker, queue, 7)
-    assert sweeper.run_once() == sweeper.Counts(published=CAP - 7, held_back=600 - (CAP - 7))
+    assert sweep.run_once() == sweep.Counts(published=CAP - 7, held_back=600 - (CAP - 7))
     assert (broker.llen(queue), untouched(queue)) == (CAP, 600 - (CAP - 7))
 
 
 def test_room_that_is_made_is_filled_with_those_that_waited_longest(tenant, queue, broker):
     fill(tenant, queue, CAP + 100)
-    sweeper.run_once()
+    sweep.run_once()
     broker.ltrim(queue, 0, CAP - 101)
-    assert sweeper.run_once().published == 100
+    assert sweep.run_once().published == 100
     assert (broker.llen(queue), untouched(queue)) == (CAP, 0)
 
 
@@ -114,21 +114,21 @@ def test_a_full_queue_does_not_stand_before_another(tenant, queue, broker):
     fill(tenant, queue, 3)
     with connection.cursor() as cursor:
         cursor.execute("UPDATE job SET next_publish_at = clock_timestamp() WHERE queue = %s", [queue])
-    assert sweeper.run_once() == sweeper.Counts(published=3, held_back=CAP)
+    assert sweep.run_once() == sweep.Counts(published=3, held_back=CAP)
     assert broker.llen(queue) == 3
 
 
 def test_as_many_as_a_batch_fit_exactly(tenant, queue, broker, settings):
     settings.PUBLISH_QUEUE_CAP = settings.BATCH_ROWS = 5
     fill(tenant, queue, 5)
-    assert sweeper.run_once() == sweeper.Counts(published=5)
+    assert sweep.run_once() == sweep.Counts(published=5)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_sweepers_at_once_overshoot_by_no_more_than_a_batch_each(tenant, queue, broker, settings):
     settings.BATCH_ROWS = 20
     fill(tenant, queue, CAP * 2)
-    counts = at_once(*[sweeper.run_once] * 3)
+    counts = at_once(*[sweep.run_once] * 3)
     assert sum(count.published for count in counts) == broker.llen(queue)
     assert CAP <= broker.llen(queue) <= CAP + 2 * 20
     assert untouched(queue) == CAP * 2 - broker.llen(queue)
@@ -139,13 +139,13 @@ def test_ten_minutes_without_a_worker_leave_the_broker_at_its_cap_and_it_fills_a
 ):
     fill(tenant, queue, 10_000)
     for _ in range(int(timedelta(minutes=10) / STEP)):
-        sweeper.run_once()
+        sweep.run_once()
         assert broker.llen(queue) == CAP
         pass_by(STEP)
     # Not one job has been put off for want of room.
     assert untouched(queue) == 10_000 - CAP
     broker.flushdb()
-    assert sweeper.run_once().published == CAP
+    assert sweep.run_once().published == CAP
     assert broker.llen(queue) == CAP
 
 
@@ -194,7 +194,7 @@ def prove_that_nothing_is_marked(tenant, queue):
     end_lease(claimed_job(tenant).id)
     write(queued_job(tenant).id, "deadline_at = clock_timestamp()")
     before = list(Job.objects.filter(queue=queue).order_by("id").values())
-    assert sweeper.run_once() == sweeper.Counts(expired=1, lapsed=1)
+    assert sweep.run_once() == sweep.Counts(expired=1, lapsed=1)
     assert list(Job.objects.filter(queue=queue).order_by("id").values()) == before
     assert not Job.objects.filter(state=State.RUNNING).exists()
 
@@ -212,7 +212,7 @@ def test_nothing_is_marked_for_a_broker_that_is_gone_and_all_is_published_once_i
     prove_that_nothing_is_marked(tenant, queue)
     proxy.come_back()
     forget_the_failure()
-    assert sweeper.run_once().published == 3
+    assert sweep.run_once().published == 3
     assert broker.llen(queue) == 3
 
 
@@ -222,13 +222,13 @@ def test_nothing_is_marked_for_a_broker_without_memory_and_all_is_published_once
     prove_that_nothing_is_marked(tenant, queue)
     full_broker.config_set("maxmemory", 0)
     forget_the_failure()
-    assert sweeper.run_once().published == 3
+    assert sweep.run_once().published == 3
     assert full_broker.llen(queue) == 3
 
 
 def test_the_question_leaves_nothing_in_the_broker(tenant, queue, broker):
     fill(tenant, queue, 1)
-    sweeper.run_once()
+    sweep.run_once()
     assert {key.decode() for key in broker.scan_iter()} <= {queue}
 
 
@@ -245,11 +245,11 @@ def test_a_crowd_of_new_jobs_does_not_keep_the_old_ones_from_being_published(ten
 
     submit(100)
     assert broker.llen(queue) == 10
-    assert sweeper.run_once().published == 10
+    assert sweep.run_once().published == 10
     for _ in range(5):
         broker.rpop(queue)
         submit(1)
-        sweeper.run_once()
+        sweep.run_once()
     # One place a round, and each went to one of the fifteen.
     assert broker.llen(queue) == 20
     assert Job.objects.filter(publications=1).count() == 15

@@ -20,7 +20,7 @@ from idempotency.record_purge import Counts
 from tests.support.factories import TenantFactory
 from tests.support.row_locks import connection_parameters, until_waiting
 from tests.support.threads import PATIENCE, at_once
-from workers import purger
+from workers import purge
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -185,7 +185,7 @@ def test_two_purges_at_once_delete_each_message_once():
 
 def test_the_purge_of_everything_purges_messages():
     put(3, age=timedelta(days=31))
-    assert purger.run_once() == purger.Counts(messages_deleted=3)
+    assert purge.run_once() == purge.Counts(messages_deleted=3)
 
 
 def test_the_purge_reads_no_more_than_its_batch_among_many_rows():

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from idempotency.models import IdempotencyRecord
 from idempotency.record_purge import Counts
-from jobs import purge
+from jobs import purge as job_purge
 from jobs.models import BulkAction, Job, JobAttempt, JobEvent, JobStep
 from jobs.purge import notices
 from jobs.states import TERMINAL, State
@@ -20,8 +20,8 @@ from tests.support.factories import TenantFactory, backdate, claim, queued_job
 from tests.support.keyed import LONG_AGO, expire_key, failed_long_ago, keyed_job
 from tests.support.row_locks import locked
 from tests.support.scenarios import begin, close, everything, in_state, write
-from workers import purger
-from workers.tasks import purge as purge_task
+from workers import purge
+from workers.tasks import run_purge
 
 pytestmark = pytest.mark.django_db
 
@@ -38,7 +38,7 @@ def ended_long_ago(tenant, state=State.SUCCEEDED):
 @pytest.mark.parametrize("state", sorted(TERMINAL))
 def test_a_job_that_ended_long_ago_goes_with_its_past(tenant, state):
     ended_long_ago(tenant, state)
-    assert purge.run_once(10) == Counts(deleted=1)
+    assert job_purge.run_once(10) == Counts(deleted=1)
     assert rows() == 0
 
 
@@ -52,7 +52,7 @@ def test_the_steps_of_a_job_go_with_it_and_those_of_another_stay(tenant):
         jobs[0].id,
         "state = 'succeeded', result = '', worker = NULL, lease_expires_at = NULL, finished_at = now() - interval '31 days'",
     )
-    assert purge.run_once(10).deleted == 1
+    assert job_purge.run_once(10).deleted == 1
     assert everything(jobs[1].id) == stays
     assert rows() == sum(map(len, stays.values()))
 
@@ -64,23 +64,23 @@ def test_a_job_that_has_not_ended_stays_however_old_it_is(tenant, state):
         job.id, "created_at = created_at - interval '1 year'", "started_at = started_at - interval '1 year'"
     )
     before = everything(job.id)
-    assert purge.run_once(10) == Counts()
+    assert job_purge.run_once(10) == Counts()
     assert everything(job.id) == before
 
 
 def test_a_job_stays_until_its_retention_is_over(tenant, settings):
     settings.JOB_RETENTION_SECONDS = 3600
     job = backdate(in_state(tenant, State.SUCCEEDED).id, finished_at=timedelta(minutes=59))
-    assert purge.run_once(10) == Counts()
+    assert job_purge.run_once(10) == Counts()
     backdate(job.id, finished_at=timedelta(minutes=1))
-    assert purge.run_once(10) == Counts(deleted=1)
+    assert job_purge.run_once(10) == Counts(deleted=1)
 
 
 def test_more_than_a_batch_is_deleted_in_as_many_short_transactions_as_it_takes(tenant):
     for _ in range(5):
         ended_long_ago(tenant)
     with CaptureQueriesContext(connection) as captured:
-        assert purge.run_once(2) == Counts(deleted=5)
+        assert job_purge.run_once(2) == Counts(deleted=5)
     assert sum(query["sql"].startswith("SAVEPOINT") for query in captured) == 3
 
 
@@ -90,7 +90,7 @@ def test_jobs_that_ended_at_the_same_instant_are_all_seen(tenant):
             ended_long_ago(tenant).id,
             "finished_at = date_trunc('day', clock_timestamp() - interval '40 days')",
         )
-    assert purge.run_once(2) == Counts(deleted=5)
+    assert job_purge.run_once(2) == Counts(deleted=5)
 
 
 # --- Keys ------------------------------------------------------------------------------------------------------------
@@ -99,16 +99,16 @@ def test_jobs_that_ended_at_the_same_instant_are_all_seen(tenant):
 def test_a_job_stays_for_as_long_as_its_key_stands_for_it(tenant):
     job = failed_long_ago(keyed_job(tenant, "k"))
     before = everything(job.id)
-    assert purge.run_once(10) == Counts(kept=1)
+    assert job_purge.run_once(10) == Counts(kept=1)
     assert everything(job.id) == before
     IdempotencyRecord.objects.all().delete()
-    assert purge.run_once(10) == Counts(deleted=1)
+    assert job_purge.run_once(10) == Counts(deleted=1)
 
 
 def test_a_job_whose_key_has_started_another_since_goes(tenant):
     job = failed_long_ago(keyed_job(tenant, "k"))
     IdempotencyRecord.objects.update(resource=queued_job(tenant).resource)
-    assert purge.run_once(10) == Counts(deleted=1)
+    assert job_purge.run_once(10) == Counts(deleted=1)
     assert not Job.objects.filter(pk=job.id).exists()
 
 
@@ -118,13 +118,13 @@ def test_jobs_that_must_stay_do_not_hold_up_those_behind_them(tenant):
         backdate(job.id, finished_at=timedelta(hours=1))
     for _ in range(5):
         ended_long_ago(tenant)
-    assert purge.run_once(2) == Counts(deleted=5, kept=5)
+    assert job_purge.run_once(2) == Counts(deleted=5, kept=5)
     assert set(Job.objects.values_list("pk", flat=True)) == {job.id for job in stuck}
 
 
 def test_an_expired_key_and_its_old_job_go_in_one_purge(tenant):
     expire_key(failed_long_ago(keyed_job(tenant, "k")))
-    assert purger.run_once() == purger.Counts(keys_deleted=1, jobs_deleted=1)
+    assert purge.run_once() == purge.Counts(keys_deleted=1, jobs_deleted=1)
     assert (rows(), IdempotencyRecord.objects.count()) == (0, 0)
 
 
@@ -132,7 +132,7 @@ def test_an_expired_key_goes_and_its_young_job_stays(tenant):
     job = keyed_job(tenant, "k")
     expire_key(job)
     backdate(failed_long_ago(job).id, finished_at=timedelta(days=-1))
-    assert purger.run_once() == purger.Counts(keys_deleted=1)
+    assert purge.run_once() == purge.Counts(keys_deleted=1)
     assert Job.objects.filter(pk=job.id).exists()
 
 
@@ -146,21 +146,21 @@ def test_a_purge_whose_time_is_over_has_dealt_with_a_batch_of_each_kind_and_the_
     for number in range(3):
         expire_key(keyed_job(tenant, f"going-on-{number}"))
         ended_long_ago(tenant)
-    assert purger.run_once(seconds=0) == purger.Counts(keys_kept=2, jobs_deleted=2)
-    assert purger.run_once(seconds=0) == purger.Counts(keys_kept=2, jobs_deleted=1)
-    assert purger.run_once() == purger.Counts(keys_kept=3)
+    assert purge.run_once(seconds=0) == purge.Counts(keys_kept=2, jobs_deleted=2)
+    assert purge.run_once(seconds=0) == purge.Counts(keys_kept=2, jobs_deleted=1)
+    assert purge.run_once() == purge.Counts(keys_kept=3)
 
 
 def test_the_task_that_beat_sends_purges(tenant):
     ended_long_ago(tenant)
-    purge_task()
+    run_purge()
     assert rows() == 0
 
 
 def test_a_purged_job_is_one_that_never_was(tenant, api):
     job = ended_long_ago(tenant)
     assert api.get(f"/v1/jobs/{job.id}").status_code == 200
-    purge.run_once(10)
+    job_purge.run_once(10)
     answers = [
         api.get(f"/v1/jobs/{job.id}"),
         api.get(f"/v1/jobs/{job.id}/events"),
@@ -177,9 +177,9 @@ def test_a_job_that_somebody_holds_is_left_for_the_next_time():
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '5s'")  # to fail, rather than to wait for ever
     with locked(held):
-        assert purge.run_once(10) == Counts(deleted=1)
+        assert job_purge.run_once(10) == Counts(deleted=1)
     assert not Job.objects.filter(pk=free.id).exists()
-    assert purge.run_once(10) == Counts(deleted=1)
+    assert job_purge.run_once(10) == Counts(deleted=1)
     connection.close()
 
 
@@ -194,4 +194,4 @@ def test_what_was_told_to_operators_goes_once_it_has_long_been_over(settings):
         BulkAction.objects.create(**told, finished_at=long_ago)
     assert list(notices(2)) == [2, 1]
     assert list(BulkAction.objects.order_by("pk")) == kept
-    assert purger.run_once().notices_deleted == 0
+    assert purge.run_once().notices_deleted == 0

@@ -32,7 +32,7 @@ from tests.support.files import (
     writing,
 )
 from tests.support.scenarios import HOUR, everything, expire, in_state
-from workers import artifacts, purger
+from workers import artifacts, purge
 
 pytestmark = pytest.mark.django_db
 
@@ -269,7 +269,7 @@ def test_dying_while_it_is_stored_leaves_an_orphaned_file_for_the_purge(
     assert (count_orphaned_files(), JobArtifact.objects.count()) == (1, 0)
     assert run(job.id).state == State.SUCCEEDED
     age_orphaned_files()
-    assert purger.run_once().files_deleted == 1
+    assert purge.run_once().files_deleted == 1
     assert (stored(folder), count_orphaned_files()) == ([b"half"], 0)
 
 
@@ -282,7 +282,7 @@ def test_dying_between_storing_and_publishing_leaves_an_orphaned_file_for_the_pu
     assert (stored(folder), count_orphaned_files(), JobArtifact.objects.count()) == ([b"x"], 1, 0)
     assert run(job.id).state == State.SUCCEEDED
     age_orphaned_files()
-    assert purger.run_once().files_deleted == 1
+    assert purge.run_once().files_deleted == 1
     assert (stored(folder), count_orphaned_files()) == ([b"x"], 0)
 
 
@@ -357,7 +357,7 @@ def test_a_publication_in_doubt_never_removes_the_file(tenant, folder, monkeypat
     with pytest.raises(DatabaseError):
         handle(job).artifact("a", writing(b"x"), **CSV)
     age_orphaned_files()
-    purger.run_once()
+    purge.run_once()
     assert (folder / artifact_of(job, "a").storage_name).read_bytes() == b"x"
 
 
@@ -420,7 +420,7 @@ def test_a_file_stored_by_an_attempt_frozen_until_the_purge_had_forgotten_it_is_
     def save(storage, name, content, save=FileSystemStorage._save):
         lose_the_job(stale)
         age_orphaned_files()
-        assert purger.run_once().files_deleted == 1
+        assert purge.run_once().files_deleted == 1
         return save(storage, name, content)
 
     monkeypatch.setattr(FileSystemStorage, "_save", save)
@@ -437,7 +437,7 @@ def test_the_purge_leaves_a_file_alone_whose_attempt_still_runs_however_long_it_
     def save(storage, name, content, save=FileSystemStorage._save):
         saved = save(storage, name, content)
         age_orphaned_files()
-        assert purger.run_once().files_deleted == 0
+        assert purge.run_once().files_deleted == 0
         return saved
 
     monkeypatch.setattr(FileSystemStorage, "_save", save)
@@ -471,5 +471,5 @@ def test_an_attempt_that_comes_to_an_expired_artifact_makes_it_again(tenant, scr
     age_artifacts()
     assert run(job.id).state == State.SUCCEEDED
     assert artifact_of(job, "a").attempt == 2
-    assert purger.run_once().files_deleted == 1
+    assert purge.run_once().files_deleted == 1
     assert (stored(folder), count_orphaned_files()) == ([b"2"], 0)

@@ -22,7 +22,7 @@ from tests.support.files import (
     stored,
 )
 from tests.support.keyed import LONG_AGO
-from workers import purger
+from workers import purge
 
 pytestmark = pytest.mark.django_db
 
@@ -37,9 +37,9 @@ def erase(job):
 def test_an_artifact_goes_when_its_time_is_over_and_its_job_stays(tenant, script, folder):
     job = job_with_file(tenant, script, b"x", keep=timedelta(hours=1))
     other = job_with_file(tenant, script, b"other")
-    assert purger.run_once() == purger.Counts()
+    assert purge.run_once() == purge.Counts()
     age_artifacts()
-    assert purger.run_once() == purger.Counts(artifacts_deleted=1, files_deleted=1)
+    assert purge.run_once() == purge.Counts(artifacts_deleted=1, files_deleted=1)
     assert (stored(folder), count_orphaned_files()) == ([b"other"], 0)
     assert list(JobArtifact.objects.values_list("job_id", flat=True)) == [other.id]
     job.refresh_from_db()
@@ -51,7 +51,7 @@ def test_more_artifacts_than_a_batch_expire_in_one_purge(tenant, script, folder,
     for _ in range(5):
         job_with_file(tenant, script, b"x", keep=timedelta(hours=1))
     age_artifacts()
-    assert purger.run_once() == purger.Counts(artifacts_deleted=5, files_deleted=5)
+    assert purge.run_once() == purge.Counts(artifacts_deleted=5, files_deleted=5)
     assert (stored(folder), count_orphaned_files()) == ([], 0)
 
 
@@ -74,7 +74,7 @@ def test_files_of_an_erasure_that_died_after_its_commit_are_left_to_the_purge(te
     job = job_with_file(tenant, script, b"secret")
     erase(job)  # what would follow the commit does not come about
     assert (stored(folder), count_orphaned_files(), JobArtifact.objects.count()) == ([b"secret"], 1, 0)
-    assert purger.run_once() == purger.Counts(files_deleted=1)
+    assert purge.run_once() == purge.Counts(files_deleted=1)
     assert (stored(folder), count_orphaned_files()) == ([], 0)
 
 
@@ -88,14 +88,14 @@ def test_an_erasure_whose_storage_fails_is_an_erasure_all_the_same(
             erase(job)
     assert (count_orphaned_files(), JobArtifact.objects.count()) == (1, 0)
     age_orphaned_files()
-    assert purger.run_once() == purger.Counts(files_deleted=1)
+    assert purge.run_once() == purge.Counts(files_deleted=1)
     assert stored(folder) == []
 
 
 def test_a_purged_job_takes_its_files_along(tenant, script, folder):
     backdate(job_with_file(tenant, script, b"old").id, finished_at=LONG_AGO)
     job_with_file(tenant, script, b"young")
-    assert purger.run_once() == purger.Counts(jobs_deleted=1, files_deleted=1)
+    assert purge.run_once() == purge.Counts(jobs_deleted=1, files_deleted=1)
     assert (stored(folder), count_orphaned_files(), JobArtifact.objects.count()) == ([b"young"], 0, 1)
 
 
@@ -103,7 +103,7 @@ def test_a_purge_that_dies_between_rows_and_files_leaves_the_files_to_the_next(t
     backdate(job_with_file(tenant, script, b"old").id, finished_at=LONG_AGO)
     job_purge.run_once(10)
     assert (stored(folder), count_orphaned_files()) == ([b"old"], 1)
-    assert purger.run_once() == purger.Counts(files_deleted=1)
+    assert purge.run_once() == purge.Counts(files_deleted=1)
     assert (stored(folder), count_orphaned_files()) == ([], 0)
 
 
@@ -127,14 +127,14 @@ def orphaned_file(name, content, folder):
 def test_a_file_that_is_gone_already_is_forgotten(folder):
     orphaned_file("a", b"x", folder)
     (folder / "a").unlink()
-    assert purger.run_once() == purger.Counts(files_deleted=1)
+    assert purge.run_once() == purge.Counts(files_deleted=1)
     assert count_orphaned_files() == 0
 
 
 def test_an_orphaned_file_stays_until_it_is_removable(folder):
     orphaned_file("a", b"x", folder)
     age_orphaned_files(-timedelta(days=36_500))
-    assert purger.run_once() == purger.Counts()
+    assert purge.run_once() == purge.Counts()
     assert stored(folder) == [b"x"]
 
 
@@ -149,10 +149,10 @@ def test_a_file_that_cannot_be_removed_does_not_hold_up_the_others(folder, monke
     with monkeypatch.context() as patch:
         patch.setattr(FileSystemStorage, "delete", delete)
         for _ in range(2):
-            purger.run_once()
+            purge.run_once()
         assert list(StrayFile.objects.values_list("storage_name", flat=True)) == ["a"]
     age_orphaned_files()
-    purger.run_once()
+    purge.run_once()
     assert (stored(folder), count_orphaned_files()) == ([], 0)
 
 
@@ -163,7 +163,7 @@ def test_a_storage_that_is_away_costs_a_purge_two_tries_however_many_files_there
     monkeypatch.setattr(
         FileSystemStorage, "delete", lambda storage, name: tries.append(name) or fail(storage, name)
     )
-    assert purger.run_once() == purger.Counts()
+    assert purge.run_once() == purge.Counts()
     assert (len(tries), count_orphaned_files()) == (2, 6)
 
 
@@ -172,7 +172,7 @@ def test_files_are_removed_outside_of_transactions_a_batch_at_a_time(folder, mon
     for number in range(5):
         orphaned_file(f"f{number}", b"x", folder)
     with CaptureQueriesContext(connection) as captured:
-        assert purger.run_once() == purger.Counts(files_deleted=5)
+        assert purge.run_once() == purge.Counts(files_deleted=5)
     about = [query["sql"] for query in captured if "stray_file" in query["sql"]]
     assert sum("DELETE" in sql and "ANY" in sql for sql in about) == 3
     assert stored(folder) == []

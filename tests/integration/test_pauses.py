@@ -20,7 +20,7 @@ from operators import pauses
 from tests.support.client import accepted, post
 from tests.support.factories import TenantFactory, claim, claimed_job, make_due, queued_job
 from tests.support.scenarios import HOUR, write
-from workers import sweeper
+from workers import sweep
 
 pytestmark = pytest.mark.django_db
 
@@ -47,7 +47,7 @@ def published(monkeypatch, settings):
         ids.extend(job.id for job in due)
         return len(due)
 
-    monkeypatch.setattr(sweeper, "publish_hints", publish)
+    monkeypatch.setattr(sweep, "publish_hints", publish)
     return ids
 
 
@@ -149,11 +149,11 @@ def test_a_paused_job_is_looked_at_once_and_never_published(tenant, published):
     job = write(due_jobs(tenant, 1)[0].id, "publications = 3")
     other = due_jobs(TenantFactory(), 1)[0]
     pauses.pause(tenant_id=tenant.id, **SAID)
-    assert sweeper.run_once() == sweeper.Counts(published=1, parked=1)
+    assert sweep.run_once() == sweep.Counts(published=1, parked=1)
     assert published == [other.id]
     assert (refreshed(job).publications, refreshed(job).next_publish_at) == (3, PARKED)
     write(other.id, "next_publish_at = clock_timestamp() + interval '1 hour'")
-    assert sweeper.run_once() == sweeper.Counts()
+    assert sweep.run_once() == sweep.Counts()
 
 
 def test_paused_jobs_hold_up_nobody_behind_them(tenant, published, settings):
@@ -161,7 +161,7 @@ def test_paused_jobs_hold_up_nobody_behind_them(tenant, published, settings):
     due_jobs(tenant, 10)
     behind = due_jobs(TenantFactory(), 1)[0]
     pauses.pause(tenant_id=tenant.id, **SAID)
-    assert sweeper.run_once() == sweeper.Counts(published=1, parked=10)
+    assert sweep.run_once() == sweep.Counts(published=1, parked=10)
     assert published == [behind.id]
 
 
@@ -169,9 +169,9 @@ def test_a_resume_makes_all_that_was_parked_due_at_once(tenant, published, setti
     settings.BATCH_ROWS = 3
     jobs = due_jobs(tenant, 10)
     made = pauses.pause(**SAID)
-    sweeper.run_once()
+    sweep.run_once()
     pauses.resume(pause_id=made.id, actor="user ada")
-    assert sweeper.run_once() == sweeper.Counts(published=10, resumed=10)
+    assert sweep.run_once() == sweep.Counts(published=10, resumed=10)
     assert {*published} == {job.id for job in jobs}
     assert pauses.pauses() == []
 
@@ -180,20 +180,20 @@ def test_a_resume_of_many_puts_no_more_into_the_broker_than_its_queue_takes(tena
     settings.PUBLISH_QUEUE_CAP = 4
     due_jobs(tenant, 10)
     made = pauses.pause(**SAID)
-    assert sweeper.run_once().parked == 10
+    assert sweep.run_once().parked == 10
     pauses.resume(pause_id=made.id, actor="user ada")
-    assert sweeper.run_once() == sweeper.Counts(published=4, resumed=10, held_back=6)
+    assert sweep.run_once() == sweep.Counts(published=4, resumed=10, held_back=6)
 
 
 def test_what_another_pause_keeps_stays_parked_until_that_is_resumed(tenant, published):
     mine, others = due_jobs(tenant, 2), due_jobs(TenantFactory(), 2)
     everything, one = pauses.pause(**SAID), pauses.pause(tenant_id=tenant.id, **SAID)
-    assert sweeper.run_once().parked == 4
+    assert sweep.run_once().parked == 4
     pauses.resume(pause_id=everything.id, actor="user ada")
-    assert sweeper.run_once() == sweeper.Counts(published=2, resumed=2)
+    assert sweep.run_once() == sweep.Counts(published=2, resumed=2)
     assert {*published} == {job.id for job in others}
     pauses.resume(pause_id=one.id, actor="user ada")
-    assert sweeper.run_once() == sweeper.Counts(published=2, resumed=2)
+    assert sweep.run_once() == sweep.Counts(published=2, resumed=2)
     assert {*published} == {job.id for job in (*mine, *others)}
 
 
@@ -201,10 +201,10 @@ def test_a_walk_that_is_cut_short_goes_on_where_it_was(tenant, published, settin
     settings.BATCH_ROWS = 4
     due_jobs(tenant, 10)
     made = pauses.pause(**SAID)
-    sweeper.run_once()
+    sweep.run_once()
     pauses.resume(pause_id=made.id, actor="user ada")
     settings.SWEEP_SECONDS = -1  # one batch of each kind
-    assert [sweeper.run_once().resumed for _ in range(4)] == [4, 4, 2, 0]
+    assert [sweep.run_once().resumed for _ in range(4)] == [4, 4, 2, 0]
     assert pauses.pauses() == []
     assert not Job.objects.filter(next_publish_at=PARKED).exists()
 
@@ -212,14 +212,14 @@ def test_a_walk_that_is_cut_short_goes_on_where_it_was(tenant, published, settin
 def test_the_deadline_of_a_paused_job_passes(tenant):
     job = write(due_jobs(tenant, 1)[0].id, "deadline_at = clock_timestamp() - interval '1 second'")
     pauses.pause(**SAID)
-    assert sweeper.run_once().lapsed == 1
+    assert sweep.run_once().lapsed == 1
     assert refreshed(job).state == State.FAILED
 
 
 def test_a_parked_job_can_be_canceled(tenant):
     job = due_jobs(tenant, 1)[0]
     pauses.pause(**SAID)
-    sweeper.run_once()
+    sweep.run_once()
     assert services.cancel_job(tenant_id=tenant.id, mode="test", job_id=job.id).state == State.CANCELED
 
 
@@ -238,12 +238,12 @@ def test_a_job_whose_lease_ends_while_it_is_paused_waits_for_the_resume(tenant, 
     job = claimed_job(tenant)
     made = pauses.pause(**SAID)
     write(job.id, "lease_expires_at = clock_timestamp() - interval '1 second'")
-    assert sweeper.run_once().expired == 1
+    assert sweep.run_once().expired == 1
     make_due(job.id)
     assert not is_claimed(job)
-    assert sweeper.run_once().parked == 1
+    assert sweep.run_once().parked == 1
     pauses.resume(pause_id=made.id, actor="user ada")
-    sweeper.run_once()
+    sweep.run_once()
     assert published == [job.id]
     assert claim(job.id).attempt == 2
 
@@ -251,10 +251,10 @@ def test_a_job_whose_lease_ends_while_it_is_paused_waits_for_the_resume(tenant, 
 def test_a_job_that_backed_off_while_it_was_parked_is_due_no_sooner(tenant, published):
     job = due_jobs(tenant, 1)[0]
     made = pauses.pause(**SAID)
-    sweeper.run_once()
+    sweep.run_once()
     later = write(job.id, "run_at = clock_timestamp() + interval '1 hour'").run_at
     pauses.resume(pause_id=made.id, actor="user ada")
-    assert sweeper.run_once() == sweeper.Counts(resumed=1)
+    assert sweep.run_once() == sweep.Counts(resumed=1)
     assert refreshed(job).next_publish_at == later
 
 

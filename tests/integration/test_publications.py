@@ -25,7 +25,7 @@ from jobs.services import redrive_job
 from jobs.states import State
 from tests.support.factories import backdate, claim, claimed_job, make_due, queued_job
 from tests.support.scenarios import HOUR, in_state, write
-from workers import sweeper
+from workers import sweep
 from workers.tasks import run_job
 
 pytestmark = pytest.mark.django_db
@@ -83,7 +83,7 @@ def seconds_of_pause(job):
 
 def test_a_due_job_is_published_as_the_task_that_runs_it(tenant, queue, settings):
     job = due_job(tenant, queue)
-    assert sweeper.run_once().published == 1
+    assert sweep.run_once().published == 1
     (message,) = messages(settings, queue)
     args, kwargs, _ = json.loads(base64.b64decode(message["body"]))
     assert (message["headers"]["task"], args, kwargs) == (run_job.name, [str(job.id)], {})
@@ -95,7 +95,7 @@ def test_a_due_job_is_published_as_the_task_that_runs_it(tenant, queue, settings
 
 def test_a_published_message_is_one_that_celery_can_read_and_run(tenant, queue, settings, script):
     job = _put(make_due(queued_job(tenant, script=script(lambda _job: "ran")).id), queue)
-    sweeper.run_once()
+    sweep.run_once()
     with app.connection_for_read() as link, link.SimpleQueue(queue) as simple:
         message = simple.get(timeout=5)
         args, kwargs, _ = message.payload
@@ -108,7 +108,7 @@ def test_each_publication_that_nobody_claims_doubles_the_pause_up_to_a_minute(te
     job = due_job(tenant, queue)
     pauses = []
     for _ in range(8):
-        sweeper.run_once()
+        sweep.run_once()
         pauses.append(seconds_of_pause(job))
         make_due(job.id)
     assert pauses == [5, 10, 20, 40, 60, 60, 60, 60]
@@ -119,31 +119,31 @@ def test_each_publication_that_nobody_claims_doubles_the_pause_up_to_a_minute(te
 def test_the_pause_stays_a_minute_however_often_a_job_was_published(tenant, queue, publications):
     job = due_job(tenant, queue)
     write(job.id, f"publications = {publications}")
-    sweeper.run_once()
+    sweep.run_once()
     assert seconds_of_pause(job) == 60
 
 
 def test_a_claim_takes_the_job_from_the_list_and_the_pause_begins_anew(tenant, queue):
     job = due_job(tenant, queue)
     for _ in range(4):
-        sweeper.run_once()
+        sweep.run_once()
         make_due(job.id)
     held = claim(job.id)
     assert (held.next_publish_at, held.publications) == (None, 0)
     transitions.retry_job(job_id=job.id, attempt=1, delay=-HOUR, detail="later", cause="test")
-    sweeper.run_once()
+    sweep.run_once()
     assert seconds_of_pause(job) == 5
 
 
 def test_a_job_is_published_once_until_its_pause_is_over(tenant, queue, settings):
     due_job(tenant, queue)
-    assert [sweeper.run_once().published for _ in range(3)] == [1, 0, 0]
+    assert [sweep.run_once().published for _ in range(3)] == [1, 0, 0]
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.QUEUED])
 def test_only_a_queued_job_is_published(tenant, state):
     in_state(tenant, state)
-    assert sweeper.run_once() == sweeper.Counts(expired=0, lapsed=0, published=0)
+    assert sweep.run_once() == sweep.Counts(expired=0, lapsed=0, published=0)
 
 
 def test_a_job_that_is_not_due_is_not_published(tenant):
@@ -151,7 +151,7 @@ def test_a_job_that_is_not_due_is_not_published(tenant):
     job = claimed_job(tenant)
     transitions.retry_job(job_id=job.id, attempt=1, delay=MINUTE, detail="later", cause="test")
     backdate(queued_job(tenant).id, run_at=HOUR)
-    assert sweeper.run_once().published == 0
+    assert sweep.run_once().published == 0
 
 
 def test_a_job_that_was_redriven_is_published_at_once_and_by_the_sweeper_after_the_grace(
@@ -161,16 +161,16 @@ def test_a_job_that_was_redriven_is_published_at_once_and_by_the_sweeper_after_t
     with django_capture_on_commit_callbacks(execute=True):
         redrive_job(tenant_id=tenant.id, mode="test", job_id=job.id)
     assert ids(settings, queue) == [str(job.id)]
-    assert sweeper.run_once().published == 0
+    assert sweep.run_once().published == 0
     backdate(job.id, next_publish_at=timedelta(seconds=5))
-    assert sweeper.run_once().published == 1
+    assert sweep.run_once().published == 1
 
 
 def test_a_batch_takes_the_longest_waiting_first(tenant, queue, settings):
     settings.BATCH_ROWS = 2
     jobs = [due_job(tenant, queue) for _ in range(3)]
     backdate(jobs[2].id, next_publish_at=HOUR)
-    assert sweeper.run_once().published == 3
+    assert sweep.run_once().published == 3
     first_batch = [str(jobs[2].id), str(jobs[0].id)]
     assert sorted(ids(settings, queue)[1:]) == sorted(first_batch)
     assert ids(settings, queue)[0] == str(jobs[1].id)
@@ -189,11 +189,11 @@ def test_a_batch_is_never_larger_than_its_limit_whatever_the_plan(tenant, queue)
 
 def test_a_dead_broker_costs_a_job_nothing_and_is_no_error(tenant, queue, settings, dead_broker):
     job = due_job(tenant, queue)
-    assert sweeper.run_once() == sweeper.Counts()
+    assert sweep.run_once() == sweep.Counts()
     after = Job.objects.get(pk=job.id)
     assert (after.next_publish_at, after.publications) == (job.next_publish_at, 0)
     dead_broker()
-    assert sweeper.run_once().published == 1
+    assert sweep.run_once().published == 1
     assert ids(settings, queue) == [str(job.id)]
 
 

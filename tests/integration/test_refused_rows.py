@@ -16,7 +16,7 @@ from jobs.registry import known_operations
 from jobs.states import State
 from tests.support.factories import backdate, claimed_job, end_lease, make_due, queued_job
 from tests.support.scenarios import HOUR, blocker, everything, write
-from workers import sweeper
+from workers import sweep
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -89,7 +89,7 @@ def test_one_lease_that_cannot_be_ended_keeps_no_other_job_from_the_sweep(tenant
     write(due.id, f"queue = '{name}'")
     monkeypatch.setattr(logging.getLogger("workers"), "propagate", True)
     with caplog.at_level(logging.ERROR, logger="workers"):
-        counts = sweeper.run_once()
+        counts = sweep.run_once()
     assert (counts.expired, counts.lapsed, counts.published) == (2, 1, 1)
     assert [state_of(job) for job in (first, spoiled, last)] == [State.QUEUED, State.RUNNING, State.QUEUED]
     assert state_of(lapsing) == State.FAILED
@@ -103,7 +103,7 @@ def test_one_deadline_that_cannot_be_kept_keeps_no_other_job_from_the_sweep(tena
     for hours, job in enumerate(jobs, 1):
         write(job.id, f"deadline_at = clock_timestamp() - interval '{4 - hours} hours'")
     spoil(jobs[0])
-    assert sweeper.run_once().lapsed == 2
+    assert sweep.run_once().lapsed == 2
     assert [state_of(job) for job in jobs] == [State.QUEUED, State.FAILED, State.FAILED]
 
 
@@ -116,7 +116,7 @@ def test_rows_that_are_refused_are_met_once_a_sweep_however_small_its_batches(te
     ]
     for job in (*leases[:2], *deadlines[:2]):
         spoil(job)
-    counts = sweeper.run_once()
+    counts = sweep.run_once()
     assert (counts.expired, counts.lapsed) == (1, 1)
     assert [state_of(job) for job in leases] == [State.RUNNING, State.RUNNING, State.QUEUED]
     assert [state_of(job) for job in deadlines] == [State.QUEUED, State.QUEUED, State.FAILED]
@@ -128,18 +128,18 @@ def test_a_kind_of_work_that_the_database_refuses_keeps_no_other_from_the_sweep(
 
     end_lease(claimed_job(tenant).id)
     write(queued_job(tenant).id, "deadline_at = clock_timestamp() - interval '1 hour'")
-    monkeypatch.setattr(sweeper, "expired_leases", refused)
-    counts = sweeper.run_once()
+    monkeypatch.setattr(sweep, "expired_leases", refused)
+    counts = sweep.run_once()
     assert (counts.expired, counts.lapsed) == (0, 1)
 
 
 def test_what_is_refused_stays_to_be_swept_once_its_fault_is_mended(tenant):
     job = spoil(claimed_job(tenant))
     backdate(job.id, lease_expires_at=HOUR)
-    assert sweeper.run_once().expired == 0
+    assert sweep.run_once().expired == 0
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM job_event WHERE job_id = %s AND seq > %s", [job.id, job.event_seq])
-    assert sweeper.run_once().expired == 1
+    assert sweep.run_once().expired == 1
 
 
 def test_a_sweep_whose_database_is_gone_ends_at_once(tenant, monkeypatch):
@@ -153,5 +153,5 @@ def test_a_sweep_whose_database_is_gone_ends_at_once(tenant, monkeypatch):
         end_lease(claimed_job(tenant).id)
     monkeypatch.setattr(transitions, "expire_job", gone)
     with pytest.raises(OperationalError):
-        sweeper.run_once()
+        sweep.run_once()
     assert len(asked) == 1

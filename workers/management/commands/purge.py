@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from workers.purger import run_once
+from workers.purge import run_once
 
 
 class Command(BaseCommand):

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from workers.sweeper import run_once
+from workers.sweep import run_once
 
 
 class Command(BaseCommand):

@@ -23,7 +23,7 @@ from tests.support.row_locks import connection_parameters, sessions_waiting, unt
 from tests.support.scenarios import history, outcomes, write
 from tests.support.stack import POLL_SECONDS, START_SECONDS, database_url
 from tests.support.waiting import until
-from workers import sweeper
+from workers import sweep
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -65,7 +65,7 @@ class _Tap:
 
 
 @pytest.fixture
-def sweep(tmp_path, transactional_db):
+def start_sweep(tmp_path, transactional_db):
     """Start `manage.py sweep`, as often as is asked; what still runs at the end is killed."""
     running = []
 
@@ -91,12 +91,12 @@ def kill(running):
     assert running.popen.wait() == -9, running.last_lines()
 
 
-def test_killed_between_mark_and_publication_it_costs_a_job_one_pause(tenant, sweep):
+def test_killed_between_mark_and_publication_it_costs_a_job_one_pause(tenant, start_sweep):
     queue = f"test-{uuid4()}"
     jobs = [write(make_due(queued_job(tenant).id).id, f"queue = '{queue}'") for _ in range(3)]
     proxy = Swallowing(settings.REDIS_URL)
     try:
-        running = sweep(REDIS_URL=proxy.url)
+        running = start_sweep(REDIS_URL=proxy.url)
         until(
             lambda: proxy.has_swallowed.is_set() or running.has_ended,
             seconds=START_SECONDS,
@@ -106,19 +106,19 @@ def test_killed_between_mark_and_publication_it_costs_a_job_one_pause(tenant, sw
     finally:
         proxy.refuse()
     assert set(Job.objects.values_list("state", "publications")) == {(State.QUEUED, 1)}
-    assert sweeper.run_once().published == 0
+    assert sweep.run_once().published == 0
     for job in jobs:
         make_due(job.id)
     with redis.Redis.from_url(settings.REDIS_URL) as broker:
         assert broker.llen(queue) == 0
-        assert sweeper.run_once().published == broker.llen(queue) == 3
+        assert sweep.run_once().published == broker.llen(queue) == 3
         broker.delete(queue)
 
 
-def test_overtaken_while_it_was_frozen_it_publishes_once_more_and_changes_nothing(tenant, sweep):
+def test_overtaken_while_it_was_frozen_it_publishes_once_more_and_changes_nothing(tenant, start_sweep):
     queue = f"test-{uuid4()}"
     jobs = [write(make_due(queued_job(tenant).id).id, f"queue = '{queue}'") for _ in range(3)]
-    running = sweep(FAULT_POINT="mid_sweep:1:stop")
+    running = start_sweep(FAULT_POINT="mid_sweep:1:stop")
     sleeper = psutil.Process(running.popen.pid)
     until(
         lambda: sleeper.status() == psutil.STATUS_STOPPED,
@@ -128,7 +128,7 @@ def test_overtaken_while_it_was_frozen_it_publishes_once_more_and_changes_nothin
     for job in jobs:
         make_due(job.id)
     with redis.Redis.from_url(settings.REDIS_URL) as broker:
-        assert sweeper.run_once().published == broker.llen(queue) == 3
+        assert sweep.run_once().published == broker.llen(queue) == 3
         sleeper.resume()
         assert running.popen.wait(START_SECONDS) == 0, running.last_lines()
         # Three more messages, late: whoever claims second finds no row.
@@ -137,13 +137,13 @@ def test_overtaken_while_it_was_frozen_it_publishes_once_more_and_changes_nothin
     assert set(Job.objects.values_list("state", "publications")) == {(State.QUEUED, 2)}
 
 
-def test_killed_between_two_leases_it_leaves_the_second_to_the_next(tenant, sweep, monkeypatch):
+def test_killed_between_two_leases_it_leaves_the_second_to_the_next(tenant, start_sweep, monkeypatch):
     monkeypatch.setattr("workers.backoff.random.uniform", lambda _low, high: high)
     first, second = (end_lease(claimed_job(tenant).id) for _ in range(2))
     with psycopg.connect(**connection_parameters()) as session:
         # Not the job's row, which a sweep would skip.
         session.execute("SELECT FROM job_attempt WHERE job_id = %s FOR UPDATE", [second.id])
-        running = sweep()
+        running = start_sweep()
         until(lambda: sessions_waiting() or running.has_ended, seconds=START_SECONDS)
         until_waiting(1)
         kill(running)
@@ -155,6 +155,6 @@ def test_killed_between_two_leases_it_leaves_the_second_to_the_next(tenant, swee
                 " WHERE datname = current_database() AND wait_event_type = 'Lock'"
             )
         until_waiting(0)
-    assert sweeper.run_once().expired == 1
+    assert sweep.run_once().expired == 1
     for job in (first, second):
         assert (history(job.id), outcomes(job.id)) == (["submit", "claim", "expire"], ["expire"])

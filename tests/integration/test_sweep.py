@@ -18,7 +18,7 @@ from jobs.states import State
 from tests.support.factories import TenantFactory, claimed_job, end_lease, make_due, queued_job
 from tests.support.row_locks import locked
 from tests.support.scenarios import everything, history, outcomes, write
-from workers import sweeper
+from workers import sweep
 
 pytestmark = pytest.mark.django_db
 
@@ -65,35 +65,35 @@ def _put(job, queue):
 def test_a_lease_that_ran_out_is_ended_and_the_job_waits_its_backoff(tenant, monkeypatch):
     monkeypatch.setattr("workers.backoff.random.uniform", lambda _low, high: high)
     job = end_lease(claimed_job(tenant).id)
-    assert sweeper.run_once() == sweeper.Counts(expired=1, lapsed=0, published=0)
+    assert sweep.run_once() == sweep.Counts(expired=1, lapsed=0, published=0)
     after = Job.objects.get(pk=job.id)
     assert (after.state, after.attempt, after.attempts_left) == (State.QUEUED, 1, 2)
     assert timedelta(seconds=1.9) < after.run_at - job.attempts.get().ended_at < timedelta(seconds=2.1)
     assert timedelta(0) <= after.next_publish_at - after.run_at < timedelta(seconds=1)
-    assert sweeper.run_once().expired == 0
+    assert sweep.run_once().expired == 0
 
 
 def test_an_expired_job_is_published_once_its_backoff_is_over(tenant, queue, settings):
     job = end_lease(_put(claimed_job(tenant), queue).id)
-    sweeper.run_once()
+    sweep.run_once()
     make_due(job.id)
-    assert sweeper.run_once().published == 1
+    assert sweep.run_once().published == 1
     assert ids(settings, queue) == [str(job.id)]
 
 
 def test_a_lease_that_runs_is_left_alone(tenant):
     job = claimed_job(tenant)
     before = everything(job.id)
-    assert sweeper.run_once().expired == 0
+    assert sweep.run_once().expired == 0
     assert everything(job.id) == before
 
 
 def test_a_job_whose_deadline_passed_fails_once_and_is_not_published(tenant, queue, settings):
     job = due_job(tenant, queue)
     write(job.id, "deadline_at = clock_timestamp()")
-    assert sweeper.run_once() == sweeper.Counts(expired=0, lapsed=1, published=0)
+    assert sweep.run_once() == sweep.Counts(expired=0, lapsed=1, published=0)
     assert decode_payload(Job.objects.get(pk=job.id).error)["code"] == "deadline-exceeded"
-    assert sweeper.run_once().lapsed == 0
+    assert sweep.run_once().lapsed == 0
     assert ids(settings, queue) == []
 
 
@@ -101,7 +101,7 @@ def test_every_kind_is_dealt_with_in_one_sweep(tenant, queue):
     due_job(tenant, queue)
     end_lease(claimed_job(tenant).id)
     write(queued_job(tenant).id, "deadline_at = clock_timestamp()")
-    assert sweeper.run_once() == sweeper.Counts(expired=1, lapsed=1, published=1)
+    assert sweep.run_once() == sweep.Counts(expired=1, lapsed=1, published=1)
 
 
 def test_more_than_a_batch_of_each_kind_is_dealt_with_in_one_sweep(tenant, queue, settings):
@@ -110,7 +110,7 @@ def test_more_than_a_batch_of_each_kind_is_dealt_with_in_one_sweep(tenant, queue
     for _ in range(5):
         write(queued_job(tenant).id, "deadline_at = clock_timestamp()")
         due_job(tenant, queue)
-    assert sweeper.run_once() == sweeper.Counts(expired=5, lapsed=5, published=5)
+    assert sweep.run_once() == sweep.Counts(expired=5, lapsed=5, published=5)
     assert all(outcomes(job.id) == ["expire"] for job in overdue)
 
 
@@ -118,7 +118,7 @@ def test_deadlines_of_one_instant_are_all_seen(tenant, settings):
     settings.BATCH_ROWS = 2
     for _ in range(5):
         write(queued_job(tenant).id, "deadline_at = date_trunc('day', clock_timestamp())")
-    assert sweeper.run_once().lapsed == 5
+    assert sweep.run_once().lapsed == 5
 
 
 def test_a_sweep_whose_time_is_over_has_dealt_with_a_batch_of_each_kind(tenant, queue, settings):
@@ -127,8 +127,8 @@ def test_a_sweep_whose_time_is_over_has_dealt_with_a_batch_of_each_kind(tenant, 
         end_lease(claimed_job(tenant).id)
         write(queued_job(tenant).id, "deadline_at = clock_timestamp()")
         due_job(tenant, queue)
-    assert sweeper.run_once() == sweeper.Counts(expired=2, lapsed=2, published=2)
-    assert sweeper.run_once() == sweeper.Counts(expired=1, lapsed=1, published=1)
+    assert sweep.run_once() == sweep.Counts(expired=2, lapsed=2, published=2)
+    assert sweep.run_once() == sweep.Counts(expired=1, lapsed=1, published=1)
 
 
 def test_the_management_command_sweeps(tenant):
@@ -157,10 +157,10 @@ def test_a_row_that_somebody_holds_keeps_no_other_waiting(queue, settings):
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '5s'")  # to fail, rather than to wait for ever
     with locked(*held):
-        assert sweeper.run_once() == sweeper.Counts(expired=1, lapsed=1, published=1)
+        assert sweep.run_once() == sweep.Counts(expired=1, lapsed=1, published=1)
     assert [everything(job.id) for job in held] == before
     assert ids(settings, queue) == [str(free[0].id)]
-    assert sweeper.run_once() == sweeper.Counts(expired=1, lapsed=1, published=1)
+    assert sweep.run_once() == sweep.Counts(expired=1, lapsed=1, published=1)
     connection.close()
 
 
@@ -178,6 +178,6 @@ def test_the_mark_is_committed_before_the_id_is_sent(queue, settings, monkeypatc
         return 0
 
     seen = []
-    monkeypatch.setattr(sweeper, "publish_hints", look)
-    sweeper.run_once()
+    monkeypatch.setattr(sweep, "publish_hints", look)
+    sweep.run_once()
     assert seen == [(False, None), ([DueJob(job.id, queue)], 1)]
