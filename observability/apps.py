@@ -4,7 +4,9 @@ from django.apps import AppConfig
 
 
 class ObservabilityConfig(AppConfig):
-    """Its management commands: alive, doctor, serve_metrics."""
-
     name = "observability"
     verbose_name = "Observability"
+
+    def ready(self) -> None:
+        """Register the doctor's check."""
+        from observability.doctor import checks  # noqa: F401, PLC0415 - registers it

@@ -26,7 +26,7 @@ MAX_AGE_SECONDS = 30.0
 _PAUSE_SECONDS = 1.0
 
 
-def signs_folder() -> Path:
+def liveness_folder() -> Path:
     """Where the signs of life lie: ALIVE_DIR, one for each stack on a machine; or a temporary folder of this user's."""
     return Path(os.environ.get("ALIVE_DIR") or f"{tempfile.gettempdir()}/semel-alive-{os.getuid()}")
 
@@ -35,7 +35,7 @@ class Pulse:
     """The sign of life of one process. Never raises: a full disk must not stop what is alive."""
 
     def __init__(self, kind: str) -> None:
-        self._path = signs_folder() / kind
+        self._path = liveness_folder() / kind
         self._next_at = 0.0
 
     def beat(self) -> None:
@@ -60,10 +60,10 @@ class Pulse:
 def why_not_alive(kind: str, *, max_age: float = MAX_AGE_SECONDS) -> str | None:
     """What is wrong with the process of this kind; None where it is alive."""
     try:
-        pid, at = (signs_folder() / kind).read_text().split()
+        pid, at = (liveness_folder() / kind).read_text().split()
         age = time.monotonic() - float(at)
     except (OSError, ValueError):
-        return f"{kind} has left no sign of life in {signs_folder()}."
+        return f"{kind} has left no sign of life in {liveness_folder()}."
     # The clock counts from the machine's start: a sign from the future is one from before it.
     if not 0 <= age <= max_age:
         return f"{kind} (process {pid}) went round {age:.0f} s ago, more than {max_age:g} s."

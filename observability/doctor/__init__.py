@@ -1,1 +1,1 @@
-"""`manage.py doctor`: what of a deployment would break a promise, what it means and what to do. It changes nothing."""
+"""The doctor: system checks of a whole deployment, its servers included. They change nothing."""

@@ -1,4 +1,4 @@
-"""Whether Redis, or Valkey, keeps what it is given."""
+"""Whether Redis or Valkey keeps what it is given, and whether workers empty its queues."""
 
 from __future__ import annotations
 
@@ -8,127 +8,110 @@ from django.conf import settings
 
 from broker.client import redis_client
 from jobs.models import Priority
-from observability.doctor.clocks import compare_clock
-from observability.doctor.finding import Finding, error, graded, ok, warning
+from observability.doctor.findings import compare_clock, judge, ok
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import redis
+    from django.core.checks import CheckMessage
 
-_SECONDS = 2.0
+_TIMEOUT_SECONDS = 2.0
 _OLDEST = (6, 2)
 _QUEUES = (*(priority.name.lower() for priority in Priority), "maintenance")
-# Sweeps and purges are taken at once; their messages expire after a minute.
-_MAINTENANCE_WAITS = 50
+# A maintenance worker takes each tick at once, and ticks expire after a minute.
+_MAINTENANCE_MESSAGES_MAX = 50
 
 
-def connect() -> redis.Redis:
-    """A client that gives up soon."""
-    return redis_client(timeout_seconds=_SECONDS)
-
-
-def look_at_broker(broker: redis.Redis) -> Iterator[Finding]:
-    """Version, role, policy, persistence, memory, clock, queues."""
-    info: dict[str, Any] = broker.info()
-    yield _version(info)
-    if info.get("role") != "master":
-        yield error(
-            "broker.role",
-            f"The broker is a {info.get('role')}.",
-            means="It refuses every write: no job is published, and none runs.",
-            do="Point REDIS_URL at the master.",
-        )
-    policy = info.get("maxmemory_policy")
-    if policy != "noeviction":
-        yield error(
-            "broker.policy",
-            f"maxmemory-policy is {policy}.",
-            means="A full broker throws away queues and messages in silence: each costs its job a publication pause.",
-            do="maxmemory-policy noeviction",
-        )
-    else:
-        yield ok("broker.policy", "maxmemory-policy is noeviction.")
-    yield from _persistence(info)
+def findings() -> Iterator[CheckMessage]:
+    """Examine the broker. Raise RedisError if it does not answer."""
+    client = redis_client(timeout_seconds=_TIMEOUT_SECONDS)
+    info: dict[str, Any] = client.info()
+    yield ok("broker.reachable", "The broker answers.")
+    version = str(info.get("redis_version", "0"))
+    yield judge(
+        "broker.version",
+        f"Valkey {info['valkey_version']}." if "valkey_version" in info else f"Redis {version}.",
+        error=tuple(int(part) for part in version.split(".")[:2]) < _OLDEST,
+        means="Semel is tested with Redis 6.2 and later.",
+        do="Upgrade Redis, or use Valkey.",
+    )
+    yield judge(
+        "broker.role",
+        f"The broker is a {info.get('role')}.",
+        error=info.get("role") != "master",
+        means="It refuses every write: no message is published, and no job runs.",
+        do="Point REDIS_URL at the master.",
+    )
+    yield judge(
+        "broker.policy",
+        f"maxmemory-policy is {info.get('maxmemory_policy')}.",
+        error=info.get("maxmemory_policy") != "noeviction",
+        means="A full broker silently drops queues and messages. Their jobs wait until a sweep publishes them again.",
+        do="maxmemory-policy noeviction",
+    )
+    yield _persistence(info)
     yield _memory(info)
-    yield compare_clock("broker.clock", lambda: _seconds(broker.time()))
-    yield from _queues(broker)
+    yield compare_clock("broker.clock", lambda: _seconds(client.time()))
+    yield _queues(client)
 
 
-def _version(info: dict[str, Any]) -> Finding:
-    name = str(info.get("redis_version", "0"))
-    if tuple(int(part) for part in name.split(".")[:2]) < _OLDEST:
-        return error(
-            "broker.version",
-            f"Redis {name}.",
-            means="Semel is tested from version 6.2 on.",
-            do="Upgrade Redis, or use Valkey.",
-        )
-    server = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {name}"
-    return ok("broker.version", f"{server}.")
-
-
-def _persistence(info: dict[str, Any]) -> Iterator[Finding]:
-    if not int(info.get("aof_enabled", 0)):
-        yield warning(
+def _persistence(info: Mapping[str, Any]) -> CheckMessage:
+    if int(info.get("aof_enabled", 0)):
+        return judge(
             "broker.persistence",
-            "The append-only file is off.",
-            means="A restart forgets the queues. No job is lost, but each that waits is the sweeper's to publish.",
-            do="appendonly yes",
+            f"The append-only file is on; its last write: {info.get('aof_last_write_status')}.",
+            error=info.get("aof_last_write_status") != "ok",
+            means="The disk is full or missing. Redis refuses writes until it is back.",
+            do="Check the broker's log and disk.",
         )
-    elif info.get("aof_last_write_status") != "ok":
-        yield error(
-            "broker.persistence",
-            "The last write of the append-only file failed.",
-            means="The disk is full or gone: Redis refuses writes until it is there again.",
-            do="Look at the broker's log and disk.",
-        )
-    else:
-        yield ok("broker.persistence", "The append-only file is on.")
-
-
-def _memory(info: dict[str, Any]) -> Finding:
-    used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
-    limited = limit > 0
-    limit = limit or int(info.get("total_system_memory", 0))
-    whose = "" if limited else " of the machine's (maxmemory is not set)"
-    says = f"{used / 2**20:.0f} of {limit / 2**20:.0f} MiB{whose} are in use."
-    return graded(
-        "broker.memory",
-        used / limit if limit else 0.0,
-        says,
-        warn_at=0.8 if limited else 0.5,
-        fail_at=0.95,
-        means="A full broker refuses every message; without a limit the kernel ends it instead.",
-        do="Set maxmemory with room to spare; see which keys are large: redis-cli --bigkeys.",
+    return judge(
+        "broker.persistence",
+        "The append-only file is off.",
+        warning=True,
+        means="A restart forgets the queues. No job is lost, but each waiting job needs a sweep to publish it again.",
+        do="appendonly yes",
     )
 
 
-def _queues(broker: redis.Redis) -> Iterator[Finding]:
-    pipeline = broker.pipeline(transaction=False)
+def _memory(info: Mapping[str, Any]) -> CheckMessage:
+    used, maximum = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    limit = maximum or int(info.get("total_system_memory", 0))
+    source = "" if maximum else " of the machine (maxmemory is not set)"
+    return judge(
+        "broker.memory",
+        f"{used / 2**20:.0f} of {limit / 2**20:.0f} MiB{source} are in use.",
+        error=used >= 0.95 * limit > 0,
+        warning=used >= (0.8 if maximum else 0.5) * limit > 0,
+        means="A full broker refuses every message. Without a limit the kernel kills it instead.",
+        do="Set maxmemory with room to spare, and find large keys: redis-cli --bigkeys.",
+    )
+
+
+def _queues(client: redis.Redis) -> CheckMessage:
+    pipeline = client.pipeline(transaction=False)
     for queue in _QUEUES:
         pipeline.llen(queue)
     lengths = dict(zip(_QUEUES, pipeline.execute(), strict=True))
-    told = ", ".join(f"{queue} {length}" for queue, length in lengths.items())
+    messages = ", ".join(f"{queue} {length}" for queue, length in lengths.items())
     full = [queue for queue, length in lengths.items() if length >= settings.PUBLISH_QUEUE_CAP]
     if full:
-        yield warning(
+        return judge(
             "broker.queues",
-            f"Full: {', '.join(full)} ({told}).",
-            means="More work than the workers do. Jobs wait in PostgreSQL beyond PUBLISH_QUEUE_CAP; none is lost.",
-            do="Start more workers, or find out why they do not take messages: python -m observability.liveness worker.",
+            f"Full: {', '.join(full)} ({messages}).",
+            warning=True,
+            means="Jobs arrive faster than workers run them. Beyond PUBLISH_QUEUE_CAP they wait in PostgreSQL; none is lost.",
+            do="Start more workers, or find out why they take no messages: python -m observability.liveness worker.",
         )
-    elif lengths["maintenance"] > _MAINTENANCE_WAITS:
-        yield error(
-            "broker.queues",
-            f"Nobody takes the ticks ({told}).",
-            means="No maintenance worker: nothing is published again, no lease ended, nothing purged.",
-            do="Start one: celery -A config worker -Q maintenance.",
-        )
-    else:
-        yield ok("broker.queues", f"Messages: {told}.")
+    return judge(
+        "broker.queues",
+        f"Messages: {messages}.",
+        error=lengths["maintenance"] > _MAINTENANCE_MESSAGES_MAX,
+        means="No maintenance worker takes the ticks: no job is published again, no lease is ended, nothing is purged.",
+        do="Start one: celery -A config worker -Q maintenance.",
+    )
 
 
-def _seconds(told: Any) -> float:  # noqa: ANN401 - redis-py's type covers its asynchronous client
-    seconds, micros = told
-    return int(seconds) + int(micros) / 1_000_000
+def _seconds(answer: Any) -> float:  # noqa: ANN401 - redis-py's type covers its asynchronous client
+    seconds, microseconds = answer
+    return int(seconds) + int(microseconds) / 1_000_000
