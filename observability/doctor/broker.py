@@ -11,7 +11,7 @@ from jobs.models import Priority
 from observability.doctor.findings import compare_clock, judge, ok
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     import redis
     from django.core.checks import CheckMessage
@@ -50,35 +50,22 @@ def findings() -> Iterator[CheckMessage]:
         means="A full broker silently drops queues and messages. Their jobs wait until a sweep publishes them again.",
         do="maxmemory-policy noeviction",
     )
-    yield _persistence(info)
-    yield _memory(info)
-    yield compare_clock("broker.clock", lambda: _seconds(client.time()))
-    yield _queues(client)
-
-
-def _persistence(info: Mapping[str, Any]) -> CheckMessage:
-    if int(info.get("aof_enabled", 0)):
-        return judge(
-            "broker.persistence",
-            f"The append-only file is on; its last write: {info.get('aof_last_write_status')}.",
-            error=info.get("aof_last_write_status") != "ok",
-            means="The disk is full or missing. Redis refuses writes until it is back.",
-            do="Check the broker's log and disk.",
-        )
-    return judge(
+    is_kept, last_write = int(info.get("aof_enabled", 0)) > 0, info.get("aof_last_write_status")
+    yield judge(
         "broker.persistence",
-        "The append-only file is off.",
-        warning=True,
-        means="A restart forgets the queues. No job is lost, but each waiting job needs a sweep to publish it again.",
-        do="appendonly yes",
+        f"The append-only file is on; its last write: {last_write}."
+        if is_kept
+        else "The append-only file is off.",
+        error=is_kept and last_write != "ok",
+        warning=not is_kept,
+        means="Off: a restart forgets the queues; no job is lost, but a sweep must publish each waiting job again. "
+        "Failed writes: the disk is full or missing, and Redis refuses all writes.",
+        do="appendonly yes; after failed writes, check the broker's log and disk.",
     )
-
-
-def _memory(info: Mapping[str, Any]) -> CheckMessage:
     used, maximum = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     limit = maximum or int(info.get("total_system_memory", 0))
     source = "" if maximum else " of the machine (maxmemory is not set)"
-    return judge(
+    yield judge(
         "broker.memory",
         f"{used / 2**20:.0f} of {limit / 2**20:.0f} MiB{source} are in use.",
         error=used >= 0.95 * limit > 0,
@@ -86,6 +73,8 @@ def _memory(info: Mapping[str, Any]) -> CheckMessage:
         means="A full broker refuses every message. Without a limit the kernel kills it instead.",
         do="Set maxmemory with room to spare, and find large keys: redis-cli --bigkeys.",
     )
+    yield compare_clock("broker.clock", lambda: _seconds(client.time()))
+    yield _queues(client)
 
 
 def _queues(client: redis.Redis) -> CheckMessage:

@@ -58,18 +58,15 @@ def _operations() -> list[CheckMessage]:
     names = {path.rpartition(".")[2] for path in settings.OPERATIONS}
     return [
         judge(
-            f"settings.{check}",
-            f"{setting} is not set, but OPERATIONS contains {operation}.",
+            check,
+            f"{setting} is not set, but OPERATIONS contains {name}.",
             warning=True,
-            means="Its jobs are accepted and then fail.",
-            do=f"Set it{more}, or remove the operation from OPERATIONS.",
+            means="Jobs of this operation are accepted and then fail.",
+            do="See docs/settings.md, or remove the operation from OPERATIONS.",
         )
-        for check, setting, name, operation, more in (
-            ("payment_provider", "PAYMENT_PROVIDER_URL", "ChargePayment", "payments.charge", ""),
-            (
-                *("provision_database", "PROVISION_DATABASE_URL", "ProvisionDatabase"),
-                *("resources.provision_database", " (docs/provisioning.md)"),
-            ),
+        for check, setting, name in (
+            ("settings.payment_provider", "PAYMENT_PROVIDER_URL", "ChargePayment"),
+            ("settings.provision_database", "PROVISION_DATABASE_URL", "ProvisionDatabase"),
         )
         if name in names and not getattr(settings, setting)
     ]

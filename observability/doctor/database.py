@@ -37,7 +37,9 @@ def findings() -> Iterator[CheckMessage]:
         yield from _server(in_force)
         tables = dict(_fetch(_STORAGE_OPTIONS, _HOT_TABLES))
         yield from _vacuum(in_force, tables)
-        yield compare_clock("database.clock", _read_clock)
+        yield compare_clock(
+            "database.clock", lambda: float(_fetch("SELECT extract(epoch FROM clock_timestamp())")[0][0])
+        )
         yield _migrations()
         if tables.keys() >= {"job", "idempotency_record"}:
             yield from work.findings()
@@ -68,17 +70,13 @@ def _session_of(process: Process) -> Iterator[None]:
 def _fetch(statement: str, *values: Any) -> list[Any]:  # noqa: ANN401 - statement parameters
     with connection.cursor() as cursor:
         cursor.execute(statement, values or None)
-        return cursor.fetchall()
+        rows: list[Any] = cursor.fetchall()
+        return rows
 
 
 def _settings_in_force() -> dict[str, str]:
     """Return this session's settings, whatever role, database and pooler changed. Durations are in milliseconds."""
     return dict(_fetch("SELECT name, setting FROM pg_settings"))
-
-
-def _read_clock() -> float:
-    ((seconds,),) = _fetch("SELECT extract(epoch FROM clock_timestamp())::float8")
-    return float(seconds)
 
 
 def _server(in_force: Mapping[str, str]) -> Iterator[CheckMessage]:
@@ -172,7 +170,7 @@ def _session(process: Process, in_force: Mapping[str, str]) -> Iterator[CheckMes
         f"database.session.{process}",
         f"Not as in the settings: {_listed(wrong)}." if wrong else "Isolation and time-outs are in force.",
         error=bool(wrong),
-        means="Under another isolation racing duplicates fail with 40001. With other time-outs (in milliseconds; 0: none) a stuck "
+        means="Under another isolation racing duplicates fail with 40001. With other time-outs (ms; 0: none) a stuck "
         "statement can hold a request or a job for ever.",
         do="The pooler must pass on `options` (ignore_startup_parameters drops them), or set them with ALTER ROLE … SET.",
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.db.models.functions import Now
 
-from idempotency.keyring import parse_keyring
+from idempotency.fingerprint import parse_keyring
 from idempotency.models import IdempotencyRecord
 from jobs.models import Job
 from jobs.queries.attention import overdue_leases
