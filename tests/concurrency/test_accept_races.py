@@ -1,4 +1,4 @@
-"""Races for one key, with real threads, transactions and commits. Nothing here waits for time: only for facts."""
+"""Races for one key, with real threads, transactions and commits. The tests wait for facts, never for time."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.support.idempotent_view import OpenView, Orders, code_of, count_order
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# Seconds after which a test gives up on a fact; never reached where the code is right.
-PATIENCE = 20
+# A test that waits this long fails; correct code never takes so long.
+TIMEOUT_SECONDS = 20
 
 
 @pytest.fixture(autouse=True)
 def _shop(transactional_db, settings, monkeypatch):
     settings.IDEMPOTENCY_SCOPE = "tests.support.idempotent_view.scope_of"
-    settings.IDEMPOTENCY_WAIT_SECONDS = PATIENCE
+    settings.IDEMPOTENCY_WAIT_SECONDS = TIMEOUT_SECONDS
     settings.IDEMPOTENCY_WAITING_DUPLICATES = 16
     monkeypatch.setattr(key_lifetime, "_ended_filters", [])
     accept._slots.cache_clear()
@@ -45,7 +45,7 @@ def pool():
 
 
 def start(pool, call, *args, **kwargs):
-    """Run it in a thread with a connection of its own."""
+    """Run the call in a thread with its own connection."""
 
     def run():
         try:
@@ -57,14 +57,14 @@ def start(pool, call, *args, **kwargs):
 
 
 def wait_until(fact, *args):
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT_SECONDS
     while not fact(*args):
-        assert time.monotonic() < end, "the awaited fact never came"
+        assert time.monotonic() < end, "the condition never became true"
         Event().wait(0.002)
 
 
 def lock_waits():
-    """How many of this database's connections wait for a lock now."""
+    """Return how many of this database's connections wait for a lock."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity"
@@ -74,7 +74,7 @@ def lock_waits():
 
 
 def longest_lock_wait():
-    """For how many seconds the longest waiting statement has run, by the database's clock."""
+    """Return for how many seconds the longest waiting statement has run, by the database's clock."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - query_start)), 0) FROM pg_stat_activity"
@@ -84,28 +84,28 @@ def longest_lock_wait():
         return cursor.fetchone()[0]
 
 
-class Held:
-    """The first request, stopped in the middle of its work until it is told how to go on."""
+class PausedRequest:
+    """The first request, paused in the middle of its work until the test commits it or rolls it back."""
 
     def __init__(self, pool, monkeypatch):
-        self.started, self.go_on = Event(), Event()
+        self.started, self.may_continue = Event(), Event()
         self.fails = False
         self.runs = 0
         monkeypatch.setattr(Orders, "during", lambda _view: self._during())
         self.answer = start(pool, send)
-        assert self.started.wait(PATIENCE)
+        assert self.started.wait(TIMEOUT_SECONDS)
 
     def _during(self):
         self.runs += 1
         if not self.started.is_set():
             self.started.set()
-            assert self.go_on.wait(PATIENCE)
+            assert self.may_continue.wait(TIMEOUT_SECONDS)
             if self.fails:
                 raise NotFound
 
     def commit(self):
-        self.go_on.set()
-        return self.answer.result(PATIENCE)
+        self.may_continue.set()
+        return self.answer.result(TIMEOUT_SECONDS)
 
     def roll_back(self):
         self.fails = True
@@ -113,15 +113,15 @@ class Held:
 
 
 @pytest.fixture
-def held(pool, monkeypatch):
-    first = Held(pool, monkeypatch)
+def paused(pool, monkeypatch):
+    first = PausedRequest(pool, monkeypatch)
     yield first
-    first.go_on.set()
+    first.may_continue.set()
 
 
 @contextmanager
 def other_transaction():
-    """A transaction of somebody else, with the same database."""
+    """Open a transaction on another connection."""
     own = connection.settings_dict
     with psycopg.connect(
         host=own["HOST"], port=own["PORT"], user=own["USER"], password=own["PASSWORD"], dbname=own["NAME"]
@@ -142,56 +142,56 @@ def expire_all():
 # ----------------------------------------------------------------------------------------------------------
 
 
-def test_of_many_equal_requests_at_once_one_runs_and_all_get_its_bytes(pool):
+def test_one_of_many_concurrent_equal_requests_runs_and_all_get_its_bytes(pool):
     barrier = Barrier(12)
 
     def together(key):
-        barrier.wait(PATIENCE)
+        barrier.wait(TIMEOUT_SECONDS)
         return send(key=key)
 
     for number in range(5):
         answers = [start(pool, together, f"k{number}") for _ in range(12)]
-        answers = [answer.result(PATIENCE) for answer in answers]
+        answers = [answer.result(TIMEOUT_SECONDS) for answer in answers]
         assert len({(answer.status_code, answer.content, answer["Location"]) for answer in answers}) == 1
         assert [answer["Idempotency-Replayed"] for answer in answers].count("false") == 1
         assert count_orders() == number + 1
 
 
-def test_duplicates_wait_for_the_first_request_and_replay_it(pool, held):
+def test_duplicates_wait_for_the_first_request_and_replay_it(pool, paused):
     duplicates = [start(pool, send) for _ in range(4)]
     wait_until(lambda: lock_waits() == 4)
-    first = held.commit()
-    assert {duplicate.result(PATIENCE).content for duplicate in duplicates} == {first.content}
-    assert (held.runs, count_orders()) == (1, 1)
+    first = paused.commit()
+    assert {duplicate.result(TIMEOUT_SECONDS).content for duplicate in duplicates} == {first.content}
+    assert (paused.runs, count_orders()) == (1, 1)
 
 
-def test_when_the_first_request_rolls_back_one_duplicate_takes_its_place(pool, held):
+def test_when_the_first_request_rolls_back_one_duplicate_takes_its_place(pool, paused):
     duplicates = [start(pool, send) for _ in range(4)]
     wait_until(lambda: lock_waits() == 4)
-    assert held.roll_back().status_code == 404
-    answers = [duplicate.result(PATIENCE) for duplicate in duplicates]
+    assert paused.roll_back().status_code == 404
+    answers = [duplicate.result(TIMEOUT_SECONDS) for duplicate in duplicates]
     assert len({answer.content for answer in answers}) == 1
     assert sorted(answer["Idempotency-Replayed"] for answer in answers) == ["false", "true", "true", "true"]
     assert count_orders() == 1
 
 
-def test_another_request_under_a_key_being_accepted_is_refused_when_that_is_known(pool, held):
+def test_a_different_request_under_a_key_being_accepted_waits_and_is_refused(pool, paused):
     other = start(pool, send, {"amount": 2})
     wait_until(lambda: lock_waits() == 1)
-    held.commit()
-    assert code_of(other.result(PATIENCE)) == "KeyReused"
+    paused.commit()
+    assert code_of(other.result(TIMEOUT_SECONDS)) == "KeyReused"
 
 
-def test_the_wait_ends_at_its_deadline(pool, held, settings):
+def test_the_wait_ends_at_its_deadline(pool, paused, settings):
     settings.IDEMPOTENCY_WAIT_SECONDS = 0.3
     began = time.monotonic()
-    refused = start(pool, send).result(PATIENCE)
+    refused = start(pool, send).result(TIMEOUT_SECONDS)
     assert 0.25 <= time.monotonic() - began < 3
     assert (code_of(refused), json.loads(refused.content)["retry_after_seconds"]) == ("RequestInProgress", 1)
-    assert held.commit().status_code == 201
+    assert paused.commit().status_code == 201
 
 
-def test_one_deadline_bounds_the_wait_for_one_transaction_after_another(pool, settings):
+def test_one_deadline_bounds_the_waits_for_several_transactions(pool, settings):
     send()
     expire_all()
     settings.IDEMPOTENCY_WAIT_SECONDS = 1.5
@@ -202,38 +202,38 @@ def test_one_deadline_bounds_the_wait_for_one_transaction_after_another(pool, se
         wait_until(lambda: lock_waits() == 1)
         began = time.monotonic()
         duplicate = start(pool, send)
-        # Late enough that a lock_timeout counted anew from here would end at twice the deadline.
+        # So late that a lock_timeout that starts again here would end at twice the deadline.
         wait_until(lambda: longest_lock_wait() > 1.2)
         first.rollback()
-        queued.result(PATIENCE)
-        assert code_of(duplicate.result(PATIENCE)) == "RequestInProgress"
+        queued.result(TIMEOUT_SECONDS)
+        assert code_of(duplicate.result(TIMEOUT_SECONDS)) == "RequestInProgress"
         assert time.monotonic() - began < 2.7
 
 
-def test_beyond_its_slots_a_process_refuses_waiting_duplicates_at_once(pool, held, settings):
+def test_duplicates_beyond_the_waiting_slots_are_refused_at_once(pool, paused, settings):
     settings.IDEMPOTENCY_WAITING_DUPLICATES = 1
     waiting = start(pool, send)
     wait_until(lambda: accept._slots(1)._value == 0)
     began = time.monotonic()
-    assert code_of(start(pool, send).result(PATIENCE)) == "RequestInProgress"
-    assert time.monotonic() - began < PATIENCE / 4
-    first = held.commit()
-    assert waiting.result(PATIENCE).content == first.content
+    assert code_of(start(pool, send).result(TIMEOUT_SECONDS)) == "RequestInProgress"
+    assert time.monotonic() - began < TIMEOUT_SECONDS / 4
+    first = paused.commit()
+    assert waiting.result(TIMEOUT_SECONDS).content == first.content
     assert accept._slots(1)._value == 1
 
 
-def test_a_duplicate_that_runs_after_all_has_given_its_slot_back(pool, held, settings, monkeypatch):
+def test_a_duplicate_returns_its_slot_before_it_runs(pool, paused, settings, monkeypatch):
     settings.IDEMPOTENCY_WAITING_DUPLICATES = 1
     waiting = start(pool, send)
     wait_until(lambda: accept._slots(1)._value == 0)
     slots_while_running = []
     monkeypatch.setattr(Orders, "during", lambda _view: slots_while_running.append(accept._slots(1)._value))
-    held.roll_back()
-    assert waiting.result(PATIENCE).status_code == 201
+    paused.roll_back()
+    assert waiting.result(TIMEOUT_SECONDS).status_code == 201
     assert slots_while_running == [1]
 
 
-def test_a_request_that_another_overtook_while_it_was_validated_replays_that_one():
+def test_a_request_overtaken_during_its_validation_replays_the_other():
     class Overtaken(OpenView):
         overtaking: list[bytes] = []
 
@@ -256,24 +256,24 @@ def test_a_request_that_another_overtook_while_it_was_validated_replays_that_one
 # -----------------------------------------------------------------------------------------------------
 
 
-def test_of_many_requests_for_an_expired_key_one_takes_it_over(pool):
+def test_one_of_many_requests_takes_over_an_expired_key(pool):
     old = send()
     expire_all()
     barrier = Barrier(8)
 
     def together():
-        barrier.wait(PATIENCE)
+        barrier.wait(TIMEOUT_SECONDS)
         return send()
 
     answers = [start(pool, together) for _ in range(8)]
-    answers = [answer.result(PATIENCE) for answer in answers]
+    answers = [answer.result(TIMEOUT_SECONDS) for answer in answers]
     assert len({answer.content for answer in answers}) == 1
     assert answers[0].content != old.content
     assert [answer["Idempotency-Replayed"] for answer in answers].count("false") == 1
     assert (count_orders(), IdempotencyRecord.objects.get().owner) == (2, 1)
 
 
-def test_a_take_over_waits_for_a_redrive_and_then_finds_the_key_taken(pool):
+def test_a_take_over_waits_for_a_redrive_and_then_replays(pool):
     old = send()
     expire_all()
     with other_transaction() as redrive:
@@ -282,36 +282,36 @@ def test_a_take_over_waits_for_a_redrive_and_then_finds_the_key_taken(pool):
         wait_until(lambda: lock_waits() == 1)
         redrive.execute(queries._EXTEND_EXPIRY, (3600, IdempotencyRecord.objects.get().pk))
         redrive.commit()
-    answer = retry.result(PATIENCE)
+    answer = retry.result(TIMEOUT_SECONDS)
     assert (answer.content, answer["Idempotency-Replayed"]) == (old.content, "true")
     assert count_orders() == 1
 
 
-def test_a_take_over_asks_again_under_the_lock_whether_the_resource_has_ended(monkeypatch):
+def test_a_take_over_checks_again_under_the_lock_whether_the_resource_has_ended(monkeypatch):
     old = send()
     expire_all()
-    words = [True, False]  # ended at the look-up, started again before the lock
-    key_lifetime.register_ended_filter(lambda resources: set(resources) if words.pop(0) else set())
+    outcomes = [True, False]  # ended at the look-up, restarted before the lock
+    key_lifetime.register_ended_filter(lambda resources: set(resources) if outcomes.pop(0) else set())
     answer = send()
-    assert (answer.content, answer["Idempotency-Replayed"], words) == (old.content, "true", [])
+    assert (answer.content, answer["Idempotency-Replayed"], outcomes) == (old.content, "true", [])
 
 
-def test_a_winner_purged_before_it_is_read_makes_room_for_this_request(monkeypatch):
+def test_a_request_runs_if_the_earlier_record_is_purged_before_it_is_read(monkeypatch):
     send()
-    real, asked = queries.look_up, []
+    real, look_ups = queries.look_up, []
 
     def look_up(**key):
-        asked.append(key)
-        if len(asked) == 2:
+        look_ups.append(key)
+        if len(look_ups) == 2:
             IdempotencyRecord.objects.all().delete()
-        return None if len(asked) == 1 else real(**key)
+        return None if len(look_ups) == 1 else real(**key)
 
     monkeypatch.setattr(queries, "look_up", look_up)
     assert send()["Idempotency-Replayed"] == "false"
-    assert (len(asked), count_orders()) == (2, 2)
+    assert (len(look_ups), count_orders()) == (2, 2)
 
 
-def test_a_winner_that_keeps_vanishing_is_reported_as_in_progress(monkeypatch):
+def test_a_record_that_is_never_readable_is_reported_as_in_progress(monkeypatch):
     send()
     monkeypatch.setattr(queries, "look_up", lambda **_: None)
     assert code_of(send()) == "RequestInProgress"
@@ -322,7 +322,7 @@ def test_a_winner_that_keeps_vanishing_is_reported_as_in_progress(monkeypatch):
 # --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_lock_time_out_of_the_work_itself_is_not_taken_for_a_duplicate(pool, monkeypatch):
+def test_a_lock_time_out_in_the_work_is_not_taken_for_a_duplicate(pool, monkeypatch):
     runs = []
 
     def wait_for_a_locked_table(view):
@@ -338,12 +338,12 @@ def test_a_lock_time_out_of_the_work_itself_is_not_taken_for_a_duplicate(pool, m
     assert (len(runs), count_orders(), IdempotencyRecord.objects.count()) == (1, 0, 0)
 
 
-def test_a_connection_lost_in_the_middle_leaves_nothing_and_the_key_free(pool, monkeypatch):
+def test_a_lost_connection_undoes_everything_and_leaves_the_key_free(pool, monkeypatch):
     def lose_connection(view):
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
     monkeypatch.setattr(Orders, "during", lose_connection)
     with pytest.raises(OperationalError):
-        start(pool, send).result(PATIENCE)
+        start(pool, send).result(TIMEOUT_SECONDS)
     assert (count_orders(), IdempotencyRecord.objects.count()) == (0, 0)

@@ -1,4 +1,4 @@
-"""One event in many deliveries at once is acted upon once, and none of them waits for ever or fails."""
+"""Concurrent deliveries of one event are handled once, and none of them fails or waits forever."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _sandbox_may_send(settings):
     settings.INBOX_SECRETS = [f"sandbox:{SECRET}"]
 
 
-def test_of_many_deliveries_at_once_one_is_the_first():
+def test_one_of_many_concurrent_deliveries_is_the_first():
     job = queued_job(TenantFactory())
     answers = at_once(*[lambda: deliver(succeeded(job))] * 8)
     assert {answer.status_code for answer in answers} == {200}
@@ -26,7 +26,7 @@ def test_of_many_deliveries_at_once_one_is_the_first():
     assert len(words(job)) == 1
 
 
-def test_several_events_at_once_resolve_a_job_once():
+def test_concurrent_events_resolve_a_job_once():
     job = in_doubt(TenantFactory())
     answers = at_once(*[lambda n=n: deliver(succeeded(job), f"evt_{n}") for n in range(6)])
     assert {answer.status_code for answer in answers} == {200}

@@ -1,4 +1,4 @@
-"""A release meets a redrive, a first use, another release: one of them comes first, and the other sees what it left."""
+"""A release runs concurrently with a redrive, a first use or another release: the later one sees the result of the earlier."""
 
 from __future__ import annotations
 
@@ -28,68 +28,68 @@ def job(transactional_db):
     return failed_long_ago(keyed_job(TenantFactory(), "k"))
 
 
-def releasing(job, owner=0):
+def release_of(job, owner=0):
     return partial(
         release_key, record_id=job.idempotency_record_id, owner=owner, actor="user ada", note="race"
     )
 
 
-def redriving(job):
+def redrive_of(job):
     return partial(services.redrive_job, tenant_id=job.tenant_id, mode="test", job_id=job.id)
 
 
 def in_turn(job, *actions):
-    """What came of each; they queue up for the record one after the other, and the first is served first."""
+    """Return the outcome of each action. They wait for the record in this order, and get its lock in this order."""
     with ThreadPoolExecutor(len(actions)) as pool:
         begun = []
         with locked_record(job.idempotency_record_id):
             for number, action in enumerate(actions, 1):
-                begun.append(pool.submit(closing, action))
+                begun.append(pool.submit(run_and_close, action))
                 until_waiting(number)
         return [future.exception(PATIENCE) or future.result() for future in begun]
 
 
-def closing(action):
+def run_and_close(action):
     try:
         return action()
     finally:
         connection.close()
 
 
-def test_a_release_behind_a_redrive_finds_that_the_job_has_not_ended(job):
-    redriven, refused = in_turn(job, redriving(job), releasing(job))
+def test_a_release_after_a_redrive_is_refused_as_the_job_has_not_ended(job):
+    redriven, refused = in_turn(job, redrive_of(job), release_of(job))
     assert (redriven.state, type(refused)) == (State.QUEUED, ResourceNotEnded)
     assert IdempotencyRecord.objects.get().resource == job.resource
 
 
-def test_a_redrive_behind_a_release_takes_the_key_back(job):
-    released, redriven = in_turn(job, releasing(job), redriving(job))
+def test_a_redrive_after_a_release_reclaims_the_key(job):
+    released, redriven = in_turn(job, release_of(job), redrive_of(job))
     assert released is None
     assert redriven.state == State.QUEUED
     assert IdempotencyRecord.objects.get().resource == job.resource
     assert Job.objects.get(pk=job.id).idempotency_record_id == IdempotencyRecord.objects.get().id
 
 
-def test_of_two_releases_one_frees_the_key(job):
-    outcomes = in_turn(job, releasing(job), releasing(job))
+def test_one_of_two_concurrent_releases_succeeds(job):
+    outcomes = in_turn(job, release_of(job), release_of(job))
     assert [type(outcome) for outcome in outcomes] == [type(None), KeyChanged]
     assert AuditEntry.objects.count() == 1
 
 
-def test_a_first_use_that_takes_the_key_over_meanwhile_keeps_it(job):
-    """Both were seen to want the record; whoever took it over committed first."""
+def test_a_concurrent_take_over_keeps_the_key(job):
+    """Both wait for the record; the take-over commits first."""
 
     def take_over():
         with transaction.atomic():
             IdempotencyRecord.objects.select_for_update().update(owner=1, resource=None)
 
-    _, refused = in_turn(job, take_over, releasing(job))
+    _, refused = in_turn(job, take_over, release_of(job))
     assert isinstance(refused, KeyChanged)
     assert IdempotencyRecord.objects.get().owner == 1
 
 
-def test_of_releases_and_redrives_at_once_the_job_never_runs_without_its_key(job):
-    outcomes = at_once(*[releasing(job)] * 3, *[redriving(job)] * 3)
+def test_concurrent_releases_and_redrives_never_run_a_job_without_its_key(job):
+    outcomes = at_once(*[release_of(job)] * 3, *[redrive_of(job)] * 3)
     released = [outcome for outcome in outcomes[:3] if outcome is None]
     redriven = [outcome for outcome in outcomes[3:] if isinstance(outcome, Job)]
     assert (len(released) <= 1, len(redriven)) == (True, 1)

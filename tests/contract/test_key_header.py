@@ -1,4 +1,4 @@
-"""The Idempotency-Key header of POST /v1/jobs: which keys there are, and which spellings are the same one."""
+"""The Idempotency-Key header of POST /v1/jobs: which keys are accepted, and which spellings are the same key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from idempotency.models import IdempotencyRecord
 from jobs.models import Job
 from tests.support.client import accepted, charge, post, problem
 
-# What a server makes of two header lines is one value with a comma.
+# A server joins two header lines into one value with a comma.
 FOLDED = ["a,b", "a, b", '"a", "b"', "a,"]
 MALFORMED = [
     "",
@@ -29,7 +29,7 @@ MALFORMED = [
     "a" * 256,
     f'"{"a" * 256}"',
 ]
-# Of one kind each: the longest, every character allowed, what SDKs send.
+# The longest keys, every allowed character, and what SDKs send.
 WELL_FORMED = [
     "a",
     "a" * 255,
@@ -54,13 +54,13 @@ def test_a_malformed_key_is_refused(api, key):
 
 
 @pytest.mark.parametrize("key", WELL_FORMED)
-def test_a_well_formed_key_is_taken_and_remembered(api, key):
+def test_a_well_formed_key_is_accepted_and_remembered(api, key):
     job = accepted(post(api, key=key))
     assert accepted(post(api, key=key))["id"] == job["id"]
     assert Job.objects.count() == 1
 
 
-def test_the_quoted_and_the_bare_form_are_one_key(api):
+def test_the_quoted_and_the_bare_form_are_the_same_key(api):
     first = post(api, key="abc")
     for spelling in ['"abc"', '"abc";a=1', '"abc"; a;b="c, d"', '  "abc" ', " abc "]:
         again = post(api, key=spelling)
@@ -70,7 +70,7 @@ def test_the_quoted_and_the_bare_form_are_one_key(api):
     assert first.json()["idempotency_key"] == "abc"
 
 
-def test_an_escaped_key_is_its_unescaped_self(api):
+def test_escapes_in_a_quoted_key_are_removed(api):
     assert accepted(post(api, key='"a\\"b"'))["idempotency_key"] == 'a"b'
 
 
@@ -78,7 +78,7 @@ def test_keys_differ_by_case(api):
     assert accepted(post(api, key="abc"))["id"] != accepted(post(api, key="ABC"))["id"]
 
 
-def test_under_strict_syntax_only_the_quoted_form_is_a_key(api, settings):
+def test_strict_syntax_accepts_only_the_quoted_form(api, settings):
     settings.IDEMPOTENCY_KEY_SYNTAX = "strict"
     problem(post(api, key="abc"), 400, "idempotency-key-invalid")
     first = post(api, key='"abc"')
@@ -86,7 +86,7 @@ def test_under_strict_syntax_only_the_quoted_form_is_a_key(api, settings):
     assert post(api, key='"abc";a=1').content == first.content
 
 
-def test_a_key_taken_bare_stays_the_same_key_when_syntax_becomes_strict(api, settings):
+def test_a_bare_key_is_the_same_key_quoted_after_a_change_to_strict_syntax(api, settings):
     first = post(api, key="abc")
     settings.IDEMPOTENCY_KEY_SYNTAX = "strict"
     assert post(api, key='"abc"').content == first.content
@@ -102,7 +102,7 @@ def test_requests_that_change_nothing_ignore_the_key(api, method, key):
     assert IdempotencyRecord.objects.count() == 1
 
 
-def test_another_key_is_another_job(api):
+def test_different_keys_start_different_jobs(api):
     bodies = [charge(), charge()]
     ids = {accepted(post(api, body, key=f"key-{number}"))["id"] for number, body in enumerate(bodies)}
     assert len(ids) == 2

@@ -1,4 +1,4 @@
-"""The same key with another request: refused for good, and told why."""
+"""A key with a different request is refused, with the differences and without values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_another_body_under_the_same_key_is_refused(api):
     assert Job.objects.count() == 1
 
 
-def test_sdks_are_told_not_to_repeat_a_reused_key(api):
+def test_the_refusal_tells_sdks_not_to_retry(api):
     post(api)
     response = post(api, charge(amount=2000))
     assert response["Stripe-Should-Retry"] == "false"
@@ -32,7 +32,7 @@ def test_sdks_are_told_not_to_repeat_a_reused_key(api):
     assert "Idempotency-Replayed" not in response
 
 
-def test_the_refusal_follows_the_ietf_draft_where_that_is_set(api, settings):
+def test_the_refusal_can_have_the_status_of_the_ietf_draft(api, settings):
     settings.IDEMPOTENCY_MISMATCH_STATUS = 422
     post(api)
     document = problem(post(api, charge(amount=2000)), 422, "idempotency-key-reused")
@@ -40,13 +40,13 @@ def test_the_refusal_follows_the_ietf_draft_where_that_is_set(api, settings):
     assert document["mismatch"] == ["/params/amount"]
 
 
-def test_a_refusal_does_not_use_the_key_up(api):
+def test_a_refusal_does_not_change_the_stored_response(api):
     first = post(api)
     post(api, charge(amount=2000))
     assert post(api).content == first.content
 
 
-def test_no_value_of_either_request_is_told(api):
+def test_no_value_of_either_request_is_shown(api):
     post(api, charge(description="first secret"))
     response = post(api, charge(description="second secret", source="tok_other"))
     assert problem(response, 409, "idempotency-key-reused")["mismatch"] == [
@@ -71,7 +71,7 @@ def test_no_value_of_either_request_is_told(api):
     ],
     ids=["added", "changed", "added below", "taken away", "no object at all"],
 )
-def test_the_members_that_differ_are_named_by_json_pointers(api, body, mismatch):
+def test_differing_members_are_named_by_json_pointers(api, body, mismatch):
     post(api)
     named = problem(post(api, body), 409, "idempotency-key-reused")["mismatch"]
     # A member may be named with those inside it, or for them.
@@ -116,7 +116,7 @@ def test_another_path_is_another_request(api):
     assert Job.objects.get().state == "queued"
 
 
-def test_the_first_request_is_dated_by_its_own_acceptance(api):
+def test_the_refusal_shows_when_the_first_request_was_accepted(api):
     post(api)
     IdempotencyRecord.objects.update(
         created_at=IdempotencyRecord.objects.get().created_at - timedelta(hours=3)

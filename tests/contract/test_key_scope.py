@@ -1,4 +1,4 @@
-"""Whose keys and jobs these are: the tenant's in one mode, whichever credential asks. Nobody else can tell that they exist."""
+"""Keys and jobs belong to a tenant and mode, not to a credential. In another scope they look missing."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def client_of(tenant, **options):
 
 @pytest.fixture(params=["another tenant", "the other mode", "both"])
 def stranger(request, tenant):
-    """A client that must see nothing of the tenant's test mode."""
+    """Return a client that must see nothing of the tenant's test mode."""
     owner = tenant if request.param == "the other mode" else TenantFactory()
     return client_of(owner, mode="test" if request.param == "another tenant" else "live")
 
 
 def facts(response, job_id):
-    """All that an answer tells, without what is the request's own."""
-    told = response.content.decode().replace(response["X-Request-Id"], "").replace(str(job_id), "")
+    """Return all that a response shows, without the parts that differ per request."""
+    text = response.content.decode().replace(response["X-Request-Id"], "").replace(str(job_id), "")
     headers = {name: value for name, value in response.items() if name != "X-Request-Id"}
     headers.pop("Content-Length", None)
-    return response.status_code, told, headers
+    return response.status_code, text, headers
 
 
 def test_another_credential_of_the_tenant_may_retry(api, tenant):
@@ -48,7 +48,7 @@ def test_another_credential_of_the_tenant_may_retry(api, tenant):
     assert again["Idempotency-Replayed"] == "true"
 
 
-def test_the_same_key_of_a_stranger_is_another_request(api, stranger):
+def test_the_same_key_in_another_scope_is_another_request(api, stranger):
     mine, theirs = post(api), post(stranger, charge(amount=1))
     assert theirs["Idempotency-Replayed"] == "false"
     assert accepted(theirs)["id"] != accepted(mine)["id"]
@@ -58,7 +58,7 @@ def test_the_same_key_of_a_stranger_is_another_request(api, stranger):
 
 @pytest.mark.parametrize(("method", "address"), ADDRESSES)
 @pytest.mark.parametrize("state", ["queued", "running"])
-def test_a_strangers_job_and_a_missing_one_look_the_same(api, stranger, method, address, state):
+def test_a_job_in_another_scope_looks_missing(api, stranger, method, address, state):
     job_id = accepted(post(api))["id"]
     if state == "running":
         claim(UUID(job_id))

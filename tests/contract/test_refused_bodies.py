@@ -1,4 +1,4 @@
-"""Bodies of POST /v1/jobs that are refused, each for its own reason, before anything is stored."""
+"""Bodies of POST /v1/jobs that are refused before anything is stored, and bodies just within the limits."""
 
 from __future__ import annotations
 
@@ -88,14 +88,14 @@ FITS = {
 
 
 @pytest.mark.parametrize("body", NOT_JSON.values(), ids=NOT_JSON.keys())
-def test_json_that_could_be_read_in_two_ways_is_refused(api, body):
+def test_malformed_or_ambiguous_json_is_refused(api, body):
     problem(post(api, body), 400, "malformed-json")
     assert not Job.objects.exists()
     assert not IdempotencyRecord.objects.exists()
 
 
 @pytest.mark.parametrize(("body", "places"), MISFITS.values(), ids=MISFITS.keys())
-def test_members_that_do_not_fit_are_named(api, body, places):
+def test_invalid_members_are_named(api, body, places):
     document = problem(
         post(api, json.dumps(body) if isinstance(body, str) else body), 400, "validation-failed"
     )
@@ -105,7 +105,7 @@ def test_members_that_do_not_fit_are_named(api, body, places):
 
 
 @pytest.mark.parametrize("body", FITS.values(), ids=FITS.keys())
-def test_what_is_just_within_the_limits_is_accepted(api, body):
+def test_bodies_just_within_the_limits_are_accepted(api, body):
     first = post(api, body)
     accepted(first)
     assert post(api, body).content == first.content
@@ -147,5 +147,5 @@ def test_a_compressed_body_is_refused(api, encoding):
 @pytest.mark.parametrize(
     "content_type", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/json;v=1"]
 )
-def test_json_is_known_by_its_type_alone(api, content_type):
+def test_the_media_type_alone_decides_that_a_body_is_json(api, content_type):
     accepted(post(api, content_type=content_type, Content_Encoding="identity"))

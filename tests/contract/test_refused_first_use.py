@@ -1,4 +1,4 @@
-"""A refused first use stores nothing and leaves the key free; a stored answer outlives every rule that came after it."""
+"""A refused first use stores nothing and leaves the key free. A stored response is replayed under later, stricter rules."""
 
 from __future__ import annotations
 
@@ -90,14 +90,14 @@ def test_a_crash_on_first_use_leaves_the_key_free(api, monkeypatch):
 # --- the order of checks: authenticate, rate limit, parse, look up, validate ---------------------------------------------
 
 
-def test_a_stored_answer_outlives_its_operation(api, monkeypatch):
+def test_a_replay_works_after_its_operation_was_removed(api, monkeypatch):
     first = post(api)
     monkeypatch.setattr("api.submission.current_operation", refuse_operation)
     problem(post(api, key="another"), 400, "unknown-operation")
     assert post(api).content == first.content
 
 
-def test_a_stored_answer_outlives_a_stricter_validation(api, monkeypatch):
+def test_a_replay_works_after_validation_became_stricter(api, monkeypatch):
     body = {**CHARGE, "metadata": {"order": "1"}}
     first = post(api, body)
     monkeypatch.setattr("api.submission._METADATA_MEMBERS", 0)
@@ -105,7 +105,7 @@ def test_a_stored_answer_outlives_a_stricter_validation(api, monkeypatch):
     assert post(api, body).content == first.content
 
 
-def test_another_request_under_a_used_key_is_refused_as_that_before_it_is_validated(api):
+def test_a_mismatch_is_refused_before_the_request_is_validated(api):
     post(api)
     problem(post(api, charge(amount=-1)), 409, "idempotency-key-reused")
     problem(post(api, {**CHARGE, "operation": "no.such"}), 409, "idempotency-key-reused")
@@ -115,7 +115,7 @@ def test_another_request_under_a_used_key_is_refused_as_that_before_it_is_valida
 def test_a_rate_limit_comes_before_the_look_up(api, settings):
     first = post(api)
     settings.RATE_LIMIT_PER_SECOND, settings.RATE_LIMIT_BURST = 0.001, 0
-    assert post(api).content == first.content  # the one that passes
+    assert post(api).content == first.content  # the one request that the limit allows
     problem(post(api), 429, "rate-limited")
 
 
@@ -125,7 +125,7 @@ def test_the_parser_comes_before_the_look_up(api):
 
 
 @pytest.mark.parametrize("end", ["revoked", "expired"])
-def test_an_ended_api_key_never_gets_a_stored_answer(api, end):
+def test_a_revoked_or_expired_api_key_never_gets_a_stored_response(api, end):
     post(api)
     if end == "revoked":
         assert revoke_api_key(key_id=ApiKey.objects.get().id)

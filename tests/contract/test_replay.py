@@ -1,4 +1,4 @@
-"""The same key and the same request again: the stored answer, and nothing else happens."""
+"""The same key with the same request gets the stored response and changes nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.scenarios import begin
 DAY = 24 * 3600
 
 
-def end_of(job):
+def succeed(job):
     claimed = claim(UUID(job["id"]))
     return transitions.succeed_job(
         job_id=claimed.id, attempt=claimed.attempt, result=encode_payload({"done": True})
@@ -35,7 +35,7 @@ def expire_record():
     )
 
 
-def test_the_first_use_says_so(api):
+def test_the_first_response_is_marked_as_not_replayed(api):
     response = post(api)
     job = accepted(response)
     assert response["Idempotency-Replayed"] == "false"
@@ -55,7 +55,7 @@ def test_a_replay_has_the_same_status_bytes_and_headers(api):
     assert not again.cookies
 
 
-def test_a_replay_makes_no_job_and_writes_nothing(api):
+def test_a_replay_creates_no_job_and_writes_nothing(api):
     post(api)
     before = list(IdempotencyRecord.objects.values()), list(Job.objects.values()), JobEvent.objects.count()
     post(api)
@@ -63,16 +63,16 @@ def test_a_replay_makes_no_job_and_writes_nothing(api):
     assert after == before
 
 
-def test_a_replay_is_a_snapshot_even_once_the_job_has_ended(api):
+def test_a_replay_is_a_snapshot_even_after_the_job_has_ended(api):
     first = post(api)
-    end_of(accepted(first))
+    succeed(accepted(first))
     again = post(api)
     assert again.content == first.content
     assert accepted(again)["state"] == "queued"
     assert api.get(again["Location"]).json()["state"] == "succeeded"
 
 
-def test_a_key_is_remembered_for_a_day(api):
+def test_a_key_is_remembered_for_a_day_by_default(api):
     response = post(api)
     record = IdempotencyRecord.objects.get()
     assert record.expires_at - record.created_at == timedelta(seconds=DAY)
@@ -80,7 +80,7 @@ def test_a_key_is_remembered_for_a_day(api):
 
 
 @pytest.mark.parametrize("seconds", [3_600, 2_592_000])
-def test_the_client_may_say_how_long_its_key_is_remembered(api, seconds):
+def test_the_client_can_set_how_long_its_key_is_remembered(api, seconds):
     response = post(api, Idempotency_TTL=str(seconds))
     record = IdempotencyRecord.objects.get()
     assert record.expires_at - record.created_at == timedelta(seconds=seconds)
@@ -96,7 +96,7 @@ def test_a_ttl_out_of_range_is_refused_and_leaves_the_key_free(api, ttl):
     assert post(api)["Idempotency-Replayed"] == "false"
 
 
-def test_the_ttl_is_no_part_of_the_request_and_the_first_one_counts(api):
+def test_the_first_ttl_applies_and_is_not_compared(api):
     first = post(api, Idempotency_TTL="3600")
     for headers in ({}, {"Idempotency_TTL": "7200"}):
         again = post(api, **headers)
@@ -104,9 +104,9 @@ def test_the_ttl_is_no_part_of_the_request_and_the_first_one_counts(api):
         assert again["Idempotency-Expires"] == first["Idempotency-Expires"]
 
 
-def test_after_its_expiry_the_key_means_a_new_request(api):
+def test_an_expired_key_starts_a_new_request(api):
     first = accepted(post(api))
-    end_of(first)
+    succeed(first)
     expire_record()
     second = post(api, charge(amount=5))
     assert second["Idempotency-Replayed"] == "false"
@@ -128,7 +128,7 @@ def test_a_key_is_never_free_before_its_job_has_ended(api, state):
     assert Job.objects.count() == 1
 
 
-def test_a_key_outlives_a_rotation_of_the_fingerprint_secret(api, settings):
+def test_a_replay_works_after_a_rotation_of_the_fingerprint_secret(api, settings):
     first = post(api)
     settings.IDEMPOTENCY_FINGERPRINT_KEYS = [
         "k9:another-secret-of-enough-bytes",
@@ -138,7 +138,7 @@ def test_a_key_outlives_a_rotation_of_the_fingerprint_secret(api, settings):
     problem(post(api, charge(amount=5)), 409, "idempotency-key-reused")
 
 
-def test_without_the_secret_of_the_first_request_nobody_guesses(api, settings):
+def test_without_the_first_requests_secret_the_response_is_503(api, settings):
     post(api)
     settings.IDEMPOTENCY_FINGERPRINT_KEYS = ["k9:another-secret-of-enough-bytes"]
     response = post(api)
@@ -147,7 +147,7 @@ def test_without_the_secret_of_the_first_request_nobody_guesses(api, settings):
     assert Job.objects.count() == 1
 
 
-def test_an_erased_answer_is_gone_and_never_a_new_job(api):
+def test_an_erased_response_is_410_and_never_a_new_job(api):
     job = accepted(post(api))
     erase_payload(IdempotencyRecord.objects.get().id)
     for _ in range(2):
@@ -158,7 +158,7 @@ def test_an_erased_answer_is_gone_and_never_a_new_job(api):
     assert Job.objects.count() == 1
 
 
-def test_a_duplicate_that_cannot_wait_is_told_to_come_back(api, monkeypatch):
+def test_a_duplicate_that_cannot_wait_gets_409_with_retry_after(api, monkeypatch):
     def still_in_progress(*_arguments, **_options):
         raise RequestInProgress
 
@@ -170,22 +170,22 @@ def test_a_duplicate_that_cannot_wait_is_told_to_come_back(api, monkeypatch):
     assert "X-Should-Retry" not in response
 
 
-def test_headers_other_than_the_key_are_no_part_of_the_request(api):
+def test_other_headers_are_not_compared(api):
     first = post(api)
     again = post(api, User_Agent="another/2.0", X_Request_Id="mine", Accept_Language="la", Accept="*/*")
     assert again.content == first.content
 
 
-def test_the_charset_of_the_content_type_is_no_part_of_the_request(api):
+def test_the_charset_of_the_content_type_is_not_compared(api):
     first = post(api)
     assert post(api, content_type="application/json; charset=utf-8").content == first.content
 
 
-def test_a_malformed_request_under_a_used_key_is_told_what_is_wrong_with_it(api):
+def test_a_malformed_request_under_a_used_key_is_400(api):
     post(api)
     problem(post(api, b"{"), 400, "malformed-json")
 
 
-def test_errors_of_a_first_use_name_their_members(api):
+def test_validation_errors_name_their_members(api):
     document = problem(post(api, charge(amount=0, currency="USD")), 400, "validation-failed")
     assert pointers(document) == {"/params/amount", "/params/currency"}

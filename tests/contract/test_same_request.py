@@ -1,4 +1,4 @@
-"""When two bodies are the same request: by the value of the JSON, exactly, however it is spelled."""
+"""Two bodies are the same request if their JSON has exactly the same value, in any spelling."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAME = {
     "a capital exponent": PLAIN.replace("1999", "1999E+0"),
     "a negative exponent": PLAIN.replace("1999", "19990e-1"),
 }
-# Pairs of values that are equal as JSON values are, and pairs that no double could tell apart.
+# Pairs of equal JSON values, and pairs that differ, some beyond the precision of a double.
 EQUAL = [
     ("0", "-0"),
     ("0", "-0.0"),
@@ -97,7 +97,7 @@ def test_different_values_are_different_requests(api, one, other):
 
 
 @pytest.mark.parametrize("value", EXACT)
-def test_a_job_shows_the_very_value_that_was_sent(api, value):
+def test_a_job_shows_the_exact_value_that_was_sent(api, value):
     job = post(api, anything(value))
     shown = api.get(job["Location"]).content.decode()
     for text in (job.content.decode(), shown):
@@ -106,6 +106,6 @@ def test_a_job_shows_the_very_value_that_was_sent(api, value):
         assert document == json.loads(value, parse_float=Decimal)
 
 
-def test_a_default_that_is_spelled_out_is_another_request(api):
+def test_an_explicit_default_is_another_request(api):
     post(api, charge())
     problem(post(api, charge(description="")), 409, "idempotency-key-reused")

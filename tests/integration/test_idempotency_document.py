@@ -1,4 +1,4 @@
-"""The code in docs/idempotency.md is run as it stands there."""
+"""Run the code blocks of docs/idempotency.md."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "idempotency.md"
 
 @pytest.fixture
 def example(settings, monkeypatch):
-    """All that the document's code defines, run in its order, with what it takes for granted."""
+    """Return what the guide's code blocks define, run in order with the functions that they assume."""
     settings.IDEMPOTENCY_SCOPE = "tests.support.idempotent_view.scope_of"
     monkeypatch.setattr(key_lifetime, "_ended_filters", [])
     booked, refunded = [], []
@@ -29,14 +29,14 @@ def example(settings, monkeypatch):
         "refunded": refunded,
     }
     for block in re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), flags=re.DOTALL):
-        exec(compile(block, str(DOCUMENT), "exec"), names)  # noqa: S102 - our own document
+        exec(compile(block, str(DOCUMENT), "exec"), names)  # noqa: S102 - our own guide
     view = names["RefundsView"]
     view.authentication_classes = view.permission_classes = view.throttle_classes = ()
     view.get_exception_handler = lambda _view: handle_exception
     return names
 
 
-def test_the_documents_view_takes_effect_once(example):
+def test_the_view_in_the_guide_takes_effect_once(example):
     first, again = (send({"charge": "ch_1"}, view=example["RefundsView"]) for _ in range(2))
     assert (first.status_code, again.status_code) == (201, 201)
     assert first.content == again.content
@@ -45,7 +45,7 @@ def test_the_documents_view_takes_effect_once(example):
     assert key_lifetime.has_ended("refund/1")
 
 
-def test_the_documents_consumer_acts_once(example):
+def test_the_consumer_in_the_guide_handles_a_message_once(example):
     for _ in range(2):
         example["on_refund_event"]("msg_1", 7)
     assert example["refunded"] == [7]

@@ -1,4 +1,4 @@
-"""`idempotent` around views that are not about JSON, and with bounds of their own."""
+"""`idempotent` around views that do not use JSON, and with limits of their own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RawParser(BaseParser):
 
 
 class Uploads(OpenView):
-    """Takes anything, and answers with bytes that no other run would give."""
+    """Accepts any body; each run returns different bytes."""
 
     parser_classes = (RawParser, FormParser, MultiPartParser)
     runs = 0
@@ -61,7 +61,7 @@ def upload(body=PICTURE, *, content_type="application/octet-stream", path="/uplo
         (b"", "application/octet-stream"),
     ],
 )  # fmt: skip
-def test_a_body_that_is_no_json_is_the_same_request_by_its_bytes(body, content_type):
+def test_a_body_that_is_not_json_is_compared_by_its_bytes(body, content_type):
     first, again = (upload(body, content_type=content_type) for _ in range(2))
     assert first.content == again.content == PICTURE + b"\x01"
     assert again["Content-Type"] == "image/png"
@@ -70,19 +70,19 @@ def test_a_body_that_is_no_json_is_the_same_request_by_its_bytes(body, content_t
     assert (code_of(other), Uploads.runs) == ("KeyReused", 1)
 
 
-def test_the_content_type_counts_where_the_body_is_no_json():
+def test_the_content_type_is_compared_if_the_body_is_not_json():
     upload(b"a=1", content_type="application/x-www-form-urlencoded")
     assert code_of(upload(b"a=1")) == "KeyReused"
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 207, 303])
-def test_any_success_is_kept(status):
+def test_any_success_is_stored(status):
     first, again = (upload(path=f"/uploads?status={status}") for _ in range(2))
     assert first.status_code == again.status_code == status
     assert (first.content, Uploads.runs) == (again.content, 1)
 
 
-def test_a_view_may_bound_what_is_stored_of_its_answers():
+def test_a_view_can_limit_the_size_of_its_stored_bodies():
     first, again = (upload(path="/uploads?size=64") for _ in range(2))
     assert len(first.content) > 64
     assert (again.content, again["Idempotency-Body-Omitted"]) == (b"", "true")
@@ -90,9 +90,9 @@ def test_a_view_may_bound_what_is_stored_of_its_answers():
     assert IdempotencyRecord.objects.get().body is None
 
 
-def test_a_view_may_bound_the_wait_of_a_duplicate(settings):
+def test_a_view_can_limit_the_wait_of_a_duplicate(settings):
     settings.IDEMPOTENCY_WAIT_SECONDS = 3600
-    with locked_key(scope="somebody", key="k"):
-        [answer] = at_once(upload)
-    assert code_of(answer) == "RequestInProgress"
-    assert json.loads(answer.content)["retry_after_seconds"] == 1
+    with locked_key(scope="owner", key="k"):
+        [response] = at_once(upload)
+    assert code_of(response) == "RequestInProgress"
+    assert json.loads(response.content)["retry_after_seconds"] == 1

@@ -1,4 +1,4 @@
-"""`idempotent` around a DRF view method: what a client sees, and what the database holds afterwards."""
+"""`idempotent` around a DRF view method: the responses, and the rows afterwards."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def _shop(request, settings, monkeypatch):
 
 @pytest.fixture
 def during(monkeypatch):
-    """Return a function that sets what happens in the middle of the work."""
+    """Return a function that sets what runs in the middle of the work."""
     return lambda action: monkeypatch.setattr(Orders, "during", lambda _view: action())
 
 
 def backdate(seconds):
-    """Let all records have been made so much earlier."""
+    """Move all records this many seconds into the past."""
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE idempotency_record SET created_at = created_at - make_interval(secs => %s),"
@@ -61,7 +61,7 @@ def raise_(exc):
 # ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_repeat_gets_the_same_status_bytes_and_headers_and_runs_nothing():
+def test_a_replay_has_the_same_status_bytes_and_headers_and_runs_nothing():
     first, again = send(), send()
     assert (first.status_code, first.content) == (again.status_code, again.content)
     assert again["Location"] == first["Location"] == "/orders/1"
@@ -111,7 +111,7 @@ def test_a_plain_django_response_is_replayed(during):
     assert (again.content, again["Content-Type"]) == (b"\x00\xff", "image/png")
 
 
-# --- Whose key, which request
+# --- Scope and comparison
 # ------------------------------------------------------------------------------------------
 
 
@@ -120,7 +120,7 @@ def test_each_scope_has_its_own_keys():
     assert count_orders() == 2
 
 
-def test_another_body_under_the_key_is_refused_naming_only_what_differs():
+def test_another_body_under_the_key_is_refused_with_the_differing_members():
     send({"amount": 1, "to": {"name": "Ada", "iban": "secret-1"}})
     refused = send({"amount": 1, "to": {"name": "Ada", "iban": "secret-2"}, "extra": True})
     problem = json.loads(refused.content)
@@ -147,7 +147,7 @@ def test_another_method_path_or_query_under_the_key_is_refused(other, parts):
     assert (problem["code"], problem["parts"], problem["mismatch"]) == ("KeyReused", parts, [])
 
 
-def test_a_body_instead_of_none_is_refused_as_a_whole():
+def test_a_body_where_the_first_request_had_none_differs_as_a_whole():
     send(b"")
     assert json.loads(send({"amount": 1}).content)["mismatch"] == [""]
 
@@ -175,7 +175,7 @@ def test_a_lost_secret_is_a_clear_error_and_never_a_second_run(settings):
 # ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_missing_key_is_refused_where_it_is_required():
+def test_a_missing_key_is_refused_if_it_is_required():
     assert code_of(send(key=None)) == "KeyMissing"
     assert count_orders() == 0
 
@@ -185,13 +185,13 @@ def test_a_malformed_key_is_refused(key):
     assert code_of(send(key=key)) == "KeyInvalid"
 
 
-def test_strict_syntax_takes_the_quoted_form_only(settings):
+def test_strict_syntax_accepts_only_the_quoted_form(settings):
     settings.IDEMPOTENCY_KEY_SYNTAX = "strict"
     assert code_of(send(key="abc")) == "KeyInvalid"
     assert send(key='"abc"').status_code == 201
 
 
-def test_without_an_optional_key_the_view_runs_plainly_each_time():
+def test_without_an_optional_key_the_view_runs_each_time():
     class Optional(OpenView):
         @idempotent(required=False, validate=lambda *_: "checked")
         def post(self, request, *, validated):
@@ -215,7 +215,7 @@ def test_the_key_is_ignored_on_get(monkeypatch):
     assert not IdempotencyRecord.objects.exists()
 
 
-def test_the_ttl_is_the_first_requests_and_no_part_of_the_request():
+def test_the_first_requests_ttl_applies_and_is_not_compared():
     assert code_of(send(HTTP_IDEMPOTENCY_TTL="60")) == "TtlInvalid"
     first = send(HTTP_IDEMPOTENCY_TTL=str(2 * HOUR))
     again = send(HTTP_IDEMPOTENCY_TTL=str(9 * HOUR))
@@ -224,7 +224,7 @@ def test_the_ttl_is_the_first_requests_and_no_part_of_the_request():
     assert (record.expires_at - record.created_at).total_seconds() == 2 * HOUR
 
 
-def test_without_a_ttl_the_setting_counts(settings):
+def test_without_a_ttl_header_the_setting_applies(settings):
     settings.IDEMPOTENCY_TTL_SECONDS = 5 * HOUR
     send()
     record = IdempotencyRecord.objects.get()
@@ -248,12 +248,12 @@ def test_without_a_ttl_the_setting_counts(settings):
     ],
     ids=["repeated key", "cut", "NaN", "surrogate", "NUL", "33 levels", "100,000 levels"],
 )
-def test_a_body_with_no_one_meaning_is_refused_and_the_key_stays_free(body):
+def test_an_ambiguous_body_is_refused_and_the_key_stays_free(body):
     assert code_of(send(body)) == "MalformedJson"
     assert send().status_code == 201
 
 
-def test_a_body_with_no_one_meaning_is_refused_whatever_parser_the_view_has():
+def test_an_ambiguous_body_is_refused_under_any_parser():
     class Lossy(Orders):
         parser_classes = (JSONParser,)
 
@@ -301,7 +301,7 @@ def test_an_unexpected_exception_undoes_everything_and_leaves_the_key_free(durin
     "refuse",
     [lambda: raise_(Refusal(402)), lambda: Response({"code": "declined"}, status=402)],
 )
-def test_a_definite_refusal_undoes_the_work_and_is_stored(during, refuse):
+def test_a_final_refusal_undoes_the_work_and_is_stored(during, refuse):
     during(refuse)
     first = send()
     during(lambda: None)
@@ -312,21 +312,21 @@ def test_a_definite_refusal_undoes_the_work_and_is_stored(during, refuse):
     assert IdempotencyRecord.objects.get().resource is None
 
 
-def test_an_answer_that_cannot_be_rendered_leaves_no_work_behind(during):
+def test_a_response_that_cannot_be_rendered_undoes_the_work(during):
     during(lambda: Response(object()))
     with pytest.raises(TypeError):
         send()
     assert (count_orders(), IdempotencyRecord.objects.count()) == (0, 0)
 
 
-def test_a_streaming_answer_is_refused_and_leaves_no_work_behind(during):
+def test_a_streaming_response_is_refused_and_the_work_undone(during):
     during(lambda: StreamingHttpResponse(iter([b"x"])))
     with pytest.raises(TypeError, match="streaming"):
         send()
     assert (count_orders(), IdempotencyRecord.objects.count()) == (0, 0)
 
 
-def test_an_answer_too_large_to_keep_never_leads_to_a_second_run(during, settings):
+def test_a_response_too_large_to_store_never_leads_to_a_second_run(during, settings):
     settings.IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES = 100
     during(lambda: Response({"data": "x" * 100}, status=201, headers={"Location": "/orders/7"}))
     assert len(send().content) > 100
@@ -336,7 +336,7 @@ def test_an_answer_too_large_to_keep_never_leads_to_a_second_run(during, setting
     assert count_orders() == 1
 
 
-def test_after_its_answer_was_erased_a_retry_is_told_so_and_runs_nothing():
+def test_a_retry_after_an_erasure_is_refused_and_runs_nothing():
     send()
     assert queries.erase_payload(IdempotencyRecord.objects.get().pk)
     problem = json.loads(send().content)
@@ -345,7 +345,7 @@ def test_after_its_answer_was_erased_a_retry_is_told_so_and_runs_nothing():
     assert count_orders() == 1
 
 
-def test_5xx_answers_cannot_be_declared_definite():
+def test_5xx_responses_cannot_be_declared_final():
     with pytest.raises(ValueError, match="4xx"):
         idempotent(required=True, store_errors=(503,))
 
@@ -354,7 +354,7 @@ def test_5xx_answers_cannot_be_declared_definite():
 # --------------------------------------------------------------------------------------------------------
 
 
-def test_validation_runs_outside_of_the_transaction_and_only_for_the_first_request():
+def test_validation_runs_outside_the_transaction_and_not_for_a_replay():
     calls = []
 
     def validate(view, request, number):
@@ -387,7 +387,7 @@ def _with_kwargs(view, **kwargs):
 # --------------------------------------------------------------------------------------------------------------
 
 
-def test_after_expiry_the_key_means_a_new_request():
+def test_an_expired_key_starts_a_new_request():
     first = send()
     backdate(25 * HOUR)
     second = send({"amount": 2})
@@ -408,7 +408,7 @@ def test_an_expired_key_is_not_free_before_its_resource_has_ended(monkeypatch):
     assert send({"amount": 2})["Idempotency-Replayed"] == "false"
 
 
-def test_a_take_over_that_fails_leaves_the_expired_record_as_it_was(during):
+def test_a_failed_take_over_leaves_the_expired_record_unchanged(during):
     send()
     backdate(25 * HOUR)
     before = IdempotencyRecord.objects.values().get()
@@ -417,7 +417,7 @@ def test_a_take_over_that_fails_leaves_the_expired_record_as_it_was(during):
     assert IdempotencyRecord.objects.values().get() == before
 
 
-# --- What it costs, and what it leaves
+# --- Cost, time-outs and signals
 # --------------------------------------------------------------------------------------
 
 
@@ -428,7 +428,7 @@ def statements(call):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_first_request_costs_a_look_up_and_four_round_trips_and_a_replay_one():
+def test_a_first_request_costs_five_round_trips_and_a_replay_one():
     class Empty(OpenView):
         @idempotent(required=True, store_errors=())
         def post(self, request):
@@ -441,7 +441,7 @@ def test_a_first_request_costs_a_look_up_and_four_round_trips_and_a_replay_one()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_work_runs_under_the_connections_own_time_outs(during):
+def test_the_work_runs_under_the_connections_time_outs(during):
     def read_timeouts():
         with connection.cursor() as cursor:
             cursor.execute("SELECT current_setting('lock_timeout'), current_setting('statement_timeout')")
@@ -461,10 +461,10 @@ def test_it_refuses_to_run_inside_another_transaction():
         send()
 
 
-def test_facts_are_told_to_whoever_counts_them():
-    told = []
+def test_signals_report_accepted_replayed_and_mismatched_requests():
+    facts = []
     receivers = {
-        name: lambda name=name, **fact: told.append((name, fact["record_id"]))
+        name: lambda name=name, **fact: facts.append((name, fact["record_id"]))
         for name in ("accepted", "replayed", "mismatched")
     }
     for name, receiver in receivers.items():
@@ -477,7 +477,7 @@ def test_facts_are_told_to_whoever_counts_them():
         for name, receiver in receivers.items():
             getattr(signals, name).disconnect(receiver)
     record_id = IdempotencyRecord.objects.get().pk
-    assert told == [("accepted", record_id), ("replayed", record_id), ("mismatched", record_id)]
+    assert facts == [("accepted", record_id), ("replayed", record_id), ("mismatched", record_id)]
 
 
 def test_extending_the_expiry_never_shortens_it():
@@ -496,12 +496,12 @@ def test_look_up_uses_the_unique_index_among_many_rows():
             """
             INSERT INTO idempotency_record
                 (scope, key, fingerprint, fingerprint_version, fingerprint_kid, method, path, expires_at)
-            SELECT 'somebody', 'key-' || n, '', 1, 'k1', 'POST', '/', now() + interval '1 day'
+            SELECT 'owner', 'key-' || n, '', 1, 'k1', 'POST', '/', now() + interval '1 day'
             FROM generate_series(1, 20000) AS n
             """
         )
         cursor.execute("ANALYZE idempotency_record")
-        cursor.execute("EXPLAIN " + queries._LOOK_UP, ("somebody", "key-777"))
+        cursor.execute("EXPLAIN " + queries._LOOK_UP, ("owner", "key-777"))
         plan = "\n".join(row[0] for row in cursor.fetchall())
     assert "Index Scan using idempotency_record_scope_key" in plan
-    assert find_live(scope="somebody", key="key-777") is not None
+    assert find_live(scope="owner", key="key-777") is not None

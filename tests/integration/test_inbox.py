@@ -1,4 +1,4 @@
-"""A message is consumed once, in the transaction of what it brings about, and remembered for as long as it may come again."""
+"""A message is consumed once, in the transaction of its effects, and remembered while it may be redelivered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class WorkError(Exception):
-    """What a consumer's work may raise."""
+    """An error in a consumer's work."""
 
 
 def consume(message_id="m-1", consumer="payments"):
@@ -35,7 +35,7 @@ def consume(message_id="m-1", consumer="payments"):
 
 
 def put(count, *, age):
-    """Remember so many messages since so long ago, one after the other."""
+    """Insert messages received `age` ago, one millisecond apart."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO inbox_message (consumer, message_id, received_at)"
@@ -48,7 +48,7 @@ def put(count, *, age):
 # --- Once ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_message_is_consumed_the_first_time_and_no_other():
+def test_a_message_is_consumed_only_the_first_time():
     assert [consume() for _ in range(3)] == [True, False, False]
     assert InboxMessage.objects.count() == 1
 
@@ -64,7 +64,7 @@ def test_each_consumer_has_its_own_messages():
     assert consume("m-2", "payments")
 
 
-def test_a_message_whose_work_failed_has_never_been_consumed():
+def test_a_message_whose_work_failed_counts_as_unconsumed():
     @transaction.atomic
     def act():
         assert consume_once("payments", "m-1")
@@ -84,12 +84,12 @@ def test_a_message_outside_a_transaction_is_refused_and_not_remembered():
 @pytest.mark.parametrize(
     ("consumer", "message_id"), [("", "m"), ("payments", ""), ("payments", "m" * 256), ("p" * 256, "m")]
 )
-def test_a_name_that_cannot_be_kept_whole_is_refused(consumer, message_id):
+def test_an_empty_or_too_long_name_is_refused(consumer, message_id):
     with pytest.raises(ValueError, match="1 to 255"):
         consume(message_id, consumer)
 
 
-def test_the_longest_names_are_kept_whole():
+def test_the_longest_names_are_not_cut():
     assert consume("m" * 255, "p" * 255)
     assert consume("m" * 254 + "n", "p" * 255)
 
@@ -100,7 +100,7 @@ def test_the_database_refuses_a_message_without_a_name(column):
         InboxMessage.objects.create(**{"consumer": "c", "message_id": "m", column: ""})
 
 
-def test_a_message_costs_one_statement_and_has_the_databases_time():
+def test_a_message_costs_one_statement_and_gets_the_databases_time():
     before = read_clock()
     with transaction.atomic(), CaptureQueriesContext(connection) as captured:
         consume_once("payments", "m-1")
@@ -123,7 +123,7 @@ def test_a_second_delivery_waits_for_the_end_of_the_first(is_committed, then):
     assert InboxMessage.objects.count() == 1
 
 
-def test_of_many_deliveries_at_once_one_is_acted_upon():
+def test_one_of_many_concurrent_deliveries_is_handled():
     def act():
         with transaction.atomic():
             if consume_once("payments", "m-1"):
@@ -158,7 +158,7 @@ def test_messages_of_one_instant_are_all_deleted():
     assert inbox.purge(2) == Counts(deleted=5)
 
 
-def test_a_message_comes_again_after_it_was_purged_as_if_for_the_first_time():
+def test_a_purged_message_is_consumed_again():
     consume()
     InboxMessage.objects.update(received_at=F("received_at") - timedelta(days=31))
     assert not consume()
@@ -166,10 +166,10 @@ def test_a_message_comes_again_after_it_was_purged_as_if_for_the_first_time():
     assert consume()
 
 
-def test_rows_that_another_purge_holds_are_left_to_it():
+def test_rows_locked_by_another_purge_are_left_to_it():
     put(3, age=timedelta(days=31))
     with connection.cursor() as cursor:
-        cursor.execute("SET lock_timeout = '5s'")  # to fail, rather than to wait for ever
+        cursor.execute("SET lock_timeout = '5s'")  # fail instead of waiting forever
     with psycopg.connect(**connection_parameters()) as other:
         other.execute("SELECT FROM inbox_message WHERE message_id LIKE '%-2' FOR UPDATE")
         assert inbox.purge(10) == Counts(deleted=2)
@@ -177,13 +177,13 @@ def test_rows_that_another_purge_holds_are_left_to_it():
     connection.close()
 
 
-def test_two_purges_at_once_delete_each_message_once():
+def test_concurrent_purges_delete_each_message_once():
     put(50, age=timedelta(days=31))
     counts = at_once(*[lambda: inbox.purge(3)] * 3)
     assert sum(count.deleted for count in counts) == 50
 
 
-def test_the_purge_of_everything_purges_messages():
+def test_the_purger_also_deletes_messages():
     put(3, age=timedelta(days=31))
     assert purge.run_once() == purge.Counts(messages_deleted=3)
 

@@ -1,4 +1,4 @@
-"""An operator frees a key before its time: only once what it started has ended, never one that means something else by now."""
+"""An operator releases a key early: only if its job has ended, and only if the key still belongs to that request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENDED = (State.SUCCEEDED, State.FAILED, State.CANCELED)
 
 
 def keyed(tenant, state):
-    """A job of this state and the record of its key, which has not expired."""
+    """Create a job in this state and the unexpired record of its key."""
     job = in_state(tenant, state)
     record = IdempotencyRecord.objects.create(
         scope=f"{tenant.id}:test",
@@ -38,9 +38,9 @@ def keyed(tenant, state):
     return write(job.id, f"idempotency_record_id = {record.id}", "idempotency_key = 'order-1'"), record
 
 
-def release(record, **said):
+def release(record, **fields):
     return release_key(
-        record_id=record.id, owner=record.owner, actor="user ada", **{"note": "asked for", **said}
+        record_id=record.id, owner=record.owner, actor="user ada", **{"note": "requested", **fields}
     )
 
 
@@ -55,7 +55,7 @@ def test_the_next_request_under_a_released_key_is_new(api):
 
 
 @pytest.mark.parametrize("state", ENDED)
-def test_a_release_is_told_with_its_reason(tenant, state):
+def test_a_release_is_recorded_with_its_reason(tenant, state):
     job, record = keyed(tenant, state)
     release(record, note="  the shop starts over ")
     assert not IdempotencyRecord.objects.exists()
@@ -88,7 +88,7 @@ def test_a_release_without_a_reason_is_refused(tenant):
     assert IdempotencyRecord.objects.exists()
 
 
-def test_a_key_that_was_taken_over_since_it_was_looked_at_stays(tenant):
+def test_a_key_that_has_been_taken_over_stays(tenant):
     _, record = keyed(tenant, State.FAILED)
     IdempotencyRecord.objects.update(owner=F("owner") + 1)
     with pytest.raises(KeyChanged):
@@ -96,7 +96,7 @@ def test_a_key_that_was_taken_over_since_it_was_looked_at_stays(tenant):
     assert IdempotencyRecord.objects.exists()
 
 
-def test_a_key_is_released_once(tenant):
+def test_a_key_can_be_released_only_once(tenant):
     _, record = keyed(tenant, State.FAILED)
     release(record)
     with pytest.raises(KeyChanged):
@@ -104,7 +104,7 @@ def test_a_key_is_released_once(tenant):
     assert AuditEntry.objects.count() == 1
 
 
-def test_a_redrive_takes_a_released_key_back_while_nobody_has_used_it(tenant):
+def test_a_redrive_reclaims_a_released_key_that_is_unused(tenant):
     job, record = keyed(tenant, State.FAILED)
     release(record)
     services.redrive_job(tenant_id=tenant.id, mode="test", job_id=job.id)

@@ -1,4 +1,4 @@
-"""Replays are counted in memory and written in batches: approximately, and never at a request's expense."""
+"""Replays are counted in memory and written in batches, approximately and at no cost to the request."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_replays_are_counted_and_written_by_one_statement(api):
 
 
 @pytest.mark.django_db
-def test_refused_requests_are_no_replays(api):
+def test_refused_requests_are_not_counted_as_replays(api):
     accepted(post(api))
     assert post(api, {"operation": "demo.sleep", "params": {"seconds": 1}}).status_code == 409
     replay_counter.flush()
@@ -53,24 +53,24 @@ def test_refused_requests_are_no_replays(api):
 
 
 @pytest.mark.django_db
-def test_counts_of_records_that_are_gone_or_taken_over_are_harmless(api):
+def test_counts_of_deleted_records_are_harmless(api):
     accepted(post(api))
     queries.add_replays({record().id + 1: 5})
     assert record().replays == 0
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_record_that_is_held_is_passed_by(api):
+def test_a_locked_record_is_skipped(api):
     accepted(post(api))
     accepted(post(api, key="another"))
-    held, free = IdempotencyRecord.objects.order_by("id")
-    with locked_record(held.id):
-        queries.add_replays({held.id: 1, free.id: 1})
-    assert dict(IdempotencyRecord.objects.values_list("id", "replays")) == {held.id: 0, free.id: 1}
+    locked, free = IdempotencyRecord.objects.order_by("id")
+    with locked_record(locked.id):
+        queries.add_replays({locked.id: 1, free.id: 1})
+    assert dict(IdempotencyRecord.objects.values_list("id", "replays")) == {locked.id: 0, free.id: 1}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_was_counted_is_written_soon_by_a_thread_that_ends(api, settings):
+def test_counts_are_written_soon_by_a_thread_that_ends(api, settings):
     settings.IDEMPOTENCY_REPLAY_FLUSH_SECONDS = 0.05
     accepted(post(api))
     own = ReplayCounter()
@@ -90,7 +90,7 @@ def test_what_was_counted_is_written_soon_by_a_thread_that_ends(api, settings):
 
 
 @pytest.mark.django_db
-def test_a_database_that_does_not_take_them_costs_the_counts_and_nothing_else(api, monkeypatch, caplog):
+def test_a_database_error_loses_only_the_counts(api, monkeypatch, caplog):
     accepted(post(api))
     own = ReplayCounter()
     own._counts[record().id] = 2
@@ -103,12 +103,12 @@ def test_a_database_that_does_not_take_them_costs_the_counts_and_nothing_else(ap
 
 
 def is_late(timer):
-    """Whether the thread waits for another test's long flush interval."""
+    """Return True if the timer belongs to another test, which has a long flush interval."""
     return timer.interval > 1
 
 
 @pytest.mark.django_db
-def test_a_machine_without_threads_costs_counts_only_while_it_has_none(api, monkeypatch):
+def test_counting_resumes_after_a_thread_could_not_start(api, monkeypatch):
     def no_thread(_timer):
         raise RuntimeError("can't start new thread")
 

@@ -1,4 +1,4 @@
-"""A request is not refused for being slow itself: what is bounded is its wait for another one under the same key."""
+"""A slow request is not refused: only its wait for another request under the same key is limited."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOUR, LONG = 3600.0, timedelta(days=3)
 
 
 class Clock(SimpleNamespace):
-    """What `idempotency.accept` reads as the time."""
+    """The clock that `idempotency.accept` reads."""
 
     def monotonic(self):
         return self.now
@@ -31,19 +31,19 @@ CLOCK = Clock(now=0.0)
 
 
 class SlowBody(ExactJSONParser):
-    """The body takes an hour to come."""
+    """Takes an hour to receive the body."""
 
     def parse(self, *arguments, **options):
         CLOCK.now += HOUR
         return super().parse(*arguments, **options)
 
 
-def validate_for_long(_view, _request):
+def validate_slowly(_view, _request):
     CLOCK.now += HOUR
     return "validated"
 
 
-class Uploads(OpenView):
+class SlowUpload(OpenView):
     parser_classes = (SlowBody,)
 
     @idempotent(required=True)
@@ -51,8 +51,8 @@ class Uploads(OpenView):
         return Response({"amount": request.data["amount"]}, status=201)
 
 
-class Deliberations(OpenView):
-    @idempotent(required=True, validate=validate_for_long)
+class SlowValidation(OpenView):
+    @idempotent(required=True, validate=validate_slowly)
     def post(self, _request, validated):
         return Response({"amount": validated}, status=201)
 
@@ -66,8 +66,8 @@ def _clock(settings, monkeypatch):
     monkeypatch.setattr(key_lifetime, "_ended_filters", [])
 
 
-@pytest.mark.parametrize("view", [Uploads, Deliberations])
-def test_a_request_that_takes_longer_than_a_duplicate_may_wait_is_accepted_all_the_same(view):
+@pytest.mark.parametrize("view", [SlowUpload, SlowValidation])
+def test_a_request_slower_than_a_duplicates_wait_is_accepted(view):
     first, again = send(view=view), send(view=view)
     assert [first.status_code, again.status_code] == [201, 201]
     assert (first["Idempotency-Replayed"], again["Idempotency-Replayed"]) == ("false", "true")
@@ -75,14 +75,14 @@ def test_a_request_that_takes_longer_than_a_duplicate_may_wait_is_accepted_all_t
     assert IdempotencyRecord.objects.count() == 1
 
 
-def test_a_slow_request_under_an_expired_key_is_accepted_too():
-    send(view=Uploads)
+def test_a_slow_request_under_an_expired_key_is_accepted():
+    send(view=SlowUpload)
     IdempotencyRecord.objects.update(created_at=F("created_at") - LONG, expires_at=F("expires_at") - LONG)
-    again = send({"amount": 2}, view=Uploads)
+    again = send({"amount": 2}, view=SlowUpload)
     assert (again.status_code, again["Idempotency-Replayed"]) == (201, "false")
 
 
-def test_without_any_time_to_wait_it_would_be_refused(settings):
-    """The clock of these tests is the one that decides."""
+def test_without_any_time_to_wait_a_request_is_refused(settings):
+    """This proves that the tests' clock is the one that is read."""
     settings.IDEMPOTENCY_WAIT_SECONDS = 0.0
-    assert code_of(send(view=Uploads)) == "RequestInProgress"
+    assert code_of(send(view=SlowUpload)) == "RequestInProgress"

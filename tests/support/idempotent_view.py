@@ -1,4 +1,4 @@
-"""A DRF view as another project could have it, with what the tests of `idempotency` need to look at it."""
+"""A DRF view of another project, and functions with which the tests of `idempotency` call it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from idempotency.parsers import ExactJSONParser
 
 
 def scope_of(request):
-    return request.META.get("HTTP_X_SCOPE", "somebody")
+    return request.META.get("HTTP_X_SCOPE", "owner")
 
 
 def handle_exception(exc, context):
@@ -39,10 +39,10 @@ class OpenView(APIView):
 
 
 class Orders(OpenView):
-    """Each run writes one row and answers with a number that no other run would give."""
+    """Each run writes one row and answers with a different number."""
 
     def during(self):
-        """What a test lets happen in the middle of the work; a response it returns is the answer."""
+        """Run what a test patches into the middle of the work; a response that it returns is sent."""
 
     @idempotent(required=True)
     def post(self, request, **kwargs):
@@ -88,7 +88,7 @@ def count_orders():
 def send(
     body=None, *, key="k", view=Orders, method="POST", path="/orders", content_type="application/json", **meta
 ):
-    """Send one request, and return its rendered response. `body` is bytes as they are, or else becomes JSON."""
+    """Send one request and return its rendered response. A `body` that is not bytes is sent as JSON."""
     data = body if isinstance(body, bytes) else json.dumps({"amount": 1} if body is None else body).encode()
     if key is not None:
         meta["HTTP_IDEMPOTENCY_KEY"] = key
@@ -100,5 +100,5 @@ def send(
 
 
 def code_of(response):
-    """Return the name of the error that was answered, None for anything else."""
+    """Return the name of the error in the response, None for a success."""
     return json.loads(response.content).get("code") if response.status_code == 499 else None

@@ -1,4 +1,4 @@
-"""Fingerprints tell the same request from any other, and members say where two bodies differ."""
+"""Fingerprints identify a request, and the members' digests show where two bodies differ."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def test_a_change_in_any_part_changes_the_fingerprint(change):
 
 
 @pytest.mark.parametrize("body", [b'{"amount": 1.0}', b'{ "amount" : 1e0 }', b'{"\\u0061mount":1}'])
-def test_another_spelling_of_the_body_does_not(body):
+def test_another_spelling_of_the_body_keeps_the_fingerprint(body):
     assert fingerprint(replace(REQUEST, body=body, document=exact_json.loads(body))) == fingerprint(REQUEST)
 
 
-def test_no_byte_can_move_from_one_part_into_the_next():
+def test_moving_a_byte_between_parts_changes_the_fingerprint():
     one = RequestParts(method="POST", path="/ab", query="", content_type="text/c", body=b"d")
     for other in (
         replace(one, path="/a", content_type="btext/c"),
@@ -79,7 +79,7 @@ def test_names_in_the_query_are_sorted_but_the_values_of_one_name_keep_their_ord
     assert of("a=1%26b=2") != of("a=1&b=2")
 
 
-def test_a_body_that_is_no_json_counts_as_its_bytes_and_type():
+def test_a_body_that_is_not_json_counts_by_its_bytes_and_type():
     upload = RequestParts(method="POST", path="/", content_type="text/csv", body=b"1,0")
     assert fingerprint(upload) != fingerprint(replace(upload, body=b"1,0 "))
     assert fingerprint(upload) != fingerprint(replace(upload, content_type="text/plain"))
@@ -92,7 +92,7 @@ def test_without_a_body_the_content_type_does_not_matter():
 
 
 def test_version_1_never_changes():
-    # A stored record must be understood for as long as it lives, across deploys.
+    # A stored record must stay comparable across deploys.
     assert fingerprint(REQUEST).hex() == "93fd84a39a3afd7cb0810122a4db542455d5af620a5b42e26ac7bdba74aeb082"
 
 
@@ -105,7 +105,7 @@ def test_a_fingerprint_is_keyed_and_verified_under_its_own_kid():
 
 
 @pytest.mark.parametrize(("version", "kid"), [(1, "k0"), (2, "k1"), (0, "k1"), (1, "")])
-def test_an_unknown_version_or_kid_is_an_error_and_no_guess(version, kid):
+def test_an_unknown_version_or_kid_raises(version, kid):
     with pytest.raises(FingerprintUnverifiable) as refused:
         is_same(REQUEST, fingerprint=b"", version=version, kid=kid)
     assert (refused.value.version, refused.value.kid) == (version, kid)
@@ -165,7 +165,7 @@ def test_pointers_are_those_of_rfc_6901(first, second, pointers):
     assert differing(first, second) == pointers
 
 
-def test_a_body_of_many_members_is_described_less_deeply_but_never_wrongly():
+def test_a_body_of_many_members_is_described_at_less_depth():
     many = {f"m{number}": number for number in range(65)}
     first = {"params": many, "note": 1}
     assert set(json.loads(member_digests(first, "k2"))) == {"/params", "/note"}
@@ -175,7 +175,7 @@ def test_a_body_of_many_members_is_described_less_deeply_but_never_wrongly():
     assert len(differing({}, many)) == 64
 
 
-def test_the_digests_hold_no_value_and_cannot_be_compared_with_one_another():
+def test_the_digests_hold_no_value_and_differ_by_place_and_secret():
     stored = member_digests({"a": "secret", "b": "secret"}, "k2")
     digests = json.loads(stored)
     assert b"secret" not in stored
@@ -183,11 +183,11 @@ def test_the_digests_hold_no_value_and_cannot_be_compared_with_one_another():
     assert digests != json.loads(member_digests({"a": "secret", "b": "secret"}, "k1"))
 
 
-def test_erased_digests_name_nothing():
+def test_erased_digests_name_no_member():
     assert differing_members(None, {"a": 1}, "k2") == []
 
 
-def test_members_under_a_lost_secret_are_an_error():
+def test_members_under_a_lost_secret_raise():
     with pytest.raises(FingerprintUnverifiable):
         differing_members(b"{}", {}, "k0")
 

@@ -1,4 +1,4 @@
-"""A job that is redriven after its key was forgotten takes the key back: nobody can start the same work beside it."""
+"""A job that is redriven after its key was purged reclaims the key, so that no other job can start under it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.support.scenarios import everything
 LONG = timedelta(days=3)
 
 
-def age_keys():
-    """All keys have been kept for as long as they had to be."""
+def expire_keys():
+    """Backdate all keys, so that they have expired."""
     IdempotencyRecord.objects.update(created_at=F("created_at") - LONG, expires_at=F("expires_at") - LONG)
 
 
 def fail(job_id):
-    held = claim(job_id)
-    return transitions.fail_job(job_id=held.id, attempt=held.attempt, detail="no", cause="no")
+    claimed = claim(job_id)
+    return transitions.fail_job(job_id=claimed.id, attempt=claimed.attempt, detail="no", cause="no")
 
 
 def redrive(tenant, job_id):
@@ -39,10 +39,10 @@ def redrive(tenant, job_id):
 
 @pytest.fixture
 def failed(api):
-    """The id of a failed job whose key has been purged."""
+    """Return the id of a failed job whose key has been purged."""
     job_id = accepted(post(api))["id"]
     fail(job_id)
-    age_keys()
+    expire_keys()
     assert record_purge.run_once(100) is not None
     assert not IdempotencyRecord.objects.exists()
     return job_id
@@ -54,7 +54,7 @@ def refused(api, job_id, body=None):
     assert Job.objects.count() == 1
 
 
-def test_while_the_redriven_job_waits_its_key_starts_nothing_else(api, tenant, failed):
+def test_the_key_of_a_redriven_job_starts_no_other_job(api, tenant, failed):
     redrive(tenant, failed)
     refused(api, failed)
     refused(api, failed, charge(amount=2000))
@@ -64,9 +64,9 @@ def test_while_the_redriven_job_waits_its_key_starts_nothing_else(api, tenant, f
     assert Job.objects.get().idempotency_record_id == record.id
 
 
-def test_the_key_is_not_free_before_the_job_has_ended_and_is_then(api, tenant, failed):
+def test_the_key_becomes_free_when_the_redriven_job_has_ended(api, tenant, failed):
     redrive(tenant, failed)
-    age_keys()
+    expire_keys()
     refused(api, failed)
     record_purge.run_once(100)
     refused(api, failed)
@@ -76,16 +76,16 @@ def test_the_key_is_not_free_before_the_job_has_ended_and_is_then(api, tenant, f
     assert answer["Idempotency-Replayed"] == "false"
 
 
-def test_a_key_that_was_taken_back_is_kept_by_the_next_redrive_as_any_other(api, tenant, failed):
+def test_the_next_redrive_extends_a_reclaimed_key(api, tenant, failed):
     redrive(tenant, failed)
     fail(failed)
-    age_keys()
+    expire_keys()
     redrive(tenant, failed)
     assert IdempotencyRecord.objects.get().expires_at > timezone.now() + timedelta(hours=23)
     refused(api, failed)
 
 
-def test_a_job_whose_key_has_been_used_anew_is_not_redriven(api, tenant, failed):
+def test_a_job_whose_key_has_been_reused_is_not_redriven(api, tenant, failed):
     other = accepted(post(api))["id"]
     before = everything(failed)
     with pytest.raises(KeyReassigned):
@@ -94,7 +94,7 @@ def test_a_job_whose_key_has_been_used_anew_is_not_redriven(api, tenant, failed)
     assert IdempotencyRecord.objects.get().resource == f"job/{other}"
 
 
-def test_another_tenants_key_of_the_same_name_is_no_hindrance(api, tenant, failed):
+def test_the_same_key_of_another_tenant_does_not_prevent_a_redrive(api, tenant, failed):
     stranger = TenantFactory()
     accepted(post(api))
     scope = format_scope(tenant_id=stranger.id, mode="test")

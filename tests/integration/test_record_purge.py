@@ -1,4 +1,4 @@
-"""The purge: what it deletes, what it leaves, and that it stays cheap among many rows."""
+"""The purge of expired records: what it deletes, what it keeps, and its cost among many rows."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def ended(monkeypatch):
-    """The resources that have ended, by the word of the only judge."""
+    """Return the set of ended resources, which the only registered filter reads."""
     resources = set()
-    monkeypatch.setattr(key_lifetime, "_ended_filters", [lambda asked: resources & set(asked)])
+    monkeypatch.setattr(key_lifetime, "_ended_filters", [lambda named: resources & set(named)])
     return resources
 
 
 def insert_records(count, *, expired_for="1 hour", resource=None, prefix="key"):
-    """Insert records that expired one after the other, the last of them so long ago."""
+    """Insert records that expired one second apart, the last of them `expired_for` ago."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             INSERT INTO idempotency_record
                 (scope, key, fingerprint, fingerprint_version, fingerprint_kid, method, path, resource,
                  created_at, expires_at)
-            SELECT 'somebody', %s || n, '', 1, 'k1', 'POST', '/', %s,
+            SELECT 'owner', %s || n, '', 1, 'k1', 'POST', '/', %s,
                    now() - interval '3 days' - n * interval '1 second',
                    now() - %s::interval - n * interval '1 second'
             FROM generate_series(1, %s) AS n
@@ -49,7 +49,7 @@ def test_expired_records_are_deleted_and_live_ones_stay():
     assert keys() == {"live1", "live2", "live3"}
 
 
-def test_one_run_deletes_all_that_has_expired_in_as_many_short_transactions_as_it_takes():
+def test_one_run_deletes_all_expired_records_in_short_transactions():
     insert_records(7)
     with CaptureQueriesContext(connection) as captured:
         assert record_purge.run_once(limit=3).deleted == 7
@@ -63,7 +63,7 @@ def test_a_record_whose_resource_has_not_ended_stays_until_it_has(ended):
     assert record_purge.run_once(limit=10) == record_purge.Counts(deleted=1, kept=0)
 
 
-def test_records_that_must_stay_do_not_hold_up_those_behind_them(ended):
+def test_records_that_must_stay_do_not_delay_later_ones(ended):
     insert_records(25, expired_for="2 hours", resource="job/unknown", prefix="stuck")
     insert_records(25, expired_for="1 hour", resource="job/ended")
     ended.add("job/ended")
@@ -71,25 +71,25 @@ def test_records_that_must_stay_do_not_hold_up_those_behind_them(ended):
     assert all(key.startswith("stuck") for key in keys())
 
 
-def test_records_that_expired_at_the_same_instant_are_all_seen():
+def test_records_that_expired_at_the_same_instant_are_all_deleted():
     insert_records(10)
     IdempotencyRecord.objects.update(expires_at=IdempotencyRecord.objects.first().expires_at)
     assert record_purge.run_once(limit=3).deleted == 10
 
 
-def test_without_a_judge_everything_counts_as_ended(monkeypatch):
+def test_without_a_filter_every_resource_counts_as_ended(monkeypatch):
     monkeypatch.setattr(key_lifetime, "_ended_filters", [])
     insert_records(2, resource="job/1")
     assert record_purge.run_once(limit=10).deleted == 2
 
 
-def test_every_judge_must_agree_that_a_resource_has_ended(ended):
+def test_a_resource_has_ended_only_if_every_filter_returns_it(ended):
     ended.update({"job/1", "job/2"})
-    key_lifetime.register_ended_filter(lambda asked: set(asked) - {"job/2"} | {"nobody asked"})
+    key_lifetime.register_ended_filter(lambda named: set(named) - {"job/2"} | {"not in the question"})
     assert key_lifetime.find_ended({"job/1", "job/2", "job/3", None}) == {"job/1", None}
 
 
-def test_a_record_locked_by_a_redrive_is_left_for_the_next_time():
+def test_a_record_locked_by_a_redrive_is_left_for_the_next_run():
     insert_records(3)
     own = connection.settings_dict
     with psycopg.connect(
@@ -119,7 +119,7 @@ def test_the_purge_reads_no_more_than_its_batch_among_many_rows():
     assert "Sort" not in plan
 
 
-def test_a_batch_begins_behind_the_last_record_seen():
+def test_a_batch_begins_after_the_last_record_seen():
     insert_records(4)
     until = maintenance_queries.read_clock()
     with transaction.atomic():

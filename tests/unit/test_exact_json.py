@@ -1,4 +1,4 @@
-"""Exact JSON: what is read is what was written, equal values look alike, and nothing ambiguous comes in."""
+"""Exact JSON: values survive a round trip, equal values have equal bytes, and ambiguous documents are refused."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from foundation import exact_json
 from foundation.exact_json import MalformedJson
 
-# Characters that a JSON document of ours may hold: all but U+0000 and surrogates.
+# The characters that our JSON may contain: all but U+0000 and surrogates.
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 integers = st.integers(-(10**300) + 1, 10**300 - 1)
-# As they are written: any digits, any place of the point, any exponent within the limits.
+# Spellings of numbers: any digits, any position of the point, any exponent within the limits.
 spellings = st.from_regex(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", fullmatch=True)
 exact_numbers = integers | spellings.map(lambda spelling: exact_json.loads(spelling.encode()))
 
@@ -43,7 +43,7 @@ def malformed(data):
 
 
 @given(documents)
-def test_what_was_written_is_read_again_unchanged(document):
+def test_a_written_document_is_read_unchanged(document):
     canonical = exact_json.dumps(document)
     assert exact_json.loads(canonical) == document
     assert exact_json.dumps(exact_json.loads(canonical)) == canonical
@@ -63,7 +63,7 @@ def test_white_space_key_order_and_escapes_do_not_matter(document, ensure_ascii,
 
 
 @given(spellings)
-def test_numbers_are_equal_exactly_when_their_values_are(spelling):
+def test_a_number_keeps_its_exact_value(spelling):
     value = exact_json.loads(spelling.encode())
     assert value == Decimal(spelling)
     assert isinstance(value, int) == (Decimal(spelling) == Decimal(spelling).to_integral_value())
@@ -73,13 +73,13 @@ def test_numbers_are_equal_exactly_when_their_values_are(spelling):
 @given(
     st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300, allow_subnormal=False)
 )
-def test_a_float_is_written_as_the_double_that_it_is(number):
+def test_a_float_is_written_as_its_exact_double(number):
     if number == 0 or abs(number) > 1e-300:
         assert float(exact_json.loads(exact_json.dumps(number))) == number
 
 
 @given(st.binary(max_size=50))
-def test_any_bytes_are_read_or_refused_but_nothing_else_happens(data):
+def test_any_bytes_are_either_read_or_refused(data):
     try:
         document = exact_json.loads(data)
     except MalformedJson:
@@ -125,25 +125,25 @@ def test_numbers_that_differ_beyond_double_precision_differ():
 
 
 @pytest.mark.parametrize("value", [object(), {1: 2}, {"a": {1, 2}}, b"bytes", [1j], {None: 1}])
-def test_what_json_cannot_hold_is_a_type_error(value):
+def test_types_that_json_does_not_have_raise_a_type_error(value):
     with pytest.raises(TypeError):
         exact_json.dumps(value)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, Decimal("NaN"), Decimal("-Infinity"), ["\ud800"]])
-def test_values_without_a_json_spelling_are_value_errors(value):
+def test_values_without_a_json_spelling_raise_a_value_error(value):
     with pytest.raises(ValueError, match=r"."):
         exact_json.dumps(value)
 
 
-def test_a_value_that_contains_itself_is_a_value_error():
+def test_a_value_that_contains_itself_raises_a_value_error():
     endless: list[object] = []
     endless.append(endless)
     with pytest.raises(ValueError, match="contains itself"):
         exact_json.dumps(endless)
 
 
-def test_a_number_is_never_rounded_in_silence():
+def test_a_number_is_never_rounded_silently():
     with pytest.raises(ValueError, match="too many digits"):
         exact_json.dumps(Decimal("0." + "1" * 2000))
 
@@ -153,7 +153,7 @@ def test_a_number_is_never_rounded_in_silence():
 
 
 @pytest.mark.parametrize("data", [b'{"a":1,"a":1}', b'[{"x":{"a":1,"b":2,"a":3}}]', b'{"\\u0061":1,"a":2}'])
-def test_a_repeated_key_is_refused_on_any_level_in_any_spelling(data):
+def test_a_repeated_key_is_refused_at_any_level_in_any_spelling(data):
     assert "same key twice" in malformed(data)
 
 
@@ -172,28 +172,28 @@ def test_u0000_is_refused_in_strings_and_keys(data):
     assert "U+0000" in malformed(data)
 
 
-def test_what_only_looks_like_a_forbidden_escape_is_accepted():
+def test_an_escaped_backslash_before_u_is_accepted():
     assert exact_json.loads(b'"\\\\u0000 \\\\ud800"') == "\\u0000 \\ud800"
 
 
 @pytest.mark.parametrize(
     "data", [b"", b" ", b"\xef\xbb\xbf{}", b"\xff", b'"\xed\xa0\x80"', '"a"'.encode("utf-16")]
 )
-def test_what_is_no_utf8_json_document_is_refused(data):
+def test_a_document_that_is_not_utf8_json_is_refused(data):
     assert malformed(data)
 
 
 @pytest.mark.parametrize(
     "data", [b"[1,]", b"1 2", b"01", b"+1", b".5", b"1.", b"'a'", b'"\n"', b"// x\n1", b"tru"]
 )
-def test_what_is_almost_json_is_refused(data):
+def test_almost_json_is_refused(data):
     assert malformed(data)
 
 
 @pytest.mark.parametrize(
     "number", ["9" * 300, "-" + "9" * 300, "0." + "9" * 300, "1e308", "1e-308", "-1E+308"]
 )
-def test_the_longest_numbers_are_exact(number):
+def test_the_longest_numbers_are_read_exactly(number):
     value = exact_json.loads(number.encode())
     assert value == Decimal(number)
     assert exact_json.loads(exact_json.dumps(value)) == value
@@ -229,14 +229,14 @@ def test_nesting_is_limited_to_32_levels():
 
 
 @pytest.mark.parametrize("data", [b"[" * 100_000, b'{"a":' * 100_000, b"[" * 990 + b"]" * 990])
-def test_endless_nesting_is_refused_and_ends_no_thread(data):
+def test_very_deep_nesting_is_refused_without_a_crash(data):
     assert "32 levels" in malformed(data)
 
 
-def test_many_members_on_few_levels_are_no_deep_nesting():
+def test_many_members_on_few_levels_are_accepted():
     assert exact_json.loads(b"[" + b"[[]]," * 100 + b"{}]")[100] == {}
 
 
-def test_no_value_of_the_body_is_repeated_in_the_refusal():
+def test_a_refusal_shows_no_value_of_the_body():
     assert "4242" not in malformed(b'{"card": 4242, "card": 4242}')
     assert "4242" not in malformed(b'{"card": "4242')

@@ -1,4 +1,4 @@
-"""`Idempotency-Key` and `Idempotency-TTL`: one key for each spelling, and none for a malformed one."""
+"""Parsing `Idempotency-Key` and `Idempotency-TTL`: equal spellings give one key, malformed ones are refused."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def test_a_bare_key_and_its_quoted_spelling_are_the_same(key):
 
 
 @pytest.mark.parametrize("header", ["\tabc\t", " \t abc", '\t"abc";a=1 \t'])
-def test_white_space_around_a_key_is_no_part_of_it(header):
-    """RFC 9110 §5.5. Some servers take it away before we see it."""
+def test_white_space_around_a_key_is_ignored(header):
+    """RFC 9110 §5.5. Some servers strip it, others do not."""
     assert parse_key(header, strict=False) == "abc"
 
 
 @given(st.text(QUOTABLE, min_size=1, max_size=255))
-def test_a_quoted_key_may_hold_any_printable_character(key):
+def test_a_quoted_key_may_contain_any_printable_character(key):
     assert parse_key(quote(key), strict=True) == key
 
 
 @example("0\t")
 @given(st.text(st.characters(max_codepoint=255), max_size=20))
-def test_a_bare_key_is_taken_whole_or_not_at_all(header):
+def test_a_bare_key_is_accepted_whole_or_refused(header):
     try:
         key = parse_key(header, strict=False)
     except KeyInvalid:
@@ -58,7 +58,7 @@ def test_a_bare_key_is_taken_whole_or_not_at_all(header):
         ";*a.b-c_d=1",
     ],
 )
-def test_parameters_are_no_part_of_the_key(parameters):
+def test_parameters_are_not_part_of_the_key(parameters):
     assert parse_key('"abc"' + parameters, strict=True) == "abc"
 
 
@@ -126,7 +126,7 @@ def test_a_key_has_at_most_255_characters_after_unescaping():
             parse_key(header, strict=False)
 
 
-def test_strict_syntax_takes_no_bare_key():
+def test_strict_syntax_refuses_a_bare_key():
     with pytest.raises(KeyInvalid):
         parse_key("abc", strict=True)
 
@@ -139,7 +139,7 @@ def test_an_absent_header_is_missing_not_invalid():
 @pytest.mark.parametrize(
     ("header", "seconds"), [(None, 7), ("3600", 3600), (" 86400\t", 86400), ("2592000", 2592000)]
 )
-def test_the_ttl_is_the_clients_or_else_the_default(header, seconds):
+def test_the_ttl_is_the_headers_value_or_the_default(header, seconds):
     assert parse_ttl(header, 7) == seconds
 
 
