@@ -29,7 +29,8 @@ patch_kombu()
 patch_celery()
 app = Celery("semel")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["workers", "operators"])
+app.autodiscover_tasks(["workers"])
+app.autodiscover_tasks(["operators"], related_name="bulk_worker")
 
 
 @setup_logging.connect(dispatch_uid="keep_our_logging")

@@ -1,4 +1,4 @@
-"""The admin's site: made for the people on call, who must get an answer, quickly, and in HTML."""
+"""The admin's site: every page answers in bounded time, and errors are HTML pages."""
 
 from __future__ import annotations
 
@@ -17,110 +17,114 @@ from django.template.response import SimpleTemplateResponse
 from django.urls import reverse
 from psycopg.errors import QueryCanceled
 
+from operators.overview import build_tiles
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from django.http import HttpRequest
     from django.http.response import HttpResponse, HttpResponseBase
+    from django.template.response import TemplateResponse
 
     View = Callable[..., HttpResponseBase]
 
 log = structlog.get_logger(__name__)
 
-_LOOKING = ("GET", "HEAD")
-_SHORT_OF_TIME = "SELECT set_config('statement_timeout', %s, TRUE)"  # for this transaction
+_SET_LOCAL_TIMEOUT = "SELECT set_config('statement_timeout', %s, TRUE)"
+_PAGES = {"Needs attention": "admin:jobs_job_attention", "Errors": "admin:jobs_job_errors"}
 
 
 class OperatorSite(AdminSite):
-    """Django's admin with a limit on every look, and pages in place of bare errors."""
+    """Django's admin with a time limit on reads, tiles on its first page, and error pages."""
 
     site_header = site_title = "Semel"
-    index_title = "Is all well?"
+    index_title = "Overview"
     index_template = "operators/index.html"
     site_url = "/docs"
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:  # type: ignore[override] # noqa: FBT001, FBT002 - Django's
-        """The view behind its login, whose refusals are pages too."""
-        return _explained(super().admin_view(_limited(view), cacheable))
+        return _with_error_pages(super().admin_view(_with_time_limit(view), cacheable))
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        may_view = request.user.has_perm("jobs.view_job")
+        return super().index(request, {**(extra_context or {}), "tiles": build_tiles() if may_view else []})
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        """As Django's, with the pages that are no model's before the jobs."""
+        """Return Django's list, with the pages that belong to no model before the jobs."""
         apps = super().get_app_list(request, app_label)
         for app in apps:
             if app["app_label"] == "jobs" and request.user.has_perm("jobs.view_job"):
-                app["models"][:0] = [_entry(name, address) for name, address in _PAGES.items()]
+                app["models"][:0] = [_menu_entry(name, address) for name, address in _PAGES.items()]
         return apps
 
 
-_PAGES = {"Needs attention": "admin:jobs_job_attention", "Errors": "admin:jobs_job_errors"}
-
-
-def _entry(name: str, address: str) -> dict[str, Any]:
-    """What Django's lists know of a model."""
+def _menu_entry(name: str, address: str) -> dict[str, Any]:
+    """Return what Django's templates read of a model."""
+    object_name = name.replace(" ", "")
     return {
         "name": name,
-        "object_name": name.replace(" ", ""),
+        "object_name": object_name,
         "admin_url": reverse(address),
         "view_only": True,
         "perms": {},
     }
 
 
-def _limited(view: View) -> View:
-    """The view, and the rendering of its page, in which no statement of a mere look takes longer than ADMIN_STATEMENT_SECONDS.
+def _with_time_limit(view: View) -> View:
+    """Stop each statement of a GET after ADMIN_STATEMENT_SECONDS, the rendering of its page included.
 
-    A transaction of its own, since behind a pooler a session's setting would be somebody else's next. What changes
-    something keeps the process's own time-out: its services own their transactions.
+    The limit is local to a transaction: behind a pooler, a session's setting would reach other clients. A POST keeps the
+    process's own time-out, because its services own their transactions.
     """
 
     @wraps(view)
-    def answer(request: HttpRequest, *args: Any, **captured: Any) -> HttpResponseBase:  # noqa: ANN401 - any view's
-        if request.method not in _LOOKING:
+    def limited(request: HttpRequest, *args: Any, **captured: Any) -> HttpResponseBase:  # noqa: ANN401 - any view's
+        if request.method not in {"GET", "HEAD"}:
             return _rendered(view(request, *args, **captured))
         with transaction.atomic():
             with connection.cursor() as cursor:
-                cursor.execute(_SHORT_OF_TIME, [f"{settings.ADMIN_STATEMENT_SECONDS * 1000:.0f}"])
+                cursor.execute(_SET_LOCAL_TIMEOUT, [f"{settings.ADMIN_STATEMENT_SECONDS * 1000:.0f}"])
             return _rendered(view(request, *args, **captured))
 
-    return answer
+    return limited
 
 
-def _explained(view: View) -> View:
-    """What was refused, is not there or took too long is told in HTML, with a way on."""
+def _with_error_pages(view: View) -> View:
+    """Answer refusals, missing pages and database failures in HTML."""
 
     @wraps(view)
-    def answer(request: HttpRequest, *args: Any, **captured: Any) -> HttpResponseBase:  # noqa: ANN401 - any view's
+    def explained(request: HttpRequest, *args: Any, **captured: Any) -> HttpResponseBase:  # noqa: ANN401 - any view's
         try:
             return view(request, *args, **captured)
         except PermissionDenied as error:
-            said = str(error) or "Your account may look, and not do this."
-            return _page(request, 403, "Not allowed", said)
+            return _error_page(request, 403, "Not allowed", str(error) or _NO_PERMISSION)
         except Http404 as error:
-            return _page(request, 404, "Not found", str(error) or "There is nothing at this address.")
+            return _error_page(request, 404, "Not found", str(error) or "This page does not exist.")
         except (OperationalError, InterfaceError) as error:
             if isinstance(error.__cause__, QueryCanceled):
-                return _page(request, 503, "This took too long", _TOO_LONG.format(settings))
+                return _error_page(request, 503, "This took too long", _TOO_LONG.format(settings))
             log.warning("admin.database_down", error=repr(error))
-            return _page(request, 503, "The database does not answer", _AWAY)
+            return _error_page(request, 503, "The database is not available", _DATABASE_DOWN)
 
-    return answer
+    return explained
 
 
+_NO_PERMISSION = "Your account does not have the permission for this page. Ask an administrator for it."
 _TOO_LONG = (
-    "The database stopped after {0.ADMIN_STATEMENT_SECONDS:g} seconds, so that a look costs the service little. "
-    "Nothing was changed. Narrow the question: a shorter time, a tenant, a state; or search for one id or key."
+    "The database stopped a statement after {0.ADMIN_STATEMENT_SECONDS:g} seconds, to protect the service. Nothing was "
+    "changed. Narrow the filter by time, tenant or state, or search for one id or key."
 )
-_AWAY = "Nothing is known of what you asked for. Try again in a moment; /readyz and the logs say more."
+_DATABASE_DOWN = "The page could not be loaded. Try again in a moment. /readyz and the logs say more."
 
 
 def _rendered(response: HttpResponseBase) -> HttpResponseBase:
-    """The response, which reads the database no more."""
+    """Render the response now, so that it reads the database within the time limit."""
     return response.render() if isinstance(response, SimpleTemplateResponse) else response
 
 
-def _page(request: HttpRequest, status: int, title: str, said: str) -> HttpResponse:
-    """A page for which nothing needs to be read."""
-    page = render(request, "operators/error_page.html", {"title": title, "said": said}, status=status)
+def _error_page(request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
+    """Return a page that reads nothing from the database."""
+    page = render(request, "operators/error_page.html", {"title": title, "text": text}, status=status)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         page.headers["Retry-After"] = "1"
     return page

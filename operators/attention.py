@@ -1,10 +1,10 @@
-"""What somebody should look at, and which failures are of one kind."""
+"""Jobs that need an operator, and failures grouped by kind."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
@@ -19,22 +19,24 @@ if TYPE_CHECKING:
 
     from jobs.queries.attention import ErrorGroup
 
-# Entries that one question reads at most: tens of milliseconds.
-_JOBS_EXAMINED, _FAILURES_EXAMINED = 10_000, 50_000
-_GROUPS_SHOWN = 200
-# A lease that is over is ended by the next sweep: a dozen of them have not done it.
-_LEASE_OVER_FOR = timedelta(seconds=60)
+# Jobs of one kind that are listed. One more is read, to learn whether there are more.
+MAX_LISTED = 50
+# Index entries that one statement reads at most: tens of milliseconds.
+_MAX_JOBS_READ, _MAX_FAILURES_READ = 10_000, 50_000
+_MAX_GROUPS = 200
+# The next sweep ends an expired lease. After this time a dozen sweeps have not done so.
+_OVERDUE_LEASE_AGE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attention:
-    """Jobs that wait for a person, the newest first; overdue ones the longest waiting first."""
+    """Jobs that need an operator, newest first; overdue jobs and leases oldest first."""
 
     unknown: list[Job]
     partially_done: list[Job]
-    failed: list[Job]  # for good, lately
-    overdue_leases: list[Job]  # running, and no sweep has ended what is over
-    overdue_jobs: list[Job]  # due, not paused, and nobody takes them
+    failed: list[Job]  # recently
+    overdue_leases: list[Job]  # running, with an expired lease that no sweep has ended
+    overdue_jobs: list[Job]  # due and not paused, but not claimed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,47 +44,54 @@ class ErrorGroups:
     """Kinds of failure, the most frequent first."""
 
     groups: list[ErrorGroup]
-    complete: bool  # False: more have failed since then than were counted
+    is_complete: bool  # False: only the newest failures were counted
 
 
-def open_violations(*, limit: int) -> int:
-    """How many promises the self-audit finds broken now, counted up to `limit`. Served by violation_open."""
-    return len(Violation.objects.filter(resolved_at=None).values_list("pk")[:limit])
+def count_text(rows: Sequence[Any]) -> str:
+    """Return the number of rows, or "50+" if there are more than are listed."""
+    return f"{MAX_LISTED}+" if len(rows) > MAX_LISTED else str(len(rows))
 
 
-def needs_attention(*, limit: int = 50, since: datetime | None = None) -> Attention:
-    """What waits for a person, at most `limit` of each kind; `failed` since then, or within a day.
+def open_violations() -> list[int]:
+    """Return the ids of open findings of the self-audit, one more than are listed at most. Served by violation_open."""
+    found = Violation.objects.filter(resolved_at=None).values_list("pk", flat=True)
+    return list(found[: MAX_LISTED + 1])
 
-    Each list is two statements: its index gives the ids, job_pkey the rows, without their payloads.
+
+def needs_attention(*, limit: int = MAX_LISTED + 1, since: datetime | None = None) -> Attention:
+    """Return at most `limit` jobs of each kind; `failed` are those since then, or of the last day.
+
+    Each list takes two statements: its index gives the ids, job_pkey the rows without their payloads.
     """
-    since = since or time_ago(timedelta(days=1))
     overdue = queries.overdue_jobs(
         age=timedelta(seconds=settings.OVERDUE_JOB_SECONDS),
         longest=timedelta(seconds=settings.PUBLISH_BACKOFF_MAX_SECONDS),
         queues=[priority.name.lower() for priority in Priority],
-        examined=_JOBS_EXAMINED,
+        examined=_MAX_JOBS_READ,
         limit=limit,
     )
+    failed = queries.failed_jobs(since=since or time_ago(timedelta(days=1)), limit=limit)
     return Attention(
-        unknown=_rows(queries.unknown_jobs(limit=limit)),
-        partially_done=_rows(queries.partially_done_jobs(limit=limit)),
-        failed=_rows(queries.failed_jobs(since=since, limit=limit)),
-        overdue_leases=_rows(queries.overdue_leases(age=_LEASE_OVER_FOR, limit=limit)),
-        overdue_jobs=_rows(overdue),
+        unknown=_load(queries.unknown_jobs(limit=limit)),
+        partially_done=_load(queries.partially_done_jobs(limit=limit)),
+        failed=_load(failed),
+        overdue_leases=_load(queries.overdue_leases(age=_OVERDUE_LEASE_AGE, limit=limit)),
+        overdue_jobs=_load(overdue),
     )
 
 
-def errors_grouped(*, since: datetime, operation: str | None = None) -> ErrorGroups:
-    """Jobs that failed since then, or stand in `unknown`, by operation, code and cause. At most the 50,000 newest are counted."""
+def group_errors(*, since: datetime, operation: str | None = None) -> ErrorGroups:
+    """Group jobs that failed since then, or are `unknown`, by operation, code and cause. Counts the 50,000 newest at most."""
     groups = queries.group_errors(
-        since=since, operation=operation, examined=_FAILURES_EXAMINED, limit=_GROUPS_SHOWN
+        since=since, operation=operation, examined=_MAX_FAILURES_READ, limit=_MAX_GROUPS
     )
-    failed = queries.count_failed(since=since, at_most=_FAILURES_EXAMINED + 1)
-    return ErrorGroups(groups=groups, complete=failed <= _FAILURES_EXAMINED and len(groups) < _GROUPS_SHOWN)
+    failed = queries.count_failed(since=since, at_most=_MAX_FAILURES_READ + 1)
+    is_complete = failed <= _MAX_FAILURES_READ and len(groups) < _MAX_GROUPS
+    return ErrorGroups(groups=groups, is_complete=is_complete)
 
 
-def _rows(job_ids: Sequence[UUID]) -> list[Job]:
-    """The jobs in that order."""
-    found = Job.objects.defer("params", "result", "error", "metadata").prefetch_related("tenant")
-    by_id = found.in_bulk(list(job_ids)) if job_ids else {}
+def _load(job_ids: Sequence[UUID]) -> list[Job]:
+    """Return the jobs in this order."""
+    jobs = Job.objects.defer("params", "result", "error", "metadata").prefetch_related("tenant")
+    by_id = jobs.in_bulk(list(job_ids)) if job_ids else {}
     return [by_id[job_id] for job_id in job_ids if job_id in by_id]

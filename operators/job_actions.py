@@ -1,7 +1,7 @@
-"""What an operator does to one job, whosever it is: the services of its client, and the audit entry beside them.
+"""What an operator does to a job of any tenant: the client's services, with an audit entry.
 
-Act and entry are one transaction: dying before its commit leaves neither, and a refusal leaves no entry. Done twice, each
-act is refused or changes nothing, as for a client.
+Action and audit entry are one transaction: a crash before the commit leaves neither, and a refusal leaves no entry. A repeated
+action is refused or changes nothing, as for a client.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from accounts import audit
-from idempotency.key_lifetime import release_key as release
+from idempotency import key_lifetime
 from jobs import services
 from jobs.errors import JobNotFound
 from jobs.failures import printable
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
 
 def cancel_job(*, job_id: UUID, actor: str, note: str = "") -> Job:
-    """The job is canceled, or carries the wish for its attempt to see. Raises JobNotFound, IllegalTransition."""
-    job = _find(job_id)
+    """Cancel the job, or request the cancellation of a running one. Raises JobNotFound, IllegalTransition."""
+    job = _get_job(job_id)
     with transaction.atomic():
-        canceled = services.cancel_job(**_owner(job), job_id=job_id, said=_said(actor, note))
-        _record("job.cancel", job, actor, note, state=canceled.state)
+        canceled = services.cancel_job(**owner_of(job), said=event_data(actor, note))
+        _audit("job.cancel", job, actor, note, state=canceled.state)
     return canceled
 
 
 def redrive_job(*, job_id: UUID, actor: str, note: str = "") -> Job:
-    """The failed or canceled job runs again from its finished steps.
+    """Queue the failed or canceled job again; it continues after its finished steps.
 
     Raises JobNotFound, IllegalTransition, KeyReassigned, DuplicateOperation, JobErased.
     """
-    job = _find(job_id)
+    job = _get_job(job_id)
     with transaction.atomic():
-        redriven = services.redrive_job(**_owner(job), job_id=job_id, said=_said(actor, note))
-        _record("job.redrive", job, actor, note)
+        redriven = services.redrive_job(**owner_of(job), said=event_data(actor, note))
+        _audit("job.redrive", job, actor, note)
     return redriven
 
 
@@ -55,40 +55,34 @@ def resolve_job(
     actor: str,
     result: Any = None,  # noqa: ANN401 - any JSON value
 ) -> Job:
-    """A person has said what became of the step's effect, and where the job goes then: `services.resolve_job` tells more.
+    """Apply the operator's verdict about the step's effect, as `services.resolve_job` does, which writes the audit entry.
 
-    Raises ValueError for a blank note and for any other verdict or way, JobNotFound, InvalidVerdict, IllegalTransition.
+    Raises ValueError for a blank note and a verdict that the rules do not allow, JobNotFound, InvalidVerdict,
+    IllegalTransition.
     """
-    note = noted(note)
+    owner, note = owner_of(_get_job(job_id)), require_note(note)
     return services.resolve_job(
-        **_owner(_find(job_id)),
-        job_id=job_id,
-        step=step,
-        verdict=verdict,
-        then=then,
-        note=note,
-        by=actor,
-        result=result,
+        **owner, step=step, verdict=verdict, then=then, note=note, by=actor, result=result
     )
 
 
 def erase_payload(*, job_id: UUID, actor: str, note: str = "") -> Job:
-    """What the job's client gave and got is gone. Raises JobNotFound, and IllegalTransition where it has not ended."""
-    job = _find(job_id)
+    """Erase what the job's client sent and received. Raises JobNotFound, and IllegalTransition if the job has not ended."""
+    job = _get_job(job_id)
     with transaction.atomic():
-        erased = services.erase_payload(**_owner(job), job_id=job_id)
-        _record("job.erase", job, actor, note)
+        erased = services.erase_payload(**owner_of(job))
+        _audit("job.erase", job, actor, note)
     return erased
 
 
 def release_key(*, record_id: int, owner: int, actor: str, note: str) -> None:
-    """The idempotency key is free before its time, and the next request under it is new (`idempotency.key_lifetime`).
+    """Release the idempotency key before it expires; the next request with it is new (`idempotency.key_lifetime`).
 
     record_id, owner: of the record as the operator saw it. Raises ValueError for a blank note, KeyChanged, ResourceNotEnded.
     """
-    note = noted(note)
+    note = require_note(note)
     with transaction.atomic():
-        record = release(record_id=record_id, owner=owner)
+        record = key_lifetime.release_key(record_id=record_id, owner=owner)
         audit.record(
             actor=actor,
             action="key.release",
@@ -98,29 +92,29 @@ def release_key(*, record_id: int, owner: int, actor: str, note: str) -> None:
         )
 
 
-def noted(note: str) -> str:
-    """The note, trimmed. Raises ValueError where there is none: what cannot be taken back needs a reason."""
+def require_note(note: str) -> str:
+    """Return the trimmed note. Raise ValueError if it is blank."""
     if not note.strip():
-        raise ValueError("A note is needed: say why.")
+        raise ValueError("A note with the reason is required.")
     return note.strip()
 
 
-def _find(job_id: UUID) -> Job:
+def owner_of(job: Job) -> dict[str, Any]:
+    """Return what the client's services need to find the job."""
+    return {"tenant_id": job.tenant_id, "mode": job.mode, "job_id": job.id}
+
+
+def event_data(actor: str, note: str, **more: str) -> dict[str, str]:
+    """Return the data of the event in the job's history: the operator, and the note if there is one."""
+    return {"by": printable(actor), **({"note": printable(note)} if note else {}), **more}
+
+
+def _get_job(job_id: UUID) -> Job:
     job = Job.objects.filter(pk=job_id).first()
     if job is None:
         raise JobNotFound
     return job
 
 
-def _owner(job: Job) -> dict[str, Any]:
-    return {"tenant_id": job.tenant_id, "mode": job.mode}
-
-
-def _said(actor: str, note: str) -> dict[str, str]:
-    """What the job's history tells: who asked, and why if that was said."""
-    said = {"by": printable(actor)}
-    return {**said, "note": printable(note)} if note else said
-
-
-def _record(action: str, job: Job, actor: str, note: str, **details: str) -> None:
+def _audit(action: str, job: Job, actor: str, note: str, **details: str) -> None:
     audit.record(actor=actor, action=action, subject=job.resource, note=note, details=details)

@@ -1,23 +1,101 @@
-"""The admin's pages. A page changes a job through a service, never through a form over its columns."""
+"""The admin's pages by address. A page changes a job through a service, never through a form over its columns."""
 
+from __future__ import annotations
+
+from django.contrib import admin
+
+from accounts.models import ApiKey, AuditEntry, Tenant
+from idempotency.models import IdempotencyRecord
+from jobs.models import BulkAction, Job, Pause, Violation
 from operators.admin import (
+    action_page,
     api_keys_page,
+    attention_page,
     audit_page,
-    bulk_progress,
-    job_admin,
-    keys_page,
+    bulk_progress_page,
+    bulk_start_page,
+    idempotency_keys_page,
+    job_list_page,
+    job_page,
     pauses_page,
+    resolve_page,
     tenants_page,
-    violation_page,
 )
+from operators.admin.page_base import ReadOnlyAdmin
 
-__all__ = [
-    "api_keys_page",
-    "audit_page",
-    "bulk_progress",
-    "job_admin",
-    "keys_page",
-    "pauses_page",
-    "tenants_page",
-    "violation_page",
-]
+
+@admin.register(Job)
+class JobAdmin(ReadOnlyAdmin):
+    """Jobs. Django's own lists count rows and use OFFSET; these pages do neither."""
+
+    pages = (
+        ("", "changelist", job_list_page.show_jobs),
+        ("bulk/", "bulk", bulk_start_page.act_on_many),
+        ("attention/", "attention", attention_page.show_attention),
+        ("errors/", "errors", attention_page.show_errors),
+        ("<uuid:job_id>/", "change", job_page.show_job),
+        ("<uuid:job_id>/resolve/", "resolve", resolve_page.resolve),
+        ("<uuid:job_id>/release-key/", "release_key", action_page.release_key_of_job),
+        ("<uuid:job_id>/<slug:name>/", "act", action_page.act_on_job),
+    )
+
+
+@admin.register(BulkAction)
+class BulkActionAdmin(ReadOnlyAdmin):
+    pages = (
+        ("", "changelist", bulk_progress_page.show_bulk_actions),
+        ("<int:bulk_id>/", "change", bulk_progress_page.show_bulk_action),
+        ("<int:bulk_id>/stop/", "stop", bulk_progress_page.stop_bulk_action),
+    )
+
+
+@admin.register(Pause)
+class PauseAdmin(ReadOnlyAdmin):
+    pages = (
+        ("", "changelist", pauses_page.show_pauses),
+        ("add/", "add", pauses_page.add_pause),
+        ("<int:pause_id>/resume/", "resume", pauses_page.resume_pause),
+    )
+
+
+@admin.register(Violation)
+class ViolationAdmin(ReadOnlyAdmin):
+    """Findings of the self-audit, on Django's own pages. A later audit resolves them."""
+
+    list_display = ("invariant", "rule", "subject", "first_seen_at", "last_seen_at", "resolved_at")
+    list_filter = ("invariant", "rule", ("resolved_at", admin.EmptyFieldListFilter))
+    search_fields = ("=subject",)
+    ordering = ("-last_seen_at", "-id")
+    show_full_result_count = False
+
+
+@admin.register(IdempotencyRecord)
+class IdempotencyRecordAdmin(ReadOnlyAdmin):
+    pages = (("", "changelist", idempotency_keys_page.show_keys),)
+
+
+@admin.register(Tenant)
+class TenantAdmin(ReadOnlyAdmin):
+    """Tenants. They cannot be renamed or deleted, because their jobs and keys refer to them."""
+
+    pages = (
+        ("", "changelist", tenants_page.show_tenants),
+        ("add/", "add", tenants_page.add_tenant),
+        ("<int:tenant_id>/", "change", tenants_page.show_tenant),
+    )
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReadOnlyAdmin):
+    """API keys. A revoked key is kept, so that its requests can be traced."""
+
+    pages = (
+        ("", "changelist", api_keys_page.show_api_keys),
+        ("add/", "add", api_keys_page.add_api_key),
+        ("<slug:key_id>/revoke/", "revoke", api_keys_page.revoke),
+    )
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    pages = (("", "changelist", audit_page.show_audit_log),)

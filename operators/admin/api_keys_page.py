@@ -1,4 +1,4 @@
-"""API keys in the admin: made once, shown once, revoked."""
+"""API keys in the admin: the list, a new key that is shown once, revocation."""
 
 from __future__ import annotations
 
@@ -7,30 +7,29 @@ import secrets
 from typing import TYPE_CHECKING
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.db import IntegrityError
 from django.http import Http404
 from django.shortcuts import redirect
-from django.urls import path
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import ApiKey, Mode, Tenant
 from accounts.services import create_api_key, revoke_api_key
-from operators.admin.pages import LookOnly, actor_of, may, page, posted, requires
+from operators.admin.page_base import NoteForm, actor_of, form_data, may, render_page, requires
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from django.http import HttpRequest, HttpResponse
-    from django.urls import URLPattern
 
-# Keys on one page; a tenant has a few, and its page shows them all.
-_SHOWN = 200
-_ID = re.compile(r"[0-9a-f]{16}")
+# Keys on one page. A tenant has a few keys, and its own page shows all of them.
+_MAX_SHOWN = 200
+_KEY_ID = re.compile(r"[0-9a-f]{16}")
 
 
 class ApiKeyForm(forms.Form):
-    """Whose key, and what it may do. `key_id` is chosen with the form, so that sending it twice makes one key."""
+    """A new key. `key_id` is chosen when the form is shown, so that sending the form twice creates one key."""
 
     tenant = forms.ModelChoiceField(Tenant.objects.order_by("name"))
     mode = forms.ChoiceField(choices=Mode.choices)
@@ -40,47 +39,34 @@ class ApiKeyForm(forms.Form):
     expires_at = forms.DateTimeField(
         required=False,
         label="Expires (UTC)",
-        help_text="Empty: never.",
+        help_text="Leave empty for no expiry.",
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
     )
     key_id = forms.CharField(widget=forms.HiddenInput)
 
     def clean_key_id(self) -> str:
-        """The id, as this form gave it out."""
         key_id: str = self.cleaned_data["key_id"]
-        if not _ID.fullmatch(key_id):
-            raise forms.ValidationError("This form was not made here.")
+        if not _KEY_ID.fullmatch(key_id):
+            raise forms.ValidationError("This form is damaged. Open it again.")
         return key_id
 
     def clean_expires_at(self) -> datetime | None:
-        """An instant to come."""
         expires_at: datetime | None = self.cleaned_data["expires_at"]
         if expires_at is not None and expires_at <= timezone.now():
-            raise forms.ValidationError("This has passed already.")
+            raise forms.ValidationError("This time is in the past.")
         return expires_at
-
-
-class RevokeForm(forms.Form):
-    """Why."""
-
-    note = forms.CharField(
-        max_length=2_000,
-        required=False,
-        widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="Kept in the audit log, beside your name.",
-    )
 
 
 @requires("accounts.view_apikey")
 def show_api_keys(request: HttpRequest) -> HttpResponse:
-    """The newest API keys, never their secrets."""
-    keys = ApiKey.objects.defer("secret_sha256").select_related("tenant").order_by("-created_at")[:_SHOWN]
-    return page(
+    """Show the newest API keys without their secrets."""
+    keys = ApiKey.objects.defer("secret_sha256").select_related("tenant").order_by("-created_at")[:_MAX_SHOWN]
+    return render_page(
         request,
         "api_keys.html",
         title="API keys",
         keys=keys,
-        shown=_SHOWN,
+        max_shown=_MAX_SHOWN,
         may_add_key=may(request, "accounts.add_apikey"),
         may_revoke=may(request, "accounts.change_apikey"),
     )
@@ -88,61 +74,49 @@ def show_api_keys(request: HttpRequest) -> HttpResponse:
 
 @requires("accounts.add_apikey")
 def add_api_key(request: HttpRequest) -> HttpResponse:
-    """GET asks; POST makes the key and answers with its secret: in this one page, and nowhere else.
+    """GET shows the form. POST creates the key and returns its secret in this one page.
 
-    No redirect, session, message or cookie could carry it without keeping it. Sent again, the form finds its key made.
+    No redirect, session, message or cookie may carry the secret, because each of them would store it.
     """
-    first = {"tenant": request.GET.get("tenant"), "key_id": secrets.token_hex(8)}
-    form = ApiKeyForm(posted(request), initial=first)
+    initial = {"tenant": request.GET.get("tenant"), "key_id": secrets.token_hex(8)}
+    form = ApiKeyForm(form_data(request), initial=initial)
     if form.is_valid():
         try:
             credential = create_api_key(**form.cleaned_data, actor=actor_of(request))
         except IntegrityError:
             form.add_error(
-                None, "This form was sent before, and its key is made. Its secret cannot be shown again."
+                None, "This form was already sent and created its key. The secret is not shown again."
             )
         else:
-            said = {
-                "credential": str(credential),
-                "tenant": form.cleaned_data["tenant"],
-                "mode": credential.mode,
-            }
-            return page(request, "api_key_created.html", title="The API key, this once", **said)
-    return page(request, "form.html", title="New API key", form=form, label="Create API key")
+            return render_page(
+                request,
+                "api_key_created.html",
+                title="API key created",
+                credential=str(credential),
+                tenant=form.cleaned_data["tenant"],
+                mode=credential.mode,
+            )
+    return render_page(request, "form.html", title="New API key", form=form, label="Create API key")
 
 
 @requires("accounts.change_apikey")
 def revoke(request: HttpRequest, key_id: str) -> HttpResponse:
-    """GET asks; POST ends the key from the next request on, audited. Done twice, it changes nothing."""
+    """GET shows the form. POST revokes the key, audited; it is refused from the next request on."""
     key = ApiKey.objects.defer("secret_sha256").filter(pk=key_id).select_related("tenant").first()
     if key is None:
-        raise Http404("There is no such API key.")
-    form = RevokeForm(posted(request))
+        raise Http404("This API key does not exist.")
+    form = NoteForm(form_data(request))
     if form.is_valid():
         revoked = revoke_api_key(key_id=key_id, actor=actor_of(request), note=form.cleaned_data["note"])
-        said = f"{key} is revoked." if revoked else f"{key} was revoked before."
-        messages.success(request, said)
+        messages.success(request, f"{key} is revoked." if revoked else f"{key} was already revoked.")
         return redirect("admin:accounts_tenant_change", tenant_id=key.tenant_id)
-    return page(
+    return render_page(
         request,
         "form.html",
         title=f"Revoke {key}",
         form=form,
         label="Revoke",
         is_dangerous=True,
-        said=f"Every request of {key.tenant} that is made with this key is refused from now on. Jobs go on.",
+        back=reverse("admin:accounts_tenant_change", args=[key.tenant_id]),
+        consequences=f"From now on, requests of tenant {key.tenant} with this key are refused. Its jobs continue.",
     )
-
-
-@admin.register(ApiKey)
-class ApiKeyAdmin(LookOnly):
-    """API keys. A revoked one stays, so that its requests can be traced."""
-
-    def get_urls(self) -> list[URLPattern]:
-        """The pages of API keys, in place of Django's."""
-        view = self.admin_site.admin_view
-        return [
-            path("", view(show_api_keys), name="accounts_apikey_changelist"),
-            path("add/", view(add_api_key), name="accounts_apikey_add"),
-            path("<slug:key_id>/revoke/", view(revoke), name="accounts_apikey_revoke"),
-        ]

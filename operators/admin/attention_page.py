@@ -1,150 +1,134 @@
-"""What needs somebody: jobs that wait for a person, and failures by their kind."""
+"""Jobs that need an operator, with the reason; and failures, grouped by kind."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone
 
 from jobs.states import State
-from operators.admin.action_buttons import ACTIONS
-from operators.admin.pages import may, page, requires
-from operators.attention import errors_grouped, needs_attention
+from operators.admin.action_page import ACTIONS
+from operators.admin.list_page import link
+from operators.admin.page_base import may, render_page, requires
+from operators.attention import MAX_LISTED, count_text, group_errors, needs_attention
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from jobs.models import Job
-    from operators.admin.action_buttons import Action
-    from operators.attention import Attention
+    from operators.admin.action_page import Action
 
-# Jobs of one kind that the page lists; more are a question for the list.
-SHOWN = 50
-# How far back failures may be looked for: hours by the name in the address.
-SPANS = {"1": "hour", "24": "day", "168": "week", "720": "month"}
+# Periods of the errors page: names by hours.
+_PERIODS = {"1": "hour", "24": "day", "168": "week", "720": "month"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
-    """Jobs that need somebody for the same reason."""
+class Section:
+    """Jobs that need attention for the same reason."""
 
     title: str
-    why: str
+    reason: str
     tone: str
     jobs: list[Job]
-    act: Action | None
-    more: str | None  # the whole list, where there is one
+    action: Action | None
+    link: str  # to the full list
 
     @property
     def count(self) -> str:
-        """How many there are, as far as was looked."""
-        return f"{SHOWN}+" if len(self.jobs) > SHOWN else str(len(self.jobs))
+        return count_text(self.jobs)
 
     @property
-    def shown(self) -> list[Job]:
-        """Those for which there is room."""
-        return self.jobs[:SHOWN]
-
-
-def kinds_of(attention: Attention) -> list[Kind]:
-    """The gravest first."""
-    jobs = reverse("admin:jobs_job_changelist")
-    overdue = settings.OVERDUE_JOB_SECONDS
-    return [
-        Kind(
-            title="Unknown",
-            why="An effect began and nobody knows whether it happened. Ask the system that was called, then say so.",
-            tone="doubt",
-            jobs=attention.unknown,
-            act=ACTIONS["resolve"],
-            more=f"{jobs}?{urlencode({'state': State.UNKNOWN})}",
-        ),
-        Kind(
-            title="Partially done",
-            why="The job failed after a part of it had taken effect. A redrive goes on from its finished steps.",
-            tone="bad",
-            jobs=attention.partially_done,
-            act=ACTIONS["redrive"],
-            more=f"{jobs}?{urlencode({'state': State.FAILED, 'error_code': 'partially-done'})}",
-        ),
-        Kind(
-            title="Stuck: a lease is over",
-            why="A worker stopped renewing, and no sweep has ended the attempt. Is the maintenance worker running, and beat?",
-            tone="bad",
-            jobs=attention.overdue_leases,
-            act=None,
-            more=f"{jobs}?{urlencode({'state': State.RUNNING})}",
-        ),
-        Kind(
-            title="Stuck: due, and nobody takes it",
-            why=f"Due for more than {overdue:g} seconds and not paused. Are there workers, and do they know the operation?",
-            tone="bad",
-            jobs=attention.overdue_jobs,
-            act=ACTIONS["cancel"],
-            more=f"{jobs}?{urlencode({'state': State.QUEUED})}",
-        ),
-        Kind(
-            title="Failed for good, within a day",
-            why="Every attempt failed, or the failure is permanent. Look at the error; a redrive runs it again.",
-            tone="calm",
-            jobs=attention.failed,
-            act=ACTIONS["redrive"],
-            more=f"{jobs}?{urlencode({'state': State.FAILED})}",
-        ),
-    ]
+    def listed(self) -> list[Job]:
+        return self.jobs[:MAX_LISTED]
 
 
 @requires("jobs.view_job")
 def show_attention(request: HttpRequest) -> HttpResponse:
-    """Each kind with its jobs, why they are here, and what to do."""
-    kinds = kinds_of(needs_attention(limit=SHOWN + 1))
-    return page(
+    """Show each kind of jobs that need attention, the reason, and what to do."""
+    sections = _sections()
+    return render_page(
         request,
         "attention.html",
         title="Needs attention",
-        kinds=kinds,
-        all_is_well=not any(kind.jobs for kind in kinds),
+        sections=sections,
+        is_empty=not any(section.jobs for section in sections),
         may_operate=may(request, "jobs.operate_job"),
     )
 
 
 @requires("jobs.view_job")
 def show_errors(request: HttpRequest) -> HttpResponse:
-    """Failures of the last hours by operation, code and cause; each leads to its jobs."""
+    """Show the failures of the chosen period by operation, code and cause, each with a link to its jobs."""
     hours = request.GET.get("hours", "24")
-    hours = hours if hours in SPANS else "24"
-    since = timezone.now() - timedelta(hours=int(hours))
-    grouped = errors_grouped(since=since)
-    jobs = reverse("admin:jobs_job_changelist")
-    lines = [
-        (
-            group,
-            f"{jobs}?"
-            + urlencode(
-                {
-                    name: value
-                    for name, value in {
-                        "operation": group.operation,
-                        "error_code": group.code,
-                        "error_cause": group.cause,
-                    }.items()
-                    if value
-                }
-            ),
-        )
-        for group in grouped.groups
+    hours = hours if hours in _PERIODS else "24"
+    errors = group_errors(since=timezone.now() - timedelta(hours=int(hours)))
+    groups = [
+        (group, _jobs(operation=group.operation, error_code=group.code, error_cause=group.cause))
+        for group in errors.groups
     ]
-    return page(
+    return render_page(
         request,
         "errors.html",
         title="Errors",
-        lines=lines,
-        is_complete=grouped.complete,
+        groups=groups,
+        is_complete=errors.is_complete,
         hours=hours,
-        spans=SPANS.items(),
+        periods=_PERIODS.items(),
     )
+
+
+def _jobs(**filters: str | None) -> str:
+    return reverse("admin:jobs_job_changelist") + link({}, **filters)
+
+
+def _sections() -> list[Section]:
+    """Return all sections, the most serious first."""
+    attention = needs_attention()
+    return [
+        Section(
+            title="Unknown",
+            reason="The outcome of an effect is unknown. Look it up in the system that was called, then resolve the job.",
+            tone="warn",
+            jobs=attention.unknown,
+            action=ACTIONS["resolve"],
+            link=_jobs(state=State.UNKNOWN),
+        ),
+        Section(
+            title="Partially done",
+            reason="The job failed after some of its effects were done. A redrive continues after the finished steps.",
+            tone="bad",
+            jobs=attention.partially_done,
+            action=ACTIONS["redrive"],
+            link=_jobs(state=State.FAILED, error_code="partially-done"),
+        ),
+        Section(
+            title="Stuck: lease expired",
+            reason="A worker stopped renewing its lease, and no sweep has ended the attempt. Check that the maintenance "
+            "worker and beat are running.",
+            tone="bad",
+            jobs=attention.overdue_leases,
+            action=None,
+            link=_jobs(state=State.RUNNING),
+        ),
+        Section(
+            title="Stuck: due but not claimed",
+            reason=f"Due for more than {settings.OVERDUE_JOB_SECONDS:g} seconds and not paused. Check that workers are "
+            "running and that they know the operation.",
+            tone="bad",
+            jobs=attention.overdue_jobs,
+            action=ACTIONS["cancel"],
+            link=_jobs(state=State.QUEUED),
+        ),
+        Section(
+            title="Failed in the last day",
+            reason="Every attempt failed, or the error is permanent. Read the error; a redrive runs the job again.",
+            tone="calm",
+            jobs=attention.failed,
+            action=ACTIONS["redrive"],
+            link=_jobs(state=State.FAILED),
+        ),
+    ]

@@ -1,4 +1,4 @@
-"""The filters of the list of jobs, as the address has them."""
+"""The filters of the list of jobs, as the address holds them."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ from jobs.models import Priority
 from jobs.registry import operations
 from jobs.selectors import JobFilter
 from jobs.states import State
+from operators.admin.list_page import link
 
 if TYPE_CHECKING:
     from django.http import QueryDict
 
-_INSTANT = "%Y-%m-%dT%H:%M"  # what browsers send
-# Offered as links; the address holds the instant, so that it means the same when it is opened again.
+_TIME_FORMAT = "%Y-%m-%dT%H:%M"  # what browsers send
+# Minutes. The links hold the time itself, so that an address finds the same jobs when it is opened later.
 _RECENT = {"15 minutes": 15, "hour": 60, "day": 24 * 60, "week": 7 * 24 * 60}
+# Tenants to choose from. The page need not list a hundred thousand; the filter accepts each.
+_MAX_TENANT_CHOICES = 200
+_MAX_ID_DIGITS = 18  # always fits a bigint
 
-# Tenants that the form offers to choose from.
-_TENANTS_OFFERED = 200
 
-
-class _Instant(forms.DateTimeField):
-    """An instant in UTC."""
-
-    widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format=_INSTANT)
+class _UtcTimeField(forms.DateTimeField):
+    widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format=_TIME_FORMAT)
 
 
 class JobFilterForm(forms.Form):
-    """Which jobs to list. Empty: all of them."""
+    """Which jobs to list; an empty field matches any job."""
 
     state = forms.ChoiceField(choices=[("", "any"), *((state, state) for state in State)], required=False)
     operation = forms.CharField(max_length=100, required=False)
@@ -43,59 +42,43 @@ class JobFilterForm(forms.Form):
     )
     error_code = forms.CharField(max_length=100, required=False)
     error_cause = forms.CharField(max_length=200, required=False)
-    created_from = _Instant(label="From (UTC)", required=False)
-    created_to = _Instant(label="To (UTC)", required=False)
+    created_from = _UtcTimeField(label="From (UTC)", required=False)
+    created_to = _UtcTimeField(label="To (UTC)", required=False)
 
-    def __init__(self, asked: QueryDict) -> None:
-        super().__init__(asked, label_suffix="")
+    def __init__(self, query: QueryDict) -> None:
+        super().__init__(query, label_suffix="")
         self.fields["operation"].widget.attrs |= {"list": "operations", "placeholder": "any"}
-        tenant: Any = self.fields["tenant"]
-        # A page need not name a hundred thousand; the filter itself takes each (a tenant's page links here).
-        known = [*tenant.queryset[:_TENANTS_OFFERED], *tenant.queryset.filter(pk=_whole(asked.get("tenant")))]
-        tenant.widget.choices = [("", "any"), *dict.fromkeys((one.pk, one.name) for one in known)]
+        field: Any = self.fields["tenant"]
+        chosen = field.queryset.filter(pk=_tenant_id(query.get("tenant")))
+        offered = dict.fromkeys(
+            (one.pk, one.name) for one in [*field.queryset[:_MAX_TENANT_CHOICES], *chosen]
+        )
+        field.widget.choices = [("", "any"), *offered]
 
     @property
     def known_operations(self) -> list[str]:
-        """What can be chosen for `operation`; an older name can be typed."""
+        """Return the suggestions for `operation`; an older name can be typed."""
         return sorted({name for name, _ in operations()})
 
     def job_filter(self) -> JobFilter:
-        """The filter, once the form is valid."""
-        said: dict[str, Any] = {name: value or None for name, value in self.cleaned_data.items()}
-        tenant = said.pop("tenant")
-        said["priority"] = self.cleaned_data["priority"]  # 0 is high
-        said["created_before"] = said.pop("created_to")
-        return JobFilter(**said, tenant_id=tenant and tenant.id)
+        """Return the filter of the valid form."""
+        fields: dict[str, Any] = {name: value or None for name, value in self.cleaned_data.items()}
+        tenant = fields.pop("tenant")
+        fields["priority"] = self.cleaned_data["priority"]  # 0 is a priority
+        fields["created_before"] = fields.pop("created_to")
+        return JobFilter(**fields, tenant_id=tenant and tenant.id)
 
 
-def link(asked: QueryDict, **changes: object) -> str:
-    """The list's address with these filters changed (None: dropped), on its first page unless the change is a page."""
-    query = asked.copy()
-    for name in ("older_than", "newer_than", "q"):
-        query.pop(name, None)
-    for name, value in changes.items():
-        query.pop(name, None)
-        if value is not None:
-            query[name] = str(value)
-    kept = query.copy()
-    for name, value in query.items():
-        if not value:
-            del kept[name]
-    return f"?{kept.urlencode()}"
-
-
-def recent_links(asked: QueryDict) -> list[tuple[str, str]]:
-    """Links to the jobs of the last minutes, hours and days."""
+def recent_links(query: QueryDict) -> list[tuple[str, str]]:
+    """Return links to the jobs of the last minutes, hours and days."""
     now = timezone.now()
+    since = {name: now - timedelta(minutes=minutes) for name, minutes in _RECENT.items()}
     return [
-        (
-            name,
-            link(asked, created_from=f"{now - timedelta(minutes=minutes):{_INSTANT}}", created_to=None),
-        )
-        for name, minutes in _RECENT.items()
+        (name, link(query, created_from=f"{at:{_TIME_FORMAT}}", created_to=None))
+        for name, at in since.items()
     ]
 
 
-def _whole(text: str | None) -> int:
-    """The whole number, or one that no tenant has."""
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else 0  # noqa: PLR2004 - bigint
+def _tenant_id(text: str | None) -> int:
+    """Return the id, or 0, which no tenant has."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= _MAX_ID_DIGITS else 0

@@ -1,8 +1,8 @@
-"""A job's page: what happened, what is known, what can be done."""
+"""A job's page: its history, its facts and what can be done."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -11,74 +11,85 @@ from django.http import Http404
 from jobs.models import JobStep
 from jobs.payloads import decode_payload
 from jobs.states import State
-from operators.admin.action_buttons import actions_for
-from operators.admin.masking import masked, shown, shown_value
-from operators.admin.pages import may, page, requires
-from operators.admin.terminal_commands import command_lines
-from operators.admin.timeline import lasted, timeline_of
-from operators.inspection import examine_job
+from operators.admin.action_page import actions_for
+from operators.admin.page_base import may, render_page, requires
+from operators.job_detail import load_job_detail
+from operators.masking import format_payload, format_value, mask
+from operators.timeline import build_timeline, format_duration
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from django.http import HttpRequest, HttpResponse
 
-    from jobs.models import JobAttempt, JobEvent
-    from operators.inspection import Examined
+    from jobs.models import Job, JobAttempt
+    from operators.job_detail import JobDetail
 
 
 @requires("jobs.view_job")
 def show_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
-    """All that is known of the job, without its secrets."""
-    examined = examine_job(job_id)
-    if examined is None:
-        raise Http404(f"There is no job {job_id}. Jobs are deleted some time after their end.")
-    job = examined.job
+    """Show everything about the job except secrets."""
+    detail = load_job_detail(job_id)
+    if detail is None:
+        raise Http404(f"Job {job_id} does not exist. Jobs are deleted after JOB_RETENTION_SECONDS.")
+    job = detail.job
     base_url = settings.PUBLIC_BASE_URL or f"{request.scheme}://{request.get_host()}"
-    return page(
+    return render_page(
         request,
         "job_page.html",
         title=f"{job.operation} {job.id}",
         job=job,
-        record=examined.record,
-        actions=actions_for(job, examined.record) if may(request, "jobs.operate_job") else [],
-        timeline=timeline_of(examined),
-        error=_problem(job.error),
+        record=detail.record,
+        actions=actions_for(job, detail.record) if may(request, "jobs.operate_job") else [],
+        timeline=build_timeline(detail),
+        error=_masked_error(job.error),
         is_unknown=job.state == State.UNKNOWN,
-        in_doubt=[step for step in examined.steps if step.state == JobStep.State.STARTED],
-        attempts=[_attempt(attempt, examined) for attempt in examined.attempts],
-        steps=[(step, shown(step.result)) for step in examined.steps],
-        events=[_event(event) for event in examined.events],
-        params=shown(job.params),
-        result=shown(job.result),
-        metadata=shown_value(job.metadata) if job.metadata else None,
-        progress=shown_value(job.progress) if job.progress else None,
-        commands=command_lines(job, base_url=base_url),
+        open_effects=[step for step in detail.steps if step.state == JobStep.State.STARTED],
+        attempts=[(attempt, *_attempt_cells(attempt, detail)) for attempt in detail.attempts],
+        steps=[(step, format_payload(step.result)) for step in detail.steps],
+        events=[(event, _event_data(event.data)) for event in detail.events],
+        params=format_payload(job.params),
+        result=format_payload(job.result),
+        metadata=format_value(job.metadata) if job.metadata else None,
+        progress=format_value(job.progress) if job.progress else None,
+        commands=_shell_commands(job, base_url),
     )
 
 
-@dataclass(frozen=True)
-class _Line:
-    """A row of history, ready to be read."""
-
-    row: JobAttempt | JobEvent
-    said: str
-    lasted: str = ""
+def _attempt_cells(attempt: JobAttempt, detail: JobDetail) -> tuple[str, str]:
+    """Return the attempt's duration and error."""
+    error = _masked_error(attempt.error)
+    text = f"{error.get('cause') or error.get('code')}: {error.get('detail')}" if error else ""
+    return format_duration((attempt.ended_at or detail.now) - attempt.started_at), text
 
 
-def _attempt(attempt: JobAttempt, examined: Examined) -> _Line:
-    error = _problem(attempt.error)
-    said = f"{error.get('cause') or error.get('code')}: {error.get('detail')}" if error else ""
-    return _Line(attempt, said, lasted((attempt.ended_at or examined.now) - attempt.started_at))
+def _event_data(data: dict[str, Any]) -> str:
+    return "; ".join(f"{name}: {value}" for name, value in mask(data).items())
 
 
-def _event(event: JobEvent) -> _Line:
-    return _Line(event, "; ".join(f"{name}: {value}" for name, value in masked(event.data).items()))
-
-
-def _problem(encoded: bytes | memoryview | None) -> dict[str, Any] | None:
-    """An error's document, masked."""
-    if encoded is None:
+def _masked_error(payload: bytes | memoryview | None) -> dict[str, Any] | None:
+    if payload is None:
         return None
-    document = masked(decode_payload(encoded))
-    return document if isinstance(document, dict) else {"detail": str(document)}
+    error = mask(decode_payload(payload))
+    return error if isinstance(error, dict) else {"detail": str(error)}
+
+
+def _shell_commands(job: Job, base_url: str) -> list[tuple[str, str]]:
+    """Return titles and commands that ask the API and the workers about the job, ready to be copied.
+
+    They hold no credential: the operator's shell expands SEMEL_API_KEY.
+    """
+    curl = 'curl -sS -H "Authorization: Bearer $SEMEL_API_KEY"'
+    address = f"{base_url}/v1/jobs/{job.id}"
+    # A lease names host and process; Celery's node is worker@host (devstack/services.py, docker-compose.yml).
+    host = job.worker.rpartition(":")[0] if job.worker else ""
+    node = f" -d {shlex.quote(f'worker@{host}')}" if host else ""
+    return [
+        (
+            f"Read the job (with an API key of {job.tenant.name}, mode {job.mode})",
+            f"{curl} {shlex.quote(address)}",
+        ),
+        ("Read its events", f"{curl} {shlex.quote(f'{address}/events')}"),
+        ("List the running tasks; `args` holds the job id", f"celery -A config inspect active{node}"),
+        ("Show the statistics of the workers", f"celery -A config inspect stats{node}"),
+    ]

@@ -10,8 +10,8 @@ from jobs import services, transitions
 from jobs.models import BulkAction, Job
 from jobs.selectors import JobFilter
 from jobs.states import State
-from operators.bulk_actions import start_bulk
-from operators.bulk_runner import run_once
+from operators.bulk_actions import start_bulk_action
+from operators.bulk_worker import run_once
 from tests.support.factories import TenantFactory, claimed_job
 from tests.support.scenarios import history
 from tests.support.threads import at_once
@@ -24,7 +24,7 @@ def test_of_two_workers_and_a_client_at_once_each_job_is_redriven_by_one(transac
     jobs = [claimed_job(tenant) for _ in range(20)]
     for job in jobs:
         transitions.fail_job(job_id=job.id, attempt=1, detail="no", cause="no")
-    made = start_bulk(
+    made = start_bulk_action(
         action=BulkAction.Action.REDRIVE,
         job_filter=JobFilter(state=State.FAILED),
         actor="user ada",

@@ -74,17 +74,17 @@ def test_a_form_that_is_sent_twice_makes_one_key_and_shows_it_once(tenant, opera
     said = asked(operator, tenant)
     credential_in(operator.post(f"{KEYS}add/", said))
     again = operator.post(f"{KEYS}add/", said)
-    assert "Its secret cannot be shown again" in text_of(again)
+    assert "The secret is not shown again" in text_of(again)
     assert ApiKey.objects.count() == 1
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"key_id": "abc"}, "This form was not made here"),
+        ({"key_id": "abc"}, "This form is damaged"),
         ({"mode": "both"}, "Select a valid choice"),
         ({"tenant": 0}, "Select a valid choice"),
-        ({"expires_at": "2001-01-01T00:00"}, "This has passed already"),
+        ({"expires_at": "2001-01-01T00:00"}, "This time is in the past"),
     ],
 )
 def test_a_key_that_cannot_be_is_not_made(tenant, operator, changes, words):
@@ -130,7 +130,9 @@ def test_a_tenant_is_made_and_found_with_its_keys(operator):
     assert AuditEntry.objects.filter(
         action="tenant.create", actor="user grace", subject="tenant/acme"
     ).exists()
-    assert "There is a tenant of that name" in text_of(operator.post(f"{TENANTS}add/", {"name": "acme"}))
+    assert "A tenant with this name already exists" in text_of(
+        operator.post(f"{TENANTS}add/", {"name": "acme"})
+    )
     new_api_key(tenant)
     assert str(ApiKey.objects.get()) in text_of(operator.get(f"{TENANTS}{tenant.id}/"))
 
@@ -140,7 +142,7 @@ def test_tenants_are_found_by_the_beginning_of_their_name(reader):
     said = text_of(reader.get(TENANTS, {"name": "ac"}))
     assert "acme" in said
     assert "bolt" not in said
-    assert "No such tenant" in text_of(reader.get(TENANTS, {"name": "\x00"}))
+    assert "No tenants match" in text_of(reader.get(TENANTS, {"name": "\x00"}))
 
 
 # --- Who may ---
@@ -178,7 +180,7 @@ def subjects(answer):
 
 
 def test_the_log_is_read_page_by_page(reader, monkeypatch):
-    monkeypatch.setattr("operators.admin.audit_page.ROWS", 4)
+    monkeypatch.setattr("operators.admin.list_page.ROWS", 4)
     entries(10)
     seen, address = [], AUDIT
     while address:

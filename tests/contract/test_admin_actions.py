@@ -209,7 +209,7 @@ def test_what_was_not_done_may_be_done_by_the_next_attempt(tenant, operator):
 
 def test_a_job_that_is_not_in_doubt_has_nothing_to_resolve(tenant, operator):
     job = in_state(tenant, State.FAILED)
-    assert "No effect of this job is in doubt" in text_of(operator.get(address(job, "resolve")))
+    assert "No effect of this job has an unknown outcome" in text_of(operator.get(address(job, "resolve")))
     assert operator.post(address(job, "resolve"), DONE).status_code == 200
     assert state_of(job) == "failed"
 

@@ -55,9 +55,9 @@ def abandoned(tenant):
 KINDS = [
     (lambda tenant: in_state(tenant, State.UNKNOWN), "Unknown", "resolve"),
     (partially_done, "Partially done", "redrive"),
-    (abandoned, "Stuck: a lease is over", None),
-    (overdue, "Stuck: due, and nobody takes it", "cancel"),
-    (failed, "Failed for good, within a day", "redrive"),
+    (abandoned, "Stuck: lease expired", None),
+    (overdue, "Stuck: due but not claimed", "cancel"),
+    (failed, "Failed in the last day", "redrive"),
 ]
 
 
@@ -68,7 +68,7 @@ def test_what_waits_for_a_person_is_told_with_the_reason_and_the_act_at_hand(ten
     said, html = text_of(reader.get(ATTENTION)), operator.get(ATTENTION).content.decode()
     assert f"{title} 1" in said
     assert job.id in job_ids(reader.get(ATTENTION))
-    assert "Nothing needs anybody" not in said
+    assert "Nothing needs attention" not in said
     offered = set(re.findall(rf"/job/{job.id}/(\w+)/", html))
     assert offered == ({act} if act else set())
     assert not re.findall(rf"/job/{job.id}/(\w+)/", reader.get(ATTENTION).content.decode())
@@ -78,7 +78,7 @@ def test_jobs_that_go_their_way_need_nobody(tenant, reader):
     for state in (State.QUEUED, State.RUNNING, State.SUCCEEDED, State.CANCELED):
         in_state(tenant, state)
     answer = reader.get(ATTENTION)
-    assert "Nothing needs anybody" in text_of(answer)
+    assert "Nothing needs attention" in text_of(answer)
     assert job_ids(answer) == []
 
 
@@ -98,7 +98,7 @@ def test_failures_are_grouped_and_each_group_leads_to_its_jobs(tenant, reader):
 
 def test_failures_are_looked_for_as_far_back_as_is_asked(tenant, reader):
     backdate(failed(tenant).id, finished_at=2 * HOUR)
-    assert "Nothing has failed" in text_of(reader.get(ERRORS, {"hours": "1"}))
+    assert "No failures" in text_of(reader.get(ERRORS, {"hours": "1"}))
     for hours in ("24", "168", "nonsense"):
         assert "card_declined" in text_of(reader.get(ERRORS, {"hours": hours}))
 
@@ -115,13 +115,13 @@ def test_the_first_page_says_that_all_is_well(tenant, reader):
     in_state(tenant, State.SUCCEEDED)
     said = text_of(reader.get("/admin/"))
     for words in (
-        "Is all well?",
+        "Overview",
         "Unknown 0",
         "Stuck 0",
         "Partially done 0",
         "Oldest due job none",
         "Violations 0",
-        "Nothing is held back",
+        "Nothing is paused",
     ):
         assert words in said
 

@@ -10,7 +10,7 @@ import pytest
 from accounts.models import AuditEntry
 from jobs.models import BulkAction, Job
 from jobs.states import State
-from operators import bulk_actions
+from operators import bulk_worker
 from tests.support.admin_pages import JOBS, client_of, text_of, user_with
 from tests.support.factories import TenantFactory, queued_job
 from tests.support.keyed import keyed_job
@@ -57,7 +57,7 @@ def test_selected_rows_are_previewed_then_done_and_told_one_by_one(tenant, opera
     failed = [in_state(tenant, State.FAILED) for _ in range(3)]
     path = address("redrive", *failed[:2])
     preview = text_of(operator.get(path))
-    assert "2 jobs, selected" in preview
+    assert "2 jobs selected" in preview
     assert str(failed[0].id) in preview
     assert states(*failed) == ["failed"] * 3
     said = text_of(confirm(operator, path))
@@ -100,12 +100,12 @@ def test_keys_of_selected_jobs_are_released(tenant, operator):
     job, keyless = keyed_job(tenant, "order-1001"), in_state(tenant, State.SUCCEEDED)
     said = text_of(confirm(operator, address("release", job, keyless)))
     assert "Release keys: 0 of 2 done" in said
-    assert "Its key is free already" in said
+    assert "The key is already free" in said
 
 
 def test_what_is_no_job_is_left_out(operator):
     said = text_of(operator.get(f"{MANY}?action=cancel&scope=selected&job=x&job={uuid4()}"))
-    assert "0 jobs, selected" in said
+    assert "0 jobs selected" in said
 
 
 # --- All that a filter finds ---
@@ -115,14 +115,14 @@ def test_a_whole_filter_is_previewed_begun_and_followed_to_its_end(tenant, opera
     failed = [in_state(tenant, State.FAILED) for _ in range(3)]
     other = in_state(TenantFactory(), State.FAILED)
     path = address("redrive", state="failed", tenant=tenant.id)
-    assert "3 jobs, all that the filter finds" in text_of(operator.get(path))
+    assert "3 jobs match the filter" in text_of(operator.get(path))
     assert not BulkAction.objects.exists()
     answer = confirm(operator, path)
     begun = BulkAction.objects.get()
     assert answer.redirect_chain[-1] == (f"{BULKS}{begun.id}/", 302)
-    assert "goes on" in text_of(answer)
+    assert "running" in text_of(answer)
     assert 'http-equiv="refresh"' in answer.content.decode()
-    list(bulk_actions.steps())
+    list(bulk_worker.steps())
     said = operator.get(f"{BULKS}{begun.id}/")
     assert "Jobs changed 3" in text_of(said)
     assert 'http-equiv="refresh"' not in said.content.decode()
@@ -139,15 +139,15 @@ def test_what_arrives_after_the_preview_is_left_out(tenant, operator):
     as_of = re.search(r'name="as_of" value="([^"]*)"', html)[1]
     later = queued_job(tenant)
     operator.post(path, {**WHY, "as_of": as_of})
-    list(bulk_actions.steps())
+    list(bulk_worker.steps())
     assert states(seen, later) == ["canceled", "queued"]
 
 
 def test_a_filter_without_a_state_is_refused(tenant, operator):
     in_state(tenant, State.FAILED)
     for path in (address("redrive", tenant=tenant.id), address("redrive", state="lost")):
-        assert "Not begun." in text_of(operator.get(path, follow=True))
-    assert "Not begun." in text_of(confirm(operator, address("redrive", state="succeeded")))
+        assert "Not started." in text_of(operator.get(path, follow=True))
+    assert "Not started." in text_of(confirm(operator, address("redrive", state="succeeded")))
     assert not BulkAction.objects.exists()
 
 
@@ -156,7 +156,7 @@ def test_a_bulk_action_is_stopped(tenant, operator):
     confirm(operator, address("redrive", state="failed"))
     begun = BulkAction.objects.get()
     assert "stopped" in text_of(operator.post(f"{BULKS}{begun.id}/stop/", follow=True))
-    list(bulk_actions.steps())
+    list(bulk_worker.steps())
     assert states(job) == ["failed"]
     assert AuditEntry.objects.filter(action="bulk.stop", actor="user grace").exists()
 

@@ -103,7 +103,7 @@ def test_a_filter_that_cannot_be_is_told_and_finds_nothing(tenant, reader, asked
 
 
 def test_pages_show_each_job_once_in_both_directions_while_jobs_arrive(tenant, reader, monkeypatch):
-    monkeypatch.setattr("operators.admin.job_list.ROWS", 4)
+    monkeypatch.setattr("operators.admin.list_page.ROWS", 4)
     jobs = [queued_job(tenant).id for _ in range(10)][::-1]
     seen, answer = [], reader.get(JOBS, {"state": "queued"})
     while True:
@@ -134,7 +134,7 @@ def test_a_page_that_is_none_begins_at_the_newest(tenant, reader):
 
 
 def test_a_tenant_that_is_not_offered_can_be_filtered_by_all_the_same(tenant, reader, monkeypatch):
-    monkeypatch.setattr("operators.admin.job_filters._TENANTS_OFFERED", 1)
+    monkeypatch.setattr("operators.admin.job_filters._MAX_TENANT_CHOICES", 1)
     TenantFactory(name="a-first"), TenantFactory(name="another")
     job = queued_job(tenant)
     assert "another" not in reader.get(JOBS).content.decode()
@@ -167,7 +167,7 @@ def test_what_is_called_otherwise_is_not_found(tenant, reader, text):
     keyed_job(tenant, "order-1001")
     answer = reader.get(JOBS, {"q": text})
     assert answer.status_code == 200
-    assert "Nothing is called exactly" in text_of(answer)
+    assert "No job has exactly this id, key, request id or reference" in text_of(answer)
 
 
 # --- A job's page ---
@@ -181,13 +181,13 @@ def test_a_job_in_any_state_has_a_page_with_its_life(tenant, reader, state):
         assert words in said
     assert ("Attempt 1" in said) == (job.attempt > 0)
     assert (f"Settled: {state}" in said) == state.is_settled
-    assert ("Nobody knows whether it happened" in said) == (state is State.UNKNOWN)
+    assert ("The outcome of an effect is unknown" in said) == (state is State.UNKNOWN)
 
 
 def test_a_job_that_is_not_there_is_told_in_html(reader):
     answer = reader.get(f"{JOBS}{uuid4()}/")
     assert answer.status_code == 404
-    assert "There is no job" in text_of(answer)
+    assert "does not exist" in text_of(answer)
 
 
 def test_the_page_tells_what_each_attempt_and_effect_came_to(tenant, reader):

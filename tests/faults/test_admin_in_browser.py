@@ -148,7 +148,7 @@ def test_find_a_failed_job_by_its_key_look_at_its_life_and_redrive_it(stack, bro
     find(browser, "order-1001")
     assert heading(browser) == "payments.charge failed"
     life = browser.inner_text("table.timeline")
-    for words in ("Accepted", "Attempt 1", "Attempt 3", "failed for good", "Settled: failed"):
+    for words in ("Accepted", "Attempt 1", "Attempt 3", "failed, on", "Settled: failed"):
         assert words in life
     assert browser.locator("table.timeline svg rect").count() == 6  # three waits, three attempts
     assert "hunter2" not in browser.content()
@@ -177,7 +177,7 @@ def test_say_what_became_of_an_unknown_job_and_find_it_in_the_audit_log(stack, b
     photograph("needs-attention")
     browser.click(f"text={job.id}")
     browser.wait_for_selector("table.timeline")
-    assert "Nobody knows whether it happened" in browser.inner_text("#content")
+    assert "The outcome of an effect is unknown" in browser.inner_text("#content")
     assert f"semel-{job.id}-charge-1" in browser.inner_text(".notice")
     browser.click("text=Resolve")
     browser.check("input[name=verdict][value=done]")

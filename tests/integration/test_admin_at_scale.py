@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Tenant
 from jobs.models import Job
-from operators.admin.pages import ROWS
+from operators.admin.list_page import ROWS
 from tests.support.admin_pages import JOBS, client_of, job_ids, user_with
 from tests.support.crowded_table import fill_jobs
 

@@ -11,7 +11,7 @@ from jobs import services, transitions
 from jobs.models import Job, JobStep, Pause
 from jobs.services import erase_payload
 from jobs.states import State
-from operators.attention import errors_grouped, needs_attention
+from operators.attention import group_errors, needs_attention
 from tests.support.factories import TenantFactory, backdate, claimed_job, queued_job
 from tests.support.scenarios import begin, close, in_state, write
 
@@ -39,7 +39,7 @@ def half_done(tenant):
 
 
 def groups(**options):
-    found = errors_grouped(**{"since": timezone.now() - timedelta(hours=1), **options})
+    found = group_errors(**{"since": timezone.now() - timedelta(hours=1), **options})
     return [(group.operation, group.code, group.cause, group.count) for group in found.groups]
 
 
@@ -105,7 +105,7 @@ def test_failures_are_grouped_by_operation_code_and_cause(tenant):
         ("test.scripted", "partially-done", "later-step", 1),
     ]
     assert groups(operation="test.anything") == [("test.anything", "operation-failed", "card_declined", 1)]
-    found = errors_grouped(since=latest.finished_at).groups
+    found = group_errors(since=latest.finished_at).groups
     assert latest.id in {group.sample_id for group in found}
 
 
@@ -113,10 +113,10 @@ def test_groups_say_whether_all_that_failed_was_counted(tenant, monkeypatch):
     failed(tenant)
     failed(tenant)
     since = timezone.now() - timedelta(hours=1)
-    assert errors_grouped(since=since).complete
-    monkeypatch.setattr("operators.attention._FAILURES_EXAMINED", 1)
-    found = errors_grouped(since=since)
-    assert (found.complete, [group.count for group in found.groups]) == (False, [1])
+    assert group_errors(since=since).is_complete
+    monkeypatch.setattr("operators.attention._MAX_FAILURES_READ", 1)
+    found = group_errors(since=since)
+    assert (found.is_complete, [group.count for group in found.groups]) == (False, [1])
 
 
 def test_what_failed_before_is_not_counted(tenant):

@@ -12,9 +12,9 @@ from jobs import services, transitions
 from jobs.models import BulkAction, Job, JobEvent, JobStep
 from jobs.selectors import JobFilter
 from jobs.states import State
-from operators import bulk_actions
-from operators.bulk_actions import Preview, preview, start_bulk, stop_bulk
-from operators.bulk_runner import run_once
+from operators import bulk_actions, bulk_worker
+from operators.bulk_actions import Preview, preview, start_bulk_action, stop_bulk_action
+from operators.bulk_worker import Counts, run_once
 from tests.support.factories import TenantFactory, claimed_job, queued_job
 from tests.support.keyed import failed_long_ago, keyed_job
 from tests.support.scenarios import begin, history, in_state, write
@@ -35,8 +35,8 @@ def states(jobs):
     return [Job.objects.get(pk=job.id).state for job in jobs]
 
 
-def started(action, wanted, **options):
-    return start_bulk(action=action, job_filter=wanted, **{**SAID, **options})
+def started(action, job_filter, **options):
+    return start_bulk_action(action=action, job_filter=job_filter, **{**SAID, **options})
 
 
 def again(made):
@@ -48,12 +48,12 @@ def test_every_job_that_fits_is_redriven_and_no_other(tenant):
     others = [in_state(tenant, state) for state in (State.CANCELED, State.SUCCEEDED, State.RUNNING)]
     before = states(others)
     made = started(REDRIVE, FAILED)
-    assert run_once() == bulk_actions.Counts(changed=5)
+    assert run_once() == Counts(changed=5)
     assert states(jobs) == [State.QUEUED] * 5
     assert states(others) == before
     made = again(made)
     assert (made.changed, made.refused, made.finished_at is not None) == (5, {}, True)
-    assert run_once() == bulk_actions.Counts()
+    assert run_once() == Counts()
 
 
 @pytest.mark.parametrize(
@@ -73,10 +73,12 @@ def test_a_filter_is_as_narrow_as_it_says(tenant, narrow):
     job = write(
         job.id, "operation = 'test.anything', mode = 'live', created_at = created_at + interval '1 s'"
     )
-    wanted = JobFilter(state=State.FAILED, **{name: getattr(job, column) for name, column in narrow.items()})
-    assert str(preview(wanted)) == "1"
-    started(REDRIVE, wanted)
-    assert run_once() == bulk_actions.Counts(changed=1)
+    job_filter = JobFilter(
+        state=State.FAILED, **{name: getattr(job, column) for name, column in narrow.items()}
+    )
+    assert str(preview(job_filter)) == "1"
+    started(REDRIVE, job_filter)
+    assert run_once() == Counts(changed=1)
     assert (states([job]), states(others)) == ([State.QUEUED], [State.FAILED] * 2)
 
 
@@ -96,7 +98,7 @@ def test_waiting_jobs_are_canceled_and_what_runs_is_asked_to(tenant):
     waiting, running = [queued_job(tenant) for _ in range(2)], claimed_job(tenant)
     started(CANCEL, JobFilter(state=State.QUEUED))
     started(CANCEL, JobFilter(state=State.RUNNING))
-    assert run_once() == bulk_actions.Counts(changed=3)
+    assert run_once() == Counts(changed=3)
     assert states(waiting) == [State.CANCELED] * 2
     assert Job.objects.get(pk=running.id).cancel_requested_at is not None
 
@@ -107,16 +109,16 @@ def test_unknown_jobs_are_resolved_where_one_effect_is_in_doubt(tenant):
     begin(other, "mail")
     transitions.doubt_job(job_id=other.id, attempt=1, detail="who knows")
     made = started(RESOLVE, JobFilter(state=State.UNKNOWN), verdict=JobStep.State.NOT_DONE, then=State.FAILED)
-    assert run_once() == bulk_actions.Counts(changed=1, refused=1)
+    assert run_once() == Counts(changed=1, refused=1)
     assert states([job, other]) == [State.FAILED, State.UNKNOWN]
-    assert again(made).refused == {"Several effects of the job are in doubt.": 1}
+    assert again(made).refused == {"Several effects of the job have an unknown outcome.": 1}
 
 
 def test_keys_of_ended_jobs_are_released(tenant):
     jobs = [failed_long_ago(keyed_job(tenant, key)) for key in ("a", "b")]
     unkeyed = failed(tenant, 1)
     made = started(RELEASE, FAILED)
-    assert run_once() == bulk_actions.Counts(changed=2, refused=1)
+    assert run_once() == Counts(changed=2, refused=1)
     assert not IdempotencyRecord.objects.exists()
     assert again(made).refused == {"The job has no idempotency key of its own.": 1}
     assert states([*jobs, *unkeyed]) == [State.FAILED] * 3
@@ -126,7 +128,7 @@ def test_what_is_refused_is_counted_by_its_reason_and_stops_nobody(tenant):
     first, erased, last = failed(tenant, 3)
     services.erase_payload(tenant_id=tenant.id, mode="test", job_id=erased.id)
     made = started(REDRIVE, FAILED)
-    assert run_once() == bulk_actions.Counts(changed=2, refused=1)
+    assert run_once() == Counts(changed=2, refused=1)
     assert states([first, erased, last]) == [State.QUEUED, State.FAILED, State.QUEUED]
     assert again(made).refused == {"The job's payload was erased, so that it cannot run again.": 1}
 
@@ -134,16 +136,16 @@ def test_what_is_refused_is_counted_by_its_reason_and_stops_nobody(tenant):
 def test_a_job_that_went_on_meanwhile_is_left_alone(tenant, monkeypatch):
     jobs = failed(tenant, 2)
     made = started(REDRIVE, FAILED)
-    meet = bulk_actions._meet
+    meet = bulk_worker._visit
 
-    def after_somebody_else(bulk_id, wanted, job_id):
+    def after_somebody_else(bulk_id, job_filter, job_id):
         if job_id == jobs[1].id:
             services.redrive_job(tenant_id=tenant.id, mode="test", job_id=job_id)
-        return meet(bulk_id, wanted, job_id)
+        return meet(bulk_id, job_filter, job_id)
 
-    monkeypatch.setattr(bulk_actions, "_meet", after_somebody_else)
-    assert run_once() == bulk_actions.Counts(changed=1, refused=1)
-    assert again(made).refused == {"The job does not fit the filter any more.": 1}
+    monkeypatch.setattr(bulk_worker, "_visit", after_somebody_else)
+    assert run_once() == Counts(changed=1, refused=1)
+    assert again(made).refused == {"The job no longer matches the filter.": 1}
     assert history(jobs[1].id).count("redrive") == 1
 
 
@@ -151,7 +153,7 @@ def test_jobs_that_come_after_the_start_are_left_alone(tenant):
     failed(tenant, 1)
     started(REDRIVE, FAILED)
     later = failed(tenant, 1)
-    assert run_once() == bulk_actions.Counts(changed=1)
+    assert run_once() == Counts(changed=1)
     assert states(later) == [State.FAILED]
 
 
@@ -160,7 +162,7 @@ def test_a_job_that_fails_again_is_met_once(tenant):
     started(REDRIVE, FAILED)
     run_once()
     write(job.id, "state = 'failed', next_publish_at = NULL, finished_at = now(), error = ''")
-    assert run_once() == bulk_actions.Counts()
+    assert run_once() == Counts()
 
 
 def test_dying_in_the_middle_leaves_each_job_done_or_untouched_and_the_next_run_goes_on(tenant, monkeypatch):
@@ -180,15 +182,15 @@ def test_dying_in_the_middle_leaves_each_job_done_or_untouched_and_the_next_run_
         run_once()
     assert states(jobs) == [State.QUEUED, State.QUEUED, State.FAILED, State.FAILED]
     assert (again(made).changed, again(made).cursor) == (2, jobs[1].id)
-    assert run_once() == bulk_actions.Counts(changed=2)
+    assert run_once() == Counts(changed=2)
     assert states(jobs) == [State.QUEUED] * 4
     assert [history(job.id).count("redrive") for job in jobs] == [1, 1, 1, 1]
     assert again(made).changed == 4
 
 
 def test_a_slice_ends_in_time_and_the_next_goes_on(tenant, monkeypatch):
-    monkeypatch.setattr(bulk_actions, "_STEP_JOBS", 2)
-    monkeypatch.setattr(bulk_actions, "_STEP_ROWS", 3)
+    monkeypatch.setattr(bulk_worker, "_STEP_JOBS", 2)
+    monkeypatch.setattr(bulk_worker, "_STEP_ROWS", 3)
     jobs = failed(tenant, 3)
     for _ in range(4):
         queued_job(tenant)
@@ -202,13 +204,13 @@ def test_a_slice_ends_in_time_and_the_next_goes_on(tenant, monkeypatch):
 
 
 def test_a_stopped_act_meets_no_further_job(tenant, monkeypatch):
-    monkeypatch.setattr(bulk_actions, "_STEP_JOBS", 1)
+    monkeypatch.setattr(bulk_worker, "_STEP_JOBS", 1)
     jobs = failed(tenant, 2)
     made = started(REDRIVE, FAILED)
     run_once(seconds=0)
-    assert stop_bulk(bulk_id=made.id, actor="user bob")
-    assert not stop_bulk(bulk_id=made.id, actor="user bob")
-    assert run_once() == bulk_actions.Counts()
+    assert stop_bulk_action(bulk_id=made.id, actor="user bob")
+    assert not stop_bulk_action(bulk_id=made.id, actor="user bob")
+    assert run_once() == Counts()
     assert states(jobs) == [State.QUEUED, State.FAILED]
     assert (again(made).is_stopped, again(made).changed) == (True, 1)
     assert [entry.action for entry in AuditEntry.objects.order_by("id")] == ["bulk.start", "bulk.stop"]
@@ -240,22 +242,22 @@ def test_a_stopped_act_meets_no_further_job(tenant, monkeypatch):
 )
 def test_an_act_that_makes_no_sense_is_not_begun(tenant, wrong):
     with pytest.raises(ValueError, match=r"."):
-        start_bulk(**{"action": REDRIVE, "job_filter": FAILED, **SAID, **wrong})
+        start_bulk_action(**{"action": REDRIVE, "job_filter": FAILED, **SAID, **wrong})
     assert not BulkAction.objects.exists()
     assert not AuditEntry.objects.exists()
 
 
 def test_a_preview_counts_no_further_than_somebody_reads(tenant, monkeypatch):
     failed(tenant, 3)
-    assert preview(FAILED) == Preview(3, more=False)
+    assert preview(FAILED) == Preview(3, has_more=False)
     assert (
         preview(JobFilter(state=State.FAILED, created_before=Job.objects.earliest("id").created_at)).count
         == 0
     )
     since = Job.objects.latest("id").created_at - timedelta(hours=1)
     assert preview(JobFilter(state=State.FAILED, created_from=since)).count == 3
-    monkeypatch.setattr(bulk_actions, "COUNTED", 2)
+    monkeypatch.setattr(bulk_actions, "MAX_COUNT", 2)
     assert str(preview(FAILED)) == "2+"
-    monkeypatch.setattr(bulk_actions, "_EXAMINED", 1)
+    monkeypatch.setattr(bulk_actions, "_MAX_CANDIDATES", 1)
     assert str(preview(JobFilter(state=State.FAILED, error_cause="another"))) == "0+"
-    assert str(Preview(10_000, more=True)) == "10,000+"
+    assert str(Preview(10_000, has_more=True)) == "10,000+"

@@ -9,7 +9,7 @@ from jobs.models import JobStep
 from jobs.queries.steps import reference_of
 from jobs.services import erase_payload
 from jobs.states import State
-from operators.job_search import find_jobs
+from operators.search import find_jobs
 from tests.support.factories import TenantFactory, queued_job
 from tests.support.scenarios import in_state, write
 from workers.executor import execute_job

@@ -91,10 +91,10 @@ def test_what_runs_goes_on_and_is_counted_until_it_has_ended(tenant):
     pauses.pause(**SAID)
     pauses.pause(tenant_id=tenant.id, **SAID)
     pauses.pause(operation="test.anything", **SAID)
-    assert [pause.running for pause in pauses.pauses()] == [2, 1, 0]
+    assert [pause.running for pause in pauses.list_pauses()] == [2, 1, 0]
     for job in jobs:
         transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=encode_payload(1))
-    assert [pause.running for pause in pauses.pauses()] == [0, 0, 0]
+    assert [pause.running for pause in pauses.list_pauses()] == [0, 0, 0]
 
 
 def test_the_api_goes_on_accepting(api):
@@ -104,7 +104,7 @@ def test_the_api_goes_on_accepting(api):
 
 def test_who_paused_what_and_why_is_shown_and_told(tenant):
     made = pauses.pause(operation="test.scripted", tenant_id=tenant.id, **SAID)
-    (shown,) = pauses.pauses()
+    (shown,) = pauses.list_pauses()
     assert (shown.operation, shown.tenant_name, shown.by, shown.note) == (
         "test.scripted",
         tenant.name,
@@ -173,7 +173,7 @@ def test_a_resume_makes_all_that_was_parked_due_at_once(tenant, published, setti
     pauses.resume(pause_id=made.id, actor="user ada")
     assert sweep.run_once() == sweep.Counts(published=10, resumed=10)
     assert {*published} == {job.id for job in jobs}
-    assert pauses.pauses() == []
+    assert pauses.list_pauses() == []
 
 
 def test_a_resume_of_many_puts_no_more_into_the_broker_than_its_queue_takes(tenant, published, settings):
@@ -205,7 +205,7 @@ def test_a_walk_that_is_cut_short_goes_on_where_it_was(tenant, published, settin
     pauses.resume(pause_id=made.id, actor="user ada")
     settings.SWEEP_SECONDS = -1  # one batch of each kind
     assert [sweep.run_once().resumed for _ in range(4)] == [4, 4, 2, 0]
-    assert pauses.pauses() == []
+    assert pauses.list_pauses() == []
     assert not Job.objects.filter(next_publish_at=PARKED).exists()
 
 

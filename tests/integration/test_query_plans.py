@@ -40,10 +40,11 @@ from jobs.registry import current_operation
 from jobs.selectors import JobFilter, count_jobs_between, jobs_between, list_jobs
 from jobs.services import Origin, Submission, redrive_job, submit_job
 from jobs.states import State
-from operators.attention import errors_grouped, needs_attention
-from operators.bulk_actions import preview, start_bulk, steps
-from operators.job_search import find_jobs
-from operators.pauses import pauses
+from operators.attention import group_errors, needs_attention
+from operators.bulk_actions import preview, start_bulk_action
+from operators.bulk_worker import steps
+from operators.pauses import list_pauses
+from operators.search import find_jobs
 from tests.support.factories import TenantFactory, claim, claimed_job, queued_job
 from tests.support.scenarios import write
 
@@ -456,7 +457,7 @@ def test_parked_jobs_are_walked_over_in_the_order_of_their_ids(full):
 
 def test_attempts_under_a_pause_are_counted_among_the_running(full):
     Pause.objects.create(by="user ada", note="a test", operation="test.scripted")
-    plans, (shown,) = plan(pauses)
+    plans, (shown,) = plan(list_pauses)
     assert shown.running > 0
     assert plans.indexes == {"job_running"}
 
@@ -475,7 +476,7 @@ def test_what_needs_attention_is_read_from_the_indexes_of_trouble(full):
 
 
 def test_errors_are_grouped_from_the_failed_jobs_alone(full):
-    plans, found = plan(lambda: errors_grouped(since=NOW - timedelta(days=3)))
+    plans, found = plan(lambda: group_errors(since=NOW - timedelta(days=3)))
     assert found.groups[0].count > 10
     assert plans.indexes == {"job_failed", "job_in_trouble"}
 
@@ -522,7 +523,7 @@ def test_a_preview_reads_the_jobs_of_its_state_alone(full):
 
 
 def test_a_step_over_many_jobs_looks_at_a_range_of_ids(full):
-    made = start_bulk(
+    made = start_bulk_action(
         action=BulkAction.Action.REDRIVE,
         job_filter=JobFilter(state=State.FAILED),
         actor="user ada",

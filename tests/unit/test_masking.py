@@ -8,7 +8,7 @@ from time import perf_counter
 import pytest
 
 from jobs.payloads import encode_payload
-from operators.admin.masking import MASK, SHOWN_MAX, masked, masked_text, shown, shown_value
+from operators.masking import MASK, MAX_SHOWN, format_payload, format_value, mask, mask_text
 
 SECRET = "hunter2"
 
@@ -22,12 +22,12 @@ SECRET = "hunter2"
 )
 @pytest.mark.parametrize("value", [SECRET, 4242, [SECRET], {"deeper": SECRET}, None])
 def test_a_value_under_a_masked_name_is_covered_whole(name, value):
-    assert masked({"outer": [{name: value}]}) == {"outer": [{name: MASK}]}
+    assert mask({"outer": [{name: value}]}) == {"outer": [{name: MASK}]}
 
 
 def test_other_values_are_left_as_they_are():
     value = {"amount": 1999, "rate": Decimal("0.10"), "on": True, "none": None, "words": ["a", "b"]}
-    assert masked(value) == value
+    assert mask(value) == value
 
 
 @pytest.mark.parametrize(
@@ -42,19 +42,19 @@ def test_other_values_are_left_as_they_are():
     ],
 )
 def test_a_secret_within_words_is_covered(text):
-    assert SECRET not in masked_text(text)
-    assert SECRET not in shown_value({"detail": text})
+    assert SECRET not in mask_text(text)
+    assert SECRET not in format_value({"detail": text})
 
 
 def test_words_about_secrets_are_left_readable():
-    assert masked_text("The card was declined by its issuer.") == "The card was declined by its issuer."
+    assert mask_text("The card was declined by its issuer.") == "The card was declined by its issuer."
 
 
 def test_names_to_mask_are_a_setting(settings):
     settings.ADMIN_MASKED_NAMES = ["colour"]
-    assert masked({"Colour": "red", "token": "t"}) == {"Colour": MASK, "token": "t"}
+    assert mask({"Colour": "red", "token": "t"}) == {"Colour": MASK, "token": "t"}
     settings.ADMIN_MASKED_NAMES = []
-    assert masked_text("token=t") == "token=t"
+    assert mask_text("token=t") == "token=t"
 
 
 def test_numbers_are_shown_as_they_were_sent():
@@ -63,18 +63,18 @@ def test_numbers_are_shown_as_they_were_sent():
         *("{", '  "large": 1180591620717411303424,', '  "exact": 1.50,', '  "text": "é",', '  "empty": {},'),
         *('  "list": [', "    1,", "    []", "  ]", "}"),
     ]
-    assert shown_value(sent) == "\n".join(lines)
+    assert format_value(sent) == "\n".join(lines)
 
 
 def test_nothing_is_told_from_null():
-    assert shown(None) is None
-    assert shown(encode_payload(None)) == "null"
+    assert format_payload(None) is None
+    assert format_payload(encode_payload(None)) == "null"
 
 
 def test_more_than_anybody_reads_is_cut():
-    text = shown_value(["x" * 100_000])
-    assert len(text) < SHOWN_MAX + 100
-    assert text.endswith("characters more")
+    text = format_value(["x" * 100_000])
+    assert len(text) < MAX_SHOWN + 100
+    assert text.endswith("more characters")
 
 
 def test_the_largest_payload_is_masked_in_little_time():
@@ -82,5 +82,5 @@ def test_the_largest_payload_is_masked_in_little_time():
     hostile = [("card" * 64_000)[:256_000], "a" * 256_000, "card_" * 50_000, "token=" * 40_000]
     began = perf_counter()
     for text in hostile:
-        masked_text(text)
+        mask_text(text)
     assert perf_counter() - began < 10

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from jobs.models import Job, JobAttempt, JobEvent, JobStep
 from jobs.states import State
-from operators.admin.timeline import Tone, lasted, timeline_of
-from operators.inspection import Examined
+from operators.job_detail import JobDetail
+from operators.timeline import Tone, build_timeline, format_duration
 
 NOON = datetime(2030, 1, 31, 12, tzinfo=UTC)
 
@@ -32,7 +32,7 @@ def examined(*, state=State.QUEUED, finished=None, attempts=(), steps=(), events
     )
     numbered = enumerate(events, start=1)
     history = [JobEvent(seq=seq, type=name, created_at=at(when), data={}) for seq, (when, name) in numbered]
-    return Examined(
+    return JobDetail(
         job=job, attempts=list(attempts), steps=list(steps), events=history, record=None, now=at(now)
     )
 
@@ -62,8 +62,8 @@ def test_a_life_is_told_from_accepted_to_settled():
         steps=[effect(2, 8, "done")],
         events=[(0, "submit"), (1, "claim"), (3, "retry"), (5, "claim"), (9, "succeed")],
     )
-    bars = timeline_of(life).bars
-    assert [(bar.span.label, bar.lasted) for bar in bars] == [
+    bars = build_timeline(life).bars
+    assert [(bar.span.label, bar.duration) for bar in bars] == [
         ("Accepted", "0 ms"),
         ("Waiting", "1.0 s"),
         ("Attempt 1", "2.0 s"),
@@ -75,11 +75,11 @@ def test_a_life_is_told_from_accepted_to_settled():
     assert [bar.span.tone for bar in bars if not bar.is_instant] == [
         *(Tone.WAITING, Tone.BAD, Tone.GOOD, Tone.WAITING, Tone.GOOD)
     ]
-    assert timeline_of(life).lasted == "9.0 s"
+    assert build_timeline(life).duration == "9.0 s"
 
 
 def test_what_goes_on_reaches_to_now():
-    running = timeline_of(
+    running = build_timeline(
         examined(
             state=State.RUNNING,
             attempts=[attempt(1, 1, None, None)],
@@ -94,9 +94,9 @@ def test_what_goes_on_reaches_to_now():
 
 
 def test_a_job_that_waits_says_how_often_it_was_published():
-    [_, waiting] = timeline_of(examined()).bars
-    assert (waiting.span.label, waiting.span.said) == ("Waiting", "due; published again 2 times")
-    assert waiting.lasted == "1 min"
+    [_, waiting] = build_timeline(examined()).bars
+    assert (waiting.span.label, waiting.span.text) == ("Waiting", "due; published again 2 times")
+    assert waiting.duration == "1 min"
 
 
 def test_what_people_did_is_marked_with_their_name():
@@ -105,7 +105,7 @@ def test_what_people_did_is_marked_with_their_name():
         attempts=[attempt(1, 1, 2, "fail")],
     )
     life.events[-1].data = {"by": "user ada"}
-    assert [(bar.span.label, bar.span.said) for bar in timeline_of(life).bars][-2:] == [
+    assert [(bar.span.label, bar.span.text) for bar in build_timeline(life).bars][-2:] == [
         ("Waiting", "due; published again 2 times"),
         ("Redriven", "by user ada"),
     ]
@@ -113,7 +113,7 @@ def test_what_people_did_is_marked_with_their_name():
 
 def test_milliseconds_can_be_seen_beside_a_weekend():
     weekend = 2 * 86_400
-    bars = timeline_of(
+    bars = build_timeline(
         examined(
             state=State.FAILED,
             finished=weekend + 0.2,
@@ -130,7 +130,7 @@ def test_every_bar_is_on_the_drawing_in_the_order_of_time(times):
     attempts = [
         attempt(number, begin, end, "retry") for number, (begin, end) in enumerate(pairwise(times), start=1)
     ]
-    bars = timeline_of(examined(attempts=attempts, now=times[-1])).bars
+    bars = build_timeline(examined(attempts=attempts, now=times[-1])).bars
     assert all(0 <= bar.left < 100 and 0 < bar.width <= 100.6 and bar.left + bar.width < 101 for bar in bars)
     assert [bar.left for bar in bars] == sorted(bar.left for bar in bars)
 
@@ -148,4 +148,4 @@ def test_every_bar_is_on_the_drawing_in_the_order_of_time(times):
     ],
 )
 def test_durations_are_said_as_people_say_them(seconds, said):
-    assert lasted(timedelta(seconds=seconds)) == said
+    assert format_duration(timedelta(seconds=seconds)) == said

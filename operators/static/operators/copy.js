@@ -1,4 +1,4 @@
-// A button with data-copy puts the text of the element of that id on the clipboard; where a page may not, it selects it.
+// A button with data-copy copies the text of the element with that id. Where the browser forbids it, the text is selected.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
@@ -15,7 +15,7 @@ document.addEventListener("click", async (event) => {
     button.textContent = "Selected";
   }
 });
-// A box with data-all checks, or clears, every box of that name.
+// A box with data-all sets or clears every box of that name.
 document.addEventListener("change", (event) => {
   const all = event.target.closest("[data-all]");
   if (!all) return;

@@ -1,0 +1,26 @@
+"""Idempotency keys in the admin: exact search, and what a key stands for. Stored responses are never shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from operators.admin.list_page import ROWS
+from operators.admin.page_base import may, render_page, requires
+from operators.search import find_records
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponse
+
+
+@requires("idempotency.view_idempotencyrecord")
+def show_keys(request: HttpRequest) -> HttpResponse:
+    """Show what each tenant and mode has stored under exactly this key. Keys cannot be listed."""
+    key = request.GET.get("key", "").strip()
+    return render_page(
+        request,
+        "idempotency_keys.html",
+        title="Idempotency keys",
+        key=key,
+        found=find_records(key, limit=ROWS) if key else [],
+        may_operate=may(request, "jobs.operate_job"),
+    )

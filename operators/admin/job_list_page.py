@@ -1,0 +1,61 @@
+"""The list of jobs: filters, exact search, pages by id."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import prefetch_related_objects
+from django.shortcuts import redirect
+
+from jobs.selectors import filter_jobs
+from jobs.states import State
+from operators.admin.bulk_start_page import LABELS
+from operators.admin.job_filters import JobFilterForm, recent_links
+from operators.admin.list_page import ROWS, link, list_page
+from operators.admin.page_base import may, render_page, requires
+from operators.search import find_jobs
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponse
+
+
+@requires("jobs.view_job")
+def show_jobs(request: HttpRequest) -> HttpResponse:
+    """Show a page of the jobs that match the filters, or those that the search finds. A single hit opens the job.
+
+    Two statements per page. Served by job_pkey backwards, or for a rare state by job_in_trouble, job_running or
+    job_queued_by_queue.
+    """
+    if text := request.GET.get("q", "").strip():
+        jobs = [found.job for found in find_jobs(text, limit=ROWS)]
+        if len(jobs) == 1:
+            return redirect("admin:jobs_job_change", job_id=jobs[0].id)
+        prefetch_related_objects(jobs, "tenant")
+        return _render_jobs(request, JobFilterForm(request.GET), jobs=jobs, q=text)
+    form = JobFilterForm(request.GET)
+    if not form.is_valid():
+        return _render_jobs(request, form, jobs=[])
+    matching = filter_jobs(form.job_filter()).defer("params", "result", "error", "metadata")
+    rows, links = list_page(request, matching.prefetch_related("tenant"))
+    return _render_jobs(request, form, jobs=rows, **links)
+
+
+def _render_jobs(request: HttpRequest, form: JobFilterForm, **context: Any) -> HttpResponse:  # noqa: ANN401
+    query = request.GET
+    states = [("all", link(query, state=None), not query.get("state"))]
+    states += [(state, link(query, state=state), query.get("state") == state) for state in State]
+    return render_page(
+        request,
+        "job_list.html",
+        title="Jobs",
+        form=form,
+        states=states,
+        recent=recent_links(query),
+        may_operate=may(request, "jobs.operate_job"),
+        may_act_on_filter=bool(query.get("state")) and "q" not in query,
+        actions=LABELS.items(),
+        filters=[
+            (name, value) for name, value in query.items() if value and name in JobFilterForm.base_fields
+        ],
+        **context,
+    )
