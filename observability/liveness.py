@@ -1,8 +1,8 @@
-"""Liveness of processes without a port: `python -m observability.liveness worker|maintenance|beat|streams`.
+"""Liveness files of the processes without a port: `python -m observability.liveness worker|maintenance|beat|streams`.
 
-Each of them leaves a sign of life with every round of its loop: a worker when the broker has answered its poll (or it has no
-place for another message), beat with each tick, streams with each turn of its event loop. So a worker that is idle is alive, and
-one that hangs, in its loop or in a connection that nobody answers, is not. The standard library alone: a check costs little.
+Each process touches its file in every round of its loop: a worker when the broker has answered its poll, or when it has no
+free slot for another message; beat with each tick; streams with each turn of its event loop. So an idle worker is alive. One
+that hangs, in its loop or on a connection without an answer, is not. Standard library only: a check is cheap.
 """
 
 from __future__ import annotations
@@ -20,73 +20,69 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 KINDS = ("worker", "maintenance", "beat", "streams")
-# Three rounds of the slowest loop: a worker all of whose places are taken looks up every ten seconds.
+# Three rounds of the slowest loop: a worker without a free slot looks every ten seconds.
 MAX_AGE_SECONDS = 30.0
-# More often nobody asks.
-_PAUSE_SECONDS = 1.0
+_TOUCH_SECONDS = 1.0
 
 
 def liveness_folder() -> Path:
-    """Where the signs of life lie: ALIVE_DIR, one for each stack on a machine; or a temporary folder of this user's."""
+    """Return ALIVE_DIR, one for each stack of a machine; by default a temporary folder of this user."""
     return Path(os.environ.get("ALIVE_DIR") or f"{tempfile.gettempdir()}/semel-alive-{os.getuid()}")
 
 
-class Pulse:
-    """The sign of life of one process. Never raises: a full disk must not stop what is alive."""
+class LivenessFile:
+    """The file that shows when a process last went through its loop."""
 
     def __init__(self, kind: str) -> None:
         self._path = liveness_folder() / kind
         self._next_at = 0.0
 
-    def beat(self) -> None:
-        """The process was alive just now. Costs a look at the clock, and a small file once a second."""
+    def touch(self) -> None:
+        """Write the file, once a second at most. Raise nothing: a full disk must not stop a process that works."""
         now = time.monotonic()
         if now < self._next_at:
             return
-        self._next_at = now + _PAUSE_SECONDS
+        self._next_at = now + _TOUCH_SECONDS
         with contextlib.suppress(OSError):
             self._write(f"{os.getpid()} {now:.3f}\n")
 
-    def _write(self, sign: str) -> None:
-        """Whole or not at all: whoever checks never reads half of it. A folder of somebody else's is left alone."""
+    def _write(self, text: str) -> None:
+        """Replace the file in one step, so that a check never reads half of it. Write to no other user's folder."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._path.parent.stat().st_uid != os.getuid():
             return
         new = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        new.write_text(sign)
+        new.write_text(text)
         new.replace(self._path)
 
 
-def why_not_alive(kind: str, *, max_age: float = MAX_AGE_SECONDS) -> str | None:
-    """What is wrong with the process of this kind; None where it is alive."""
+def liveness_error(kind: str, *, max_age: float = MAX_AGE_SECONDS) -> str | None:
+    """Return what is wrong with the process of this kind; None if it is alive."""
     try:
-        pid, at = (liveness_folder() / kind).read_text().split()
-        age = time.monotonic() - float(at)
+        pid, touched_at = (liveness_folder() / kind).read_text().split()
+        age = time.monotonic() - float(touched_at)
     except (OSError, ValueError):
-        return f"{kind} has left no sign of life in {liveness_folder()}."
-    # The clock counts from the machine's start: a sign from the future is one from before it.
+        return f"{kind} has no liveness file in {liveness_folder()}."
+    # The clock starts with the machine: a time in the future is from before the last restart.
     if not 0 <= age <= max_age:
-        return f"{kind} (process {pid}) went round {age:.0f} s ago, more than {max_age:g} s."
-    return (
-        None
-        if Path(f"/proc/{pid}").exists() or not Path("/proc/self").exists()
-        else f"{kind} (process {pid}) has ended."
-    )
+        return f"{kind} (process {pid}) was last alive {age:.0f} s ago, more than {max_age:g} s."
+    has_proc = Path("/proc/self").exists()
+    return f"{kind} (process {pid}) has ended." if has_proc and not Path(f"/proc/{pid}").exists() else None
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """0: alive; 1: not."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print whether the process is alive. Return the exit code: 0 if it is, else 1."""
     parser = argparse.ArgumentParser(
-        prog="python -m observability.liveness", description="Whether a process still goes round."
+        prog="python -m observability.liveness", description="Check that a process on this host is alive."
     )
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument(
         "--max-age", type=float, default=MAX_AGE_SECONDS, metavar="SECONDS", help="default: 30"
     )
-    asked = parser.parse_args(words)
-    why = why_not_alive(asked.kind, max_age=asked.max_age)
-    sys.stdout.write(f"{why or f'{asked.kind} is alive.'}\n")
-    return 0 if why is None else 1
+    options = parser.parse_args(arguments)
+    error = liveness_error(options.kind, max_age=options.max_age)
+    sys.stdout.write(f"{error or f'{options.kind} is alive.'}\n")
+    return 0 if error is None else 1
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from django.conf import settings
 
-from observability.liveness import Pulse
+from observability.liveness import LivenessFile
 from streams.application import WaitingApplication
 from streams.listener import Listener
 
@@ -62,9 +62,9 @@ class StreamsApplication:
 
 async def touch_liveness_file() -> None:
     """Show every second, until canceled, that the event loop runs (`python -m observability.liveness streams`)."""
-    pulse = Pulse("streams")
+    liveness_file = LivenessFile("streams")
     while True:
-        pulse.beat()
+        liveness_file.touch()
         await asyncio.sleep(1.0)
 
 

@@ -9,9 +9,9 @@ from django.conf import settings
 from kombu.transport import redis
 
 from foundation.fault_points import reach
-from observability.liveness import Pulse
+from observability.liveness import LivenessFile
 
-_liveness = Pulse(settings.PROCESS_KIND)
+_liveness_file = LivenessFile(settings.PROCESS_KIND)
 _brpop_read = redis.Channel._brpop_read  # noqa: SLF001 - kombu has no other hook for the answer to a poll
 
 
@@ -26,7 +26,7 @@ class _QoS(redis.QoS):
         """Return whether there is a free place. The worker's loop asks in each round; without a place it is busy, and alive."""
         has_place = bool(super().can_consume())
         if not has_place:
-            _liveness.beat()
+            _liveness_file.touch()
         return has_place
 
     def ack(self, delivery_tag: str) -> None:
@@ -45,9 +45,9 @@ def _read_poll(self: redis.Channel, **options: Any) -> Any:  # noqa: ANN401 - ko
     try:
         answer = _brpop_read(self, **options)
     except Empty:
-        _liveness.beat()
+        _liveness_file.touch()
         raise
-    _liveness.beat()
+    _liveness_file.touch()
     return answer
 
 

@@ -1,4 +1,4 @@
-"""Health checks of processes without a port: what hangs or has ended is told from what merely has nothing to do."""
+"""Health checks of processes without a port: idle and busy ones are alive, hanging and ended ones are not."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def signs(tmp_path):
-    return tmp_path / "signs"
+def folder(tmp_path):
+    return tmp_path / "liveness"
 
 
 @pytest.fixture
-def stack(db, transactional_db, tmp_path, signs):
-    with running_stack(tmp_path, ALIVE_DIR=str(signs), WORKER_PROCESSES="1") as stack:
+def stack(db, transactional_db, tmp_path, folder):
+    with running_stack(tmp_path, ALIVE_DIR=str(folder), WORKER_PROCESSES="1") as stack:
         yield stack
 
 
-def check(kind, signs, *, max_age="5"):
-    """Ask the way a container's health check asks: (exit code, what it says)."""
+def check(kind, folder, *, max_age="5"):
+    """Run the health check of a container: (exit code, output)."""
     command = [sys.executable, "-m", "observability.liveness", kind, "--max-age", max_age]
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env={**os.environ, "ALIVE_DIR": str(signs)},
+        env={**os.environ, "ALIVE_DIR": str(folder)},
         capture_output=True,
         text=True,
         check=False,
@@ -46,42 +46,44 @@ def check(kind, signs, *, max_age="5"):
     return done.returncode, done.stdout
 
 
-def becomes(code, kind, signs):
-    return until(lambda: (said := check(kind, signs))[0] == code and said[1], seconds=60, pause_seconds=0.2)
+def becomes(code, kind, folder):
+    return until(
+        lambda: (result := check(kind, folder))[0] == code and result[1], seconds=60, pause_seconds=0.2
+    )
 
 
-def new_sign(kind, signs, *, seconds=30):
-    before = (signs / kind).read_text()
-    until(lambda: (signs / kind).read_text() != before, seconds=seconds, pause_seconds=0.1)
+def wait_for_touch(kind, folder, *, seconds=30):
+    before = (folder / kind).read_text()
+    until(lambda: (folder / kind).read_text() != before, seconds=seconds, pause_seconds=0.1)
 
 
-def test_idle_processes_stay_alive_and_stopped_ones_do_not(stack, signs):
-    assert check("worker", signs) == (1, f"worker has left no sign of life in {signs}.\n")
+def test_idle_processes_stay_alive_and_stopped_ones_do_not(stack, folder):
+    assert check("worker", folder) == (1, f"worker has no liveness file in {folder}.\n")
     stack.start_streams()
     stack.start_workers("worker", "maintenance", "beat")
     kinds = ("streams", "worker", "maintenance", "beat")
     for kind in kinds:
-        becomes(0, kind, signs)
-    # With nothing to do each goes on leaving signs.
+        becomes(0, kind, folder)
+    # Idle processes keep touching their files.
     for kind in kinds:
-        new_sign(kind, signs)
-        new_sign(kind, signs)
-        assert check(kind, signs)[0] == 0
+        wait_for_touch(kind, folder)
+        wait_for_touch(kind, folder)
+        assert check(kind, folder)[0] == 0
     assert not Job.objects.exists()
     for kind in ("worker", "streams"):
         stack.signal(kind, signal.SIGSTOP)
-        assert "went round" in becomes(1, kind, signs)
+        assert "was last alive" in becomes(1, kind, folder)
         stack.signal(kind, signal.SIGCONT)
-        becomes(0, kind, signs)
+        becomes(0, kind, folder)
     stack.kill("beat")
-    assert check("beat", signs, max_age="3600")[0] == 1
-    assert "has ended" in check("beat", signs, max_age="3600")[1]
+    assert check("beat", folder, max_age="3600")[0] == 1
+    assert "has ended" in check("beat", folder, max_age="3600")[1]
 
 
-def test_a_worker_without_a_free_place_is_busy_and_alive(stack, signs, api_key):
+def test_a_busy_worker_without_a_free_slot_is_alive(stack, folder, api_key):
     stack.start_api()
     stack.start_workers("worker")
-    becomes(0, "worker", signs)
+    becomes(0, "worker", folder)
     caller = Caller(stack.urls["api"], api_key)
     with caller.http:
         body = {"operation": "demo.sleep", "params": {"seconds": 40}}
@@ -90,16 +92,16 @@ def test_a_worker_without_a_free_place_is_busy_and_alive(stack, signs, api_key):
             assert answer.status_code == 202, answer.text
         caller.job_when(answer.json()["links"]["self"], "queued")
         until(lambda: Job.objects.filter(state="running").exists(), seconds=30)
-        new_sign("worker", signs)
-        new_sign("worker", signs)
+        wait_for_touch("worker", folder)
+        wait_for_touch("worker", folder)
         assert Job.objects.filter(state="running").count() == 1
 
 
-def test_a_worker_whose_broker_answers_nothing_is_not_alive(stack, signs):
+def test_a_worker_whose_broker_does_not_answer_is_not_alive(stack, folder):
     with broker_proxy(settings.REDIS_URL) as proxy:
         stack.start_workers("worker", REDIS_URL=proxy.url)
-        becomes(0, "worker", signs)
+        becomes(0, "worker", folder)
         proxy.fall_silent()
-        becomes(1, "worker", signs)
+        becomes(1, "worker", folder)
         proxy.come_back()
-        becomes(0, "worker", signs)
+        becomes(0, "worker", folder)
