@@ -21,7 +21,8 @@ from idempotency.http import idempotent, reservation
 from jobs.ids import job_resource
 from jobs.keyset import encode_cursor
 from jobs.selectors import events_of, get_job, list_jobs, outputs_of
-from jobs.services import Submission, cancel_job, erase_payload, redrive_job, resolve_job, submit_job
+from jobs.services import cancel_job, erase_payload, redrive_job, resolve_job
+from jobs.submission import Submission, submit_job
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jobs.services import Origin
+from jobs.submission import Origin
 
 if TYPE_CHECKING:
     from rest_framework.request import Request

@@ -16,7 +16,7 @@ from jobs.fields import InstantField, StrictCharField
 from jobs.models import Priority
 from jobs.registry import current_operation
 from jobs.selectors import has_room
-from jobs.services import Submission
+from jobs.submission import Submission
 
 if TYPE_CHECKING:
     from rest_framework.request import Request

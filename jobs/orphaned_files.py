@@ -1,4 +1,4 @@
-"""Files that are no artifacts, or no longer, leave storage; what is left of a crash goes the same way."""
+"""Remove orphaned files from storage: expired and discarded artifacts, and files that a crashed attempt left."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ log = structlog.get_logger(__name__)
 
 # Each may be a request to another machine: a batch takes seconds even there.
 _FILES_AT_ONCE = 50
-# One that cannot be removed must not stand before all others, nor be tried every minute.
-_PAUSE = timedelta(hours=1)
+# A file that cannot be removed must not block the others, nor be tried every minute.
+_RETRY_AFTER = timedelta(hours=1)
 
 
 def expire_batches(limit: int) -> Iterator[int]:
-    """Artifacts whose time is over are stray files, `limit` a transaction; yields how many."""
+    """Turn expired artifacts into orphaned files, `limit` a transaction; yield the count of each batch."""
     while True:
         expired = expire_artifacts(limit)
         yield expired
@@ -39,35 +39,34 @@ def expire_batches(limit: int) -> Iterator[int]:
 
 
 def remove_batches() -> Iterator[int]:
-    """Stray files whose time has come are gone, a batch a step; yields how many. Ends early where the storage fails.
+    """Remove the orphaned files that are due; yield the count of each batch. Ends early where the storage fails.
 
-    Dying between a file and its row, or two purges at once: the file is removed a second time, which changes nothing.
+    A crash between file and row, or two purges at once, remove a file twice, which changes nothing.
     """
     while True:
-        batch = removable_files(_FILES_AT_ONCE)
-        removed = _remove(batch)
+        removed = _remove(removable_files(_FILES_AT_ONCE))
         yield removed
         if removed < _FILES_AT_ONCE:
             return
 
 
-def remove_soon(storage_names: Collection[str]) -> None:
-    """Once this transaction is committed the stray files are gone; where that fails, the purge comes to them."""
+def remove_on_commit(storage_names: Collection[str]) -> None:
+    """Remove these orphaned files after this transaction; where that fails, the purge removes them."""
     if storage_names:
         transaction.on_commit(lambda: _remove(storage_names), robust=True)
 
 
 def remove_unpublished(*, job_id: UUID, name: str, storage_name: str) -> None:
-    """The file is gone, unless it is the artifact after all. Asked by the one attempt that could have published it.
+    """Remove the attempt's file unless it was published. Called by the one attempt that could publish it.
 
-    So even a file that was stored after the purge had forgotten it, by a process that was frozen for that long, goes.
+    It also removes a file that a frozen process stored after the purge had forgotten it.
     """
     if not is_published(job_id=job_id, name=name, storage_name=storage_name):
         _remove([storage_name])
 
 
 def _remove(storage_names: Collection[str]) -> int:
-    """Files first, then their rows; up to the first failure. Never inside a transaction."""
+    """Remove files, then their rows, up to the first failure. Never inside a transaction."""
     removed: list[str] = []
     failed = None
     for name in storage_names:
@@ -81,5 +80,5 @@ def _remove(storage_names: Collection[str]) -> int:
     if removed:
         forget_files(removed)
     if failed is not None:
-        postpone_removal(failed, pause=_PAUSE)
+        postpone_removal(failed, pause=_RETRY_AFTER)
     return len(removed)

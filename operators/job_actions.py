@@ -28,7 +28,7 @@ def cancel_job(*, job_id: UUID, actor: str, note: str = "") -> Job:
     """Cancel the job, or request the cancellation of a running one. Raises JobNotFound, IllegalTransition."""
     job = _get_job(job_id)
     with transaction.atomic():
-        canceled = services.cancel_job(**owner_of(job), said=event_data(actor, note))
+        canceled = services.cancel_job(**owner_of(job), event_data=event_data(actor, note))
         _audit("job.cancel", job, actor, note, state=canceled.state)
     return canceled
 
@@ -40,7 +40,7 @@ def redrive_job(*, job_id: UUID, actor: str, note: str = "") -> Job:
     """
     job = _get_job(job_id)
     with transaction.atomic():
-        redriven = services.redrive_job(**owner_of(job), said=event_data(actor, note))
+        redriven = services.redrive_job(**owner_of(job), event_data=event_data(actor, note))
         _audit("job.redrive", job, actor, note)
     return redriven
 

@@ -25,8 +25,8 @@ from jobs import transitions
 from jobs.models import Job, JobStep
 from jobs.payloads import decode_payload
 from jobs.registry import current_operation, forget_operations
-from jobs.services import Submission, submit_job
 from jobs.states import State
+from jobs.submission import Submission, submit_job
 from workers.executor import execute_job
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from django.db import connection
 
 from jobs.payloads import encode_payload
 from jobs.registry import current_operation
-from jobs.services import Submission, submit_job
+from jobs.submission import Submission, submit_job
 from tests.support.factories import TenantFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

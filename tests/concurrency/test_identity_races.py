@@ -12,7 +12,9 @@ from idempotency.models import IdempotencyRecord
 from jobs import services, transitions
 from jobs.errors import DuplicateOperation
 from jobs.models import Job
+from jobs.queries.submit import find_twin
 from jobs.states import State
+from jobs.submission import Submission, submit_job
 from operations.payments.charge import ChargePayment
 from tests.support.client import CHARGE, accepted, charge, post, problem
 from tests.support.factories import TenantFactory, claim, new_api_key
@@ -118,8 +120,7 @@ def test_a_twin_that_fails_before_it_could_be_named_refuses_nobody(submit, monke
             at_once(failing(twin))
         return find_twin(**values)
 
-    find_twin = services.find_twin
-    monkeypatch.setattr(services, "find_twin", fail_first)
+    monkeypatch.setattr("jobs.submission.find_twin", fail_first)
     assert accepted(submit("b")())["id"] != str(twin.id)
 
 
@@ -137,8 +138,8 @@ def test_of_many_requests_beside_a_failing_twin_at_most_one_is_accepted(submit):
 def test_a_redrive_is_refused_while_a_new_twin_is_being_accepted(submit):
     job = failed(submit("a")())
     with transaction.atomic():
-        submission = services.Submission(operation=ChargePayment(), params=CHARGE["params"])
-        new = services.submit_job(tenant_id=job.tenant_id, mode="test", submission=submission)
+        submission = Submission(operation=ChargePayment(), params=CHARGE["params"])
+        new = submit_job(tenant_id=job.tenant_id, mode="test", submission=submission)
         (outcome,) = begin(redriving(job))
         until_waiting(1)
     with pytest.raises(DuplicateOperation) as refused:

@@ -15,8 +15,8 @@ from jobs.models import Job, Priority
 from jobs.payloads import encode_payload
 from jobs.queries.steps import close_effect
 from jobs.registry import current_operation
-from jobs.services import Submission, submit_job
 from jobs.states import State
+from jobs.submission import Submission, submit_job
 from tests.support.admin_pages import JOBS, client_of, job_ids, text_of, user_with
 from tests.support.factories import TenantFactory, backdate, claim, queued_job
 from tests.support.keyed import keyed_job

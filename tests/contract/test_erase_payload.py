@@ -13,7 +13,7 @@ from accounts.models import AuditEntry
 from idempotency import maintenance_queries
 from idempotency.models import IdempotencyRecord
 from idempotency.replay_counter import replay_counter
-from jobs import services, transitions
+from jobs import transitions
 from jobs.models import Job, JobEvent
 from jobs.payloads import encode_payload
 from jobs.queries.history import append_evidence
@@ -224,7 +224,7 @@ def test_under_a_key_it_is_replayed_also_when_it_was_erased_once_more(api):
     assert erase(api, job_id, **{"Idempotency-Key": "an-erasure"}).content == first.content
 
 
-@pytest.mark.parametrize("last", ["erase_by_subject", "forget_answer"])
+@pytest.mark.parametrize("last", ["erase_by_subject", "erase_payload"])
 def test_an_erasure_that_breaks_off_leaves_all_as_it_was(api, monkeypatch, last):
     job_id = live_among_people(api)
     before, database = everything(job_id), whole_database()
@@ -232,7 +232,7 @@ def test_an_erasure_that_breaks_off_leaves_all_as_it_was(api, monkeypatch, last)
     def die(*_values):
         raise RuntimeError("here it died")
 
-    monkeypatch.setattr(services, last, die)
+    monkeypatch.setattr(f"idempotency.queries.{last}", die)
     problem(erase(api, job_id), 500, "internal-error")
     assert everything(job_id) == before
     assert whole_database() == database

@@ -16,8 +16,8 @@ from api.strict_forms import read_members
 from foundation.exact_json import loads
 from jobs.operations import Operation
 from jobs.registry import current_operation, operations
-from jobs.services import Submission, submit_job
 from jobs.states import State
+from jobs.submission import Submission, submit_job
 from operations.databases.drop import DropDatabase
 from operations.databases.provision import ProvisionDatabase
 from operations.payments.charge import ChargePayment

@@ -14,8 +14,9 @@ from jobs import transitions
 from jobs.models import Job
 from jobs.payloads import encode_payload
 from jobs.registry import current_operation
-from jobs.services import Submission, cancel_job, submit_job
+from jobs.services import cancel_job
 from jobs.states import State
+from jobs.submission import Submission, submit_job
 from tests.support.admin_pages import PASSWORD, user_with
 from tests.support.browser import NO_CHROMIUM, chromium, opened_browser
 from tests.support.factories import TenantFactory, backdate, claim

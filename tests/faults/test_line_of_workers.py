@@ -8,8 +8,8 @@ import pytest
 
 from jobs.models import Job, JobAttempt
 from jobs.registry import current_operation
-from jobs.services import Submission, submit_job
 from jobs.states import State
+from jobs.submission import Submission, submit_job
 from tests.support.factories import TenantFactory
 from tests.support.promises import messages
 from tests.support.stack import POLL_SECONDS, SHORT_LEASE, running_stack

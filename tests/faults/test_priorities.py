@@ -8,8 +8,8 @@ from django.conf import settings
 
 from jobs.models import Job, Priority
 from jobs.registry import current_operation
-from jobs.services import Submission, submit_job
 from jobs.states import State
+from jobs.submission import Submission, submit_job
 from tests.support.factories import TenantFactory
 from tests.support.stack import POLL_SECONDS, running_stack
 from tests.support.waiting import until

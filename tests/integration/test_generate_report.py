@@ -21,8 +21,9 @@ from accounts.scopes import format_scope
 from jobs.models import Job, JobArtifact, JobStep
 from jobs.payloads import encode_payload
 from jobs.registry import current_operation
-from jobs.services import Submission, cancel_job, submit_job
+from jobs.services import cancel_job
 from jobs.states import State
+from jobs.submission import Submission, submit_job
 from operations.payments.models import Charge
 from operations.reports import formats, generate
 from operations.reports.rows import HEADINGS

@@ -19,8 +19,9 @@ from jobs.models import Job, JobAttempt, JobEvent, JobStep
 from jobs.operations import EffectRefused, RetryableError
 from jobs.payloads import payload_json
 from jobs.registry import current_operation
-from jobs.services import Submission, cancel_job, erase_payload, redrive_job, submit_job
+from jobs.services import cancel_job, erase_payload, redrive_job
 from jobs.states import State
+from jobs.submission import Submission, submit_job
 from operations.databases.server import PostgresServer
 from operations.databases.session import session
 from tests.support.downstreams import run

@@ -38,8 +38,9 @@ from jobs.queries.selfaudit import (
 from jobs.queries.watch import events_beyond, positions_beyond
 from jobs.registry import current_operation
 from jobs.selectors import JobFilter, count_jobs_between, jobs_between, list_jobs
-from jobs.services import Origin, Submission, redrive_job, submit_job
+from jobs.services import redrive_job
 from jobs.states import State
+from jobs.submission import Origin, Submission, submit_job
 from operators.attention import group_errors, needs_attention
 from operators.bulk_actions import preview, start_bulk_action
 from operators.bulk_worker import steps

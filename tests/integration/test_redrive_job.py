@@ -15,8 +15,9 @@ from jobs.models import Job, JobStep
 from jobs.operations import downstream_key
 from jobs.payloads import decode_payload
 from jobs.registry import current_operation
-from jobs.services import Submission, redrive_job, submit_job
+from jobs.services import redrive_job
 from jobs.states import State
+from jobs.submission import Submission, submit_job
 from tests.support.factories import TenantFactory, claim, claimed_job
 from tests.support.scenarios import begin, close, everything, history, in_state, publications, write
 

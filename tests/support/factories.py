@@ -13,7 +13,7 @@ from accounts.services import create_api_key
 from jobs import transitions
 from jobs.models import Job
 from jobs.registry import current_operation, known_operations
-from jobs.services import Submission, submit_job
+from jobs.submission import Submission, submit_job
 
 if TYPE_CHECKING:
     from uuid import UUID

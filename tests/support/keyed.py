@@ -12,7 +12,7 @@ from accounts.scopes import format_scope
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.registry import current_operation
-from jobs.services import Submission, submit_job
+from jobs.submission import Submission, submit_job
 from tests.support.factories import backdate, claim
 
 if TYPE_CHECKING:
