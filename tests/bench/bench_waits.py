@@ -1,6 +1,6 @@
-"""What open waits cost: `python3 run.py test -n 0 -s tests/bench/bench_waits.py` (BENCH_WAITS=5000; two minutes).
+"""Measure the cost of open waits: `python3 run.py test -n 0 -s tests/bench/bench_waits.py` (BENCH_WAITS=5000; two minutes).
 
-Real connections to one real streams process. It prints figures, and fails only where something did not work.
+Real connections to one real streams process. It prints figures, and fails only if a request fails.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from tests.support.stack import running_stack
 pytestmark = pytest.mark.django_db(transaction=True)
 
 COUNT = int(os.environ.get("BENCH_WAITS", "5000"))
-SAMPLES, LOOKS, QUIET_SECONDS = 100, 10, 5.0
+SAMPLES, POLLS, QUIET_SECONDS = 100, 10, 5.0
 KINDS = {"wait": ("?wait=60", "application/json"), "events": ("/events", "text/event-stream")}
 
 
 @dataclass
 class Clients:
-    """Many connections with one request each, in an event loop; when each was answered to its end."""
+    """Many connections with one request each, and the times at which their responses ended."""
 
     url: str
     api_key: str
@@ -44,7 +44,7 @@ class Clients:
     statuses: set = field(default_factory=set)
 
     async def open(self, job_ids):
-        """All requests are sent; the tasks that read the answers."""
+        """Send all requests and return the tasks that read the responses."""
         where, (path, accept) = urlsplit(self.url), KINDS[self.kind]
         tasks = []
         for job_id in job_ids:
@@ -66,7 +66,7 @@ class Clients:
 
 @dataclass
 class Bench:
-    """One streams process, measured from outside."""
+    """Measures one streams process from outside."""
 
     stack: object
     clients: Clients
@@ -75,7 +75,7 @@ class Bench:
         self.process = psutil.Process(self.stack.running["streams"].popen.pid)
         self.log = self.stack.running["streams"].log
 
-    async def until_held(self, count):
+    async def until_waiting(self, count):
         while self.log.read_text().count("streams.waiting") < count:
             await asyncio.sleep(0.1)
 
@@ -84,9 +84,9 @@ class Bench:
         return sum(self.process.cpu_times()[:2])
 
     async def run(self, ids, jobs):
-        # What a first request loads is not what a wait costs.
+        # Warm up, because the first requests load modules.
         warm = await self.clients.open(ids[:8])
-        await self.until_held(8)
+        await self.until_waiting(8)
         for task in warm:
             task.cancel()
         tasks = await self.open(ids)
@@ -99,7 +99,7 @@ class Bench:
     async def open(self, ids):
         rss, cpu, began = self.process.memory_info().rss, self.cpu, time.perf_counter()
         tasks = await self.clients.open(ids)
-        await self.until_held(8 + len(ids))
+        await self.until_waiting(8 + len(ids))
         seconds, cpu, now = time.perf_counter() - began, self.cpu - cpu, self.process.memory_info().rss
         print(
             f"\n{len(ids)} x {self.clients.kind}, open after {seconds:.1f} s, {1000 * cpu / len(ids):.2f} ms of CPU each"
@@ -113,9 +113,7 @@ class Bench:
     async def rest(self):
         cpu, began = self.cpu, time.perf_counter()
         await asyncio.sleep(QUIET_SECONDS)
-        print(
-            f"  while nothing happens {100 * (self.cpu - cpu) / (time.perf_counter() - began):.1f} % of a core"
-        )
+        print(f"  idle: {100 * (self.cpu - cpu) / (time.perf_counter() - began):.1f} % of a core")
 
     async def wake(self, jobs):
         milliseconds = []
@@ -129,7 +127,7 @@ class Bench:
         milliseconds.sort()
         p95 = milliseconds[len(milliseconds) * 95 // 100]
         print(
-            f"  from commit to the answer's end: median {statistics.median(milliseconds):.1f} ms, "
+            f"  from commit to the end of the response: median {statistics.median(milliseconds):.1f} ms, "
             f"p95 {p95:.1f} ms, worst of {len(jobs)} {milliseconds[-1]:.1f} ms"
         )
 
@@ -145,7 +143,7 @@ class Bench:
 
 
 def succeed(job):
-    """When the job's end was committed (and told)."""
+    """End the job and return the time after its commit."""
     transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1))
     return time.perf_counter()
 
@@ -171,11 +169,11 @@ def test_open_requests(tmp_path, transactional_db, kind):
         asyncio.run(Bench(stack, clients).run(ids, jobs))
 
 
-def test_one_look(transactional_db):
+def test_one_poll(transactional_db):
     owner = TenantFactory()
     with transaction.atomic():
         known = {queued_job(owner).id: 1 for _ in range(COUNT)}
     began = time.perf_counter()
-    for _ in range(LOOKS):
+    for _ in range(POLLS):
         assert positions_beyond(known) == {}
-    print(f"\none look at {COUNT} jobs: {1000 * (time.perf_counter() - began) / LOOKS:.1f} ms")
+    print(f"\none poll of {COUNT} jobs: {1000 * (time.perf_counter() - began) / POLLS:.1f} ms")

@@ -1,4 +1,4 @@
-"""What only a real server shows: bodies in chunks, header lines that are repeated, answers that never come in HTML."""
+"""Behaviour that needs a real server: chunked bodies, repeated header lines, problem documents instead of HTML."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def problem(answer, status, code):
     assert document["request_id"] == answer.headers["X-Request-Id"]
 
 
-def test_a_body_in_chunks_is_the_same_request_as_one_in_one_piece(caller):
+def test_a_chunked_body_is_the_same_request_as_an_unchunked_one(caller):
     body = httpx2.Request("POST", "http://x", json=CHARGE).content
     first = post_in_chunks(caller, body[:20], body[20:])
     assert first.status_code == 202, first.text
@@ -50,45 +50,45 @@ def test_a_body_in_chunks_is_the_same_request_as_one_in_one_piece(caller):
     assert again.content == first.content
 
 
-def test_a_body_in_chunks_is_limited_like_any_other(caller):
+def test_a_chunked_body_has_the_same_limit(caller):
     head, tail = b'{"operation": "x", "params": {"a": "', b'"}}'
     fitting = b"x" * (LIMIT - len(head) - len(tail))
     problem(post_in_chunks(caller, head, fitting, tail), 400, "unknown-operation")
     problem(post_in_chunks(caller, head, fitting, b"x", tail), 413, "payload-too-large")
 
 
-def test_a_body_without_end_is_cut_off(caller):
-    # Whether the client hears why depends on how much it had sent by then.
+def test_an_endless_body_is_refused(caller):
+    # How much the client has sent by then decides whether it gets the response.
     with contextlib.suppress(httpx2.TransportError):
         problem(post_in_chunks(caller, *[b"x" * LIMIT] * 40), 413, "payload-too-large")
     assert not Job.objects.exists()
     assert caller.charge("a-key").status_code == 202
 
 
-def test_two_lines_with_keys_are_no_key(caller):
+def test_two_key_headers_are_refused(caller):
     headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
     problem(caller.http.post("/v1/jobs", json=CHARGE, headers=headers), 400, "idempotency-key-invalid")
     assert not Job.objects.exists()
 
 
-def test_two_credentials_are_none(caller):
+def test_two_credentials_are_refused(caller):
     name, value = "Authorization", caller.http.headers["Authorization"]
     with httpx2.Client(base_url=caller.http.base_url, trust_env=False) as plain:
         problem(plain.get("/v1/jobs", headers=[(name, value), (name, value)]), 401, "unauthenticated")
 
 
-def test_headers_over_the_limit_are_refused_without_harm(caller):
+def test_headers_over_the_limit_are_refused_and_the_server_stays_up(caller):
     with httpx2.Client(base_url=caller.http.base_url, trust_env=False) as plain:
         for length in (40_000, 300_000):
             problem(plain.get("/livez", headers={"X-Long": "x" * length}), 431, "headers-too-large")
         assert plain.get("/livez", headers={"X-Long": "x" * 30_000}).status_code == 204
-        # Too much for the server itself.
+        # Refused by the server itself.
         assert plain.get("/livez", headers={"X-Long": "x" * 1_000_000}).status_code == 431
     assert caller.http.get("/livez").status_code == 204
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/nothing", "/%ff%00", "/v1/jobs/%2e%2e", "/admin/none"])
-def test_what_does_not_exist_is_a_problem(caller, path):
+def test_an_unknown_path_is_a_problem_document(caller, path):
     answer = caller.http.get(path)
     if path.startswith("/admin"):
         assert answer.status_code in (302, 404)
@@ -96,11 +96,11 @@ def test_what_does_not_exist_is_a_problem(caller, path):
         problem(answer, 404, "not-found")
 
 
-def test_an_unknown_host_is_a_problem(caller):
+def test_an_unknown_host_is_a_problem_document(caller):
     problem(caller.http.get("/livez", headers={"Host": "evil.example"}), 400, "validation-failed")
 
 
-def test_a_client_that_leaves_in_the_middle_of_its_body_leaves_nothing(caller):
+def test_a_request_whose_client_disconnects_in_its_body_stores_nothing(caller):
     url = urlsplit(str(caller.http.base_url))
     head = (
         f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: {caller.http.headers['Authorization']}\r\n"
@@ -114,9 +114,9 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_leaves_nothing(caller):
     assert Job.objects.count() == 1
 
 
-@pytest.mark.parametrize(("credential", "status"), [("Bearer nobody", 401), (None, 202)])
-def test_an_answer_that_did_not_wait_for_its_body_is_the_last_of_its_connection(caller, credential, status):
-    """The server closes it: who is not told sends the next request in vain."""
+@pytest.mark.parametrize(("credential", "status"), [("Bearer unknown", 401), (None, 202)])
+def test_a_response_sent_before_the_whole_body_closes_the_connection(caller, credential, status):
+    """Without `Connection: close` the client would send its next request into a closed connection."""
     url = urlsplit(str(caller.http.base_url))
     body = json.dumps(CHARGE).encode()
     head = (

@@ -1,4 +1,4 @@
-"""The streams process over real sockets: cut streams, a Redis that goes and comes, stops, and clients that do not behave."""
+"""The streams process over real sockets: reconnects, Redis outages, stops, and clients that misbehave."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# So long that nothing in a test can be owed to a tick.
+# So long that no poll runs during a test.
 NEVER = "3600"
-# Ours alone: tests that run beside these have processes of that name on databases of their own.
+# Only of this database: concurrent tests have processes of the same name on their own databases.
 SESSIONS = "pg_stat_activity WHERE application_name = 'semel-streams' AND datname = current_database()"
 
 
@@ -50,7 +50,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
     folder = tmp_path_factory.mktemp("streams")
     with django_db_blocker.unblock(), running_stack(folder, LOG_LEVEL="DEBUG") as stack:
         stack.start_streams("streams", STREAMS_POLL_SECONDS=NEVER)
-        stack.start_streams("ticking", STREAMS_POLL_SECONDS="0.2", REDIS_URL="redis://127.0.0.1:1/0")
+        stack.start_streams("polling", STREAMS_POLL_SECONDS="0.2", REDIS_URL="redis://127.0.0.1:1/0")
         yield stack
 
 
@@ -61,32 +61,32 @@ def pool():
 
 
 def wait(stack, name, api_key, job, seconds=60):
-    """`?wait` in its own connection; for a thread."""
+    """Send `?wait` over its own connection and return the response."""
     with httpx2.Client(trust_env=False, timeout=70) as client:
         headers = {"Authorization": f"Bearer {api_key}"}
         return client.get(f"{stack.urls[name]}/v1/jobs/{job.id}?wait={seconds}", headers=headers)
 
 
-def held(stack, name):
-    """How many requests this process has held so far."""
+def count_waiting(stack, name):
+    """Return how many requests have waited in this process so far."""
     return stack.running[name].log.read_text(encoding="utf-8").count("streams.waiting")
 
 
 def begin_waits(pool, stack, name, api_key, *jobs):
-    """The answers to come; each request is seen to wait."""
-    before = held(stack, name)
+    """Begin the requests, wait until all of them wait, and return their futures."""
+    before = count_waiting(stack, name)
     answers = [pool.submit(wait, stack, name, api_key, job) for job in jobs]
-    until(lambda: held(stack, name) == before + len(jobs), pause_seconds=POLL_SECONDS)
+    until(lambda: count_waiting(stack, name) == before + len(jobs), pause_seconds=POLL_SECONDS)
     return answers
 
 
 def subscribed(stack, name):
-    """Whether Redis has told this process that it listens: after that a hint reaches it."""
+    """Return True if Redis has confirmed the subscription, so that hints arrive."""
     return "streams.subscribed" in stack.running[name].log.read_text(encoding="utf-8")
 
 
 def connections(stack, name):
-    """The clients' ends of this process' open connections."""
+    """Return the client ports of this process's open connections."""
     process = psutil.Process(stack.running[name].popen.pid)
     return {one.raddr.port for one in process.net_connections() if one.status == psutil.CONN_ESTABLISHED}
 
@@ -94,7 +94,7 @@ def connections(stack, name):
 # --- waits ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_hint_by_redis_answers_those_who_wait(stack, owner, api_key, pool):
+def test_a_hint_through_redis_answers_waiting_requests(stack, owner, api_key, pool):
     until(lambda: subscribed(stack, "streams"), pause_seconds=POLL_SECONDS)
     jobs = [claim(queued_job(owner).id) for _ in range(4)]
     answers = begin_waits(pool, stack, "streams", api_key, *jobs)
@@ -103,35 +103,35 @@ def test_a_hint_by_redis_answers_those_who_wait(stack, owner, api_key, pool):
     assert [answer.result().json()["state"] for answer in answers] == ["succeeded"] * 4
 
 
-def test_without_redis_the_tick_answers_them(stack, owner, api_key, pool):
+def test_without_redis_the_poll_answers_waiting_requests(stack, owner, api_key, pool):
     jobs = [claim(queued_job(owner).id) for _ in range(4)]
-    answers = begin_waits(pool, stack, "ticking", api_key, *jobs)
+    answers = begin_waits(pool, stack, "polling", api_key, *jobs)
     for job in jobs:
         transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1))
     assert [answer.result().json()["state"] for answer in answers] == ["succeeded"] * 4
 
 
-def test_open_waits_hold_neither_threads_nor_connections(stack, owner, api_key):
+def test_waiting_requests_hold_neither_threads_nor_database_connections(stack, owner, api_key):
     job = queued_job(owner)
     process = psutil.Process(stack.running["streams"].popen.pid)
     head = f"GET /v1/jobs/{job.id}?wait=60 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {api_key}\r\n\r\n"
-    url, before = urlsplit(stack.urls["streams"]), held(stack, "streams")
+    url, before = urlsplit(stack.urls["streams"]), count_waiting(stack, "streams")
     with contextlib.ExitStack() as sockets:
         for _ in range(200):
             one = sockets.enter_context(socket.create_connection((url.hostname, url.port)))
             one.sendall(head.encode())
-        until(lambda: held(stack, "streams") == before + 200, pause_seconds=POLL_SECONDS)
-        # Those of the entrance and the reader, and a few of the runtime's own.
+        until(lambda: count_waiting(stack, "streams") == before + 200, pause_seconds=POLL_SECONDS)
+        # The gate's and the reader's threads, and a few of the runtime.
         assert process.num_threads() < 20
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT count(*) FROM {SESSIONS}")
-            # Two processes, each with its entrance and its reader.
+            # Two processes, each with the gate's threads and a reader.
             assert cursor.fetchone()[0] <= 2 * (settings.STREAMS_THREADS + 1)
         assert len(connections(stack, "streams")) >= 200
     until(lambda: len(connections(stack, "streams")) < 50, pause_seconds=POLL_SECONDS)
 
 
-def test_plain_requests_are_answered_here_as_well(stack, owner, api_key):
+def test_the_streams_process_also_answers_plain_requests(stack, owner, api_key):
     caller = Caller(stack.urls["streams"], api_key)
     with caller.http:
         accepted = caller.charge("a-key")
@@ -144,7 +144,7 @@ def test_plain_requests_are_answered_here_as_well(stack, owner, api_key):
         assert caller.http.get("/v1/jobs/x?wait=1").json()["code"] == "not-found"
 
 
-def test_a_body_in_chunks_is_the_same_request_as_one_in_one_piece(stack, api_key):
+def test_a_chunked_body_is_the_same_request_as_an_unchunked_one(stack, api_key):
     caller = Caller(stack.urls["streams"], api_key)
     with caller.http:
         body = httpx2.Request("POST", "http://x", json=CHARGE).content
@@ -156,7 +156,7 @@ def test_a_body_in_chunks_is_the_same_request_as_one_in_one_piece(stack, api_key
 
 
 @pytest.mark.parametrize("chunks", [[b"x" * 300_000], [b"x" * 100_000] * 3])
-def test_a_body_over_the_limit_is_refused_here_as_well(stack, api_key, chunks):
+def test_a_body_over_the_limit_is_refused(stack, api_key, chunks):
     caller = Caller(stack.urls["streams"], api_key)
     with caller.http:
         headers = {"Idempotency-Key": "a-key", "Content-Type": "application/json"}
@@ -166,24 +166,24 @@ def test_a_body_over_the_limit_is_refused_here_as_well(stack, api_key, chunks):
         assert caller.charge("a-key").status_code == 202
 
 
-def test_of_a_body_without_end_no_more_is_read_than_the_limit(stack, api_key):
+def test_an_endless_body_is_read_only_up_to_the_limit(stack, api_key):
     caller = Caller(stack.urls["streams"], api_key)
     with caller.http:
         headers = {"Idempotency-Key": "a-key", "Content-Type": "application/json"}
-        # Whether the client hears why depends on how much it had sent by then.
+        # How much the client has sent by then decides whether it gets the response.
         with contextlib.suppress(httpx2.TransportError):
             refused = caller.http.post("/v1/jobs", content=iter([b"x" * 262_144] * 200), headers=headers)
             assert refused.status_code == 413
         assert caller.http.get("/livez").status_code == 204
 
 
-def test_a_database_that_cuts_every_connection_costs_no_wait(stack, owner, api_key, pool):
+def test_waiting_requests_survive_cut_database_connections(stack, owner, api_key, pool):
     job, other = claim(queued_job(owner).id), claim(queued_job(owner).id)
     client = EventStream(api_key, other.id)
-    reader = Thread(target=client.read, args=[stack.urls["ticking"]])
+    reader = Thread(target=client.read, args=[stack.urls["polling"]])
     reader.start()
     until(lambda: client.ids == [1, 2])
-    answers = begin_waits(pool, stack, "ticking", api_key, job)
+    answers = begin_waits(pool, stack, "polling", api_key, job)
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT pg_terminate_backend(pid) FROM {SESSIONS}")
         assert cursor.rowcount > 0
@@ -195,11 +195,11 @@ def test_a_database_that_cuts_every_connection_costs_no_wait(stack, owner, api_k
     client.close()
 
 
-# --- Redis goes and comes ------------------------------------------------------------------------------------------------
+# --- Redis outages ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("way", ["refuse", "fall_silent"])
-def test_what_happened_while_redis_was_away_is_told_when_it_is_back(tmp_path, owner, api_key, pool, way):
+def test_events_during_a_redis_outage_are_noticed_after_it(tmp_path, owner, api_key, pool, way):
     with (
         broker_proxy(settings.REDIS_URL) as proxy,
         running_stack(tmp_path, REDIS_URL=proxy.url, LOG_LEVEL="DEBUG") as stack,
@@ -215,7 +215,7 @@ def test_what_happened_while_redis_was_away_is_told_when_it_is_back(tmp_path, ow
         transitions.succeed_job(job_id=first.id, attempt=1, result=encode_payload(1))
         proxy.come_back()
         assert answers[0].result().json()["state"] == "succeeded"
-        # And it listens again.
+        # It is subscribed again.
         transitions.succeed_job(job_id=second.id, attempt=1, result=encode_payload(1))
         assert answers[1].result().json()["state"] == "succeeded"
 
@@ -223,8 +223,8 @@ def test_what_happened_while_redis_was_away_is_told_when_it_is_back(tmp_path, ow
 # --- streams -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_client_that_is_cut_ten_times_sees_every_event_once_and_in_order(stack, owner, api_key):
-    """While events arrive, now by hints, now by ticks: it goes on at either process."""
+def test_a_client_that_reconnects_ten_times_gets_every_event_once_and_in_order(stack, owner, api_key):
+    """Events arrive meanwhile, by hints or polls, and the client resumes at either process."""
     job, count, piece = claim(queued_job(owner).id), 200, 12
     client = EventStream(api_key, job.id)
 
@@ -241,19 +241,19 @@ def test_a_client_that_is_cut_ten_times_sees_every_event_once_and_in_order(stack
     feeder.start()
     try:
         for number in range(10):
-            assert client.read(stack.urls[["streams", "ticking"][number % 2]], count=piece) == 200
+            assert client.read(stack.urls[["streams", "polling"][number % 2]], count=piece) == 200
         assert client.read(stack.urls["streams"]) == 200
     finally:
         feeder.join()
     assert client.ids == list(range(1, count + 4))
-    told = [event["data"]["number"] for event in client.events if event["type"] == "late-effect"]
-    assert told == list(range(count))
-    # The end was told; there is nothing to come back for.
-    assert client.read(stack.urls["ticking"]) == 204
+    numbers_received = [event["data"]["number"] for event in client.events if event["type"] == "late-effect"]
+    assert numbers_received == list(range(count))
+    # The end was received, so the client need not reconnect.
+    assert client.read(stack.urls["polling"]) == 204
     client.close()
 
 
-def test_a_stream_that_is_quiet_carries_comments(tmp_path, owner, api_key):
+def test_a_quiet_stream_carries_keep_alive_comments(tmp_path, owner, api_key):
     with running_stack(tmp_path, SSE_KEEPALIVE_SECONDS="0.1") as stack:
         url = stack.start_streams()
         job = queued_job(owner)
@@ -281,8 +281,8 @@ def test_a_revoked_key_ends_its_stream(tmp_path, owner, api_key):
     client.close()
 
 
-def test_who_does_not_read_is_cut_off(tmp_path, owner, api_key):
-    """More is to be sent than all buffers on the way hold; after STREAMS_SEND_TIMEOUT_SECONDS the server lets go of all of it."""
+def test_a_client_that_does_not_read_is_disconnected(tmp_path, owner, api_key):
+    """The history exceeds all buffers; after STREAMS_SEND_TIMEOUT_SECONDS the server closes the connection and frees them."""
     job = claim(queued_job(owner).id)
     for _ in range(250):
         append_evidence(job_id=job.id, attempt=1, data={"much": "x" * 100_000})
@@ -292,10 +292,10 @@ def test_who_does_not_read_is_cut_off(tmp_path, owner, api_key):
     )
     with running_stack(tmp_path, STREAMS_SEND_TIMEOUT_SECONDS="1", LOG_LEVEL="DEBUG") as stack:
         url = urlsplit(stack.start_streams())
-        with socket.create_connection((url.hostname, url.port)) as deaf:
-            port = deaf.getsockname()[1]
-            deaf.sendall(head.encode())
-            until(lambda: held(stack, "streams") == 1, pause_seconds=POLL_SECONDS)
+        with socket.create_connection((url.hostname, url.port)) as silent_client:
+            port = silent_client.getsockname()[1]
+            silent_client.sendall(head.encode())
+            until(lambda: count_waiting(stack, "streams") == 1, pause_seconds=POLL_SECONDS)
             assert port in connections(stack, "streams")
             until(lambda: port not in connections(stack, "streams"), pause_seconds=POLL_SECONDS)
         log = stack.running["streams"].log.read_text()
@@ -303,10 +303,10 @@ def test_who_does_not_read_is_cut_off(tmp_path, owner, api_key):
     assert "Traceback" not in log
 
 
-# --- the end -------------------------------------------------------------------------------------------------------------
+# --- stops -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_stop_answers_all_who_wait_and_takes_seconds(tmp_path, owner, api_key, pool):
+def test_a_stop_answers_all_waiting_requests_within_seconds(tmp_path, owner, api_key, pool):
     jobs = [claim(queued_job(owner).id) for _ in range(4)]
     with running_stack(tmp_path, LOG_LEVEL="DEBUG", STREAMS_POLL_SECONDS=NEVER) as stack:
         url = stack.start_streams()
@@ -328,7 +328,7 @@ def test_a_stop_answers_all_who_wait_and_takes_seconds(tmp_path, owner, api_key,
         log = stack.running["streams"].log.read_text()
         assert "Traceback" not in log
         assert "Cancel" not in log
-        # The stream ended after a whole event, and goes on at the process that comes next.
+        # The stream ended after a complete event, and resumes at the next process.
         url = stack.start_streams("next")
         transitions.succeed_job(job_id=jobs[0].id, attempt=1, result=encode_payload(1))
         assert client.read(url) == 200
@@ -336,8 +336,8 @@ def test_a_stop_answers_all_who_wait_and_takes_seconds(tmp_path, owner, api_key,
     client.close()
 
 
-def test_a_worker_that_ends_a_job_wakes_who_waits_for_it(tmp_path, api_key):
-    """The whole way: submit at the api, wait where the job's link says, a worker in between."""
+def test_a_worker_that_ends_a_job_wakes_a_waiting_request(tmp_path, api_key):
+    """Submit at the api, wait at the job's link, and let a worker run the job."""
     with running_stack(tmp_path) as stack:
         streams = stack.start_streams(STREAMS_POLL_SECONDS=NEVER)
         caller = Caller(stack.start_api(STREAMS_URL=streams), api_key)

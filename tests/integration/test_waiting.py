@@ -1,4 +1,4 @@
-"""`?wait=` and event streams, with the hub's looks in the test's hand: no clock, no Redis, real rows."""
+"""`?wait=` and event streams on real rows, without Redis or a clock: the test runs the hub."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _paces(settings):
-    # Nothing happens by itself: an hour between two looks. One thread, whose connection the test can close.
+    # An hour between two polls, so that only the test runs the hub. One thread, whose connection the test can close.
     settings.STREAMS_POLL_SECONDS = settings.SSE_KEEPALIVE_SECONDS = 3600.0
     settings.STREAMS_REAUTH_SECONDS = 0.0
     settings.STREAMS_THREADS = 1
@@ -46,11 +46,11 @@ def streams(owner):
 
 
 def wait(streams, job, query="?wait=30", **headers):
-    return streams.held(streams.get(f"/v1/jobs/{job.id}{query}", **headers))
+    return streams.until_waiting(streams.get(f"/v1/jobs/{job.id}{query}", **headers))
 
 
 def stream(streams, job, query="", **headers):
-    return streams.held(streams.stream(job.id, query, **headers))
+    return streams.until_waiting(streams.stream(job.id, query, **headers))
 
 
 def succeed(job):
@@ -63,7 +63,7 @@ def fail(job):
 
 def doubt(job):
     begin(job, "charge")
-    transitions.doubt_job(job_id=job.id, attempt=job.attempt, detail="who knows")
+    transitions.doubt_job(job_id=job.id, attempt=job.attempt, detail="no reply")
 
 
 # --- waiting for a job ---------------------------------------------------------------------------------------------------
@@ -74,38 +74,38 @@ def test_a_wait_is_answered_when_the_job_has_settled(streams, owner, settle, sta
     job = claimed_job(owner)
     request = wait(streams, job)
     settle(job)
-    streams.tick()
+    streams.poll()
     answer = request.wait()
     assert (answer.status, answer.json()["state"]) == (200, state)
-    # A client that waits in a loop is slowed down by it, where the answer comes at once and the job has not ended.
+    # It slows down a client that waits in a loop and is answered at once, because the job has settled but not ended.
     assert answer.headers.get("retry-after") == ("60" if state == "unknown" else None)
     assert answer.headers["content-type"] == "application/json"
     assert int(answer.headers["content-length"]) == len(answer.body)
 
 
-def test_a_queued_job_that_is_canceled_is_answered_too(streams, owner):
+def test_a_wait_is_answered_when_a_queued_job_is_canceled(streams, owner):
     job = queued_job(owner)
     request = wait(streams, job)
     cancel_job(tenant_id=owner.id, mode="test", job_id=job.id)
-    streams.tick()
+    streams.poll()
     assert request.wait().json()["state"] == "canceled"
 
 
-def test_what_happens_on_the_way_answers_nobody(streams, owner):
+def test_events_before_the_end_do_not_answer_a_wait(streams, owner):
     job = queued_job(owner)
     request = wait(streams, job)
     job = claim(job.id)
-    streams.tick()
-    streams.held(request)
+    streams.poll()
+    streams.until_waiting(request)
     transitions.postpone_job(job_id=job.id, attempt=1, delay=timezone.timedelta(0), detail="later")
-    streams.tick()
-    streams.held(request)
+    streams.poll()
+    streams.until_waiting(request)
     succeed(claim(job.id))
-    streams.tick()
+    streams.poll()
     assert request.wait().json()["attempt"] == 2
 
 
-def test_a_wait_that_is_over_is_answered_with_the_job_as_it_is(streams, owner):
+def test_a_wait_whose_time_is_over_is_answered_with_the_current_job(streams, owner):
     job = queued_job(owner)
     answer = streams.get(f"/v1/jobs/{job.id}?wait=1").wait()
     assert (answer.status, answer.json()["state"], answer.headers["retry-after"]) == (200, "queued", "1")
@@ -118,18 +118,18 @@ def test_a_job_that_has_settled_is_answered_at_once(streams, owner, state):
     assert (answer.status, answer.json()["state"]) == (200, state)
 
 
-def test_no_wait_at_all_is_answered_at_once(streams, owner):
+def test_a_wait_of_zero_and_a_head_request_are_answered_at_once(streams, owner):
     assert streams.get(f"/v1/jobs/{queued_job(owner).id}?wait=0").wait().json()["state"] == "queued"
     head = streams.get(f"/v1/jobs/{queued_job(owner).id}?wait=60", method="HEAD").wait()
     assert (head.status, head.headers["retry-after"]) == (200, "1")
 
 
-def test_the_answer_is_the_very_one_of_the_api(streams, owner, client):
+def test_the_response_equals_that_of_the_api(streams, owner, client):
     job = claimed_job(owner)
     request = wait(streams, job, x_request_id="mine")
     begin(job, "charge")
-    transitions.doubt_job(job_id=job.id, attempt=1, detail="who knows")
-    streams.tick()
+    transitions.doubt_job(job_id=job.id, attempt=1, detail="no reply")
+    streams.poll()
     answer = request.wait()
     headers = {"Authorization": f"Bearer {streams.api_key}", "X-Request-Id": "mine"}
     same = client.get(f"/v1/jobs/{job.id}", headers=headers)
@@ -137,16 +137,16 @@ def test_the_answer_is_the_very_one_of_the_api(streams, owner, client):
     assert answer.headers == {name.lower(): value for name, value in same.items()}
 
 
-def test_a_client_that_has_the_settled_job_already_is_told_so(streams, owner, client):
+def test_a_client_that_has_the_settled_job_gets_304(streams, owner, client):
     job = claimed_job(owner)
     request = wait(streams, job, if_none_match='"other"')
     succeed(job)
-    streams.tick()
+    streams.poll()
     tag = request.wait().headers["etag"]
     redriven = in_state(owner, State.QUEUED)
     other = wait(streams, redriven, if_none_match=tag)
     cancel_job(tenant_id=owner.id, mode="test", job_id=redriven.id)
-    streams.tick()
+    streams.poll()
     assert other.wait().status == 200
     known = streams.get(f"/v1/jobs/{job.id}?wait=9", if_none_match=tag).wait()
     assert (known.status, known.body) == (304, b"")
@@ -156,14 +156,14 @@ def test_a_client_that_has_the_settled_job_already_is_told_so(streams, owner, cl
 @pytest.mark.parametrize(
     "query", ["?wait=61", "?wait=-1", "?wait=x", "?wait=", "?wait=1&wait=2", "?weit=1&wait=1"]
 )
-def test_what_is_no_time_to_wait_is_refused(streams, owner, query):
+def test_an_invalid_wait_is_refused(streams, owner, query):
     answer = streams.get(f"/v1/jobs/{queued_job(owner).id}{query}").wait()
     assert (answer.status, answer.json()["code"]) == (400, "validation-failed")
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
 
-def test_a_hint_is_enough_and_one_for_another_job_costs_nothing(streams, owner):
-    streams.tick()
+def test_a_hint_wakes_the_waiters_of_its_job_only(streams, owner):
+    streams.poll()
     job, other = claimed_job(owner), claimed_job(owner)
     request = wait(streams, job)
     succeed(job)
@@ -171,24 +171,24 @@ def test_a_hint_is_enough_and_one_for_another_job_costs_nothing(streams, owner):
     streams.call(streams.hub.hint, JobChange(other.id, 9))
     assert not streams.hub._hinted
     streams.call(streams.hub.hint, JobChange(job.id, seq))
-    streams.look()
+    streams.run_hub()
     assert request.wait().json()["state"] == "succeeded"
 
 
-def test_without_a_hint_nothing_is_looked_at_before_the_tick(streams, owner):
-    streams.tick()
+def test_without_a_hint_no_job_is_read_before_the_poll(streams, owner):
+    streams.poll()
     job = claimed_job(owner)
     request = wait(streams, job)
     succeed(job)
-    streams.look()
-    streams.held(request)
-    streams.tick()
+    streams.run_hub()
+    streams.until_waiting(request)
+    streams.poll()
     assert request.wait().status == 200
 
 
 @pytest.fixture
 def statements(monkeypatch):
-    """What the reader's thread asks the database, by what the hub and the batches call."""
+    """Record the queries that the hub and the batch readers call, and the number of their keys."""
     asked = []
     for place, name in (
         ("streams.hub", "positions_beyond"),
@@ -199,38 +199,38 @@ def statements(monkeypatch):
         module = import_module(place)
         real = getattr(module, name)
 
-        def told(*args, _real=real, _name=name, **options):
+        def counted(*args, _real=real, _name=name, **options):
             asked.append((_name, len(args[0])))
             return _real(*args, **options)
 
-        monkeypatch.setattr(module, name, told)
+        monkeypatch.setattr(module, name, counted)
     return asked
 
 
-def test_a_tick_is_one_statement_for_all_and_so_are_their_answers(statements, streams, owner):
+def test_a_poll_is_one_statement_and_the_responses_are_read_in_batches(statements, streams, owner):
     jobs = [claimed_job(owner) for _ in range(20)]
     requests = [wait(streams, job) for job in jobs] + [wait(streams, jobs[0])]
     assert statements == []
-    streams.tick()
+    streams.poll()
     assert statements == [("positions_beyond", 20), ("live_key_ids", 1)]
     for job in jobs:
         succeed(job)
     statements.clear()
-    streams.tick()
+    streams.poll()
     assert [request.wait().status for request in requests] == [200] * 21
     assert statements[0] == ("positions_beyond", 20)
-    # The answers were read together, not one by one.
+    # The responses were read in batches, not one by one.
     assert 1 <= sum(name == "jobs_by_id" for name, _ in statements) <= 3
     statements.clear()
-    streams.tick()
+    streams.poll()
     assert statements == []
 
 
-# --- who may wait --------------------------------------------------------------------------------------------------------
+# --- admission --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["?wait=30", "/events"])
-def test_another_tenants_job_is_as_missing_as_none(streams, owner, path):
+def test_a_job_in_another_scope_looks_missing(streams, owner, path):
     accept = {"accept": "text/event-stream"} if path == "/events" else {}
     others = queued_job(TenantFactory()).id
     live = queued_job(owner, mode="live").id
@@ -243,7 +243,7 @@ def test_another_tenants_job_is_as_missing_as_none(streams, owner, path):
 
 @pytest.mark.parametrize("path", ["?wait=30", "/events"])
 @pytest.mark.parametrize("credential", ["", "Bearer test_x", "Basic x"])
-def test_a_stranger_is_refused_as_everywhere(streams, owner, path, credential):
+def test_a_request_without_a_valid_credential_is_refused(streams, owner, path, credential):
     answer = streams.get(
         f"/v1/jobs/{queued_job(owner).id}{path}", accept="text/event-stream, */*", authorization=credential
     ).wait()
@@ -252,26 +252,26 @@ def test_a_stranger_is_refused_as_everywhere(streams, owner, path, credential):
 
 
 @pytest.mark.parametrize("ending", [{"revoked_at": timezone.now()}, {"expires_at": timezone.now()}])
-def test_a_key_that_has_ended_ends_its_requests_and_no_others(streams, owner, ending):
+def test_a_revoked_or_expired_key_ends_only_its_own_requests(streams, owner, ending):
     job = claimed_job(owner)
     mine, events = wait(streams, job), stream(streams, job)
     ended = ApiKey.objects.get()
     streams.api_key = new_api_key(owner)
     other = wait(streams, job)
-    streams.tick()
+    streams.poll()
     assert [mine.is_answered, events.is_answered] == [False, False]
     ApiKey.objects.filter(pk=ended.pk).update(**ending)
-    streams.tick()
+    streams.poll()
     refused = mine.wait()
     assert (refused.status, refused.json()["code"]) == (401, "unauthenticated")
     assert events.wait().seqs == [1, 2]
-    streams.held(other)
+    streams.until_waiting(other)
     succeed(job)
-    streams.tick()
+    streams.poll()
     assert other.wait().json()["state"] == "succeeded"
 
 
-def test_as_many_may_wait_as_there_is_room_for(streams, owner, settings):
+def test_requests_beyond_the_limit_are_refused_until_one_ends(streams, owner, settings):
     settings.STREAMS_MAX_WAITS = 2
     job = queued_job(owner)
     first = [wait(streams, job), stream(streams, job)]
@@ -286,11 +286,11 @@ def test_as_many_may_wait_as_there_is_room_for(streams, owner, settings):
     again = streams.get(f"/v1/jobs/{job.id}?wait=30")
     until(lambda: len(streams.hub._watched[job.id].waiters) == 2)
     cancel_job(tenant_id=owner.id, mode="test", job_id=job.id)
-    streams.tick()
+    streams.poll()
     assert again.wait().json()["state"] == "canceled"
 
 
-def test_what_asks_for_nothing_of_the_kind_goes_to_django(streams, owner):
+def test_requests_that_do_not_wait_go_to_django(streams, owner):
     job = queued_job(owner)
     for address, headers in {
         f"/v1/jobs/{job.id}": {},
@@ -306,7 +306,7 @@ def test_what_asks_for_nothing_of_the_kind_goes_to_django(streams, owner):
 # --- streams -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_stream_tells_every_event_once_and_ends_with_the_job(streams, owner, client):
+def test_a_stream_sends_every_event_once_and_ends_with_the_job(streams, owner, client):
     job = queued_job(owner)
     events = stream(streams, job)
     assert events.status == 200
@@ -315,30 +315,30 @@ def test_a_stream_tells_every_event_once_and_ends_with_the_job(streams, owner, c
     assert events.headers["x-accel-buffering"] == "no"
     assert events.headers["x-request-id"]
     job = claim(job.id)
-    streams.tick()
+    streams.poll()
     cancel_job(tenant_id=owner.id, mode="test", job_id=job.id)
     succeed(job)
-    streams.tick()
+    streams.poll()
     lines = events.wait().body.decode()
     listed = client.get(
         f"/v1/jobs/{job.id}/events", headers={"Authorization": f"Bearer {streams.api_key}"}
     ).content.decode()
-    retry, *told, end = lines.split("\n\n")
+    retry, *sent, end = lines.split("\n\n")
     assert retry.startswith("retry: ")
     assert end == ""
-    fields = [dict(line.split(": ", 1) for line in event.splitlines()) for event in told]
+    fields = [dict(line.split(": ", 1) for line in event.splitlines()) for event in sent]
     assert [field["id"] for field in fields] == ["1", "2", "3", "4"]
     assert [field["event"] for field in fields] == ["submit", "claim", "cancel-requested", "succeed"]
     assert f'{{"data":[{",".join(field["data"] for field in fields)}],"next_after":null}}' == listed
 
 
-def test_a_stream_stays_open_at_unknown_until_a_person_has_spoken(streams, owner):
+def test_a_stream_of_an_unknown_job_stays_open_until_it_is_resolved(streams, owner):
     job = claimed_job(owner)
     events = stream(streams, job)
     doubt(job)
-    streams.tick()
+    streams.poll()
     until(lambda: events.seqs == [1, 2, 3])
-    streams.held(events)
+    streams.until_waiting(events)
     resolve_job(
         tenant_id=owner.id,
         mode="test",
@@ -349,7 +349,7 @@ def test_a_stream_stays_open_at_unknown_until_a_person_has_spoken(streams, owner
         note="looked",
         by="me",
     )
-    streams.tick()
+    streams.poll()
     assert events.wait().seqs == [1, 2, 3, 4]
 
 
@@ -365,14 +365,14 @@ def test_a_stream_stays_open_at_unknown_until_a_person_has_spoken(streams, owner
         ("?after=2", {"last_event_id": "0"}, 1),
     ],
 )
-def test_a_stream_goes_on_where_the_last_one_was_cut(streams, owner, query, headers, first):
+def test_a_stream_resumes_after_the_last_event(streams, owner, query, headers, first):
     job = claimed_job(owner)
     succeed(job)
     assert streams.stream(job.id, query, **headers).wait().seqs == list(range(first, 4))
 
 
 @pytest.mark.parametrize("place", [{"query": "?after=3"}, {"last_event_id": "3"}, {"last_event_id": "99"}])
-def test_who_has_everything_of_an_ended_job_need_not_come_back(streams, owner, place):
+def test_a_client_that_has_all_events_of_an_ended_job_gets_204(streams, owner, place):
     job = claimed_job(owner)
     succeed(job)
     answer = streams.stream(job.id, **place).wait()
@@ -382,14 +382,14 @@ def test_who_has_everything_of_an_ended_job_need_not_come_back(streams, owner, p
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "2147483648", "1,2"])
-def test_a_place_that_is_no_number_is_refused(streams, owner, last):
+def test_an_invalid_last_event_id_is_refused(streams, owner, last):
     answer = streams.stream(queued_job(owner).id, last_event_id=last).wait()
     assert (answer.status, answer.json()["code"]) == (400, "validation-failed")
     assert [error["parameter"] for error in answer.json()["errors"]] == ["Last-Event-ID"]
 
 
 @pytest.mark.parametrize("query", ["limit=5", "wait=5", "after=1&after=2"])
-def test_a_parameter_that_is_not_for_streams_is_refused(streams, owner, query):
+def test_a_parameter_that_streams_do_not_have_is_refused(streams, owner, query):
     answer = streams.stream(queued_job(owner).id, f"?{query}").wait()
     assert (answer.status, answer.json()["code"]) == (400, "validation-failed")
     assert [error["parameter"] for error in answer.json()["errors"]] == [query.partition("=")[0]]
@@ -403,19 +403,19 @@ def test_a_parameter_that_is_not_for_streams_is_refused(streams, owner, query):
         ("application/json, text/event-stream;q=0.1", "application/json"),
     ],
 )
-def test_who_likes_one_form_better_gets_that(streams, owner, accept, content_type):
+def test_the_preferred_media_type_is_sent(streams, owner, accept, content_type):
     job = in_state(owner, State.SUCCEEDED)
     answer = streams.get(f"/v1/jobs/{job.id}/events", accept=accept).wait()
     assert (answer.status, answer.headers["content-type"]) == (200, content_type)
 
 
-def test_a_head_request_for_a_stream_is_not_held(streams, owner):
+def test_a_head_request_for_a_stream_is_answered_at_once(streams, owner):
     job = queued_job(owner)
     answer = streams.get(f"/v1/jobs/{job.id}/events", method="HEAD", accept="text/event-stream").wait()
     assert (answer.status, answer.headers["content-type"], answer.body) == (200, "text/event-stream", b"")
 
 
-def test_a_long_history_comes_in_pieces_and_whole(streams, owner):
+def test_a_long_history_is_sent_completely_in_several_pieces(streams, owner):
     job = claimed_job(owner)
     for number in range(250):
         append_evidence(job_id=job.id, attempt=1, data={"number": number})
@@ -425,25 +425,23 @@ def test_a_long_history_comes_in_pieces_and_whole(streams, owner):
     assert len(events.messages) > 4
 
 
-def test_a_quiet_stream_is_kept_alive(streams, owner, settings):
+def test_a_quiet_stream_carries_keep_alive_comments(streams, owner, settings):
     settings.SSE_KEEPALIVE_SECONDS = 0.01
     job = queued_job(owner)
     events = streams.stream(job.id)
     until(lambda: b"\n\n:\n\n" in events.body)
     cancel_job(tenant_id=owner.id, mode="test", job_id=job.id)
-    streams.tick()
+    streams.poll()
     assert events.wait().seqs == [1, 2]
 
 
 # --- races ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("hears", ["by a hint", "by a tick"])
-def test_what_is_committed_between_the_first_read_and_the_wait_is_not_lost(
-    streams, owner, monkeypatch, hears
-):
-    """The request is among the watchers before the first read: what the hub sees meanwhile is there when it begins to wait."""
-    streams.tick()
+@pytest.mark.parametrize("noticed_by", ["hint", "poll"])
+def test_a_commit_between_the_first_read_and_the_wait_is_noticed(streams, owner, monkeypatch, noticed_by):
+    """The request watches the job before the first read, so it notices what the hub reads in between."""
+    streams.poll()
     job = claimed_job(owner)
     ask = request_gate.RequestGate._respond
 
@@ -452,36 +450,36 @@ def test_what_is_committed_between_the_first_read_and_the_wait_is_not_lost(
         job_now = Job.objects.get(pk=job.id)
         if job_now.state == State.RUNNING:
             succeed(job_now)
-            if hears == "by a hint":
+            if noticed_by == "hint":
                 streams.call(streams.hub.hint, JobChange(job.id, job_now.event_seq + 1))
-                streams.look()
+                streams.run_hub()
             else:
-                streams.tick()
+                streams.poll()
         return admitted
 
     monkeypatch.setattr(request_gate.RequestGate, "_respond", read_and_settle)
-    # Neither a tick nor a hint comes after this: the answer is owed to what was heard before the wait began.
+    # No poll and no hint follows: the response results from what was noticed before the wait began.
     assert streams.get(f"/v1/jobs/{job.id}?wait=30").wait().json()["state"] == "succeeded"
 
 
-def test_an_event_between_two_reads_of_a_stream_is_told_once(streams, owner, monkeypatch):
+def test_late_and_doubled_hints_do_not_repeat_an_event(streams, owner, monkeypatch):
     job = queued_job(owner)
     events = stream(streams, job)
     job = claim(job.id)
-    streams.tick()
+    streams.poll()
     until(lambda: events.seqs == [1, 2])
-    # Late, doubled and out of order: what is next is read, whatever is heard.
+    # Late, doubled and out of order: the next events are always read from the database.
     for seq in (2, 1, 2, 3):
         streams.call(streams.hub.hint, JobChange(job.id, seq))
-        streams.look()
-    streams.tick()
-    streams.held(events)
+        streams.run_hub()
+    streams.poll()
+    streams.until_waiting(events)
     succeed(job)
-    streams.tick()
+    streams.poll()
     assert events.wait().seqs == [1, 2, 3]
 
 
-def test_a_redriven_job_is_another_story(streams, owner):
+def test_a_stream_of_a_redriven_job_resumes_and_ends_again(streams, owner):
     job = claimed_job(owner)
     fail(job)
     first = streams.stream(job.id).wait()
@@ -490,25 +488,25 @@ def test_a_redriven_job_is_another_story(streams, owner):
     events = stream(streams, job, last_event_id="3")
     until(lambda: events.seqs == [4])
     succeed(claim(job.id))
-    streams.tick()
+    streams.poll()
     assert events.wait().seqs == [4, 5, 6]
 
 
-def test_a_job_that_is_gone_ends_what_waits_for_it(streams, owner):
+def test_a_deleted_job_ends_the_requests_that_wait_for_it(streams, owner):
     job = queued_job(owner)
     request, events = wait(streams, job), stream(streams, job)
     Job.objects.filter(pk=job.id).delete()
-    streams.tick()
+    streams.poll()
     assert request.wait().json()["code"] == "not-found"
     assert events.wait().seqs == [1]
 
 
-# --- trouble -------------------------------------------------------------------------------------------------------------
+# --- failures -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def trouble(monkeypatch):
-    """Add names of what the database refuses to answer; take them away and it answers again."""
+def failing(monkeypatch):
+    """Return a set: queries whose names are in it fail."""
     refused = set()
     for name in ("jobs_by_id", "events_beyond"):
         real = getattr(rendering, name)
@@ -522,31 +520,31 @@ def trouble(monkeypatch):
     return refused
 
 
-def test_where_the_answer_cannot_be_read_the_api_is_asked(streams, owner, trouble):
+def test_the_api_answers_if_the_batch_read_fails(streams, owner, failing):
     job = claimed_job(owner)
     request = wait(streams, job)
-    trouble.add("jobs_by_id")
+    failing.add("jobs_by_id")
     succeed(job)
-    streams.tick()
+    streams.poll()
     answer = request.wait()
     assert (answer.status, answer.json()["state"]) == (200, "succeeded")
     assert answer.headers["etag"]
 
 
-def test_a_stream_outlives_a_database_that_was_away(streams, owner, trouble, settings):
+def test_a_stream_survives_a_database_outage(streams, owner, failing, settings):
     job = claimed_job(owner)
     events = stream(streams, job)
-    trouble.add("events_beyond")
+    failing.add("events_beyond")
     settings.STREAMS_POLL_SECONDS = 0.01
     succeed(job)
-    streams.tick()
+    streams.poll()
     until(lambda: events.waits)
     assert not events.is_answered
-    trouble.clear()
+    failing.clear()
     assert events.wait().seqs == [1, 2, 3]
 
 
-def test_a_hub_that_could_not_look_looks_again(streams, owner, monkeypatch, settings):
+def test_the_hub_polls_again_after_a_database_error(streams, owner, monkeypatch, settings):
     job = claimed_job(owner)
     request, failures = wait(streams, job), []
     real = hub.positions_beyond
@@ -566,10 +564,10 @@ def test_a_hub_that_could_not_look_looks_again(streams, owner, monkeypatch, sett
     running.cancel()
 
 
-# --- leaving and stopping ------------------------------------------------------------------------------------------------
+# --- disconnects and stops ------------------------------------------------------------------------------------------------
 
 
-def test_who_leaves_leaves_nothing_behind(streams, owner):
+def test_a_disconnected_request_leaves_no_waiter(streams, owner):
     job = queued_job(owner)
     for request in (wait(streams, job), stream(streams, job)):
         request.leave()
@@ -578,7 +576,7 @@ def test_who_leaves_leaves_nothing_behind(streams, owner):
     assert streams.application._open == 0
 
 
-def test_a_stop_answers_everyone_with_what_is_known(streams, owner):
+def test_a_stop_answers_every_open_request(streams, owner):
     job = claimed_job(owner)
     request, events = wait(streams, job), stream(streams, job)
     streams.call(streams.hub.close)
@@ -586,17 +584,17 @@ def test_a_stop_answers_everyone_with_what_is_known(streams, owner):
     assert (answer.status, answer.json()["state"], answer.headers["retry-after"]) == (200, "running", "1")
     assert events.wait().seqs == [1, 2]
     assert events.messages[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
-    # Who comes in the last moment does not wait either.
+    # A request during the stop does not wait either.
     assert streams.get(f"/v1/jobs/{job.id}?wait=60").wait().json()["state"] == "running"
 
 
-def test_a_client_that_does_not_read_is_not_waited_for(streams, owner, settings):
+def test_a_client_that_does_not_read_is_disconnected(streams, owner, settings):
     settings.STREAMS_SEND_TIMEOUT_SECONDS = 0.01
     job = queued_job(owner)
     events = stream(streams, job)
     streams.call(events.reads.clear)
     claim(job.id)
-    streams.tick()
+    streams.poll()
     events.wait()
     assert events.seqs == [1]
     assert not streams.hub._watched
@@ -607,7 +605,7 @@ def test_a_stop_does_not_wait_for_a_client_that_does_not_read(streams, owner):
     events = stream(streams, job)
     streams.call(events.reads.clear)
     claim(job.id)
-    streams.tick()
+    streams.poll()
     until(
         lambda: streams.call(lambda: streams.hub._watched[job.id].waiters.copy().pop()._timeout is not None)
     )

@@ -1,4 +1,4 @@
-"""Each event of a job is told on Redis once its commit is through; what that costs; and that it may fail."""
+"""Each event of a job is published on Redis after its commit; the publication is cheap and may fail."""
 
 from __future__ import annotations
 
@@ -29,49 +29,51 @@ def owner(transactional_db):
 
 
 @pytest.fixture
-def told(settings):
-    """`told()` gives what has been said since it was last asked."""
+def published(settings):
+    """Return a function that returns the changes published since its last call."""
     with redis.Redis.from_url(settings.REDIS_URL) as client, client.pubsub() as pubsub:
         pubsub.subscribe(CHANNEL)
         assert pubsub.get_message(timeout=5)["type"] == "subscribe"
 
         def read():
-            # What was published before this marker was delivered before it.
+            # Everything published before this marker is delivered before it.
             client.publish(CHANNEL, "marker")
-            said = []
+            changes = []
             while (message := pubsub.get_message(timeout=5))["data"] != b"marker":
-                said.append(decode(message["data"]))
-            # The channel is the whole server's: other tests speak on it too, of jobs in databases of their own.
-            ours = set(Job.objects.filter(pk__in=[change.id for change in said]).values_list("pk", flat=True))
-            return [change for change in said if change.id in ours]
+                changes.append(decode(message["data"]))
+            # All databases share the channel: leave out the changes of other tests.
+            ours = set(
+                Job.objects.filter(pk__in=[change.id for change in changes]).values_list("pk", flat=True)
+            )
+            return [change for change in changes if change.id in ours]
 
         yield read
 
 
-def seqs(told, job_id):
-    return [change.seq for change in told() if change.id == job_id]
+def seqs(published, job_id):
+    return [change.seq for change in published() if change.id == job_id]
 
 
-def numbers(job_id):
+def event_numbers(job_id):
     return list(JobEvent.objects.filter(job_id=job_id).order_by("seq").values_list("seq", flat=True))
 
 
-def test_a_whole_job_costs_two_round_trips(owner, script, told):
+def test_a_whole_job_publishes_two_wakeups(owner, script, published):
     job = queued_job(owner, script=script(lambda _job: None))
-    assert seqs(told, job.id) == []
+    assert seqs(published, job.id) == []
     execute_job(job.id)
-    assert seqs(told, job.id) == [2, 3]
+    assert seqs(published, job.id) == [2, 3]
 
 
-def test_a_submission_and_a_replay_cost_none(owner, told):
+def test_a_submission_and_a_replay_publish_no_wakeup(owner, published):
     api = APIClient()
     api.credentials(HTTP_AUTHORIZATION=f"Bearer {new_api_key(owner)}")
     accepted(post(api))
     accepted(post(api))
-    assert told() == []
+    assert published() == []
 
 
-def test_every_event_but_the_first_is_told(owner, told):
+def test_every_event_but_the_first_is_published(owner, published):
     job = claim(queued_job(owner).id)
     request_cancel(job_id=job.id)
     request_cancel(job_id=job.id)
@@ -81,23 +83,23 @@ def test_every_event_but_the_first_is_told(owner, told):
     transitions.fail_job(job_id=job.id, attempt=1, detail="no", cause="no")
     redrive_job(tenant_id=owner.id, mode="test", job_id=job.id)
     cancel_job(tenant_id=owner.id, mode="test", job_id=job.id)
-    assert seqs(told, job.id) == numbers(job.id)[1:] == [2, 3, 4, 5, 6, 7, 8]
+    assert seqs(published, job.id) == event_numbers(job.id)[1:] == [2, 3, 4, 5, 6, 7, 8]
 
 
-def test_nothing_is_told_before_its_commit_nor_after_a_rollback(owner, told):
+def test_a_wakeup_is_published_only_after_the_commit(owner, published):
     job = in_state(owner, State.RUNNING)
-    told()
+    published()
     with transaction.atomic():
         transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=encode_payload(1))
-        assert told() == []
+        assert published() == []
         transaction.set_rollback(True)
-    assert told() == []
+    assert published() == []
     with transaction.atomic():
         transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=encode_payload(1))
-    assert told() == [JobChange(job.id, Job.objects.get(pk=job.id).event_seq)]
+    assert published() == [JobChange(job.id, Job.objects.get(pk=job.id).event_seq)]
 
 
-def test_without_redis_a_job_ends_all_the_same_and_soon_nothing_is_tried(owner, settings):
+def test_without_redis_a_job_ends_and_the_breaker_opens(owner, settings):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     job = claim(queued_job(owner).id)
     assert (
@@ -113,10 +115,10 @@ def test_without_redis_a_job_ends_all_the_same_and_soon_nothing_is_tried(owner, 
 @pytest.mark.parametrize(
     "message", [b"", b"x", b":", b"\xff:1", b"0199:1", encode(JobChange("x", 1)).encode()]
 )
-def test_what_is_no_change_is_none(message):
+def test_a_foreign_message_is_ignored(message):
     assert decode(message) is None
 
 
-def test_a_change_comes_back_as_it_went(owner):
+def test_a_change_survives_encoding_and_decoding(owner):
     change = JobChange(queued_job(owner).id, 7)
     assert decode(encode(change).encode()) == change

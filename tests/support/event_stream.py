@@ -1,4 +1,4 @@
-"""A client of event streams that remembers where it was, as browsers do (HTML, "Server-sent events")."""
+"""A client of event streams that resumes after the last event, as browsers do (HTML, "Server-sent events")."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class EventStream:
-    """The events that came, whole ones only; each connection goes on after the last of them."""
+    """Collects complete events; each connection resumes after the last of them."""
 
     def __init__(self, api_key: str, job_id: UUID) -> None:
         self.events: list[dict[str, Any]] = []
@@ -27,7 +27,7 @@ class EventStream:
         )
 
     def read(self, url: str, *, count: int | None = None) -> int:
-        """The status of one connection, cut after so many events; without a count it is read to its end."""
+        """Read one connection and return its status. With `count`, close it after so many events."""
         headers = {"Last-Event-ID": str(self.ids[-1])} if self.ids else {}
         address = f"{url}/v1/jobs/{self._job_id}/events"
         with self._http.stream("GET", address, headers=headers) as answer:
@@ -43,7 +43,7 @@ class EventStream:
         self._http.close()
 
     def _fields(self, answer: httpx2.Response) -> Iterator[dict[str, str]]:
-        """The fields of each event that came to its end; what a cut left of another one is dropped."""
+        """Yield the fields of each complete event; drop an incomplete last one."""
         fields: dict[str, str] = {}
         for line in answer.iter_lines():
             if line:

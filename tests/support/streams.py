@@ -1,4 +1,4 @@
-"""The streams process' application in this process, with nothing beside it: the test says when the hub looks."""
+"""The streams application in the test process, without its background tasks: the test runs the hub."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ PATIENCE = 20.0
 
 
 class Open:
-    """One request, as a server would hand it in."""
+    """One request, passed to the application as a server does."""
 
     def __init__(self, streams: Streams, scope: dict[str, Any]) -> None:
         self.messages: list[dict[str, Any]] = []
         self._streams = streams
         self._left = asyncio.Event()
-        self._told = False
-        # Whether the application does nothing but wait for this request's client to leave.
+        self._is_sent = False
+        # True while the application only waits for this request's client to disconnect.
         self.waits = False
-        # Clear: the client reads nothing.
+        # While this is clear, the client reads nothing.
         self.reads = asyncio.Event()
         self.reads.set()
         self.done: Future[None] = streams.begin(self._run(scope))
@@ -41,8 +41,8 @@ class Open:
         await self._streams.application(scope, self._receive, self._send)
 
     async def _receive(self) -> dict[str, Any]:
-        if not self._told:
-            self._told = True
+        if not self._is_sent:
+            self._is_sent = True
             return {"type": "http.request", "body": b"", "more_body": False}
         self.waits = True
         try:
@@ -56,7 +56,7 @@ class Open:
         self.messages.append(message)
 
     def leave(self) -> None:
-        """The client has closed its connection."""
+        """Close the client's connection."""
         self._streams.call(self._left.set)
 
     @property
@@ -64,7 +64,7 @@ class Open:
         return self.done.done()
 
     def wait(self) -> Open:
-        """The request, once it is over."""
+        """Wait until the request has ended, and return it."""
         self.done.result(PATIENCE)
         return self
 
@@ -85,12 +85,12 @@ class Open:
 
     @property
     def seqs(self) -> list[int]:
-        """The numbers of the events that came, as they came."""
+        """The numbers of the received events, in the order of arrival."""
         return [int(line[4:]) for line in self.body.decode().splitlines() if line.startswith("id: ")]
 
 
 class Streams:
-    """An event loop in a thread of its own, and the application in it."""
+    """Runs the application in an event loop in its own thread."""
 
     def __init__(self, api_key: str) -> None:
         self.api_key = api_key
@@ -105,7 +105,7 @@ class Streams:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def call(self, function: Any, *args: Any) -> Any:
-        """What the function returns, called in the loop's thread."""
+        """Call the function in the loop's thread and return its result."""
 
         async def run() -> Any:
             return function(*args)
@@ -113,7 +113,7 @@ class Streams:
         return self.begin(run()).result(PATIENCE)
 
     def get(self, address: str, *, method: str = "GET", **headers: str) -> Open:
-        """A request that was just begun; headers are named with underscores."""
+        """Begin a request; header names have underscores."""
         parts = urlsplit(address)
         named = {"host": "localhost", "authorization": f"Bearer {self.api_key}", **headers}
         scope = {
@@ -131,22 +131,22 @@ class Streams:
         return Open(self, scope)
 
     def stream(self, job_id: UUID, query: str = "", **headers: str) -> Open:
-        """An event stream that was just begun."""
+        """Begin an event stream."""
         return self.get(f"/v1/jobs/{job_id}/events{query}", accept="text/event-stream", **headers)
 
-    def held(self, request: Open) -> Open:
-        """The request, once it is let in and waits."""
+    def until_waiting(self, request: Open) -> Open:
+        """Wait until the request is admitted and waits, and return it."""
         until(lambda: request.waits or request.is_answered)
         assert not request.is_answered
         return request
 
-    def tick(self) -> None:
-        """The hub has looked at everything."""
+    def poll(self) -> None:
+        """Let the hub read all watched jobs."""
         self.call(self.hub.poll_soon)
-        self.look()
+        self.run_hub()
 
-    def look(self) -> None:
-        """The hub has looked at what it was hinted at."""
+    def run_hub(self) -> None:
+        """Let the hub read the hinted jobs."""
         self.begin(self.hub.run_once()).result(PATIENCE)
 
     def close(self) -> None:
@@ -160,7 +160,7 @@ class Streams:
 
 @contextlib.contextmanager
 def streams_application(api_key: str) -> Iterator[Streams]:
-    """The application, for as long as the block runs. One thread at the entrance, so that its connection can be closed."""
+    """Yield the application. Use it with one gate thread, so that its connection can be closed."""
     streams = Streams(api_key)
     try:
         yield streams
