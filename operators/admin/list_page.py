@@ -28,7 +28,7 @@ def list_page(request: HttpRequest, rows: QuerySet[Row]) -> tuple[list[Row], dic
     A position that is no id means the first page. A link is None where there is no such page.
     """
     query = request.GET
-    older_than, newer_than = (_row_id(rows, query.get(name)) for name in _POSITIONS)
+    older_than, newer_than = (row_id(rows, query.get(name)) for name in _POSITIONS)
     page = page_by_id(rows, limit=ROWS, older_than=older_than, newer_than=newer_than)
     has_older, has_newer = bool(page.rows) and page.has_older, bool(page.rows) and page.has_newer
     return page.rows, {
@@ -48,7 +48,8 @@ def link(query: Mapping[str, str], **changes: object) -> str:
     return f"?{urlencode({name: value for name, value in changed.items() if value not in (None, '')})}"
 
 
-def _row_id(rows: QuerySet[Any], text: str | None) -> Any:  # noqa: ANN401 - an int or a UUID
+def row_id(rows: QuerySet[Any], text: str | None) -> Any:  # noqa: ANN401 - an int or a UUID
+    """Return the primary key in the text; None if there is none."""
     try:
         return rows.query.get_meta().pk.to_python(text)
     except ValidationError:

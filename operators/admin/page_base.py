@@ -30,12 +30,15 @@ REFUSALS = (JobError, IdempotencyError, ValueError)
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not subscriptable at run time
     """A model whose rows change only through services. `pages` replace Django's own pages."""
 
-    pages: ClassVar[Sequence[tuple[str, str, View]]] = ()  # route, URL name without the model, view
+    # Route, URL name without the model, permission, view.
+    pages: ClassVar[Sequence[tuple[str, str, str, View]]] = ()
 
     def get_urls(self) -> list[URLPattern]:
         view, model = self.admin_site.admin_view, f"{self.opts.app_label}_{self.opts.model_name}"
-        pages = [path(route, view(show), name=f"{model}_{name}") for route, name, show in self.pages]
-        return pages or super().get_urls()
+        return [
+            path(route, view(_require(permission, show)), name=f"{model}_{name}")
+            for route, name, permission, show in self.pages
+        ] or super().get_urls()
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's signature
         return False
@@ -66,19 +69,16 @@ class ReasonForm(NoteForm):
         self.fields["note"].required = True
 
 
-def requires(permission: str) -> Callable[[View], View]:
-    """Refuse with 403 users who do not have the permission ("jobs.view_job")."""
+def _require(permission: str, view: View) -> View:
+    """Return the view, which refuses with 403 users who do not have the permission."""
 
-    def decorate(view: View) -> View:
-        @wraps(view)
-        def checked(request: HttpRequest, *args: Any, **captured: Any) -> HttpResponse:  # noqa: ANN401 - any view's
-            if not may(request, permission):
-                raise PermissionDenied
-            return view(request, *args, **captured)
+    @wraps(view)
+    def checked(request: HttpRequest, *args: Any, **captured: Any) -> HttpResponse:  # noqa: ANN401 - any view's
+        if not may(request, permission):
+            raise PermissionDenied
+        return view(request, *args, **captured)
 
-        return checked
-
-    return decorate
+    return checked
 
 
 def may(request: HttpRequest, permission: str) -> bool:

@@ -14,7 +14,7 @@ from jobs.models import JobStep
 from jobs.states import State
 from jobs.verdicts import verdict_errors
 from operators.admin.action_page import get_job_or_404
-from operators.admin.page_base import ReasonForm, actor_of, form_data, render_page, requires, run_service
+from operators.admin.page_base import ReasonForm, actor_of, form_data, render_page, run_service
 from operators.job_actions import resolve_job
 from operators.job_detail import open_effects
 
@@ -85,7 +85,6 @@ class ResolveForm(VerdictForm):
             raise forms.ValidationError(f"This is not JSON. {error}") from error
 
 
-@requires("jobs.operate_job")
 def resolve(request: HttpRequest, job_id: UUID) -> HttpResponse:
     """GET shows the form. POST writes verdict, state, history and audit entry together, and returns to the job's page."""
     job, steps = get_job_or_404(job_id), open_effects(job_id)
