@@ -27,7 +27,7 @@ from jobs.states import State
 from operators.bulk_actions import filter_of
 from operators.job_actions import event_data, owner_of
 from operators.job_detail import get_record, open_effects
-from workers.batches import take_turns
+from workers.batches import BatchCounts, interleave_batches
 from workers.tasks import IN_TIME
 
 if TYPE_CHECKING:
@@ -47,14 +47,11 @@ _NO_MATCH, _NO_KEY, _SEVERAL_EFFECTS, _DATABASE_REFUSED = (
 
 
 @dataclass(frozen=True)
-class Counts:
+class Counts(BatchCounts):
     """Jobs that were changed and refused."""
 
     changed: int = 0
     refused: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(self.changed + other.changed, self.refused + other.refused)
 
 
 @shared_task(name="operators.bulk", acks_late=False, **IN_TIME)
@@ -65,8 +62,8 @@ def run_bulk_actions() -> None:
 
 def run_once(*, seconds: float | None = None) -> Counts:
     """Run the started bulk actions until all are finished or the time is over; None means no limit."""
-    counts = sum(take_turns(steps(), seconds=seconds), start=Counts())
-    if any(asdict(counts).values()):
+    counts = sum(interleave_batches(steps(), seconds=seconds), start=Counts())
+    if not counts.is_empty:
         log.info("bulk", **asdict(counts))
     return counts
 
