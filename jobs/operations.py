@@ -143,21 +143,10 @@ class JobSummary:
 class JobHandle(Protocol):
     """What ``perform`` is given: the job's identity and its only ways to act on the world."""
 
-    @property
-    def id(self) -> UUID:
-        """The job's id, the same in every attempt."""
-
-    @property
-    def attempt(self) -> int:
-        """The number of this attempt, from 1; it only rises."""
-
-    @property
-    def fence(self) -> int:
-        """The fencing token to send along to a downstream that checks one (the attempt's number)."""
-
-    @property
-    def scope(self) -> str:
-        """Whose job it is: the same word for all jobs of one tenant in one mode, to keep theirs apart from others'."""
+    id: UUID  # the same in every attempt
+    attempt: int  # the number of this attempt, from 1; it only rises
+    fence: int  # the fencing token to send to a downstream that checks one: the attempt's number
+    scope: str  # the same for all jobs of one tenant in one mode, to keep their data apart from others'
 
     def effect(
         self,

@@ -1,7 +1,7 @@
-"""The files of one attempt: written on this machine, stored whole, then published under the fence (JobHandle.artifact).
+"""The artifacts of one attempt: each is written to a local file, stored whole, then published under the fence.
 
-Dying while `write` runs leaves nothing: the file has no name. While it is stored, or before it is published: a stray file
-that nobody sees and the purge removes. After that: an artifact, which the next attempt finds and does not make again.
+A process that dies while `write` runs leaves nothing: the local file has no name. While the file is stored, or before it is
+published, it leaves an orphaned file, which the purge removes. After that the next attempt finds the artifact.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import structlog
 from django.conf import settings
@@ -39,7 +39,7 @@ _CONTENT_TYPE_MAX = _FILENAME_MAX = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """What an operation says of a file before it is there. Raises ValueError for what no client could be told."""
+    """An artifact before it is written. Raises ValueError if HTTP could not carry its name or type."""
 
     name: str
     content_type: str
@@ -56,13 +56,13 @@ class Draft:
         if not 0 < len(self.filename) <= _FILENAME_MAX or not self.filename.isprintable():
             raise ValueError(f"A file name is 1 to 200 printable characters, not {self.filename!r}.")
         if "/" in self.filename or "\\" in self.filename:
-            raise ValueError(f"A file name is no path: {self.filename!r}.")
+            raise ValueError(f"A file name must not contain a path: {self.filename!r}.")
         if self.keep is not None and self.keep <= timedelta(0):
-            raise ValueError(f"An artifact is kept for more than no time, not {self.keep}.")
+            raise ValueError(f"An artifact must be kept for a positive time, not {self.keep}.")
 
 
 class Artifacts:
-    """The artifacts that this attempt makes, and those that it finds."""
+    """The artifacts that this attempt makes or finds."""
 
     def __init__(self, *, job: Job, lease: Lease) -> None:
         self._job = job
@@ -70,8 +70,8 @@ class Artifacts:
         self._known: dict[str, Artifact] | None = None
 
     def make(self, draft: Draft, write: Callable[[IO[bytes]], object], check: Callable[[], None]) -> Artifact:
-        """The artifact, from this call or an earlier attempt. Raises what `write` raises, and then there is none."""
-        known = self._found_before()
+        """Return the artifact of this call or of an earlier attempt. If `write` raises, there is none."""
+        known = self._load_known()
         if draft.name in known:
             return known[draft.name]
         if len(known) >= settings.ARTIFACTS_MAX:
@@ -79,69 +79,60 @@ class Artifacts:
                 f"A job has at most {settings.ARTIFACTS_MAX} artifacts.", code="too-many-artifacts"
             )
         with tempfile.TemporaryFile() as content:
-            _fill(content, write)
+            # A duplicate, so that the file stays open even if `write` closes or wraps it.
+            with os.fdopen(os.dup(content.fileno()), "w+b") as duplicate:
+                write(duplicate)
+            content.seek(0)
             digest = hashlib.file_digest(content, "sha256").digest()
             check()
-            known[draft.name] = self._keep(draft, content, digest)
+            known[draft.name] = self._store(draft, content, digest)
         return known[draft.name]
 
-    def _found_before(self) -> dict[str, Artifact]:
-        """What earlier attempts made, read when it is first asked for. A first attempt has no past."""
+    def _load_known(self) -> dict[str, Artifact]:
         if self._known is None:
-            look = partial(artifacts_of, [self._job.id])
-            found = self._lease.insist(look) if self._job.attempt > 1 else []
-            self._known = {one.name: _as_told(one) for one in found}
+            load = partial(artifacts_of, [self._job.id])
+            # A first attempt has made none before.
+            rows = self._lease.retry_write(load) if self._job.attempt > 1 else []
+            self._known = {row.name: _from_row(row) for row in rows}
         return self._known
 
-    def _keep(self, draft: Draft, content: IO[bytes], digest: bytes) -> Artifact:
-        held: dict[str, Any] = {"job_id": self._job.id, "attempt": self._job.attempt}
+    def _store(self, draft: Draft, content: IO[bytes], digest: bytes) -> Artifact:
         file = StoredFile(
             **vars(draft),
             size=content.seek(0, os.SEEK_END),
             digest=digest,
             storage_name=artifact_storage.new_storage_name(),
         )
+        lost = f"Artifact {file.name!r} was not published: the job is another attempt's."
         grace = timedelta(seconds=settings.ORPHAN_FILE_TTL_SECONDS)
-        begin = partial(begin_file, **held, name=file.name, storage_name=file.storage_name, grace=grace)
-        if not self._lease.insist(begin):
-            self._lose(file)
+        self._lease.fenced_write(
+            begin_file, name=file.name, storage_name=file.storage_name, grace=grace, error=lost
+        )
         try:
             artifact_storage.store(file.storage_name, content)
         except BaseException:
             self._clean_up(file)
             raise
         reach("before_artifact")
-        # Where this raises nobody knows whether it is published: the row that is there, of the two, decides.
-        if not self._lease.insist(partial(publish_file, **held, file=file)):
+        # If this raises anything else, it is unknown whether the file is published: the row decides.
+        try:
+            self._lease.fenced_write(publish_file, file=file, error=lost)
+        except LeaseLost:
             self._clean_up(file)
-            self._lose(file)
+            raise
         return Artifact(
             name=file.name, content_type=file.content_type, size=file.size, sha256=file.digest.hex()
         )
 
-    def _lose(self, file: StoredFile) -> None:
-        self._lease.lose()
-        raise LeaseLost(f"Artifact {file.name!r} was not published: the job is another attempt's.")
-
     def _clean_up(self, file: StoredFile) -> None:
-        """The purge would remove it as well, later."""
+        """Remove the file now; else the purge does, later."""
         try:
             remove_unpublished(job_id=self._job.id, name=file.name, storage_name=file.storage_name)
         except Exception:
             log.exception("artifact.left_to_purge", storage_name=file.storage_name)
 
 
-def _fill(content: IO[bytes], write: Callable[[IO[bytes]], object]) -> None:
-    """All that `write` wrote is in the file, which is open whatever `write` did with its own hold on it."""
-    with os.fdopen(os.dup(content.fileno()), "w+b") as given:
-        write(given)
-    content.seek(0)
-
-
-def _as_told(found: JobArtifact) -> Artifact:
+def _from_row(row: JobArtifact) -> Artifact:
     return Artifact(
-        name=found.name,
-        content_type=found.content_type,
-        size=found.size,
-        sha256=bytes(found.digest).hex(),
+        name=row.name, content_type=row.content_type, size=row.size, sha256=bytes(row.digest).hex()
     )

@@ -1,9 +1,7 @@
-"""The third guard: what an attempt does to the world is recorded before and after (DESIGN.md §6, Effect).
+"""The third guard: every effect is recorded before and after its call (docs/states.md). Compensation: workers/compensation.py.
 
-How it is undone: workers/compensation.py.
-
-Dying before `begin` commits: nothing was sent. Between `begin` and `close`: the step is `started`, and the next attempt
-repeats it under the same key, asks the downstream, or stops in doubt. After `close`: the result is remembered.
+A process that dies before `begin_effect` commits has sent nothing. Between begin and close the step is `started`: the next
+attempt repeats the call under the same key, or asks the downstream, or stops as `unknown`. After the close the result is kept.
 """
 
 from __future__ import annotations
@@ -44,10 +42,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
+# Characters of a late result that are kept for an operator.
+_LATE_RESULT_MAX = 2_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Effect(Generic[T]):
-    """One use of `job.effect`: what to call, and what the downstream offers in case of doubt."""
+    """One use of `job.effect`: the call, and how its outcome can be learned if it is unknown."""
 
     name: str
     call: Callable[[str], T]
@@ -71,41 +72,40 @@ class Effects:
         self.done = job.done_effects
 
     @property
-    def sends_nothing(self) -> bool:
-        """Whether this attempt may only find out what became of a begun effect."""
+    def is_reconcile_only(self) -> bool:
+        """Return whether this attempt may only learn the outcome of started effects, and send nothing."""
         return self._job.reconcile_only
 
     @property
-    def is_untouched(self) -> bool:
-        """Whether nothing has been done to the world, for all that is known."""
+    def none_started(self) -> bool:
+        """Return whether no effect is done or open."""
         return self.open == 0 and self.done == 0
 
     def run(self, effect: Effect[T]) -> T:
-        """The effect's result, from this call, an earlier attempt or the downstream's own record."""
+        """Return the effect's result: of this call, of an earlier attempt, or as the downstream reports it."""
         with structlog.contextvars.bound_contextvars(step=effect.name), span("effect", step=effect.name):
-            return self._run(effect)
+            step = self._steps.get(effect.name)
+            if step is not None and step.state == JobStep.State.DONE:
+                return cast("T", _result_of(step))
+            if step is not None and step.state == JobStep.State.STARTED:
+                return self._settle_started(effect, step)
+            if step is not None and step.state == JobStep.State.REFUSED:
+                raise EffectRefused(
+                    f"Effect {effect.name!r} was refused in an earlier attempt.", code="refused"
+                )
+            if self.is_reconcile_only:
+                raise RetryableError(
+                    "No attempts are left for what has not begun yet.", code="attempts-exhausted"
+                )
+            return self._send(effect, is_repeat=False)
 
-    def _run(self, effect: Effect[T]) -> T:
-        step = self._steps.get(effect.name)
-        if step is not None and step.state == JobStep.State.DONE:
-            return cast("T", _result_of(step))
-        if step is not None and step.state == JobStep.State.STARTED:
-            return self._go_on(effect, step)
-        if step is not None and step.state == JobStep.State.REFUSED:
-            raise EffectRefused(f"Effect {effect.name!r} was refused in an earlier attempt.", code="refused")
-        if self.sends_nothing:
-            raise RetryableError(
-                "No attempts are left for what has not begun yet.", code="attempts-exhausted"
-            )
-        return self._send(effect, is_repeat=False)
-
-    def _go_on(self, effect: Effect[T], step: JobStep) -> T:
-        """An earlier attempt began the effect, and its outcome is not known. The first safe way wins."""
-        # Read before anybody is asked: the age of a question is what its answer is worth.
-        since_first, since_last = self._lease.insist(
+    def _settle_started(self, effect: Effect[T], step: JobStep) -> T:
+        """Repeat the call inside its key window, else ask the downstream, else stop: an earlier attempt's outcome is unknown."""
+        # Read before the downstream is asked: its "not found" is worth as much as the call is old when the question is sent.
+        since_first, since_last = self._lease.retry_write(
             partial(seconds_since_start, job_id=self._job.id, name=effect.name)
         )
-        if _outlasts(effect, since_first) and not self._job.reconcile_only:
+        if _fits_key_window(effect, since_first) and not self.is_reconcile_only:
             return self._send(effect, is_repeat=True)
         if effect.reconcile is None:
             raise OutcomeUnknown(
@@ -115,45 +115,45 @@ class Effects:
         if answer is not None:
             self._close(effect, JobStep.State.DONE, answer)
             return answer
-        # A slow request may still land: until then, "there is none" proves nothing.
-        still = (effect.timeout + effect.reconcile_after).total_seconds() - since_last
-        if still > 0:
-            raise RunLater(f"Effect {effect.name!r} may still land.", delay=timedelta(seconds=still))
+        # A slow request may still arrive: until then "not found" proves nothing.
+        wait_seconds = (effect.timeout + effect.reconcile_after).total_seconds() - since_last
+        if wait_seconds > 0:
+            raise RunLater(
+                f"The request of effect {effect.name!r} may still arrive.",
+                delay=timedelta(seconds=wait_seconds),
+            )
         self._close(effect, JobStep.State.NOT_DONE)
-        if self._job.reconcile_only:
+        if self.is_reconcile_only:
             raise RetryableError(f"Effect {effect.name!r} did not happen.", code="attempts-exhausted")
-        if self._lease.cancel_requested and self.is_untouched and effect.undoes is None:
-            raise JobCanceled("Canceled as the client asked.")
+        if self._lease.cancel_requested and self.none_started and effect.undoes is None:
+            raise JobCanceled("Canceled at the client's request.")
         return self._send(effect, is_repeat=False)
 
     def _send(self, effect: Effect[T], *, is_repeat: bool) -> T:
-        """Record, send, record. The call is made only if lease and key window outlast it, checked just before."""
+        """Record the start, call, record the outcome. The call is made only if lease and key window outlast it."""
         needed = effect.timeout.total_seconds() + settings.EFFECT_MARGIN_SECONDS
         if needed + settings.EFFECT_BEGIN_SECONDS > self._lease.length.total_seconds():
             raise PermanentError(
                 f"Effect {effect.name!r} may take {effect.timeout}, which no lease outlasts: see LEASE_SECONDS.",
                 code="effect-outlasts-lease",
             )
-        asked_at = time.monotonic()
-        begin = partial(
+        sent_at = time.monotonic()
+        # May be repeated: nothing is sent yet, and a start that is recorded twice counts once.
+        begun = self._lease.fenced_write(
             begin_effect,
-            job_id=self._job.id,
-            attempt=self._job.attempt,
             name=effect.name,
             key=downstream_key(self._job.id, effect.name, 1),
             lease=self._lease.length,
             attempt_limit=self._lease.attempt_limit,
             undoes=effect.undoes,
             because=effect.because,
+            error=f"Effect {effect.name!r} was not begun.",
         )
-        # Nothing is sent yet, and a start that was recorded twice counts once.
-        begun = self._lease.insist(begin)
-        if begun is None:
-            self._lease.lose()
-            raise LeaseLost(f"Effect {effect.name!r} was not begun.")
         self.open += not is_repeat
-        self._lease.extend(asked_at + begun.lease_seconds_left)
-        if self._lease.seconds_left < needed or (is_repeat and not _outlasts(effect, begun.age_seconds)):
+        self._lease.extend(sent_at + begun.lease_seconds_left)
+        if self._lease.seconds_left < needed or (
+            is_repeat and not _fits_key_window(effect, begun.age_seconds)
+        ):
             if not is_repeat:
                 self._close(effect, JobStep.State.NOT_DONE)
             raise RetryableError(
@@ -168,7 +168,7 @@ class Effects:
             answer = effect.call(key)
             reach("after_effect")
         except EffectRefused:
-            # A refusal holds for the key. Even so, of a repeat: had the call before it got through, the downstream would know.
+            # The refusal may be of this call alone: if an earlier one under the key got through, the downstream knows it.
             earlier = effect.reconcile(key) if is_repeat and effect.reconcile is not None else None
             if earlier is not None:
                 self._close(effect, JobStep.State.DONE, earlier)
@@ -176,7 +176,7 @@ class Effects:
             self._close(effect, JobStep.State.REFUSED)
             raise
         except EffectNotDone:
-            # Of a repeat it says that this call did nothing; what became of the earlier one is as unknown as before.
+            # Of a repeat it proves only that this call did nothing. The outcome of the earlier call stays unknown.
             if not is_repeat:
                 self._close(effect, JobStep.State.NOT_DONE)
             raise
@@ -188,40 +188,40 @@ class Effects:
         return answer
 
     def _close(self, effect: Effect[Any], state: JobStep.State, answer: Any = None) -> None:  # noqa: ANN401 - any JSON value
-        """The outcome is on record; or, if the job is another attempt's by now, kept as evidence, and this one ends."""
-        name, is_done = effect.name, state == JobStep.State.DONE
+        """Record the outcome. If the lease is lost, record it in the job's history instead, and raise LeaseLost."""
+        is_done = state == JobStep.State.DONE
         result = encode_payload(answer) if is_done else None
-        close = partial(
-            close_effect,
-            job_id=self._job.id,
-            attempt=self._job.attempt,
-            name=name,
-            state=state,
-            result=result,
-            reference=reference_of(answer) if is_done else None,
-        )
-        if self._lease.insist(close):
-            self.open -= 1
-            if is_done:
-                self.done += 1 if effect.undoes is None else -1
-            reach("after_record")
-            log.info("effect.closed", outcome=state)
-            return
-        self._lease.lose()
-        evidence = {
-            "step": name,
-            "outcome": state,
-            "result": (result or b"").decode(errors="replace")[1:2_000],
-        }
-        self._lease.insist_as_witness(
-            partial(append_evidence, job_id=self._job.id, attempt=self._job.attempt, data=evidence)
+        try:
+            self._lease.fenced_write(
+                close_effect,
+                name=effect.name,
+                state=state,
+                result=result,
+                reference=reference_of(answer) if is_done else None,
+                error=f"Effect {effect.name!r} ended as {state} after this attempt had lost the job.",
+            )
+        except LeaseLost:
+            self._record_late_outcome(effect.name, state, result)
+            raise
+        self.open -= 1
+        if is_done:
+            self.done += 1 if effect.undoes is None else -1
+        reach("after_record")
+        log.info("effect.closed", outcome=state)
+
+    def _record_late_outcome(self, name: str, state: JobStep.State, result: bytes | None) -> None:
+        """Record what a stale attempt learned from the downstream, for the operator who resolves the job."""
+        # Without the payload's version byte.
+        text = (result or b"").decode(errors="replace")[1:_LATE_RESULT_MAX]
+        data = {"step": name, "outcome": state, "result": text}
+        self._lease.retry_unfenced_write(
+            partial(append_evidence, job_id=self._job.id, attempt=self._job.attempt, data=data)
         )
         log.warning("effect.late", outcome=state)
-        raise LeaseLost(f"Effect {name!r} ended as {state} after the job had gone on without this attempt.")
 
 
-def _outlasts(effect: Effect[Any], age_seconds: float) -> bool:
-    """Whether a call begun now, this long after the effect's first start, would surely end within the key window."""
+def _fits_key_window(effect: Effect[Any], age_seconds: float) -> bool:
+    """Return whether a call that is sent now, this long after the first one, ends inside the downstream's key window."""
     if effect.key_window is None:
         return False
     needed = effect.timeout.total_seconds() + settings.KEY_WINDOW_MARGIN_SECONDS

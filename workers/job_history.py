@@ -1,4 +1,4 @@
-"""What a job may know of the jobs before it: those of its own scope, whatever its params say (JobHandle.jobs_between)."""
+"""The jobs before this one that its operation may read: those of its own tenant and mode, whatever its params are."""
 
 from __future__ import annotations
 
@@ -16,36 +16,30 @@ if TYPE_CHECKING:
     from jobs.operations import JobSummary
     from workers.lease import Lease
 
-# Few enough to be nothing in memory, and so many that the statements are not what takes the time.
+# Small enough for memory, large enough that the time of the statements does not matter.
 _BATCH = 1_000
 
 
-class Past:
-    """The jobs of the tenant, in the mode of this attempt's job. Not itself, nor any later one: a report of these has an end."""
+class JobHistory:
+    """Ends before the job itself, so that a report has an end."""
 
     def __init__(self, *, job: Job, lease: Lease) -> None:
         self._scope: dict[str, Any] = {"tenant_id": job.tenant_id, "mode": job.mode}
-        self._now = job.created_at
+        self._before = job.created_at
         self._lease = lease
 
     def count(self, start: datetime, end: datetime) -> int:
-        """How many there are in the period."""
-        end = min(end, self._now)
-        return self._lease.insist(partial(count_jobs_between, **self._scope, start=start, end=end))
+        """Count the jobs of the period."""
+        end = min(end, self._before)
+        return self._lease.retry_write(partial(count_jobs_between, **self._scope, start=start, end=end))
 
     def between(
         self, start: datetime, end: datetime, *, results_of: str | None
     ) -> Iterator[list[JobSummary]]:
-        """Those of the period, batch by batch, each read in a statement of its own: no transaction stays open between them."""
-        read = partial(
-            jobs_between,
-            **self._scope,
-            start=start,
-            end=min(end, self._now),
-            results_of=results_of,
-            limit=_BATCH,
-        )
+        """Yield the jobs of the period in batches. Each is one statement: no transaction stays open between them."""
+        end = min(end, self._before)
+        read = partial(jobs_between, **self._scope, start=start, end=end, results_of=results_of, limit=_BATCH)
         after: UUID | None = None
-        while rows := self._lease.insist(partial(read, after=after)):
+        while rows := self._lease.retry_write(partial(read, after=after)):
             yield rows
             after = rows[-1].id

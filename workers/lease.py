@@ -1,4 +1,4 @@
-"""An attempt's right to run, as its own process knows it: by the local monotonic clock, from before the claim was sent."""
+"""An attempt's lease as its own process knows it, by the local monotonic clock, and the thread that renews it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from django.conf import settings
@@ -21,6 +21,7 @@ from django.db import (
     connection,
 )
 
+from jobs.operations import LeaseLost
 from jobs.queries.lease import LeaseView, await_writers, renew_lease
 from workers import signals
 
@@ -32,122 +33,133 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-# Between two tries of a write while the database is away: a restart takes seconds.
+# Between two tries of a write while the database is down: a restart takes seconds.
 _RETRY_SECONDS = 0.5
-_EXIT_LOST = 75  # EX_TEMPFAIL: another process will do it
+_EXIT_LEASE_LOST = 75  # EX_TEMPFAIL: another process will do the work
 
 
 class Lease:
-    """The lease of one attempt. Safe to use from the attempt's thread and its heartbeat's."""
+    """The lease of one attempt. Used by the attempt's thread and its heartbeat's.
+
+    It is counted from before the claim was sent, so that it never ends later here than in the database.
+    """
 
     def __init__(self, *, job_id: UUID, attempt: int, time_limit: timedelta, claimed_at: float) -> None:
         self.job_id = job_id
         self.attempt = attempt
-        # From the claim: how long the lease can be renewed, and when the attempt is asked to stop. Its last words take a while.
-        self.attempt_limit = time_limit + timedelta(seconds=settings.ATTEMPT_MARGIN_SECONDS)
-        self._time_is_over_at = claimed_at + time_limit.total_seconds()
         self.length = timedelta(seconds=settings.LEASE_SECONDS)
+        # Renewals end this long after the claim. The margin is for the settle of an attempt that stops at its time limit.
+        self.attempt_limit = time_limit + timedelta(seconds=settings.ATTEMPT_MARGIN_SECONDS)
         self.cancel_requested = False
+        self._time_is_over_at = claimed_at + time_limit.total_seconds()
         self._lock = threading.Lock()
         self._ends_at = claimed_at + self.length.total_seconds()
         self._lost = False
-        self._witnesses_until = 0.0
+        self._unfenced_until = 0.0
 
     @property
     def seconds_left(self) -> float:
-        """Seconds for which this attempt is surely the only one; 0 once the lease is lost."""
+        """Return the seconds for which no other attempt can be running; 0 once the lease is lost."""
         with self._lock:
             return 0.0 if self._lost else max(0.0, self._ends_at - time.monotonic())
 
     @property
     def is_lost(self) -> bool:
-        """Whether another attempt may be running."""
+        """Return whether another attempt may be running."""
         return self.seconds_left == 0.0
 
     @property
     def is_out_of_time(self) -> bool:
-        """Whether the attempt has had the time that its operation gives it."""
+        """Return whether the operation's time limit is over."""
         return time.monotonic() >= self._time_is_over_at
 
+    @property
+    def unfenced_seconds_left(self) -> float:
+        """Return the seconds for which `retry_unfenced_write` may still try; 0 outside of it."""
+        return max(0.0, self._unfenced_until - time.monotonic())
+
     def renew(self) -> None:
-        """The lease runs on, and a wish to cancel is known; or it is known to be lost."""
-        asked_at = time.monotonic()
+        """Renew the lease in the database."""
+        sent_at = time.monotonic()
         view = renew_lease(
             job_id=self.job_id, attempt=self.attempt, lease=self.length, attempt_limit=self.attempt_limit
         )
-        self.learn(view, asked_at)
+        self.apply_renewal(view, sent_at)
 
-    def insist(self, write: Callable[[], T]) -> T:
-        """What the write returned, tried again on a new connection while the lease lasts: what is known must get on record.
+    def apply_renewal(self, view: LeaseView | None, sent_at: float) -> None:
+        """Apply what a fenced write returned: the lease's new end and a cancel request, or None if the lease is lost."""
+        if view is None:
+            self.mark_lost()
+            return
+        self.extend(sent_at + view.seconds_left)
+        self.cancel_requested = self.cancel_requested or view.cancel_requested
 
-        Each such write is fenced and may be repeated by its attempt: one whose COMMIT got through although its reply was lost
-        finds its own record the second time. Only a settle finds no row then, and reads that as what it is: settled. One whose
-        COMMIT is still under way is waited for: side by side, the second would count again what the first one has counted.
+    def extend(self, ends_at: float) -> None:
+        """Extend the lease to this instant of the monotonic clock; never shorten it."""
+        with self._lock:
+            self._ends_at = max(self._ends_at, ends_at)
+
+    def mark_lost(self) -> None:
+        """Remember that a fenced write matched no row. Nothing that this attempt writes counts any more."""
+        with self._lock:
+            is_new, self._lost = not self._lost, True
+        if is_new:
+            signals.write_refused.send_robust(sender=None)
+
+    def fenced_write(self, statement: Callable[..., T | None], *, error: str, **values: Any) -> T:  # noqa: ANN401
+        """Run a fenced statement of this attempt, as `retry_write` does. Raise LeaseLost with `error` if it matched no row."""
+        result = self.retry_write(partial(statement, job_id=self.job_id, attempt=self.attempt, **values))
+        if not result:
+            self.mark_lost()
+            raise LeaseLost(error)
+        return result
+
+    def retry_write(self, write: Callable[[], T]) -> T:
+        """Return the write's result. While the database is down, repeat it on a new connection until the lease ends.
+
+        The write must be fenced and repeatable by its attempt: if a COMMIT got through and its reply was lost, the repeat finds
+        the attempt's own record. (A repeated settle finds no row, which is what a stale attempt finds: settled.) A COMMIT that
+        is still under way is awaited: next to it, the repeat would count again what the first one counts.
         """
-        return self._insist(write, lambda: self.seconds_left)
+        return self._retry(write, lambda: self.seconds_left)
 
-    def insist_as_witness(self, write: Callable[[], T]) -> T:
-        """As `insist`, of a write that no fence forbids, for as long again as a lease: made because the lease is lost."""
-        self._witnesses_until = time.monotonic() + self.length.total_seconds()
+    def retry_unfenced_write(self, write: Callable[[], T]) -> T:
+        """As `retry_write`, but for another lease's length: for a write that is made because the lease is lost."""
+        self._unfenced_until = time.monotonic() + self.length.total_seconds()
         try:
-            return self._insist(write, lambda: self.witness_seconds_left)
+            return self._retry(write, lambda: self.unfenced_seconds_left)
         finally:
-            self._witnesses_until = 0.0
+            self._unfenced_until = 0.0
 
-    @property
-    def witness_seconds_left(self) -> float:
-        """Seconds for which the attempt may still try to tell what it heard; 0 where it has nothing to tell."""
-        return max(0.0, self._witnesses_until - time.monotonic())
-
-    def _insist(self, write: Callable[[], T], seconds_left: Callable[[], float]) -> T:
+    def _retry(self, write: Callable[[], T], seconds_left: Callable[[], float]) -> T:
         is_repeat = False
         while True:
             try:
                 if is_repeat:
                     await_writers(self.job_id)
                 return write()
-            # InternalError: a standby that has not been promoted yet, and takes no write.
+            # InternalError: a standby that has not been promoted yet refuses writes.
             except (OperationalError, InterfaceError, InternalError) as error:
                 connection.close()
                 is_repeat = True
                 if seconds_left() <= _RETRY_SECONDS:
                     raise
-                log.warning("lease.write_again", job_id=str(self.job_id), error=repr(error))
+                log.warning("lease.write_retried", job_id=str(self.job_id), error=repr(error))
                 time.sleep(_RETRY_SECONDS)
-
-    def learn(self, view: LeaseView | None, asked_at: float) -> None:
-        """Take over what a fenced write told: None means that the attempt holds the job no more."""
-        if view is None:
-            self.lose()
-            return
-        self.extend(asked_at + view.seconds_left)
-        self.cancel_requested = self.cancel_requested or view.cancel_requested
-
-    def extend(self, ends_at: float) -> None:
-        """The lease runs until that instant of the monotonic clock."""
-        with self._lock:
-            self._ends_at = max(self._ends_at, ends_at)
-
-    def lose(self) -> None:
-        """Nothing that this attempt writes counts any more: a fenced write of its matched no row."""
-        with self._lock:
-            is_news, self._lost = not self._lost, True
-        if is_news:
-            signals.write_refused.send_robust(sender=None)
 
 
 class Heartbeat:
-    """Renews a lease from a thread of its own while the attempt works, once it outlives the first interval.
+    """Renews the lease every HEARTBEAT_SECONDS from a thread with a connection of its own, while the block runs.
 
-    A database error is no loss: it tries again, twice a second, until the lease's local end. The thread has its own
-    connection. Once the lease is lost, the operation stops at its next check; one that does not is ended with its whole
-    process, since nothing else can stop it and its place in the worker is needed.
+    After a database error it tries again twice a second until the lease ends. Once the lease is lost, the operation stops at
+    its next check. If it does not within LOST_LEASE_EXIT_SECONDS, the whole process ends: nothing else can stop the thread,
+    and the worker needs its place.
     """
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
-        self._over = threading.Event()
-        # In its attempt's context, so that its log lines carry the same ids.
+        self._block_ended = threading.Event()
+        # In the attempt's context, so that log lines carry the same ids.
         run = partial(copy_context().run, self._run)
         self._thread = threading.Thread(target=run, name=f"heartbeat-{lease.job_id}", daemon=True)
 
@@ -157,34 +169,11 @@ class Heartbeat:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        self._block_ended.set()
         self._thread.join()
 
-    def _run(self) -> None:
-        try:
-            pause = settings.HEARTBEAT_SECONDS
-            while not self._over.wait(pause):
-                if self._lease.is_lost:
-                    self._end_process_unless_over()
-                    return
-                # The lease may end before the next beat: a database that is back by then must be found.
-                pause = settings.HEARTBEAT_SECONDS
-                if not self.run_once():
-                    pause = min(pause, _RETRY_SECONDS)
-        finally:
-            connection.close()
-
-    def _end_process_unless_over(self) -> None:
-        ends_at = time.monotonic() + settings.LOST_LEASE_EXIT_SECONDS
-        # Who still tries to put on record what became of an effect is not stuck: it has a bound of its own.
-        while (left := max(ends_at - time.monotonic(), self._lease.witness_seconds_left)) > 0:
-            if self._over.wait(min(left, settings.LOST_LEASE_EXIT_SECONDS)):
-                return
-        log.error("lease.process_ended", job_id=str(self._lease.job_id), attempt=self._lease.attempt)
-        os._exit(_EXIT_LOST)
-
     def run_once(self) -> bool:
-        """Whether the database has answered: the lease is renewed, or known to be lost."""
+        """Renew the lease once; return False if the database did not answer."""
         try:
             close_old_connections()
             self._lease.renew()
@@ -193,3 +182,26 @@ class Heartbeat:
             connection.close()
             return False
         return True
+
+    def _run(self) -> None:
+        try:
+            pause = settings.HEARTBEAT_SECONDS
+            while not self._block_ended.wait(pause):
+                if self._lease.is_lost:
+                    self._exit_unless_block_ends()
+                    return
+                # After a failure sooner: the lease may end before the next regular renewal.
+                pause = settings.HEARTBEAT_SECONDS
+                if not self.run_once():
+                    pause = min(pause, _RETRY_SECONDS)
+        finally:
+            connection.close()
+
+    def _exit_unless_block_ends(self) -> None:
+        ends_at = time.monotonic() + settings.LOST_LEASE_EXIT_SECONDS
+        # An unfenced write is not a hung operation; it has a time limit of its own.
+        while (left := max(ends_at - time.monotonic(), self._lease.unfenced_seconds_left)) > 0:
+            if self._block_ended.wait(min(left, settings.LOST_LEASE_EXIT_SECONDS)):
+                return
+        log.error("lease.process_ended", job_id=str(self._lease.job_id), attempt=self._lease.attempt)
+        os._exit(_EXIT_LEASE_LOST)

@@ -1,4 +1,4 @@
-"""How an attempt ended, as a value. `executor.settle` is the one place that reads them."""
+"""How an attempt ended, as a value: `executor.perform` returns one, and `executor.settle` writes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Succeeded:
-    """The operation returned; `result` is encoded."""
+    """The operation returned this (encoded) result."""
 
     result: bytes
 
@@ -27,7 +27,7 @@ class RetryAt:
 
 @dataclass(frozen=True)
 class Postponed:
-    """Nothing was tried that counts: the same again after `delay`, at no charge."""
+    """Run again after `delay`, without charging this attempt."""
 
     delay: timedelta
     detail: str
@@ -43,19 +43,19 @@ class Failed:
 
 @dataclass(frozen=True)
 class Unknown:
-    """An effect began, and nobody can tell whether it happened."""
+    """An effect began, and its outcome cannot be learned."""
 
     detail: str
 
 
 @dataclass(frozen=True)
 class Canceled:
-    """The client's wish was seen while nothing had been done."""
+    """The cancel request was seen while no effect was done, or all done effects are undone."""
 
 
 @dataclass(frozen=True)
 class Lost:
-    """The lease is gone: whatever this attempt would write belongs to another one now."""
+    """The lease is lost: another attempt may be running, and this one writes nothing more."""
 
 
 Outcome = Succeeded | RetryAt | Postponed | Failed | Unknown | Canceled | Lost

@@ -149,7 +149,7 @@ def test_a_write_whose_commit_is_still_under_way_is_waited_for_and_counted_once(
 
     [committed] = begin(commit_slowly)
     assert has_written.wait(PATIENCE)
-    [insisted] = begin(lambda: lease.insist(write))
+    [insisted] = begin(lambda: lease.retry_write(write))
     until_waiting(1)
     may_commit.set()
     committed()

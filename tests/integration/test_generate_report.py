@@ -30,7 +30,7 @@ from operations.reports.rows import HEADINGS
 from tests.support.factories import TenantFactory, claim, queued_job
 from tests.support.files import stored
 from tests.support.scenarios import write
-from workers import job_history, running_job
+from workers import job_handle, job_history
 from workers.executor import execute_job
 from workers.testing import every_crash, rehearse
 
@@ -365,7 +365,7 @@ def test_a_cancel_in_mid_report_leaves_no_artifact(tenant, folder, kind, monkeyp
     rows_of = generate.rows_of
     monkeypatch.setattr(generate, "rows_of", cancel_while_reading)
     # A wish is learnt with the next write of progress.
-    monkeypatch.setattr("workers.running_job._PROGRESS_SECONDS", 0)
+    monkeypatch.setattr("workers.job_handle._PROGRESS_SECONDS", 0)
     made = report(tenant, around(kind))
     assert (made.job.state, len(seen)) == (State.CANCELED, 2)
     assert not JobArtifact.objects.exists()
@@ -373,17 +373,17 @@ def test_a_cancel_in_mid_report_leaves_no_artifact(tenant, folder, kind, monkeyp
 
 
 def test_progress_counts_the_rows(tenant, folder, monkeypatch):
-    monkeypatch.setattr("workers.running_job._PROGRESS_SECONDS", 0)
+    monkeypatch.setattr("workers.job_handle._PROGRESS_SECONDS", 0)
     told = []
     for _ in range(5):
         queued_job(tenant)
-    written = running_job.write_progress
+    written = job_handle.write_progress
 
     def write_progress(*, progress, **held):
         told.append(progress)
         return written(progress=progress, **held)
 
-    monkeypatch.setattr(running_job, "write_progress", write_progress)
+    monkeypatch.setattr(job_handle, "write_progress", write_progress)
     report(tenant)
     done = [re.search(r'"done": (\d+), "total": (\d+)', one).groups() for one in told]
     assert done == [("2", "5"), ("4", "5"), ("5", "6"), ("5", "5")]

@@ -14,8 +14,8 @@ from jobs.states import State
 from tests.support.downstreams import run, step_of
 from tests.support.factories import claim, claimed_job, queued_job
 from tests.support.scenarios import HOUR, everything, expire, outcomes
+from workers.job_handle import RunningJob
 from workers.lease import Lease
-from workers.running_job import RunningJob
 
 pytestmark = pytest.mark.django_db
 

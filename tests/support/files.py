@@ -12,8 +12,8 @@ from jobs.models import JobArtifact, StrayFile
 from tests.support.downstreams import run
 from tests.support.factories import queued_job
 from tests.support.scenarios import HOUR
+from workers.job_handle import RunningJob
 from workers.lease import Lease
-from workers.running_job import RunningJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
