@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from streams import Application, Receive, Scope, Send
-    from streams.rendering import RenderedEvents, RenderedJob
+    from streams.rendering import RenderedEvents
 
 log = structlog.get_logger(__name__)
 
@@ -77,27 +77,29 @@ class WaitingApplication:
             self._open -= 1
 
     async def _serve(self, scope: Scope, waiter: Waiter) -> None:
-        started_at = asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        started_at = clock()
         match await self._gate.admit(scope, is_full=self._open > settings.STREAMS_MAX_WAITS):
             case CompleteResponse() as response:
                 await _send_response(waiter, response)
             case LongPoll() as poll:
                 with _waiting(waiter, poll, "wait"):
-                    await self._wait(waiter, until=started_at + poll.seconds)
+                    ends_at = started_at + poll.seconds
+                    while not (waiter.must_end or waiter.position.is_settled or clock() >= ends_at):
+                        await waiter.sleep(ends_at)
                     await _send_response(waiter, await self._answer(scope, waiter, poll))
             case EventStream() as stream:
                 with _waiting(waiter, stream, "stream"):
                     await self._stream(waiter, stream)
 
-    async def _wait(self, waiter: Waiter, *, until: float) -> None:
-        clock = asyncio.get_running_loop().time
-        while not (waiter.must_end or waiter.position.is_settled or clock() >= until):
-            await waiter.sleep(until)
-
     async def _answer(self, scope: Scope, waiter: Waiter, poll: LongPoll) -> CompleteResponse:
         """Return the job as it is now, read in a batch; if that is not possible, return the api's own response."""
-        is_revoked = waiter.must_end and not self.hub.is_closing
-        job = None if is_revoked else await self._read_job(poll.job_id)
+        job = None
+        if self.hub.is_closing or not waiter.must_end:  # otherwise its API key was revoked
+            try:
+                job = await self._jobs.get(poll.job_id)
+            except Exception as error:
+                log.warning("streams.read_failed", exc_info=error)
         if job is None:
             return await self._gate.respond_now(scope)
         own = [(name.lower().encode(), value.encode()) for name, value in job.headers.items()]
@@ -107,13 +109,6 @@ class WaitingApplication:
             return CompleteResponse(304, [*rest, *own], b"")
         length = (b"content-length", b"%d" % len(job.body))
         return CompleteResponse(200, [*poll.headers, *own, length], job.body)
-
-    async def _read_job(self, job_id: UUID) -> RenderedJob | None:
-        try:
-            return await self._jobs.get(job_id)
-        except Exception as error:
-            log.warning("streams.read_failed", exc_info=error)
-            return None
 
     async def _stream(self, waiter: Waiter, stream: EventStream) -> None:
         """Send every event after `stream.after` once and in order, until the job or the request ends.

@@ -15,6 +15,7 @@ from django.core.handlers.base import BaseHandler
 from django.http import HttpResponse
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
     from jobs.queries.watch import Position
@@ -61,8 +62,8 @@ class CompleteResponse:
 class PendingResponse(HttpResponse):
     """A response to be given later. Its headers, after the middleware, are those of the later response."""
 
-    def __init__(self, pending: LongPoll | EventStream, *, content_type: str) -> None:
-        super().__init__(content_type=content_type)
+    def __init__(self, pending: LongPoll | EventStream, *, headers: Mapping[str, str]) -> None:
+        super().__init__(headers=headers)
         self.pending = pending
 
 
@@ -76,20 +77,17 @@ class RequestGate:
 
     async def admit(self, scope: Scope, *, is_full: bool) -> CompleteResponse | LongPoll | EventStream:
         """Pass the request to the views of this process, which may let it wait."""
-        return await self._threads.run(self._respond, scope, URLCONF, is_full)
+        return await self._threads.run(self._respond, scope, urlconf=URLCONF, is_full=is_full)
 
     async def respond_now(self, scope: Scope) -> CompleteResponse:
         """Return the api's response at this moment: the job, or a refusal."""
-        response = await self._threads.run(self._respond, scope, None, False)
+        response = await self._threads.run(self._respond, scope)
         if not isinstance(response, CompleteResponse):
             raise TypeError("A view of the api returned a PendingResponse.")
         return response
 
     def _respond(
-        self,
-        scope: Scope,
-        urlconf: str | None,
-        is_full: bool,  # noqa: FBT001 - passed by position to the thread
+        self, scope: Scope, *, urlconf: str | None = None, is_full: bool = False
     ) -> CompleteResponse | LongPoll | EventStream:
         request = ASGIRequest(scope, BytesIO())
         request.META[IS_FULL] = is_full

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # No cache may store an event stream, and no proxy may buffer it.
 _UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_STREAM_HEADERS = {"Content-Type": EVENT_STREAM, **_UNBUFFERED}
 
 
 class _EventStreamRenderer(BaseRenderer):
@@ -75,7 +76,7 @@ class WaitingJobView(JobView):
             seconds=seconds,
             if_none_match=request.headers.get("If-None-Match", ""),
         )
-        return PendingResponse(pending, content_type="application/json")
+        return PendingResponse(pending, headers={"Content-Type": "application/json"})
 
 
 class EventStreamView(JobEventsView):
@@ -97,13 +98,10 @@ class EventStreamView(JobEventsView):
             del no_content.headers["Content-Type"]
             return no_content
         if request.method == "HEAD":
-            return HttpResponse(content_type=EVENT_STREAM, headers=_UNBUFFERED)
+            return HttpResponse(headers=_STREAM_HEADERS)
         _require_room(request)
         pending = EventStream(job_id=job_id, key_id=principal.api_key_id, position=position, after=after)
-        response = PendingResponse(pending, content_type=EVENT_STREAM)
-        for name, value in _UNBUFFERED.items():
-            response.headers[name] = value
-        return response
+        return PendingResponse(pending, headers=_STREAM_HEADERS)
 
 
 def _position(job: Job) -> Position:
