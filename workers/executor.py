@@ -98,7 +98,7 @@ def _report_unclaimed(job_id: UUID) -> None:
     try:
         reason = unclaimed_reason(job_id)
     except (DatabaseError, InterfaceError):  # the reason is only for logs and metrics
-        reason = "not_told"
+        reason = "lookup_failed"
     log.info("job.not_claimed", job_id=str(job_id), reason=reason)
     signals.delivery_dropped.send_robust(sender=None, reason=reason)
 

@@ -1,1 +1,1 @@
-"""Figures for Prometheus: facts that the packages announce are counted here, and what stands in the database is asked for."""
+"""Metrics for Prometheus: processes count what happens; database and broker are queried at each scrape."""

@@ -1,4 +1,4 @@
-"""What the database and the broker say when they are asked: the same whichever process asks, so never to be added up."""
+"""Metrics that are queried from database and broker at each scrape. They are the same in every process: never add them up."""
 
 from __future__ import annotations
 
@@ -17,58 +17,55 @@ from jobs.queries.backlog import LIVE, bounded, count_live, due_jobs
 from observability.metrics.registry import operation_label, operation_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 log = structlog.get_logger(__name__)
 
-# How far jobs are counted: a few milliseconds by index. Beyond it the age of the oldest says more than their number.
+# Maximum jobs that are counted: a few milliseconds by index. Beyond it the age of the oldest matters more than the number.
 COUNTED = 10_000
-# How many expired keys are looked at for one that can be deleted: as many as one transaction of the purge touches.
-_OVERDUE = settings.BATCH_ROWS
 _QUEUES = tuple(priority.name.lower() for priority in Priority)
 
-
-# Each figure: what it is, and its labels.
-_FIGURES: Mapping[str, tuple[str, ...]] = {
-    "up": ("Whether the server answers.", "component"),
-    "scrape_question_failed": ("Whether a question to the database got no answer.", "question"),
+# By name: the help text, and the labels.
+_METRICS: Mapping[str, tuple[str, ...]] = {
+    "up": ("1 if the server answers.", "component"),
+    "scrape_question_failed": ("1 if a query of the scrape failed.", "question"),
     "queue_due_jobs": (
-        f"Jobs that are due, in no line and not paused, counted up to {COUNTED:,} a queue.",
+        f"Due jobs without a concurrency key that are not paused, counted up to {COUNTED:,} per queue.",
         "queue",
     ),
-    "queue_oldest_due_age_seconds": ("For how long the one that waits longest has been due.", "queue"),
-    "jobs": (f"Jobs that have not ended, counted up to {COUNTED:,} a state.", "operation", "state"),
-    "purge_lag_seconds": ("For how long the oldest key that could be deleted has waited for it.",),
+    "queue_oldest_due_age_seconds": ("How long the oldest of these jobs has been due.", "queue"),
+    "jobs": (f"Jobs that have not ended, counted up to {COUNTED:,} per state.", "operation", "state"),
+    "purge_lag_seconds": ("How long ago the oldest key that can be purged expired.",),
     "broker_queue_messages": ("Messages that wait in a queue of the broker.", "queue"),
-    "broker_queue_cap_messages": ("As many as the sweeper lets a queue have.",),
+    "broker_queue_cap_messages": ("Messages at which the sweep adds no more to a queue.",),
 }
 
 
 def _gauge(name: str) -> GaugeMetricFamily:
-    text, *labels = _FIGURES[name]
+    text, *labels = _METRICS[name]
     return GaugeMetricFamily(f"semel_{name}", text, labels=labels)
 
 
-class StandingCollector(Collector):
-    """Asks the servers, each question by itself: one that takes too long leaves out its own figures and no others.
+class DatabaseCollector(Collector):
+    """Runs each query by itself: one that fails or takes too long costs only its own metrics.
 
-    A server that is away is told as such, within a scrape's time: what processes have counted is answered all the same.
+    If a server is down, it reports `up` as 0 within the scrape time-out.
     """
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """All figures that there can be, without asking anybody."""
-        return [_gauge(name) for name in _FIGURES]
+        """Return all metrics without their values, and without a query."""
+        return [_gauge(name) for name in _METRICS]
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Up to a dozen statements by index, and one round trip to the broker."""
+        """Run up to a dozen statements, each served by an index, and one round trip to the broker."""
         up = _gauge("up")
         failed = _gauge("scrape_question_failed")
         is_up = True
-        for name, question in (("due", _due), ("live", _live), ("purge", _purge_lag)):
-            answer = _ask(name, question) if is_up else None
-            is_up = is_up and (answer is not None or connection.is_usable())
-            failed.add_metric([name], answer is None)
-            yield from answer or ()
+        for name, query in (("due", _due), ("live", _live), ("purge", _purge_lag)):
+            metrics = _run(name, query) if is_up else None
+            is_up = is_up and (metrics is not None or connection.is_usable())
+            failed.add_metric([name], metrics is None)
+            yield from metrics or ()
         up.add_metric(["postgres"], is_up)
         lengths = queue_lengths([*_QUEUES, "maintenance"])
         up.add_metric(["redis"], lengths is not None)
@@ -80,27 +77,27 @@ class StandingCollector(Collector):
         yield from (messages, cap, up, failed)
 
 
-def _ask(name: str, question: Callable[[], Iterable[GaugeMetricFamily]]) -> list[GaugeMetricFamily] | None:
+def _run(name: str, query: Callable[[], list[GaugeMetricFamily]]) -> list[GaugeMetricFamily] | None:
     try:
         with bounded(milliseconds=settings.METRICS_STATEMENT_TIMEOUT_MS):
-            return list(question())
+            return query()
     except (DatabaseError, InterfaceError) as error:
         log.warning("metrics.question_failed", question=name, error=repr(error))
         return None
 
 
-def _due() -> Iterator[GaugeMetricFamily]:
-    found = {due.queue: due for due in due_jobs(at_most=COUNTED)}
+def _due() -> list[GaugeMetricFamily]:
+    queues = {due.queue: due for due in due_jobs(at_most=COUNTED)}
     count = _gauge("queue_due_jobs")
     age = _gauge("queue_oldest_due_age_seconds")
-    for queue in dict.fromkeys((*_QUEUES, *found)):
-        due = found.get(queue)
+    for queue in dict.fromkeys((*_QUEUES, *queues)):
+        due = queues.get(queue)
         count.add_metric([queue], due.count if due else 0)
         age.add_metric([queue], due.oldest_seconds if due else 0)
-    return iter((count, age))
+    return [count, age]
 
 
-def _live() -> Iterator[GaugeMetricFamily]:
+def _live() -> list[GaugeMetricFamily]:
     jobs = _gauge("jobs")
     for state in LIVE:
         counts = dict.fromkeys(operation_names(), 0)
@@ -109,10 +106,11 @@ def _live() -> Iterator[GaugeMetricFamily]:
             counts[label] = counts.get(label, 0) + count
         for operation, count in counts.items():
             jobs.add_metric([operation, state], count)
-    return iter((jobs,))
+    return [jobs]
 
 
-def _purge_lag() -> Iterator[GaugeMetricFamily]:
+def _purge_lag() -> list[GaugeMetricFamily]:
     lag = _gauge("purge_lag_seconds")
-    lag.add_metric([], purge_lag_seconds(_OVERDUE))
-    return iter((lag,))
+    # The purge examines as many expired keys in one transaction.
+    lag.add_metric([], purge_lag_seconds(settings.BATCH_ROWS))
+    return [lag]

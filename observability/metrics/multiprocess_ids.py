@@ -1,8 +1,8 @@
-"""A process's place among those that share a folder for their figures: a number that is one living process's alone.
+"""Ids of the processes that share a folder of metrics. No two living processes have the same id.
 
-Whoever dies, in whatever way, leaves its number and its file, and the next that comes goes on with both: so counters never
-fall, and files do not pile up however many children a worker has had. The kernel says who lives: a lock ends with its holder.
-Containers that share the folder share the locks, whatever their host names and process ids.
+The next process to start takes over the id and the files of a dead one. So counters never fall, and files do not pile up however
+many children a worker has had. An id is a file lock, which the kernel releases when its holder ends. Containers that share the
+folder share the locks, whatever their host names and process ids are.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ import structlog
 log = structlog.get_logger(__name__)
 
 
-class Slots:
-    """The numbers of one folder, and which of them is this process's. A forked child takes another one when it first counts."""
+class ProcessIds:
+    """The ids of one folder, and this process's own. A forked child takes another one when it first counts."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._lock: int | None = None
-        self._mine = ""
-        os.register_at_fork(after_in_child=self._forget)
+        self._own = ""
+        os.register_at_fork(after_in_child=self._release)
 
-    def mine(self) -> str:
-        """This process's number: the lowest that is free when it is first asked for."""
+    def own(self) -> str:
+        """Return this process's id. The first call takes the lowest free one."""
         if self._lock is None:
-            self._lock, self._mine = self._take()
-        return self._mine
+            self._lock, self._own = self._take()
+        return self._own
 
-    def is_held(self, number: str) -> bool:
-        """Whether the process that has the number lives."""
+    def is_alive(self, process_id: str) -> bool:
+        """Return whether a living process has this id."""
         try:
-            lock = os.open(self._path(number), os.O_RDONLY | os.O_CLOEXEC)
+            lock = os.open(self._path(process_id), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
@@ -48,40 +48,40 @@ class Slots:
         return False
 
     def _take(self) -> tuple[int, str]:
-        for number in map(str, itertools.count()):
-            lock = os.open(self._path(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        for process_id in map(str, itertools.count()):
+            lock = os.open(self._path(process_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(lock)
                 continue
-            # What was true of the predecessor at its end, and only while it lived: how many requests wait, say.
-            for stale in self.folder.glob(f"gauge_live*_{number}.db"):
+            # Gauges that were true only while the predecessor lived, such as its number of open streams.
+            for stale in self.folder.glob(f"gauge_live*_{process_id}.db"):
                 stale.unlink(missing_ok=True)
-            return lock, number
-        raise AssertionError  # the numbers have no end
+            return lock, process_id
+        raise AssertionError  # itertools.count() has no end
 
-    def _forget(self) -> None:
-        """In a child: the number is the parent's, who holds the lock on. Closing our copy of it gives nothing free."""
+    def _release(self) -> None:
+        """Give up the parent's id in a forked child. The parent keeps its lock when this copy of it is closed."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
-    def _path(self, number: str) -> Path:
-        return self.folder / f"{number}.lock"
+    def _path(self, process_id: str) -> Path:
+        return self.folder / f"{process_id}.lock"
 
 
-def take_place(folder: str) -> Slots | None:
-    """This process has its number in the folder; None where there is no folder, or none that can be used: it counts alone then.
+def open_folder(folder: str) -> ProcessIds | None:
+    """Take an id in the folder. Return None, so that this process counts alone, if there is no folder or it is unusable.
 
-    A service that works and cannot be watched is better than one that does not start.
+    A service without metrics is better than one that does not start.
     """
     if not folder:
         return None
     try:
-        slots = Slots(Path(folder))
-        slots.mine()
+        ids = ProcessIds(Path(folder))
+        ids.own()
     except OSError as error:
-        log.error("metrics.folder_unusable", folder=folder, error=repr(error))  # noqa: TRY400 - the error says it all
+        log.error("metrics.folder_unusable", folder=folder, error=repr(error))  # noqa: TRY400 - the trace adds nothing
         return None
-    return slots
+    return ids

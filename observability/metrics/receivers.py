@@ -1,4 +1,4 @@
-"""Each fact that the packages announce is counted. All are sent robustly: what goes wrong here is logged, and stops nobody."""
+"""Count what the other packages signal. They use `send_robust`: an error here is logged and stops nothing."""
 
 from __future__ import annotations
 
@@ -18,81 +18,61 @@ if TYPE_CHECKING:
     from jobs.signals import JobMove
     from workers import purge, sweep
 
-# ruff: noqa: ANN401 - what else a signal brings
+# ruff: noqa: ANN401 - other arguments of a signal
 
 
 def connect() -> None:
-    """From now on what happens in this process is counted."""
+    """Start counting in this process."""
     for signal, receiver in (
-        (keys.accepted, _count_first),
+        (keys.accepted, _count_first_use),
         (keys.replayed, _count_replay),
-        (keys.mismatched, _count_reuse),
-        (keys.in_progress, _count_in_progress),
-        (job_moved, _count_move),
-        (hold_began, _count_hold),
-        (hold_ended, _count_hold_end),
-        (work.delivery_dropped, _count_drop),
+        (keys.mismatched, lambda **_: registry.KEYED.labels("reused").inc()),
+        (keys.in_progress, lambda **_: registry.KEYED.labels("in_progress").inc()),
+        (job_moved, _count_transition),
+        (hold_began, lambda kind, **_: registry.OPEN_STREAMS.labels(kind).inc()),
+        (hold_ended, _count_stream_end),
+        (work.delivery_dropped, lambda reason, **_: registry.DROPPED.labels(reason).inc()),
         (work.attempt_ended, _count_attempt),
-        (work.write_refused, _count_stale),
-        (hints_published, _count_published),
+        (work.write_refused, lambda **_: registry.STALE.inc()),
+        (hints_published, _count_hints),
         (work.swept, _count_sweep),
         (work.purged, _count_purge),
-        (violation_found, _count_violation),
+        (violation_found, lambda finding, **_: registry.VIOLATIONS.labels(finding.invariant).inc()),
         (breaker_opened, _show_breaker),
         (breaker_closed, _show_breaker),
     ):
-        signal.connect(receiver, dispatch_uid=f"metrics.{receiver.__name__}")
+        signal.connect(receiver, weak=False, dispatch_uid="metrics")
 
 
-def _count_first(*, is_takeover: bool = False, **_: Any) -> None:
+def _count_first_use(*, is_takeover: bool = False, **_: Any) -> None:
     registry.KEYED.labels("taken_over" if is_takeover else "first").inc()
 
 
 def _count_replay(*, record: Record, has_waited: bool, **_: Any) -> None:
     registry.KEYED.labels("waited" if has_waited else "replayed").inc()
-    # By this host's clock: what a second more or less matters for is no question of retry windows.
+    # By this host's clock: a second more or less does not matter here.
     age = max(0.0, time.time() - record.created_at.timestamp())
     registry.REPLAY_AGE.observe(age)
     registry.REPLAY_LIFE.observe(age / (record.expires_at - record.created_at).total_seconds())
 
 
-def _count_reuse(**_: Any) -> None:
-    registry.KEYED.labels("reused").inc()
-
-
-def _count_in_progress(**_: Any) -> None:
-    registry.KEYED.labels("in_progress").inc()
-
-
-def _count_move(*, move: JobMove, **_: Any) -> None:
+def _count_transition(*, move: JobMove, **_: Any) -> None:
     operation = operation_label(move.operation)
-    registry.MOVES.labels(operation, move.event, move.state).inc()
+    registry.TRANSITIONS.labels(operation, move.event, move.state).inc()
     if move.wait_seconds is not None:
         registry.WAIT_SECONDS.labels(operation).observe(max(0.0, move.wait_seconds))
 
 
-def _count_hold(*, kind: str, **_: Any) -> None:
-    registry.HOLDS.labels(kind).inc()
-
-
-def _count_hold_end(*, kind: str, seconds: float, **_: Any) -> None:
-    registry.HOLDS.labels(kind).dec()
-    registry.HOLD_SECONDS.labels(kind).observe(seconds)
-
-
-def _count_drop(*, reason: str, **_: Any) -> None:
-    registry.DROPPED.labels(reason).inc()
+def _count_stream_end(*, kind: str, seconds: float, **_: Any) -> None:
+    registry.OPEN_STREAMS.labels(kind).dec()
+    registry.STREAM_SECONDS.labels(kind).observe(seconds)
 
 
 def _count_attempt(*, operation: str, outcome: str, seconds: float, **_: Any) -> None:
     registry.RUN_SECONDS.labels(operation_label(operation), outcome).observe(seconds)
 
 
-def _count_stale(**_: Any) -> None:
-    registry.STALE.inc()
-
-
-def _count_published(*, sent: int, failed: int, skipped: int, **_: Any) -> None:
+def _count_hints(*, sent: int, failed: int, skipped: int, **_: Any) -> None:
     for outcome, count in (("sent", sent), ("failed", failed), ("skipped", skipped)):
         if count:
             registry.PUBLISHED.labels(outcome).inc(count)
@@ -101,10 +81,9 @@ def _count_published(*, sent: int, failed: int, skipped: int, **_: Any) -> None:
 def _count_sweep(*, counts: sweep.Counts, seconds: float, **_: Any) -> None:
     for kind in registry.SWEEP_KINDS:
         registry.SWEPT.labels(kind).inc(getattr(counts, kind))
-    now = time.time()
     registry.HELD_BACK.set(counts.held_back)
     registry.SWEEP_SECONDS.observe(seconds)
-    registry.SWEEP_AT.set(now)
+    registry.SWEEP_AT.set(time.time())
 
 
 def _count_purge(*, counts: purge.Counts, seconds: float, **_: Any) -> None:
@@ -114,10 +93,6 @@ def _count_purge(*, counts: purge.Counts, seconds: float, **_: Any) -> None:
     registry.PURGE_AT.set(time.time())
 
 
-def _count_violation(*, finding: Any, **_: Any) -> None:
-    registry.VIOLATIONS.labels(finding.invariant).inc()
-
-
 def _show_breaker(**_: Any) -> None:
-    # As it is, not as the signal says: of two threads' signals the later need not come last.
+    # Read the breaker itself: the signals of two threads can arrive in the wrong order.
     registry.BREAKER.set(redis_breaker.is_open)

@@ -1,4 +1,4 @@
-"""`/metrics`: closed to the public, and each figure moves when its fact happens."""
+"""`/metrics`: requires a token, and each metric counts what it names."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def scraper(settings):
 
 
 @pytest.fixture
-def figures(scraper):
-    """What a scrape says now."""
+def metrics(scraper):
+    """Return a function that scrapes the metrics now."""
 
     def scrape():
         answer = scraper.get("/metrics")
@@ -56,15 +56,15 @@ def figures(scraper):
 
 
 @pytest.fixture
-def rises(figures):
-    """Give a figure: within the block it rises by 1, or as said."""
+def rises(metrics):
+    """Check that a metric rises within the block: by 1, or by the given number."""
 
     @contextmanager
     def check(name, by=1, **labels):
-        before = figures()
+        before = metrics()
         was = before.of(name, **labels) if before.has(name, **labels) else 0
         yield
-        assert figures().of(name, **labels) - was == by, (name, labels)
+        assert metrics().of(name, **labels) - was == by, (name, labels)
 
     return check
 
@@ -72,7 +72,7 @@ def rises(figures):
 # --- Who may read ------------------------------------------------------------------------------------------------------
 
 
-def test_without_a_token_there_is_no_such_address(api):
+def test_metrics_are_not_found_without_a_configured_token(api):
     answer = api.get("/metrics")
     assert answer.status_code == 404
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -81,7 +81,7 @@ def test_without_a_token_there_is_no_such_address(api):
 @pytest.mark.parametrize(
     "sent", ["", "Bearer", "Bearer wrong", f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer \xfc"]
 )
-def test_whoever_does_not_know_the_token_is_refused(scraper, sent):
+def test_a_request_without_the_token_is_refused(scraper, sent):
     scraper.credentials(**({"HTTP_AUTHORIZATION": sent} if sent else {}))
     answer = scraper.get("/metrics")
     assert answer.status_code == 401
@@ -89,17 +89,17 @@ def test_whoever_does_not_know_the_token_is_refused(scraper, sent):
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-def test_an_api_key_opens_nothing_here(scraper, api):
+def test_an_api_key_does_not_give_access(scraper, api):
     assert api.get("/metrics").status_code == 401
 
 
-def test_figures_are_text_that_nobody_keeps(scraper):
+def test_metrics_are_text_and_not_cached(scraper):
     answer = scraper.get("/metrics")
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_figures_can_only_be_read(scraper):
+def test_metrics_can_only_be_read(scraper):
     assert scraper.post("/metrics").status_code == 405
 
 
@@ -116,12 +116,12 @@ def test_a_request_counts_under_its_route_method_and_status(api, rises):
         api.get(job["links"]["self"])
 
 
-def test_no_label_takes_its_value_from_a_client(api, figures):
+def test_no_label_takes_its_value_from_a_client(api, metrics):
     api.get("/v1/jobs/0199f3a4-7a3c-7000-8000-00000000abcd")
     api.get("/nowhere/at-all")
     api.generic("BREW", "/v1/jobs")
     api.get("/admin/some/page")
-    found = figures()
+    found = metrics()
     assert found.has("semel_http_requests_total", route="other", status="404")
     assert found.has("semel_http_requests_total", method="other")
     labels = {value for _, labels in found.samples for _, value in labels}
@@ -134,20 +134,20 @@ def test_no_label_takes_its_value_from_a_client(api, figures):
 KEYED = "semel_idempotency_requests_total"
 
 
-def test_a_first_use_a_replay_and_a_reuse_are_told_apart(api, rises):
+def test_first_uses_replays_and_reuses_count_separately(api, rises):
     with rises(KEYED, outcome="first"), rises(KEYED, 0, outcome="replayed"):
-        post(api, key="told-apart")
+        post(api, key="the-key")
     with (
         rises(KEYED, outcome="replayed"),
         rises(KEYED, 0, outcome="first"),
         rises("semel_idempotency_replay_age_seconds_count"),
     ):
-        post(api, key="told-apart")
+        post(api, key="the-key")
     with rises(KEYED, outcome="reused"), rises(KEYED, 0, outcome="replayed"):
-        assert post(api, charge(amount=5), key="told-apart").status_code == 409
+        assert post(api, charge(amount=5), key="the-key").status_code == 409
 
 
-def test_the_age_of_a_key_at_its_replay_is_known(api, rises):
+def test_the_age_of_a_key_at_its_replay_is_observed(api, rises):
     post(api, key="old")
     past = timedelta(hours=13)
     with connection.cursor() as cursor:
@@ -164,7 +164,7 @@ def test_the_age_of_a_key_at_its_replay_is_known(api, rises):
         post(api, key="old")
 
 
-def test_an_expired_key_that_is_used_again_is_a_take_over(api, tenant, rises):
+def test_reuse_of_an_expired_key_counts_as_a_takeover(api, tenant, rises):
     job = accepted(post(api, key="again"))
     transitions.cancel_queued_job(job_id=job["id"])
     with connection.cursor() as cursor:
@@ -175,7 +175,7 @@ def test_an_expired_key_that_is_used_again_is_a_take_over(api, tenant, rises):
         post(api, charge(amount=7), key="again")
 
 
-def test_a_duplicate_that_gives_up_waiting_is_in_progress(api, rises, settings):
+def test_a_duplicate_that_gives_up_waiting_counts_as_in_progress(api, rises, settings):
     settings.IDEMPOTENCY_WAIT_SECONDS = 0.0
     with rises(KEYED, outcome="in_progress"):
         assert post(api, key="busy").status_code == 409
@@ -183,15 +183,15 @@ def test_a_duplicate_that_gives_up_waiting_is_in_progress(api, rises, settings):
 
 # --- Jobs --------------------------------------------------------------------------------------------------------------
 
-MOVES = "semel_job_transitions_total"
+TRANSITIONS = "semel_job_transitions_total"
 
 
-def test_a_job_counts_from_its_submission_to_its_end(tenant, script, rises):
-    with rises(MOVES, event="submit", state="queued", operation="test.scripted"):
+def test_each_transition_of_a_job_counts(tenant, script, rises):
+    with rises(TRANSITIONS, event="submit", state="queued", operation="test.scripted"):
         job = queued_job(tenant, script=script(lambda _: {}))
     with (
-        rises(MOVES, event="claim", state="running"),
-        rises(MOVES, event="succeed", state="succeeded"),
+        rises(TRANSITIONS, event="claim", state="running"),
+        rises(TRANSITIONS, event="succeed", state="succeeded"),
         rises("semel_job_wait_seconds_count", operation="test.scripted"),
         rises("semel_job_run_seconds_count", operation="test.scripted", outcome="succeeded"),
     ):
@@ -199,7 +199,7 @@ def test_a_job_counts_from_its_submission_to_its_end(tenant, script, rises):
 
 
 def test_what_is_undone_does_not_count(tenant, rises):
-    with rises(MOVES, 0, event="submit"), transaction.atomic():
+    with rises(TRANSITIONS, 0, event="submit"), transaction.atomic():
         queued_job(tenant)
         transaction.set_rollback(True)
 
@@ -221,21 +221,21 @@ def test_retries_failures_and_doubts_count(tenant, script, rises):
         return queued_job(tenant, script=script(perform)).id
 
     with (
-        rises(MOVES, event="retry", state="queued"),
+        rises(TRANSITIONS, event="retry", state="queued"),
         rises("semel_job_run_seconds_count", outcome="retryat"),
     ):
         execute_job(raising(RetryableError("later", code="x")))
-    with rises(MOVES, event="fail", state="failed"):
+    with rises(TRANSITIONS, event="fail", state="failed"):
         execute_job(raising(PermanentError("no", code="x")))
-    with rises(MOVES, event="doubt", state="unknown"):
+    with rises(TRANSITIONS, event="doubt", state="unknown"):
         in_state(tenant, State.UNKNOWN)
 
 
-def test_an_expired_lease_counts_and_so_does_the_sweep_that_found_it(tenant, rises):
+def test_an_expired_lease_and_its_sweep_count(tenant, rises):
     job = claim(queued_job(tenant).id)
     end_lease(job.id)
     with (
-        rises(MOVES, event="expire", state="queued"),
+        rises(TRANSITIONS, event="expire", state="queued"),
         rises("semel_sweep_rows_total", kind="expired"),
         rises("semel_sweep_duration_seconds_count"),
     ):
@@ -246,13 +246,13 @@ def test_an_expired_lease_counts_and_so_does_the_sweep_that_found_it(tenant, ris
     ("state", "reason"),
     [(State.RUNNING, "running"), (State.SUCCEEDED, "settled"), (State.UNKNOWN, "settled")],
 )
-def test_a_duplicate_delivery_is_counted_by_what_it_met(tenant, rises, state, reason):
+def test_a_duplicate_delivery_counts_by_the_state_of_its_job(tenant, rises, state, reason):
     job = in_state(tenant, state)
     with rises("semel_deliveries_dropped_total", reason=reason):
         execute_job(job.id)
 
 
-def test_a_delivery_that_came_too_early_is_no_duplicate(tenant, rises):
+def test_an_early_delivery_does_not_count_as_a_duplicate(tenant, rises):
     ahead = queued_job(tenant, concurrency_key="one")
     behind = queued_job(tenant, concurrency_key="one")
     with rises("semel_deliveries_dropped_total", reason="blocked"):
@@ -265,7 +265,7 @@ def test_a_delivery_that_came_too_early_is_no_duplicate(tenant, rises):
         execute_job(later.id)
 
 
-def test_a_write_that_the_fence_refuses_counts_once_an_attempt(tenant, script, rises):
+def test_a_refused_write_counts_once_per_attempt(tenant, script, rises):
     def lose(job):
         end_lease(job.id)
         assert sweep.run_once().expired == 1
@@ -279,16 +279,16 @@ def test_a_write_that_the_fence_refuses_counts_once_an_attempt(tenant, script, r
 # --- The broker --------------------------------------------------------------------------------------------------------
 
 
-def test_messages_count_by_whether_the_broker_took_them(tenant, rises, settings):
+def test_hints_count_by_their_outcome(tenant, rises, settings):
     with rises("semel_publishes_total", outcome="sent"), rises("semel_publishes_total", 0, outcome="failed"):
         queued_job(tenant)
 
 
-def test_an_open_breaker_shows_and_so_does_what_it_spares(tenant, rises, figures):
+def test_an_open_breaker_and_skipped_hints_are_visible(tenant, rises, metrics):
     try:
         for _ in range(3):
             redis_breaker.failed()
-        found = figures()
+        found = metrics()
         assert found.of("semel_breaker_open") == 1
         assert found.of("semel_up", component="redis") == 0
         with rises("semel_publishes_total", outcome="skipped"):
@@ -297,56 +297,56 @@ def test_an_open_breaker_shows_and_so_does_what_it_spares(tenant, rises, figures
         redis_breaker.succeeded()
     redis_breaker.failed()
     redis_breaker.succeeded()
-    assert figures().of("semel_breaker_open") == 0
+    assert metrics().of("semel_breaker_open") == 0
 
 
-def test_the_length_of_each_queue_is_asked_of_the_broker(settings, figures):
+def test_the_length_of_each_queue_is_read_from_the_broker(settings, metrics):
     with redis.Redis.from_url(settings.REDIS_URL) as valkey:
         valkey.flushdb()
         valkey.lpush("low", "a", "b")
-        found = figures()
+        found = metrics()
         valkey.flushdb()
     assert found.of("semel_broker_queue_messages", queue="low") == 2
     assert found.of("semel_broker_queue_messages", queue="default") == 0
     assert found.of("semel_up", component="redis") == 1
 
 
-# --- What stands in the database ---------------------------------------------------------------------------------------
+# --- Database metrics ---------------------------------------------------------------------------------------
 
 
-def test_jobs_that_have_not_ended_stand_by_operation_and_state(tenant, figures):
+def test_jobs_that_have_not_ended_count_by_operation_and_state(tenant, metrics):
     for state in State:
         in_state(tenant, state)
-    found = figures()
+    found = metrics()
     for state in ("queued", "running", "unknown"):
         assert found.of("semel_jobs", operation="test.scripted", state=state) == 1
         assert found.of("semel_jobs", operation="payments.charge", state=state) == 0
     assert not found.has("semel_jobs", state="succeeded")
 
 
-def test_the_oldest_due_job_tells_how_long_it_has_been_due_in_each_queue(tenant, figures):
+def test_each_queue_reports_the_age_of_its_oldest_due_job(tenant, metrics):
     make_due(queued_job(tenant).id)
     queued_job(tenant)
     backdate(queued_job(tenant).id, run_at=timedelta(hours=-1))  # due in an hour
-    make_due(queued_job(tenant, concurrency_key="one").id)  # in a line
-    found = figures()
+    make_due(queued_job(tenant, concurrency_key="one").id)  # in a concurrency queue
+    found = metrics()
     assert found.of("semel_queue_due_jobs", queue="default") == 2
     assert 3_600 <= found.of("semel_queue_oldest_due_age_seconds", queue="default") < 3_700
     assert found.of("semel_queue_due_jobs", queue="low") == 0
     assert found.of("semel_queue_oldest_due_age_seconds", queue="low") == 0
 
 
-def test_a_job_that_somebody_paused_is_not_overdue(tenant, figures):
+def test_a_paused_job_is_not_due(tenant, metrics):
     make_due(queued_job(tenant).id)
     Pause.objects.create(by="user ada", note="a test", operation="test.scripted")
     sweep.run_once()
-    found = figures()
+    found = metrics()
     assert found.of("semel_queue_due_jobs", queue="default") == 0
     assert found.of("semel_queue_oldest_due_age_seconds", queue="default") == 0
     assert found.of("semel_jobs", operation="test.scripted", state="queued") == 1
 
 
-def test_a_backlog_is_counted_only_so_far(tenant, figures):
+def test_a_backlog_is_counted_up_to_a_limit(tenant, metrics):
     job = queued_job(tenant)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -356,12 +356,12 @@ def test_a_backlog_is_counted_only_so_far(tenant, figures):
                FROM job, generate_series(1, %s) WHERE id = %s""",
             [COUNTED + 5, job.id],
         )
-    found = figures()
+    found = metrics()
     assert found.of("semel_queue_due_jobs", queue="default") == COUNTED
     assert found.of("semel_jobs", operation="test.scripted", state="queued") == COUNTED
 
 
-def test_purge_lag_is_that_of_keys_that_could_go(api, tenant, figures, rises):
+def test_purge_lag_considers_only_purgeable_keys(api, tenant, metrics, rises):
     key = {"created_at": "2 d", "expires_at": "1 h"}
     post(api, key="stays")
     job = accepted(post(api, key="goes"))
@@ -371,25 +371,25 @@ def test_purge_lag_is_that_of_keys_that_could_go(api, tenant, figures, rises):
             " expires_at = now() - %(expires_at)s::interval",
             key,
         )
-    assert figures().of("semel_purge_lag_seconds") == 0
+    assert metrics().of("semel_purge_lag_seconds") == 0
     transitions.cancel_queued_job(job_id=job["id"])
-    assert 3_600 <= figures().of("semel_purge_lag_seconds") < 3_700
+    assert 3_600 <= metrics().of("semel_purge_lag_seconds") < 3_700
     with rises("semel_purge_rows_total", kind="keys"), rises("semel_purge_duration_seconds_count"):
         purge.run_once()
-    assert figures().of("semel_purge_lag_seconds") == 0
+    assert metrics().of("semel_purge_lag_seconds") == 0
     assert IdempotencyRecord.objects.count() == 1
 
 
-def test_when_sweep_and_purge_last_ended_is_known(figures):
+def test_the_end_of_the_last_sweep_and_purge_is_reported(metrics):
     before = time.time()
     sweep.run_once()
     purge.run_once()
-    found = figures()
+    found = metrics()
     for name in ("sweep", "purge"):
         assert before <= found.of(f"semel_{name}_last_finished_timestamp_seconds") <= time.time()
 
 
-def test_a_violation_is_there_before_the_first_one_and_counts(figures, rises):
-    assert figures().has("semel_audit_violations_total", invariant="I10")
+def test_violations_start_at_zero_and_count(metrics, rises):
+    assert metrics().has("semel_audit_violations_total", invariant="I10")
     with rises("semel_audit_violations_total", invariant="I1"):
         violation_found.send_robust(sender=None, finding=SimpleNamespace(invariant="I1"))

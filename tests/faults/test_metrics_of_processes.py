@@ -1,4 +1,4 @@
-"""One scrape tells of all processes of a host, exactly: api workers, pool children, and those that were killed."""
+"""One scrape reports all processes of a host exactly: api workers, pool children, and killed ones."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 TOKEN = "a-scraper's-token"
-MOVES, KEYED = "semel_job_transitions_total", "semel_idempotency_requests_total"
+TRANSITIONS, KEYED = "semel_job_transitions_total", "semel_idempotency_requests_total"
 CLIENTS = 8
 
 
 @pytest.fixture(scope="module")
 def stack(django_db_setup, django_db_blocker, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("figures")
+    folder = tmp_path_factory.mktemp("metrics")
     env = {
         **SHORT_LEASE,
         "METRICS_TOKEN": TOKEN,
@@ -38,28 +38,29 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
 
 @pytest.fixture
 def scrape(stack):
-    """What each of the api's workers says; fails where they differ."""
+    """Return a function that scrapes every api worker, and fails if they differ."""
 
     def read_all():
         seen = [_scrape(stack.urls["api"]) for _ in range(6)]
-        told = [
-            {key: value for key, value in one.samples.items() if key[0] in (MOVES, KEYED)} for one in seen
+        counted = [
+            {key: value for key, value in one.samples.items() if key[0] in (TRANSITIONS, KEYED)}
+            for one in seen
         ]
-        assert all(one == told[0] for one in told)
+        assert all(one == counted[0] for one in counted)
         return seen[-1]
 
     return read_all
 
 
 def _scrape(url):
-    # A connection of its own: the kernel gives it to any of the workers.
+    # A new connection each time: the kernel gives it to any of the workers.
     headers = {"Authorization": f"Bearer {TOKEN}"}
     with httpx2.Client(trust_env=False, headers=headers) as client:
         return read(client.get(f"{url}/metrics").raise_for_status().text)
 
 
 def submit(caller, keys, operation="test.quick"):
-    """One request for each key, and its repeat."""
+    """Send one request for each key, and repeat it."""
 
     def ask(key):
         body = {"operation": operation, "params": {}}
@@ -79,27 +80,27 @@ def files(stack):
     return sorted(file.name for file in (stack.folder / "metrics").glob("*.db"))
 
 
-def settled(figures, **expected):
-    """Whether the figures have come to these: a worker counts after its commit, by which a client sees the end first."""
-    return all(figures.of(MOVES, event=event) == count for event, count in expected.items())
+def settled(metrics, **expected):
+    """Return whether the metrics have these values: a worker counts after its commit, so a client sees the end earlier."""
+    return all(metrics.of(TRANSITIONS, event=event) == count for event, count in expected.items())
 
 
-def test_counts_are_exact_whoever_counts_and_whoever_is_killed(stack, caller, scrape):
+def test_counts_are_exact_over_all_processes_including_killed_ones(stack, caller, scrape):
     submit(caller, [f"first-{number}" for number in range(40)])
     submit(caller, ["poison"], operation="test.poison")
     caller.when_ended(41, seconds=120, stack=stack)
-    # The poison killed the child that ran it, three times: what it had counted by then counts on.
+    # The poison job killed the child that ran it, three times. What those children had counted remains.
     expected = {"submit": 41, "claim": 43, "succeed": 40, "expire": 3}
     until(lambda: settled(_scrape(stack.urls["api"]), **expected), seconds=30, pause_seconds=POLL_SECONDS)
-    figures = scrape()
-    assert figures.of(KEYED, outcome="first") == 41
-    assert figures.of(KEYED, outcome="replayed") + figures.of(KEYED, outcome="waited") == 41
-    assert figures.of("semel_http_requests_total", method="POST", route="/v1/jobs", status="202") == 82
-    assert figures.of("semel_sweep_last_finished_timestamp_seconds") > 0
-    assert figures.of("semel_up", component="postgres") == figures.of("semel_up", component="redis") == 1
+    metrics = scrape()
+    assert metrics.of(KEYED, outcome="first") == 41
+    assert metrics.of(KEYED, outcome="replayed") + metrics.of(KEYED, outcome="waited") == 41
+    assert metrics.of("semel_http_requests_total", method="POST", route="/v1/jobs", status="202") == 82
+    assert metrics.of("semel_sweep_last_finished_timestamp_seconds") > 0
+    assert metrics.of("semel_up", component="postgres") == metrics.of("semel_up", component="redis") == 1
     before = files(stack)
 
-    # Every process that counts is killed without a word, and its successor goes on where it was.
+    # Kill every counting process. Its successor continues with its counts.
     stack.kill("worker")
     stack.start_workers("worker")
     [victim, *_] = [child for child in children(stack, "api") if "resource_tracker" not in child.cmdline()]
@@ -116,4 +117,4 @@ def test_counts_are_exact_whoever_counts_and_whoever_is_killed(stack, caller, sc
     expected = {"submit": 61, "claim": 63, "succeed": 60, "expire": 3}
     until(lambda: settled(_scrape(stack.urls["api"]), **expected), seconds=30, pause_seconds=POLL_SECONDS)
     assert scrape().of(KEYED, outcome="first") == 61
-    assert len(files(stack)) <= len(before) + 3, "files of the dead pile up"
+    assert len(files(stack)) <= len(before) + 3, "files of dead processes pile up"

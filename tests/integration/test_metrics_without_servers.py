@@ -1,4 +1,4 @@
-"""`/metrics` while PostgreSQL or Redis is away: what it has, in bounded time, and it says what is missing."""
+"""`/metrics` while PostgreSQL or Redis is down: the remaining metrics, in bounded time, and which server is down."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def scrape():
     return read(answer.content.decode())
 
 
-def test_without_the_database_what_was_counted_is_told_all_the_same():
+def test_without_the_database_process_metrics_remain():
     found = with_its_own_connection(scrape, free_port())
     assert found.of("semel_up", component="postgres") == 0
     assert found.of("semel_up", component="redis") == 1
@@ -49,7 +49,7 @@ def test_without_the_database_what_was_counted_is_told_all_the_same():
     assert not found.has("semel_queue_oldest_due_age_seconds")
 
 
-def test_without_the_broker_the_database_still_tells(settings):
+def test_without_the_broker_database_metrics_remain(settings):
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
     found = scrape()
     assert found.of("semel_up", component="redis") == 0
@@ -58,7 +58,7 @@ def test_without_the_broker_the_database_still_tells(settings):
     assert found.has("semel_jobs")
 
 
-def test_a_question_that_takes_too_long_leaves_out_its_own_figures_alone(monkeypatch, settings):
+def test_a_slow_query_costs_only_its_own_metrics(monkeypatch, settings):
     def slow(**_):
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_sleep(60)")
@@ -73,7 +73,7 @@ def test_a_question_that_takes_too_long_leaves_out_its_own_figures_alone(monkeyp
     assert found.of("semel_up", component="postgres") == 1
 
 
-def test_a_statement_is_bounded_by_its_own_transaction_alone(settings):
+def test_the_statement_timeout_applies_only_to_the_scrape(settings):
     with connection.cursor() as cursor:
         cursor.execute("SHOW statement_timeout")
         before = cursor.fetchone()
@@ -93,9 +93,9 @@ def test_a_statement_is_bounded_by_its_own_transaction_alone(settings):
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):
-    """The address at which `manage.py serve_metrics` serves, of a folder in which one process has counted a sweep."""
+    """Start `manage.py serve_metrics` for a folder in which one process has counted a sweep; return its address."""
     monkeypatch.setenv("METRICS_TOKEN", TOKEN)
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "figures"))
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "metrics"))
     monkeypatch.setenv("DATABASE_URL", database_url())
     subprocess.run([sys.executable, "manage.py", "sweep"], cwd=ROOT, check=True, capture_output=True)
     command = [sys.executable, "manage.py", "serve_metrics", "--port", "0"]
@@ -104,7 +104,7 @@ def page(tmp_path, monkeypatch):
         served.kill()
 
 
-def test_a_host_without_an_api_has_a_page_of_its_own(page):
+def test_serve_metrics_reports_the_processes_of_its_host(page):
     with httpx2.Client(trust_env=False) as client:
         assert client.get(page).status_code == 401
         assert client.get(page.replace("/metrics", "/other"), headers=BEARER).status_code == 404
@@ -112,11 +112,11 @@ def test_a_host_without_an_api_has_a_page_of_its_own(page):
     found = read(answer.text)
     assert found.of("semel_sweep_duration_seconds_count") == 1
     assert found.of("semel_sweep_last_finished_timestamp_seconds") > 0
-    assert not found.has("semel_jobs"), "what stands in the database is told by an api"
+    assert not found.has("semel_jobs"), "only an api reports database metrics"
 
 
 @pytest.mark.parametrize("missing", ["METRICS_TOKEN", "PROMETHEUS_MULTIPROC_DIR"])
-def test_a_page_that_could_tell_nothing_is_not_served(monkeypatch, tmp_path, missing):
+def test_serve_metrics_refuses_to_start_without_token_or_folder(monkeypatch, tmp_path, missing):
     monkeypatch.setenv("METRICS_TOKEN", TOKEN)
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     monkeypatch.setenv(missing, "")

@@ -1,4 +1,4 @@
-"""Alert rules, their tests, the runbook and the figures that there are agree with one another."""
+"""Alert rules, their tests, the runbook and the existing metrics agree with each other."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from devstack.processes import ROOT
-from observability.metrics.database_metrics import StandingCollector
+from observability.metrics.database_metrics import DatabaseCollector
 from observability.metrics.registry import REGISTRY
 
 RULES = ROOT / "deploy" / "prometheus"
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
-# What a counter or a histogram is called when it is read.
+# Suffixes of the series of each type of metric.
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
 
 
@@ -34,64 +34,64 @@ TESTS = [
 ]
 
 
-def figures():
-    """The name of every series that there can be, with the labels that it has."""
+def known_metrics():
+    """Return the name of every possible series, with its labels."""
     counted = {
         metric.name + suffix: set(collector._labelnames)
         for collector in REGISTRY._collector_to_names
         for metric in collector.describe()
         for suffix in SUFFIXES[metric.type]
     }
-    return counted | {metric.name: set(metric._labelnames) for metric in StandingCollector().describe()}
+    return counted | {metric.name: set(metric._labelnames) for metric in DatabaseCollector().describe()}
 
 
 def anchors(text):
-    """What GitHub makes of each heading (of the marks in a heading, only dashes and spaces are ours)."""
+    """Return the anchor that GitHub gives each heading (we use no other marks than dashes and spaces)."""
     headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 def queries():
-    """Every expression in PromQL: of alerts, of recorded figures, and of the runbook."""
-    told = [rule["expr"] for rule in (*ALERTS.values(), *RECORDED.values())]
-    return told + re.findall(r"```promql\n(.*?)```", RUNBOOK, flags=re.DOTALL)
+    """Return every expression in PromQL: of alerts, of recording rules, and of the runbook."""
+    expressions = [rule["expr"] for rule in (*ALERTS.values(), *RECORDED.values())]
+    return expressions + re.findall(r"```promql\n(.*?)```", RUNBOOK, flags=re.DOTALL)
 
 
-def test_every_figure_that_is_asked_for_exists():
-    asked = {name for text in (*queries(), RUNBOOK) for name in re.findall(r"\bsemel_\w+", text)}
-    assert asked >= {"semel_audit_violations_total", "semel_up"}
-    exist = figures()
+def test_every_queried_metric_exists():
+    queried = {name for text in (*queries(), RUNBOOK) for name in re.findall(r"\bsemel_\w+", text)}
+    assert queried >= {"semel_audit_violations_total", "semel_up"}
+    known = known_metrics()
     # In prose a family may be named by its beginning.
-    assert not [name for name in asked if name not in exist and not name.endswith("_")]
+    assert not [name for name in queried if name not in known and not name.endswith("_")]
 
 
-def test_every_label_that_is_asked_for_exists():
-    exist = figures()
+def test_every_queried_label_exists():
+    known = known_metrics()
     for text in queries():
         for name, matchers in re.findall(r"\b(semel_\w+){(.*?)}", text):
-            asked = set(re.findall(r"(\w+)(?:=~|!~|!=|=)", matchers)) - {"le"}
-            assert asked <= exist[name], (name, asked)
+            queried = set(re.findall(r"(\w+)(?:=~|!~|!=|=)", matchers)) - {"le"}
+            assert queried <= known[name], (name, queried)
 
 
-def test_every_recorded_figure_that_is_asked_for_is_recorded():
-    asked = {name for text in queries() for name in re.findall(r"\bsemel:[\w:]+", text)}
-    assert asked <= set(RECORDED)
+def test_every_queried_recording_rule_exists():
+    queried = {name for text in queries() for name in re.findall(r"\bsemel:[\w:]+", text)}
+    assert queried <= set(RECORDED)
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_an_alert_says_how_urgent_it_is_and_where_its_section_stands(name):
+def test_an_alert_has_a_severity_a_summary_and_a_runbook_link(name):
     rule = ALERTS[name]
     assert rule["labels"]["severity"] in ("page", "ticket")
     assert rule["annotations"]["summary"].endswith(".")
     assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{name.lower()}"
 
 
-def test_each_alert_has_its_section_and_each_section_of_an_alert_its_alert():
+def test_alerts_and_sections_of_the_runbook_correspond():
     assert re.findall(r"^## (Semel\w+)$", RUNBOOK, flags=re.MULTILINE) == list(ALERTS)
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_a_section_says_what_it_means_how_to_look_what_to_do_and_what_not(name):
+def test_a_section_has_meaning_diagnosis_action_and_warning(name):
     section = RUNBOOK.split(f"## {name}\n")[1].split("\n## ")[0]
     assert "**Means**" in section
     assert re.search(r"\*\*(Look|Look, do)\*\*", section)
@@ -99,24 +99,24 @@ def test_a_section_says_what_it_means_how_to_look_what_to_do_and_what_not(name):
     assert "**Do not**" in section
 
 
-def test_every_place_that_the_runbook_points_to_is_there():
+def test_every_link_of_the_runbook_resolves():
     for file, anchor in re.findall(r"\]\(([\w./-]*)(?:#([\w-]+))?\)", RUNBOOK):
         assert not file or (ROOT / "docs" / file).exists(), file
         assert not anchor or anchor in anchors(RUNBOOK), anchor
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_an_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not(name):
-    told = [one for test in TESTS for one in test.get("alert_rule_test", ()) if one["alertname"] == name]
-    assert {bool(one["exp_alerts"]) for one in told} == {True, False}
+def test_an_alert_has_a_test_that_fires_it_and_one_that_does_not(name):
+    tests = [one for test in TESTS for one in test.get("alert_rule_test", ()) if one["alertname"] == name]
+    assert {bool(one["exp_alerts"]) for one in tests} == {True, False}
 
 
 @pytest.mark.skipif(
     shutil.which("promtool") is None, reason="no promtool on the PATH: Debian's package prometheus has it"
 )
 @pytest.mark.parametrize(
-    "words", [("check", "rules", "recording.yml", "alerts.yml"), ("test", "rules", *TEST_FILES)]
+    "arguments", [("check", "rules", "recording.yml", "alerts.yml"), ("test", "rules", *TEST_FILES)]
 )
-def test_prometheus_itself_takes_the_rules_and_each_fires_when_it_should(words):
-    told = subprocess.run(["promtool", *words], cwd=RULES, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stdout + told.stderr
+def test_promtool_accepts_the_rules_and_their_tests_pass(arguments):
+    ended = subprocess.run(["promtool", *arguments], cwd=RULES, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
