@@ -1,7 +1,7 @@
 """The contract of an operation: what you write, what you are given, what you may raise.
 
-An operation is one file in ``operations/``, named in ``settings.OPERATIONS``. Its ``perform`` may be run more than
-once (a worker can die anywhere), so everything that it does to the world goes through the ``job`` that it is given.
+An operation is a class in ``operations/``, named in ``settings.OPERATIONS``. A worker can die at any point, so ``perform`` may
+run more than once: every change that it makes goes through the ``job`` that it is given.
 """
 
 from __future__ import annotations
@@ -21,25 +21,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# It stands in an address as it is, and is no path.
+# Safe in a URL without escaping, and never a path.
 ARTIFACT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
-# The key window of a call that may be repeated for ever: it sets something to what it is anyway. Not once it was undone: a
-# frozen process that wakes after the way back does it again (docs/reliability.md, "What it cannot do").
+# The key window of a call that may be repeated without limit, because it sets a value. Not safe after its compensation: a frozen
+# process that wakes then repeats it (docs/reliability.md, "What it cannot do").
 IDEMPOTENT_BY_NATURE = timedelta.max
-
-
-_KEY_OF_OURS = re.compile(r"semel-(?P<job>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-")
+_DOWNSTREAM_KEY = re.compile(r"semel-(?P<job>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-")
 
 
 def downstream_key(job_id: UUID, step: str, generation: int) -> str:
-    """The idempotency key of an effect at its downstream: the same for every attempt, another after a redriven refusal."""
+    """Return an effect's idempotency key at its downstream: the same in each attempt, new after a redriven refusal."""
     return f"semel-{job_id}-{step}-{generation}"
 
 
 def job_of_key(key: str) -> UUID | None:
-    """The job whose effect has this downstream key; None where it is no key of ours."""
-    found = _KEY_OF_OURS.match(key)
-    return None if found is None else UUID(found["job"])
+    """Return the job whose effect has this downstream key; None if the key has another form."""
+    match = _DOWNSTREAM_KEY.match(key)
+    return None if match is None else UUID(match["job"])
 
 
 class PermanentError(Exception):
@@ -61,42 +59,42 @@ class RetryableError(Exception):
         self.retry_after = retry_after
 
 
-class EffectRefused(PermanentError):  # noqa: N818 - an answer of the downstream, not an error of ours
-    """The downstream refuses this key for good: nothing was done, and no request under it will do anything.
+class EffectRefused(PermanentError):  # noqa: N818 - the downstream's answer
+    """The downstream refused the request: nothing was done, and no request under this key will do anything.
 
-    Raised inside an effect's call.
+    Raise it inside an effect's call.
     """
 
 
-class EffectNotDone(RetryableError):  # noqa: N818 - see above
-    """This call certainly did nothing (never sent, or turned away). Raised inside an effect's call.
+class EffectNotDone(RetryableError):  # noqa: N818 - as above
+    """This call certainly did nothing: it was never sent, or was turned away. Raise it inside an effect's call.
 
-    Any other exception leaves the effect in doubt: it may have happened, and is repeated or reconciled, never assumed.
+    Any other exception leaves the outcome unknown: the effect is repeated under its key or reconciled.
     """
 
 
 class AttemptOver(BaseException):
-    """This attempt must stop now. No ``except Exception`` of an operation can swallow it."""
+    """This attempt must stop now. An operation's ``except Exception`` does not catch it."""
 
 
 class JobCanceled(AttemptOver):
-    """The client asked to cancel, and nothing has been done to the world."""
+    """A cancel request was granted: no effect of the job is done, or each can be compensated."""
 
 
 class LeaseLost(AttemptOver):
-    """Another attempt may be running: nothing that this one writes counts any more."""
+    """Another attempt may be running: this one can no longer write anything."""
 
 
 class TimeLimitReached(AttemptOver):
-    """The attempt has run for as long as its operation allows; another one may be quicker."""
+    """The attempt has run for `timeout_seconds`. The job is retried."""
 
 
 class OutcomeUnknown(AttemptOver):
-    """An effect began, and nobody can tell whether it happened. The job stops in ``unknown``."""
+    """An effect began, and its outcome cannot be learned. The job stops in ``unknown``."""
 
 
 class RunLater(AttemptOver):
-    """The question can only be answered later: run again then, without charging an attempt."""
+    """The attempt can only continue later: the job is postponed, which charges no attempt."""
 
     def __init__(self, message: str, *, delay: timedelta) -> None:
         super().__init__(message)
@@ -105,9 +103,9 @@ class RunLater(AttemptOver):
 
 @dataclass(frozen=True, kw_only=True)
 class Compensation(Generic[T]):
-    """How an effect is undone: by an effect of its own, named "<effect>:undo", with the same options and the same care.
+    """How to undo an effect: by an effect of its own, named "<effect>:undo", with the same options.
 
-    ``call(result, key)`` gets the effect's result and a downstream key of its own.
+    ``call(result, key)`` gets the effect's result and a separate downstream key.
     """
 
     call: Callable[[T, str], Any]
@@ -119,7 +117,7 @@ class Compensation(Generic[T]):
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A file that the job made; clients find it in the job's `artifacts`."""
+    """A file that the job produced; clients find it in the job's `artifacts`."""
 
     name: str
     content_type: str
@@ -137,11 +135,11 @@ class JobSummary:
     created_at: datetime
     finished_at: datetime | None
     attempts: int
-    result: Any  # any JSON value; None unless it was asked for, the job has succeeded and its payload is not erased
+    result: Any  # any JSON value; None unless requested, the job has succeeded and its payload is not erased
 
 
 class JobHandle(Protocol):
-    """What ``perform`` is given: the job's identity and its only ways to act on the world."""
+    """What ``perform`` is given: the job's identity, and the ways to change something."""
 
     id: UUID  # the same in every attempt
     attempt: int  # the number of this attempt, from 1; it only rises
@@ -159,42 +157,52 @@ class JobHandle(Protocol):
         reconcile_after: timedelta | None = None,
         compensate: Compensation[T] | None = None,
     ) -> T:
-        """Change something outside our database, once; returns what ``call`` returned, now or in an earlier attempt.
+        """Change an external system once; return what ``call`` returned, now or in an earlier attempt.
 
-        ``call(key)`` gets the downstream key, which stays the same between attempts, and must return (JSON) or raise
-        within ``timeout`` (EFFECT_TIMEOUT_SECONDS), all in all. It raises EffectRefused for a definite refusal and
-        EffectNotDone where this call certainly did nothing; anything else leaves the effect in doubt.
+        ``call(key)`` gets the downstream key, which is the same in each attempt, and must return (JSON) or raise within
+        ``timeout`` in total (default EFFECT_TIMEOUT_SECONDS). It raises EffectRefused for a definite refusal and EffectNotDone
+        if this call certainly did nothing. Any other exception leaves the outcome unknown.
 
-        A doubt is settled, in this order: within ``key_window`` (how long the downstream remembers keys) by the same call
-        under the same key; else by ``reconcile(key)``, which asks the downstream and returns the result or None, and whose
-        None counts only ``reconcile_after`` (EFFECT_RECONCILE_AFTER_SECONDS) the last call's time-out; else the job
-        becomes ``unknown``. A name is used once in an attempt.
+        An unknown outcome is settled by the first of these that applies:
 
-        ``compensate`` undoes it if the job is canceled, or fails by a PermanentError: what was done is undone, the last first,
-        as far back as to an effect that cannot be. Only where all of it can be is a wish to cancel granted so late.
+        1. Within ``key_window`` (how long the downstream remembers keys): the same call under the same key.
+        2. ``reconcile(key)`` asks the downstream and returns the result, or None if nothing was done. None counts only once
+           ``reconcile_after`` (default EFFECT_RECONCILE_AFTER_SECONDS) has passed since the last call's time-out.
+        3. The job stops in ``unknown``.
+
+        ``compensate`` undoes the effect if the job is canceled or fails by a PermanentError. Effects are undone in reverse order,
+        back to the first that has no compensation. After an effect, a cancel request is granted only if all of them have one.
+        Use a name once per attempt.
         """
 
     def commit(self, name: str, fn: Callable[[], T]) -> T:
-        """Change our own database exactly once: ``fn`` and its record commit together or not at all.
+        """Change our own database once: ``fn`` and its record commit together. Return its (JSON) result, new or remembered.
 
-        ``fn`` runs inside a transaction and must not call the network. Returns its (JSON) result, now or remembered.
+        ``fn`` runs inside a transaction and must not call the network.
         """
 
     def step(self, name: str, fn: Callable[[], T]) -> T:
-        """Compute something once and remember its (JSON) result between attempts. ``fn`` may run again after a crash."""
+        """Compute a (JSON) result and remember it for later attempts. ``fn`` may run again after a crash."""
 
     def result_of(self, job_id: UUID, *, operation: str) -> Any:  # noqa: ANN401 - any JSON value
-        """The result of another job of the same scope that has succeeded at this operation; None where there is none."""
+        """Return the result of another job of the same scope; None unless it has succeeded at this operation."""
+
+    def ended_without_effects(self, job_id: UUID) -> bool:
+        """Return True if another job of the same scope has failed or was canceled and none of its effects remains.
+
+        Call it inside ``commit`` where the answer must stay true until the commit, after locking a row that a redrive of that
+        job must lock as well.
+        """
 
     def count_jobs(self, start: datetime, end: datetime) -> int:
-        """How many jobs of the same scope were created from `start` to before `end`, and before this one."""
+        """Count the jobs of the same scope that were created from `start` to before `end`, and before this one."""
 
     def jobs_between(
         self, start: datetime, end: datetime, *, results_of: str | None = None
     ) -> Iterator[list[JobSummary]]:
-        """Those jobs, oldest first, in batches that are read as they are asked for; with the results of that operation's.
+        """Yield those jobs, oldest first, in batches; with the results of the operation `results_of`.
 
-        Each batch shows its jobs as they are when it is read: a job that is still running may be read in either state.
+        Each batch is read when it is requested and shows its jobs as they are then.
         """
 
     def artifact(
@@ -206,53 +214,48 @@ class JobHandle(Protocol):
         filename: str | None = None,
         keep: timedelta | None = None,
     ) -> Artifact:
-        """Make a file for the client once: ``write(file)`` writes it, now or in an earlier attempt.
+        """Produce a file for the client once: ``write(file)`` writes it, now or in an earlier attempt.
 
-        The file is on disk, seekable and of any size; ``write`` may wrap or close it, need not hold more than a piece in
-        memory, and calls ``check`` or ``progress`` as in any long loop. Clients see the artifact once it is whole, and
-        nothing of one whose ``write`` raised or whose process died: then ``write`` runs again in the next attempt.
+        The file is on disk, seekable and of any size; ``write`` may wrap or close it, should hold only a piece in memory, and
+        calls ``check`` or ``progress`` as in any long loop. Clients see the artifact once it is complete. If ``write`` raises or
+        its process dies, they see nothing, and ``write`` runs again in the next attempt.
 
-        ``name`` is its address: 1 to 100 of A-Z a-z 0-9 . _ -, the first a letter or digit; used once in an attempt.
-        ``filename`` is what a download is called (``name``). It is kept as long as its job, or for ``keep`` from now; once
-        that is over it is gone, and an attempt that comes to it makes it again.
+        ``name`` is its address: 1 to 100 of A-Z a-z 0-9 . _ -, the first a letter or digit; use it once per attempt.
+        ``filename`` is the name of the download (default: ``name``). The artifact is kept as long as its job, or for ``keep``
+        from now; an attempt that comes to it after that produces it again.
         """
 
     def progress(self, done: int, total: int, message: str = "") -> None:
-        """Show how far the work is; writes at most once a second, and then checks as ``check`` does."""
+        """Show how far the work is, at most once a second; then do what ``check`` does."""
 
     def check(self) -> None:
-        """Raise AttemptOver if this attempt must stop: canceled, its lease lost, its time over, the worker told to stop.
+        """Raise AttemptOver if this attempt must stop: canceled, lease lost, time limit reached or worker shutting down.
 
         Call it in long loops.
         """
 
 
 class Operation(ABC):
-    """A kind of work that a client can ask for."""
+    """A kind of work that a client can request."""
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    params: ClassVar[
-        type[Serializer[Any]]
-    ]  # checked before the request is accepted; unknown members are refused
-    result: ClassVar[type[Serializer[Any]] | Mapping[str, Any] | None] = (
-        None  # what perform returns: a serializer, or JSON Schema; shown to clients, and binding for you. None: anything
-    )
-    max_attempts: ClassVar[int] = (
-        5  # outlives a deploy and a short outage downstream; then a person should look
-    )
-    timeout_seconds: ClassVar[int] = (
-        300  # how long one attempt may take; then it is asked to stop, and soon made to
-    )
-
-    # Effects that offer neither a key window nor reconciliation, on purpose: a crash in their middle ends in `unknown`.
+    # Validated before the request is accepted; unknown members are refused.
+    params: ClassVar[type[Serializer[Any]]]
+    # What perform returns, as a serializer or JSON Schema: shown to clients and enforced. None: anything.
+    result: ClassVar[type[Serializer[Any]] | Mapping[str, Any] | None] = None
+    # Outlives a deploy and a short outage downstream; then a person should look.
+    max_attempts: ClassVar[int] = 5
+    # How long one attempt may take. Then it is told to stop, and soon after its process is ended.
+    timeout_seconds: ClassVar[int] = 300
+    # Effects that deliberately have neither key window nor reconciliation: a crash during one ends in `unknown`.
     blind_effects: ClassVar[Collection[str]] = ()
 
     def identity(self, params: dict[str, Any]) -> str | None:  # noqa: ARG002 - for operations that have one
-        """The business intent, where a second click must not be a second job: "invoice 4711", say. None: each job is its own.
+        """Return the business intent ("invoice 4711") if a second job for it must be refused; None if each job is separate.
 
-        Unique among the tenant's jobs of this operation that have not failed or been canceled; another one is refused.
-        Of any length; only a digest is kept. The params are as the client sent them, checked.
+        Unique among the tenant's jobs of this operation that have not failed or been canceled. Any length; only a digest is
+        stored. The params are validated, in the form that the client sent.
         """
         return None
 

@@ -67,10 +67,10 @@ def find_result(*, tenant_id: int, mode: str, job_id: UUID, operation: str) -> b
     return succeeded.values_list("result", flat=True).first()
 
 
-def ended_without_effects(job_id: UUID) -> bool:
-    """Return whether the job has failed or was canceled and no effect of it remains. One row by job_pkey."""
-    ended = Job.objects.filter(pk=job_id, state__in=[State.FAILED, State.CANCELED], done_effects=0)
-    return ended.exists()
+def ended_without_effects(*, tenant_id: int, mode: str, job_id: UUID) -> bool:
+    """Return whether the tenant's job has failed or was canceled and none of its effects remains. One row by job_pkey."""
+    jobs = Job.objects.filter(pk=job_id, tenant_id=tenant_id, mode=mode)
+    return jobs.filter(state__in=[State.FAILED, State.CANCELED], done_effects=0).exists()
 
 
 def state_of(*, tenant_id: int, mode: str, resource: str | None) -> State | None:

@@ -20,7 +20,7 @@ from jobs.payloads import decode_payload, encode_payload
 from jobs.queries.history import decline_cancel
 from jobs.queries.lease import write_progress
 from jobs.queries.steps import remember_step, steps_of
-from jobs.selectors import find_result
+from jobs.selectors import ended_without_effects, find_result
 from workers.artifacts import Artifacts, Draft
 from workers.compensation import Compensator, undo_name
 from workers.effects import Effect, Effects
@@ -141,6 +141,10 @@ class RunningJob(JobHandle):
         )
         result = self._lease.retry_write(find)
         return None if result is None else decode_payload(result)
+
+    def ended_without_effects(self, job_id: UUID) -> bool:
+        # Not retried on a new connection: it may be part of a commit's transaction.
+        return ended_without_effects(tenant_id=self._job.tenant_id, mode=self._job.mode, job_id=job_id)
 
     def count_jobs(self, start: datetime, end: datetime) -> int:
         return self._history.count(start, end)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from jobs.operations import PermanentError, RetryableError
-from jobs.selectors import ended_without_effects
 from operations.payments.models import Account, Charge, Refund
 
 if TYPE_CHECKING:
@@ -57,7 +56,13 @@ def record_charge(captured: CapturedCharge) -> None:
         _change_customer_balance(captured, by=captured.amount)
 
 
-def hold_refund(*, job_id: UUID, captured: CapturedCharge, amount: int | None) -> int:
+def hold_refund(
+    *,
+    job_id: UUID,
+    captured: CapturedCharge,
+    amount: int | None,
+    ended_without_effects: Callable[[UUID], bool],
+) -> int:
     """Hold this amount of the charge (None: what is left) for the job, take it off the balance, and return it.
 
     A repeat changes nothing, unless the hold was released: then the amount is held again. Raises RefundTooLarge or

@@ -67,7 +67,13 @@ class RefundPayment(Operation):
             currency=charge["currency"],
             amount=charge["amount"],
         )
-        hold = partial(hold_refund, job_id=job.id, captured=captured, amount=params.get("amount"))
+        hold = partial(
+            hold_refund,
+            job_id=job.id,
+            captured=captured,
+            amount=params.get("amount"),
+            ended_without_effects=job.ended_without_effects,
+        )
         amount = job.commit(f"hold:{job.attempt}", hold)
         try:
             refund = job.effect(
