@@ -1,4 +1,4 @@
-"""What can be wrong with a request about a job. The class docstring is the message; nothing here knows HTTP."""
+"""What can be wrong with a request about a job. A class docstring is the message that clients read; nothing here knows HTTP."""
 
 from __future__ import annotations
 
@@ -13,64 +13,58 @@ if TYPE_CHECKING:
 
 
 class JobError(Exception):
-    """Something is wrong with this job."""
-
-    retryable = False
+    """The request about the job failed."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.__doc__)
 
 
 class JobNotFound(JobError):  # noqa: N818 - reads as the fact it states
-    """There is no such job."""
+    """The job was not found."""
 
 
 class UnknownOperation(JobError):  # noqa: N818
-    """There is no such operation."""
+    """The operation is not known."""
 
     def __init__(self, name: str, known: list[str]) -> None:
-        super().__init__(f"There is no operation {name!r}. There are: {', '.join(known)}.")
+        super().__init__(f"The operation {name!r} is not known. Use one of: {', '.join(known)}.")
         self.name = name
 
 
 class QueueFull(JobError):  # noqa: N818
-    """As many of your jobs are waiting as may; try again when some have been run."""
-
-    retryable = True
+    """Your queue is full. Retry after some jobs have finished."""
 
 
 class TooManyWaits(JobError):  # noqa: N818
-    """As many requests wait here as may. Ask without waiting, or come again."""
-
-    retryable = True
+    """Too many requests are waiting on this server. Poll without `wait`, or retry later."""
 
 
 class StaleAttempt(JobError):  # noqa: N818
-    """The attempt no longer holds the job: another one was begun, or the job has ended."""
+    """The attempt no longer holds the job: another attempt has begun, or the job has ended."""
 
     def __init__(self, job_id: UUID, attempt: int) -> None:
         super().__init__(f"Attempt {attempt} no longer holds job {job_id}.")
 
 
 class IllegalTransition(JobError):  # noqa: N818
-    """The job's state does not allow that."""
+    """The job's state does not allow this action."""
 
     def __init__(self, job_id: UUID, event: Event | Literal["erase"], state: State) -> None:
-        super().__init__(f"Job {job_id} is {state}, which {event} does not allow.")
+        super().__init__(f"Job {job_id} is {state}, which does not allow {event}.")
         self.event = event
         self.state = state
 
 
 class DuplicateOperation(JobError):  # noqa: N818
-    """Another job of yours stands for the same business intent, and has neither failed nor been canceled."""
+    """Another job has the same business intent and has neither failed nor been canceled. Use that job."""
 
-    def __init__(self, twin: UUID | None) -> None:
+    def __init__(self, duplicate: UUID | None) -> None:
         super().__init__()
-        self.resource = None if twin is None else job_resource(twin)
+        self.resource = None if duplicate is None else job_resource(duplicate)
 
 
 class JobErased(JobError):  # noqa: N818
-    """The job's payload was erased, so that it cannot run again."""
+    """The job's payload was erased, so the job cannot run again."""
 
     def __init__(self, resource: str) -> None:
         super().__init__()
@@ -78,47 +72,43 @@ class JobErased(JobError):  # noqa: N818
 
 
 class KeyReassigned(JobError):  # noqa: N818
-    """The job's idempotency key has since started another job, so this one cannot run again."""
+    """The job's idempotency key has since started another job, so this job cannot run again. Submit a new one."""
 
 
 class InvalidVerdict(JobError):  # noqa: N818
-    """The job has no such step whose outcome is in doubt."""
+    """The job has no such step with an unknown outcome."""
 
     def __init__(self, step: str) -> None:
-        super().__init__(f"The job has no step {step!r} whose outcome is in doubt.")
+        super().__init__(f"The job has no step {step!r} with an unknown outcome.")
 
 
 class CompensatedJobCannotSucceed(JobError):  # noqa: N818
-    """What the job did was undone, or began to be: it cannot have succeeded. Fail it, or queue it to go on."""
+    """An effect of the job was compensated, so the job cannot succeed. Resolve it as failed, or queue it again."""
 
 
 class AlreadyPaused(JobError):  # noqa: N818
-    """That is paused already."""
+    """A pause of the same jobs exists already."""
 
 
 class NotPaused(JobError):  # noqa: N818
-    """There is no such pause, or it was resumed before."""
+    """The pause does not exist, or was resumed before."""
 
 
 class ArtifactNotFound(JobError):  # noqa: N818
-    """The job has no such artifact: it never made one of that name, or not yet, or it was not kept longer."""
+    """The job has no artifact of this name: it was never produced, is not ready yet, or has expired."""
 
 
 class ArtifactUnreadable(JobError):  # noqa: N818
-    """The artifact's file cannot be read at this moment. Come again."""
-
-    retryable = True
+    """The artifact is temporarily unavailable. Try again later."""
 
 
 class TooManyDownloads(JobError):  # noqa: N818
-    """As many files are being sent here as may. Come again."""
-
-    retryable = True
+    """This server is sending too many files. Try again later."""
 
 
 class RangeNotSatisfiable(JobError):  # noqa: N818
-    """The range lies beyond the end of the file."""
+    """The range begins after the end of the file."""
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"The range lies beyond the end of the file, which has {size} bytes.")
+        super().__init__(f"The range begins after the end of the file, which has {size} bytes.")
         self.size = size

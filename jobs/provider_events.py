@@ -1,7 +1,7 @@
-"""The world's own word on an effect: kept in the job's history, and enough to resolve a job that is unknown for want of it.
+"""What a provider reports about an effect: recorded in the job's history, and enough to resolve an unknown job.
 
-It may come before the doubt or after it, twice, late or never. Before: nothing is in doubt yet, and the sweeper finds it once
-the job is unknown. After: the job is resolved in the same transaction.
+A report may arrive before the outcome becomes unknown or after it, twice, late or never. Before: the sweeper finds it once the
+job is unknown. After: the job is resolved in the same transaction.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderEvent:
-    """Somebody outside says that the effect with this downstream key took place, and what came of it."""
+    """A provider reports that the effect with this downstream key took place, and its result."""
 
     job_id: UUID
     source: str
@@ -37,54 +37,38 @@ class ProviderEvent:
     result: Any
 
 
-def record_provider_event(evidence: ProviderEvent) -> None:
-    """It stands in the job's history; a job that is unknown because of just this effect is queued again, to go on from there.
+def record_provider_event(event: ProviderEvent) -> None:
+    """Add the event to the job's history; queue the job again if it is unknown because of just this effect.
 
-    Part of the caller's transaction. Nothing happens where there is no such job. Locks the record, the line, the job.
+    Part of the caller's transaction. Does nothing if there is no such job. Locks the record, the concurrency queue, the job.
     """
-    job = Job.objects.filter(pk=evidence.job_id).first()
+    job = Job.objects.filter(pk=event.job_id).first()
     if job is None:
         return
     if job.idempotency_record_id is not None:
         lock_record(job.idempotency_record_id)
     lock_concurrency_queue(job)
-    append_provider_event(
-        job_id=job.id,
-        data={
-            "source": evidence.source,
-            "message_id": evidence.message_id,
-            "type": evidence.type,
-            "key": evidence.key,
-            "result": evidence.result,
-        },
-    )
-    step = JobStep.objects.filter(
-        job_id=job.id, downstream_key=evidence.key, state=JobStep.State.STARTED
-    ).first()
+    data = {name: value for name, value in vars(event).items() if name != "job_id"}
+    append_provider_event(job_id=job.id, data=data)
+    open_steps = JobStep.objects.filter(job_id=job.id, state=JobStep.State.STARTED)
+    step = open_steps.filter(downstream_key=event.key).first()
     if step is not None:
-        _resolve(job, step.name, evidence)
+        _resolve(job, step.name, event)
 
 
 def resolve_from_events(*, limit: int) -> int:
-    """How many unknown jobs were resolved by what their history has known since before the doubt. Each in a commit of its own."""
+    """Resolve unknown jobs by events that their histories held before; return how many. One transaction each."""
     resolved = 0
-    for told in find_told_jobs(limit=limit):
-        evidence = ProviderEvent(
-            job_id=told.job_id,
-            source=told.data["source"],
-            message_id=told.data["message_id"],
-            type=told.data["type"],
-            key=told.data["key"],
-            result=told.data["result"],
-        )
-        resolved += _resolve(Job.objects.get(pk=told.job_id), told.step, evidence)
+    for found in find_told_jobs(limit=limit):
+        event = ProviderEvent(job_id=found.job_id, **found.data)
+        resolved += _resolve(Job.objects.get(pk=found.job_id), found.step, event)
     return resolved
 
 
-def _resolve(job: Job, step: str, evidence: ProviderEvent) -> bool:
-    """Whether the job was unknown and is queued now. Whoever comes second, a person among them, finds it so and does nothing."""
+def _resolve(job: Job, step: str, event: ProviderEvent) -> bool:
+    """Queue the unknown job again; return False if it is no longer unknown, because of another event or an operator."""
     try:
-        # A savepoint: a refusal must not spoil what the caller has written.
+        # A savepoint: a refusal must not undo what the caller has written.
         with transaction.atomic():
             resolve_job(
                 tenant_id=job.tenant_id,
@@ -93,14 +77,14 @@ def _resolve(job: Job, step: str, evidence: ProviderEvent) -> bool:
                 step=step,
                 verdict=JobStep.State.DONE,
                 then=State.QUEUED,
-                note=f"{evidence.type}, event {evidence.message_id}",
-                by=f"provider {evidence.source}",
-                result=evidence.result,
+                note=f"{event.type}, event {event.message_id}",
+                by=f"provider {event.source}",
+                result=event.result,
                 keep_cancel_request=True,
             )
     except (IllegalTransition, InvalidVerdict):
         return False
     except JobError:
-        log.warning("evidence.not_used", job_id=str(job.id), exc_info=True)
+        log.warning("provider_event.not_used", job_id=str(job.id), exc_info=True)
         return False
     return True

@@ -11,8 +11,7 @@ from django.conf import settings
 
 from accounts import audit
 from idempotency import inbox, record_purge
-from jobs import orphaned_files
-from jobs import purge as job_purge
+from jobs import job_purge, orphaned_files
 from workers import signals
 from workers.batches import BatchCounts, interleave_batches
 
@@ -61,7 +60,7 @@ def _row_batches() -> tuple[Iterator[Counts], ...]:
         (Counts(jobs_deleted=batch.deleted, jobs_kept=batch.kept) for batch in job_purge.batches(limit)),
         (Counts(messages_deleted=batch.deleted) for batch in inbox.purge_batches(limit)),
         (Counts(audit_deleted=deleted) for deleted in audit.purge_entries(limit)),
-        (Counts(notices_deleted=deleted) for deleted in job_purge.notices(limit)),
+        (Counts(notices_deleted=deleted) for deleted in job_purge.bulk_action_batches(limit)),
         (Counts(artifacts_deleted=expired) for expired in orphaned_files.expire_batches(limit)),
     )
 

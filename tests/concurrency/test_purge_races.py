@@ -10,8 +10,7 @@ from django.db import connection, transaction
 
 from idempotency.models import IdempotencyRecord
 from idempotency.record_purge import Counts
-from jobs import purge as job_purge
-from jobs import services
+from jobs import job_purge, services
 from jobs.errors import JobNotFound
 from jobs.models import Job, JobAttempt, JobEvent, JobStep
 from jobs.queries.history import append_evidence

@@ -73,7 +73,7 @@ def test_a_row_that_cannot_be_done_is_told_and_holds_up_none(tenant, operator):
     done, failed = in_state(tenant, State.SUCCEEDED), in_state(tenant, State.FAILED)
     said = text_of(confirm(operator, address("redrive", done, failed)))
     assert "Redrive: 1 of 2 done" in said
-    assert "is succeeded, which redrive does not allow" in said
+    assert "is succeeded, which does not allow redrive" in said
     assert states(done, failed) == ["succeeded", "queued"]
 
 

@@ -130,7 +130,7 @@ def test_what_is_refused_is_counted_by_its_reason_and_stops_nobody(tenant):
     made = started(REDRIVE, FAILED)
     assert run_once() == Counts(changed=2, refused=1)
     assert states([first, erased, last]) == [State.QUEUED, State.FAILED, State.QUEUED]
-    assert again(made).refused == {"The job's payload was erased, so that it cannot run again.": 1}
+    assert again(made).refused == {"The job's payload was erased, so the job cannot run again.": 1}
 
 
 def test_a_job_that_went_on_meanwhile_is_left_alone(tenant, monkeypatch):

@@ -12,9 +12,8 @@ from django.utils import timezone
 
 from idempotency.models import IdempotencyRecord
 from idempotency.record_purge import Counts
-from jobs import purge as job_purge
+from jobs import job_purge
 from jobs.models import BulkAction, Job, JobAttempt, JobEvent, JobStep
-from jobs.purge import notices
 from jobs.states import TERMINAL, State
 from tests.support.factories import TenantFactory, backdate, claim, queued_job
 from tests.support.keyed import LONG_AGO, expire_key, failed_long_ago, keyed_job
@@ -192,6 +191,6 @@ def test_what_was_told_to_operators_goes_once_it_has_long_been_over(settings):
     ]
     for _ in range(3):
         BulkAction.objects.create(**told, finished_at=long_ago)
-    assert list(notices(2)) == [2, 1]
+    assert list(job_purge.bulk_action_batches(2)) == [2, 1]
     assert list(BulkAction.objects.order_by("pk")) == kept
     assert purge.run_once().notices_deleted == 0

@@ -9,7 +9,7 @@ from django.core.files.storage import FileSystemStorage
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from jobs import purge as job_purge
+from jobs import job_purge
 from jobs.models import JobArtifact, StrayFile
 from jobs.services import erase_payload
 from tests.support.factories import backdate

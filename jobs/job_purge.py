@@ -1,4 +1,4 @@
-"""Storage is bounded: jobs that ended long ago are deleted, once no idempotency key stands for them."""
+"""Delete jobs that ended before the retention period, unless an idempotency key still refers to them; and old bulk actions."""
 
 from __future__ import annotations
 
@@ -24,18 +24,16 @@ if TYPE_CHECKING:
 
 
 def run_once(limit: int) -> Counts:
-    """Every job past its retention is gone, `limit` a transaction, but for those that its key still stands for."""
+    """Delete all jobs past retention, `limit` per transaction, except those that their key still refers to."""
     return sum(batches(limit), start=Counts())
 
 
 def batches(limit: int) -> Iterator[Counts]:
-    """Delete the jobs that had succeeded, failed or been canceled for JOB_RETENTION_SECONDS by now, a batch a step.
+    """Delete jobs that have been succeeded, failed or canceled for JOB_RETENTION_SECONDS, one batch per transaction.
 
-    With a job go its attempts, steps and events, in one commit, and its artifacts become stray files (jobs/orphaned_files.py);
-    `unknown` has not ended and stays. A job whose idempotency record exists and is its own stays: so an answer that can
-    be replayed never points to a job that is gone.
-    Jobs locked by a redrive or another purge are left for the next time. Those that must stay are passed by, so any
-    number of them holds up nobody behind them.
+    Also deletes their attempts, steps and events, and turns their artifacts into orphaned files. Jobs in `unknown` have not ended
+    and stay. A job stays while its own idempotency record exists, so that a replayed response never refers to a deleted job.
+    Skips jobs that a redrive or another purge has locked. Jobs that stay do not delay those behind them.
     """
     until, after = time_ago(timedelta(seconds=settings.JOB_RETENTION_SECONDS)), FIRST_ENDED
     while True:
@@ -46,34 +44,33 @@ def batches(limit: int) -> Iterator[Counts]:
         after = last
 
 
-def notices(limit: int) -> Iterator[int]:
-    """Delete the bulk actions that are over since AUDIT_RETENTION_SECONDS, a batch a step; yields how many.
+def bulk_action_batches(limit: int) -> Iterator[int]:
+    """Delete bulk actions that finished AUDIT_RETENTION_SECONDS ago; yield the count of each batch.
 
     They are few, and read without an index. Two purges at once delete each row once.
     """
     until = time_ago(timedelta(seconds=settings.AUDIT_RETENTION_SECONDS))
-    over = BulkAction.objects.filter(finished_at__lte=until)
+    finished = BulkAction.objects.filter(finished_at__lte=until)
     deleted = limit
     while deleted == limit:
-        batch = over.order_by("pk").values_list("pk", flat=True)[:limit]
-        deleted = over.filter(pk__in=list(batch)).delete()[0]
+        batch = finished.order_by("pk").values_list("pk", flat=True)[:limit]
+        deleted = finished.filter(pk__in=list(batch)).delete()[0]
         yield deleted
 
 
 def _purge_batch(*, until: datetime, after: EndedJob, limit: int) -> tuple[Counts, EndedJob | None]:
-    """Return what was done, and the last job seen; None when there are no more behind it.
+    """Return the counts and the last job of the batch; None when there are no more.
 
-    Records are read and not locked, so that the order of locks (record, then job) is kept by everybody: a redrive that
-    holds the record may wait for the job, and nobody waits the other way. A record of the job's that exists is read as
-    such, whoever holds it. One that does not exist can be made again by a redrive or a resolve alone, which must write the
-    job's row, held here: it waits, and finds no job.
+    Records are read without a lock, which keeps the lock order (record, then job): a redrive that holds the record may wait for
+    the job, never the other way. A record that exists is seen, whoever holds it. A record that does not exist can only be made
+    again by a redrive or resolve, which must write the job's row, locked here: it waits, and finds no job.
     """
     with transaction.atomic(durable=True):
         batch = lock_ended_batch(until=until, after=after, limit=limit)
-        gone = _unreferred(batch)
-        if gone:
-            discard_artifacts(gone)
-        deleted = delete_jobs(gone) if gone else 0
+        unreferred = _unreferred(batch)
+        if unreferred:
+            discard_artifacts(unreferred)
+        deleted = delete_jobs(unreferred) if unreferred else 0
     return Counts(deleted, kept=len(batch) - deleted), batch[-1] if len(batch) == limit else None
 
 
