@@ -443,10 +443,10 @@ def test_a_commit_between_the_first_read_and_the_wait_is_noticed(streams, owner,
     """The request watches the job before the first read, so it notices what the hub reads in between."""
     streams.poll()
     job = claimed_job(owner)
-    ask = request_gate.RequestGate._respond
+    respond = request_gate.RequestGate._respond
 
-    def read_and_settle(self, *args):
-        admitted = ask(self, *args)
+    def read_and_settle(self, *args, **options):
+        admitted = respond(self, *args, **options)
         job_now = Job.objects.get(pk=job.id)
         if job_now.state == State.RUNNING:
             succeed(job_now)
