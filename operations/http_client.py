@@ -101,15 +101,10 @@ def _send(request: httpx2.Request, deadline: _Deadline) -> Response:
             raise failure(f"{type(error).__name__}: {error}") from error
 
 
-class _TooLong(Exception):  # noqa: N818
-    pass
-
-
 # Listed one by one: the worker's own exceptions, such as a time limit's, must pass and not look like network errors.
 _NETWORK_ERRORS = (
     OSError,  # TLS errors and time-outs too
     UnicodeError,  # an impossible host name
-    _TooLong,
     httpcore2.NetworkError,
     httpcore2.ProtocolError,
     httpcore2.TimeoutException,
@@ -230,7 +225,7 @@ def _read_body(response: httpcore2.Response) -> bytes:
     for chunk in response.iter_stream():
         body += chunk
         if len(body) > MAX_RESPONSE_BYTES:
-            raise _TooLong(f"The response is longer than {MAX_RESPONSE_BYTES} bytes.")
+            raise httpcore2.RemoteProtocolError(f"The response is longer than {MAX_RESPONSE_BYTES} bytes.")
     return bytes(body)
 
 

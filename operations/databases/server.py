@@ -45,18 +45,13 @@ _FIND = """
 
 def call_timeout() -> timedelta:
     """Return how long one call may take, with the slack around it."""
-    return _server_timeout() + CALL_SLACK
+    return timedelta(seconds=settings.PROVISION_TIMEOUT_SECONDS) + CALL_SLACK
 
 
 def server_for(job: JobHandle, name: str) -> PostgresServer:
     """Return the configured server for one name of the job's tenant."""
-    return PostgresServer(
-        settings.PROVISION_DATABASE_URL, scope=job.scope, name=name, timeout=_server_timeout()
-    )
-
-
-def _server_timeout() -> timedelta:
-    return timedelta(seconds=settings.PROVISION_TIMEOUT_SECONDS)
+    timeout = timedelta(seconds=settings.PROVISION_TIMEOUT_SECONDS)
+    return PostgresServer(settings.PROVISION_DATABASE_URL, scope=job.scope, name=name, timeout=timeout)
 
 
 @dataclass(frozen=True)

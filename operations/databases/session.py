@@ -60,17 +60,17 @@ def session(url: str, name: str, timeout: timedelta) -> Iterator[Session]:
 
     Raises EffectNotDone if certainly nothing was done, RetryableError if that is unknown.
     """
-    with _connected(url, timeout) as connection:
-        try:
-            connection.execute("SELECT pg_advisory_lock(%s)", [_lock_number(name)])
-            yield connection
-        except psycopg.Error as error:
-            raise _to_operation_error(error) from error
+    connection = _connect(url, timeout.total_seconds())
+    try:
+        connection.execute("SELECT pg_advisory_lock(%s)", [_lock_number(name)])
+        yield connection
+    except psycopg.Error as error:
+        raise _to_operation_error(error) from error
+    finally:
+        connection.close()
 
 
-@contextmanager
-def _connected(url: str, timeout: timedelta) -> Iterator[Session]:
-    seconds = timeout.total_seconds()
+def _connect(url: str, seconds: float) -> Session:
     deadline = time.monotonic() + seconds
     try:
         connection = Session.connect(
@@ -88,10 +88,7 @@ def _connected(url: str, timeout: timedelta) -> Iterator[Session]:
             "The database server could not be reached; see PROVISION_DATABASE_URL.", code="server_unreachable"
         ) from error
     connection.deadline = deadline
-    try:
-        yield connection
-    finally:
-        connection.close()
+    return connection
 
 
 def _options(seconds: float) -> str:

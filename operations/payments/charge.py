@@ -12,7 +12,8 @@ from jobs.fields import StrictCharField, StrictIntegerField
 from jobs.operations import Compensation, Operation
 from operations.payments.currencies import MINOR_DIGITS, to_major_units
 from operations.payments.gateway import KEY_WINDOW, call_timeout, provider_for
-from operations.payments.ledger import CapturedCharge, record_charge
+from operations.payments.ledger import record_charge
+from operations.payments.models import Charge
 
 if TYPE_CHECKING:
     from jobs.operations import JobHandle
@@ -87,15 +88,15 @@ class ChargePayment(Operation):
                 reconcile=provider.find_charge,
             )
         if "customer" in params:
-            captured = CapturedCharge(
+            entry = Charge(
                 job_id=job.id,
                 scope=job.scope,
                 charge_id=charge["id"],
                 currency=charge["currency"],
-                amount=charge["amount"],
+                captured=charge["amount"],
                 customer=params["customer"],
             )
-            job.commit("book", partial(record_charge, captured))
+            job.commit("book", partial(record_charge, entry))
         return {
             "charge_id": charge["id"],
             "amount": charge["amount"],

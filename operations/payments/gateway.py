@@ -36,7 +36,7 @@ KEY_WINDOW = timedelta(hours=24)
 
 def call_timeout() -> timedelta:
     """Return how long one call may take, with the slack around it."""
-    return _provider_timeout() + CALL_SLACK
+    return timedelta(seconds=settings.PAYMENT_PROVIDER_TIMEOUT_SECONDS) + CALL_SLACK
 
 
 def provider_for(job: JobHandle) -> PaymentProvider:
@@ -46,12 +46,8 @@ def provider_for(job: JobHandle) -> PaymentProvider:
         settings.PAYMENT_PROVIDER_KEY,
         job_id=job.id,
         fence=job.fence,
-        timeout=_provider_timeout(),
+        timeout=timedelta(seconds=settings.PAYMENT_PROVIDER_TIMEOUT_SECONDS),
     )
-
-
-def _provider_timeout() -> timedelta:
-    return timedelta(seconds=settings.PAYMENT_PROVIDER_TIMEOUT_SECONDS)
 
 
 class PaymentProvider:

@@ -7,7 +7,6 @@ of one job are kept apart by the fence, which `job.commit` checks last.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from jobs.operations import PermanentError, RetryableError
@@ -31,18 +30,6 @@ class InsufficientFunds(PermanentError):  # noqa: N818 - a refusal
     """The customer's balance is smaller than the amount to be taken from it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class CapturedCharge:
-    """A captured charge, as the job that made it knows it. Amounts are in minor units."""
-
-    job_id: UUID
-    scope: str
-    charge_id: str
-    currency: str
-    amount: int
-    customer: str | None = None
-
-
 def charges_of(job_ids: Collection[UUID], *, scope: str) -> dict[UUID, Charge]:
     """Return the scope's charges that the ledger has for these jobs. Served by payment_charge's primary key."""
     if not job_ids:
@@ -50,16 +37,16 @@ def charges_of(job_ids: Collection[UUID], *, scope: str) -> dict[UUID, Charge]:
     return {charge.job_id: charge for charge in Charge.objects.filter(scope=scope, pk__in=job_ids)}
 
 
-def record_charge(captured: CapturedCharge) -> None:
+def record_charge(charge: Charge) -> None:
     """Record the charge once for its job, and add it to its customer's balance."""
-    if _ensure_charge(captured):
-        _change_customer_balance(captured, by=captured.amount)
+    if _ensure_charge(charge):
+        _change_customer_balance(charge, by=charge.captured)
 
 
 def hold_refund(
     *,
     job_id: UUID,
-    captured: CapturedCharge,
+    charge: Charge,
     amount: int | None,
     ended_without_effects: Callable[[UUID], bool],
 ) -> int:
@@ -69,8 +56,8 @@ def hold_refund(
     InsufficientFunds. First releases the holds of jobs that failed or were canceled without giving anything back: nothing else
     releases those, and a redrive of such a job holds the amount again if it still can.
     """
-    _ensure_charge(captured)
-    holders = _lock_holds(captured.job_id)
+    _ensure_charge(charge)
+    holders = _lock_holds(charge.job_id)
     for other in holders:
         if other != job_id and ended_without_effects(other):
             release_refund(job_id=other)
@@ -78,7 +65,7 @@ def hold_refund(
     if earlier is not None and job_id in holders:
         return earlier.amount
     amount = earlier.amount if earlier is not None else amount
-    charge, amount = _add_refunded(captured.job_id, amount)
+    charge, amount = _add_refunded(charge.job_id, amount)
     _change_customer_balance(charge, by=-amount)
     Refund.objects.update_or_create(pk=job_id, defaults={"charge": charge, "amount": amount, "is_held": True})
     return amount
@@ -123,7 +110,7 @@ def change_balance(*, scope: str, customer: str, currency: str, by: int) -> int:
     return _repeat_until_swapped(swap)
 
 
-def _change_customer_balance(charge: CapturedCharge | Charge, *, by: int) -> None:
+def _change_customer_balance(charge: Charge, *, by: int) -> None:
     if charge.customer is not None:
         change_balance(scope=charge.scope, customer=charge.customer, currency=charge.currency, by=by)
 
@@ -147,19 +134,11 @@ def _add_refunded(charge_job_id: UUID, amount: int | None) -> tuple[Charge, int]
     return _repeat_until_swapped(swap)
 
 
-def _ensure_charge(captured: CapturedCharge) -> bool:
+def _ensure_charge(charge: Charge) -> bool:
     """Insert the charge unless the ledger has it; return True if this call may have inserted it."""
-    if Charge.objects.filter(pk=captured.job_id).exists():
+    if Charge.objects.filter(pk=charge.job_id).exists():
         return False
-    row = Charge(
-        job_id=captured.job_id,
-        scope=captured.scope,
-        charge_id=captured.charge_id,
-        customer=captured.customer,
-        currency=captured.currency,
-        captured=captured.amount,
-    )
-    Charge.objects.bulk_create([row], ignore_conflicts=True)
+    Charge.objects.bulk_create([charge], ignore_conflicts=True)
     return True
 
 

@@ -11,7 +11,8 @@ from jobs.fields import StrictIntegerField, StrictUUIDField
 from jobs.operations import EffectRefused, Operation, PermanentError
 from operations.payments.currencies import to_major_units
 from operations.payments.gateway import KEY_WINDOW, call_timeout, provider_for
-from operations.payments.ledger import CapturedCharge, hold_refund, release_refund
+from operations.payments.ledger import hold_refund, release_refund
+from operations.payments.models import Charge
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -60,17 +61,17 @@ class RefundPayment(Operation):
         # Recorded, because a later attempt may not find the charge any more: it can be erased.
         charge = job.step("charge", partial(_find_charge, params["job"], job))
         provider = provider_for(job)
-        captured = CapturedCharge(
+        entry = Charge(
             job_id=params["job"],
             scope=job.scope,
             charge_id=charge["charge_id"],
             currency=charge["currency"],
-            amount=charge["amount"],
+            captured=charge["amount"],
         )
         hold = partial(
             hold_refund,
             job_id=job.id,
-            captured=captured,
+            charge=entry,
             amount=params.get("amount"),
             ended_without_effects=job.ended_without_effects,
         )

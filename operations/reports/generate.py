@@ -3,22 +3,58 @@
 from __future__ import annotations
 
 import hashlib
-from typing import IO, TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from rest_framework import serializers
 
 from jobs.fields import StrictDateField
 from jobs.operations import Operation, PermanentError
-from operations.reports.formats import FORMATS
+from operations.reports.csv_file import open_csv
+from operations.reports.pdf_file import open_pdf
 from operations.reports.period import Period
 from operations.reports.rows import CHARGE_OPERATION, Totals, rows_of
+from operations.reports.xlsx_file import open_xlsx
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
     from jobs.operations import JobHandle
-    from operations.reports.formats import Format
+    from operations.reports.rows import Row
 
 # A leap year: enough for a yearly report, and the most that a chart of days can show.
 DAYS_MAX = 366
+# reportlab keeps its pages in memory until the end; 50,000 rows are 1,100 pages, more than anyone reads.
+PDF_ROWS_MAX = 50_000
+
+
+class ReportFile(Protocol):
+    """A report that is being written."""
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Append the rows."""
+
+    def finish(self, totals: Totals) -> None:
+        """Write the totals and complete the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """One file format; ``open`` gets the file to write into."""
+
+    open: Callable[[IO[bytes], Period], AbstractContextManager[ReportFile]]
+    content_type: str
+    rows_max: int | None = None
+
+
+FORMATS = {
+    "csv": Format(open=open_csv, content_type="text/csv; charset=utf-8"),
+    "xlsx": Format(
+        open=open_xlsx, content_type="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+    ),
+    "pdf": Format(open=open_pdf, content_type="application/pdf", rows_max=PDF_ROWS_MAX),
+}
 
 
 class ReportParams(serializers.Serializer[dict[str, Any]]):

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from operations.payments import ledger
 from operations.payments.ledger import (
-    CapturedCharge,
     InsufficientFunds,
     RefundTooLarge,
     change_balance,
@@ -43,12 +42,12 @@ def account():
 
 
 def charged(amount=1000, *, customer="ada"):
-    return CapturedCharge(
+    return Charge(
         job_id=uuid4(),
         scope=f"{uuid4()}",
         charge_id="ch_1",
         currency="usd",
-        amount=amount,
+        captured=amount,
         customer=customer,
     )
 
@@ -121,7 +120,7 @@ def test_refunds_at_once_never_exceed_the_charge(refunds):
     done = at_once(
         *[
             in_one_commit(
-                lambda amount=amount: hold_refund(job_id=uuid4(), captured=charge, amount=amount), dies=dies
+                lambda amount=amount: hold_refund(job_id=uuid4(), charge=charge, amount=amount), dies=dies
             )
             for amount, dies in refunds
         ]
@@ -144,7 +143,7 @@ def test_refunds_at_once_never_exceed_the_charge(refunds):
 def test_two_attempts_of_one_refund_hold_it_once():
     charge, job_id = charged(), uuid4()
     record_charge(charge)
-    hold = in_one_commit(lambda: hold_refund(job_id=job_id, captured=charge, amount=400))
+    hold = in_one_commit(lambda: hold_refund(job_id=job_id, charge=charge, amount=400))
     assert [hold(), hold()] == [400, 400]
     assert Charge.objects.get(pk=charge.job_id).refunded == 400
 
@@ -154,7 +153,7 @@ def test_jobs_that_hold_and_hold_again_at_once_wait_for_each_other_in_one_order(
     charge, jobs = charged(), [uuid4() for _ in range(4)]
     record_charge(charge)
     holds = [
-        in_one_commit(lambda job_id=job_id: hold_refund(job_id=job_id, captured=charge, amount=100))
+        in_one_commit(lambda job_id=job_id: hold_refund(job_id=job_id, charge=charge, amount=100))
         for job_id in jobs
     ]
     for hold in holds:
@@ -166,7 +165,7 @@ def test_jobs_that_hold_and_hold_again_at_once_wait_for_each_other_in_one_order(
 
 def test_what_is_released_twice_is_let_go_once():
     charge, job_id = charged(customer=None), uuid4()
-    in_one_commit(lambda: hold_refund(job_id=job_id, captured=charge, amount=400))()
+    in_one_commit(lambda: hold_refund(job_id=job_id, charge=charge, amount=400))()
     at_once(*[in_one_commit(lambda: release_refund(job_id=job_id)) for _ in range(4)])
     assert Charge.objects.get(pk=charge.job_id).refunded == 0
     assert [held.is_held for held in Refund.objects.filter(charge_id=charge.job_id)] == [False]
@@ -177,11 +176,11 @@ def test_holding_and_releasing_at_once_leaves_what_is_held():
     record_charge(charge)
     jobs = [uuid4() for _ in range(6)]
     for job_id in jobs[:3]:
-        in_one_commit(partial(hold_refund, job_id=job_id, captured=charge, amount=100))()
+        in_one_commit(partial(hold_refund, job_id=job_id, charge=charge, amount=100))()
     at_once(
         *[in_one_commit(lambda job_id=job_id: release_refund(job_id=job_id)) for job_id in jobs[:3]],
         *[
-            in_one_commit(lambda job_id=job_id: hold_refund(job_id=job_id, captured=charge, amount=100))
+            in_one_commit(lambda job_id=job_id: hold_refund(job_id=job_id, charge=charge, amount=100))
             for job_id in jobs[3:]
         ],
     )

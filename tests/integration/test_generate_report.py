@@ -25,7 +25,7 @@ from jobs.services import cancel_job
 from jobs.states import State
 from jobs.submission import Submission, submit_job
 from operations.payments.models import Charge
-from operations.reports import formats, generate
+from operations.reports import generate
 from operations.reports.rows import HEADINGS
 from tests.support.factories import TenantFactory, claim, queued_job
 from tests.support.files import stored
@@ -195,7 +195,7 @@ def test_a_pdf_has_pages_with_the_rows_a_chart_and_the_totals(tenant, folder):
 
 
 def test_a_pdf_of_more_rows_than_it_holds_is_refused(tenant, folder, monkeypatch):
-    few = formats.Format(open=formats.open_pdf, content_type="application/pdf", rows_max=2)
+    few = generate.Format(open=generate.open_pdf, content_type="application/pdf", rows_max=2)
     monkeypatch.setitem(generate.FORMATS, "pdf", few)
     for _ in range(3):
         queued_job(tenant)
