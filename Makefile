@@ -1,4 +1,4 @@
-# Aliases of run.py, for fingers that are used to make.
+# Short names for the commands of run.py.
 PYTHON ?= python3
 
 .PHONY: demo test serve

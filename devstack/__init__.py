@@ -1,1 +1,1 @@
-"""The whole of Semel on one machine: embedded servers, processes, demo, tests."""
+"""All of Semel on one machine: embedded servers, processes, demo and tests. run.py hands over to it."""

@@ -1,4 +1,4 @@
-"""python -m devstack COMMAND: what run.py hands over to."""
+"""python -m devstack COMMAND: the commands of run.py, which installs the environment and hands over to this module."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ import sys
 from typing import TYPE_CHECKING
 
 from devstack.arguments import parse
+from devstack.console import LauncherError
 from devstack.demo import demo
-from devstack.errors import LauncherError
 from devstack.execute import execute
-from devstack.interrupts import ENDING
 from devstack.serve import serve
+from devstack.stopping import ENDING_SIGNALS
 from devstack.testing import test
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
 
-def main(words: list[str]) -> int:
-    """The command's exit code; 1 and one line where it could not do its work."""
+def main(arguments: list[str]) -> int:
+    """Run the command and return its exit code; 1 and one line on standard error if it failed."""
     try:
-        # run.py holds signals back until there is somebody to take them.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-        return _run(parse(words))
+        # A parent may have blocked these signals; the handlers are installed by now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+        return _run(parse(arguments))
     except LauncherError as error:
         print(f"run.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # Whoever read our lines has gone (`| head`); Python would complain once more as it flushes.
+        # The reader of our output is gone (`| head`); Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
 
@@ -45,7 +45,7 @@ def _run(options: Namespace) -> int:
         case "serve":
             return serve(port=options.port, data=options.data)
         case _:
-            return execute(data=options.data, words=options.words)
+            return execute(data=options.data, command=options.words)
 
 
 if __name__ == "__main__":

@@ -30,24 +30,25 @@ maxmemory-policy noeviction
 
 
 def start_broker(supervisor: Supervisor, folder: Path, password: str, env: dict[str, str]) -> str:
-    """Valkey is starting on this folder, made if need be; its URL."""
+    """Start Valkey on this folder, created if it is missing, and return its URL."""
     folder.mkdir(mode=0o700, exist_ok=True)
     port = free_port()
-    # A file, since anyone may read a command line.
+    # In a file, because other users can read a command line.
     file = folder / "broker.conf"
     file.touch(mode=0o600)
     quoted = '"' + str(folder).replace("\\", "\\\\").replace('"', '\\"') + '"'
     file.write_text(
         CONFIGURATION.format(host=HOST, port=port, folder=quoted, password=password), encoding="utf-8"
     )
-    # It hides its environment, and with it the stack's tag: killed before it is announced, the launcher would leave it behind.
+    # Valkey overwrites its environment, and with it the stack's tag: a launcher that is killed before it announces this
+    # process would leave it behind.
     options = {"preexec_fn": end_with_parent}
     supervisor.start(Command("broker", [str(broker_binary()), str(file)], env, options=options))
     return f"redis://:{password}@{HOST}:{port}/0"
 
 
 def is_ready(url: str) -> bool:
-    """Whether it answers, its data loaded."""
+    """Return True once it answers, with its data loaded."""
     try:
         with redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
             return bool(client.ping())
@@ -56,7 +57,7 @@ def is_ready(url: str) -> bool:
 
 
 def end_with_parent() -> None:
-    """On Linux the kernel tells this process to end when its parent has; elsewhere the guardian alone does."""
+    """Make the kernel end this process with its parent; only Linux can, elsewhere the cleanup process does it."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)

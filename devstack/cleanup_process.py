@@ -1,7 +1,7 @@
-"""The process that cleans up when the launcher cannot: it outlives a SIGKILL of the launcher, and only that.
+"""The process that stops and removes the stack when the launcher was killed by SIGKILL and cannot do it itself.
 
-It reads a pipe whose one writing end is the launcher's. The end of the pipe means that the launcher is gone, in whatever way;
-a child caught between fork and exec still holds that end, so by then every process of the stack carries its tag.
+It reads a pipe whose only writing end the launcher holds. The end of the pipe means that the launcher has ended, in any way.
+A child between fork and exec still holds that end, so when the pipe ends, every process of the stack carries its tag.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from devstack.processes import ROOT, Identity
-from devstack.stopping import TAG, stop
+from devstack.stopping import TAG, stop_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_FAREWELL_SECONDS = 10.0
+_EXIT_SECONDS = 10.0
 
 
-class Guardian:
-    """The launcher's end of the pipe. Started before anything else of the stack."""
+class CleanupProcess:
+    """The launcher's end of the pipe. Started before any other process of the stack."""
 
     def __init__(self, *, inherits: Iterable[int] = ()) -> None:
-        """``inherits``: locks to hold until the last process of the stack has ended."""
+        """Start it. ``inherits`` are locks that it holds until the last process of the stack has ended."""
         self.tag = secrets.token_hex(8)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "devstack.cleanup_process", self.tag],
@@ -39,29 +39,28 @@ class Guardian:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=ROOT,
-            # Not the launcher's session (a closed terminal ends that), nor an outer stack's tag.
+            # A session of its own, which survives a closed terminal, and without the tag of an outer stack.
             start_new_session=True,
             env={name: value for name, value in os.environ.items() if name != TAG},
             pass_fds=tuple(inherits),
         )
 
     def watch(self, process: Identity) -> None:
-        """This process will be stopped."""
-        self._tell({"watch": asdict(process)})
+        """Stop this process at the end."""
+        self._send({"watch": asdict(process)})
 
     def remove_at_end(self, path: Path) -> None:
-        """This file or folder will be gone. Told before it is made: no moment is uncovered."""
-        self._tell({"remove": str(path)})
+        """Remove this file or folder at the end. Call it before the path is created."""
+        self._send({"remove": str(path)})
 
-    def dismiss(self) -> None:
-        """The guardian has ended too, and with it the last trace of the stack."""
+    def end(self) -> None:
+        """Let it end, after the stack was stopped."""
         with contextlib.suppress(BrokenPipeError):
             self._pipe.close()
-        self._process.wait(timeout=_FAREWELL_SECONDS)
+        self._process.wait(timeout=_EXIT_SECONDS)
 
     @property
     def is_alive(self) -> bool:
-        """Whether someone still watches."""
         return self._process.poll() is None
 
     @property
@@ -69,32 +68,31 @@ class Guardian:
         assert self._process.stdin is not None  # noqa: S101 - PIPE above
         return self._process.stdin
 
-    def _tell(self, message: dict[str, object]) -> None:
+    def _send(self, message: dict[str, object]) -> None:
         self._pipe.write(json.dumps(message).encode() + b"\n")
         self._pipe.flush()
 
 
 def main(tag: str, pipe: IO[bytes]) -> None:
-    """Wait for the end of the launcher; then nothing of its stack runs, and no temporary file is left."""
+    """Wait for the end of the launcher, then stop its stack and remove its temporary files."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     watched: list[Identity] = []
     leftovers: list[Path] = []
     for line in pipe:
-        if not line.endswith(b"\n"):  # killed in the middle of a word
+        if not line.endswith(b"\n"):  # the launcher was killed while it wrote
             break
         message = json.loads(line)
         if "watch" in message:
             watched.append(Identity(**message["watch"]))
         elif "remove" in message:
             leftovers.append(Path(message["remove"]))
-    stop(watched, tag)
+    stop_stack(watched, tag)
     for path in leftovers:
         remove(path)
 
 
 def remove(path: Path) -> None:
-    """Neither file nor folder is there."""
     with contextlib.suppress(OSError):
         path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
 

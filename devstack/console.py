@@ -1,26 +1,24 @@
-"""What the launcher says, with the seconds since it began."""
+"""What the launcher prints."""
 
 from __future__ import annotations
 
 import time
 
 
+class LauncherError(Exception):
+    """One line for the user: what is wrong and what to do. It ends the command with exit code 1."""
+
+
 class Console:
-    """Plain lines on standard output, the elapsed time at the left."""
+    """Prints lines to standard output with the seconds since the start at the left."""
 
     def __init__(self) -> None:
-        """The clock starts."""
-        self._began_at = time.monotonic()
+        self._started_at = time.monotonic()
 
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the beginning."""
-        return time.monotonic() - self._began_at
+    def print(self, line: str) -> None:
+        # Flushed, so that it is seen at once where output is a pipe.
+        print(f"{time.monotonic() - self._started_at:6.2f} s  {line}", flush=True)
 
-    def say(self, line: str) -> None:
-        """The line is on the screen now, also where output is a pipe."""
-        print(f"{self.elapsed:6.2f} s  {line}", flush=True)
-
-    def more(self, line: str = "") -> None:
-        """A line that belongs to the one before."""
-        print(f"          {line}".rstrip(), flush=True)
+    def print_more(self, line: str) -> None:
+        """Print a line that belongs to the one before."""
+        print(f"          {line}", flush=True)

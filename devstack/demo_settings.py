@@ -1,4 +1,4 @@
-"""The demo's pace: what a deployment waits for a minute, an audience need not."""
+"""Settings with which the demo does not wait as long as a deployment."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Seconds. They hold whatever the user has set: the scenes say these figures, and with a lease of an hour would outlast their
-# audience. config/checks.py is content with them (a test asks it), and there is slack for a machine that is slow:
-TEMPO: Mapping[str, str] = {
-    # A worker must be killed while it waits for the provider's answer: time to look into the book, and to send the signal.
+# Seconds. They override the user's environment: the scenarios print these numbers, and would run for hours with a lease of one.
+# A test proves that config/checks.py accepts them. They leave some slack for a slow machine.
+DEMO_SETTINGS: Mapping[str, str] = {
+    # A worker must be killed while it waits for the provider: time to read the provider's store and to send the signal.
     "PAYMENT_PROVIDER_TIMEOUT_SECONDS": "3",
-    # The embedded server makes a database in a fraction of a second.
+    # The embedded server creates a database in a fraction of a second.
     "PROVISION_TIMEOUT_SECONDS": "3",
-    # An effect's time-out and what is needed around it (the charge's 2 s, every effect's 2 s), and a second to spare.
+    # The lease outlasts this by the margins around an effect (2 s of the charge, 2 s of every effect), and 1 s to spare.
     "EFFECT_TIMEOUT_SECONDS": "5",
     "LEASE_SECONDS": "8",
     "HEARTBEAT_SECONDS": "2",
-    # What follows the end of a lease, or the return of a broker.
+    # How soon the sweeper acts after a lease ended or the broker returned.
     "SWEEP_SECONDS": "0.5",
     "PUBLISH_GRACE_SECONDS": "1",
     "BACKOFF_BASE_SECONDS": "0.5",
 }
-# What the scenes compare them with: config/settings/ has them with their reasons, and cannot be read without its secrets.
+# The defaults that the scenarios compare them with. config/settings cannot be imported without its secrets; a test compares.
 DEFAULTS: Mapping[str, str] = {"LEASE_SECONDS": "45", "SWEEP_SECONDS": "5", "PUBLISH_GRACE_SECONDS": "5"}
 
 
-def instead(name: str) -> str:
-    """For the audience: what holds here, and what it would be elsewhere."""
-    return f"{TEMPO[name]} s here instead of {DEFAULTS[name]} s"
+def compared(name: str) -> str:
+    """Return the demo's value and the default, for the user."""
+    return f"{DEMO_SETTINGS[name]} s here instead of {DEFAULTS[name]} s"

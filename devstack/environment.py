@@ -1,4 +1,4 @@
-"""The environment variables that a stack's processes get: what docker-compose.yml would set."""
+"""The environment variables of a stack's processes, as docker-compose.yml sets them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from devstack.arguments import ROOT
 from devstack.binaries import postgres_bin
-from devstack.errors import LauncherError
+from devstack.console import LauncherError
 from devstack.stopping import TAG
 
 if TYPE_CHECKING:
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from devstack.folder import Folder
 
 _READ_BY_SETTINGS = re.compile(r'\benv\.\w+\(\s*"([A-Z_]+)"')
-# Servers outside: whoever embeds its own must not touch them, nor charge real cards.
-OUTSIDE = (
+# The user's own servers: a stack with embedded servers must not use them, nor charge real cards.
+_OUTSIDE = (
     "DATABASE_URL",
     "REDIS_URL",
     "PAYMENT_PROVIDER_URL",
     "PAYMENT_PROVIDER_KEY",
     "PROVISION_DATABASE_URL",
 )
-# What the launcher decides for each process, whatever it was itself started with.
-_OURS = (
+# The launcher sets these for each process, whatever its own environment holds.
+_SET_BY_LAUNCHER = (
     "PROMETHEUS_MULTIPROC_DIR",
     "SEMEL_PROCESS",
     "SEMEL_STARTED_IN",
@@ -39,66 +39,66 @@ _OURS = (
 
 
 def outside_servers() -> tuple[str, str] | None:
-    """``DATABASE_URL`` and ``REDIS_URL`` if the user has servers; None if Semel brings its own."""
+    """Return ``DATABASE_URL`` and ``REDIS_URL`` if the user has servers, None if they are to be embedded."""
     database, broker = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
     if bool(database) != bool(broker):
         given, missing = ("DATABASE_URL", "REDIS_URL") if database else ("REDIS_URL", "DATABASE_URL")
         raise LauncherError(
-            f"{given} is set and {missing} is not: set both, or neither to have them embedded."
+            f"{given} is set and {missing} is not: set both, or neither to use embedded servers."
         )
     return (database, broker) if database and broker else None
 
 
-def ours_alone(names: tuple[str, ...]) -> None:
-    """This process and all it starts have never heard of the user's own servers."""
-    for name in names:
+def forget_outside_servers() -> None:
+    """Remove the user's own servers from this process's environment, and so from all that it starts."""
+    for name in _OUTSIDE:
         os.environ.pop(name, None)
 
 
 def base_environment(tag: str) -> dict[str, str]:
-    """The user's environment, marked as this stack's, in which our programs are found first."""
-    env = {name: value for name, value in os.environ.items() if name not in _OURS}
+    """Return the user's environment with the stack's tag and the programs of this .venv first on the PATH."""
+    env = {name: value for name, value in os.environ.items() if name not in _SET_BY_LAUNCHER}
     return with_our_tools(env) | {
         TAG: tag,
         "DJANGO_SETTINGS_MODULE": "config.settings",
-        "SEMEL_ENV_FILE": "",  # .env is a deployment's: its payment provider is a real one
-        "PYTHONUNBUFFERED": "1",  # so that a log's end is there when it is wanted
+        "SEMEL_ENV_FILE": "",  # .env belongs to a deployment, and may name a real payment provider
+        "PYTHONUNBUFFERED": "1",  # so that the end of a log is never missing
     }
 
 
 def settings_environment(
     base: Mapping[str, str], folder: Folder, *, database_url: str, redis_url: str
 ) -> dict[str, str]:
-    """Everything that config.settings insists on; what the user has set himself stays."""
+    """Add every setting without a default; values that the user has set stay."""
     secrets = folder.secrets()
     defaults = {
         "ARTIFACTS_ROOT": str(folder.path / "artifacts"),
         "SECRET_KEY": secrets["secret_key"],
         "IDEMPOTENCY_FINGERPRINT_KEYS": f"k1:{secrets['fingerprint_key']}",
         "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]",
-        "SECURE_COOKIES": "false",  # the admin is served over plain HTTP, on this machine only
+        "SECURE_COOKIES": "false",  # the admin is served over plain HTTP, to this machine only
     }
     return {**defaults, **base, "DATABASE_URL": database_url, "REDIS_URL": redis_url}
 
 
 def only_settings(env: Mapping[str, str]) -> dict[str, str]:
-    """What config/settings/ reads of it: all that another command needs, and nothing else that the user's shell holds."""
+    """Return the variables that config/settings/ reads: all that another command needs, and nothing else of the user's."""
     files = sorted((ROOT / "config" / "settings").glob("*.py"))
     read = {name for file in files for name in _READ_BY_SETTINGS.findall(file.read_text(encoding="utf-8"))}
     return {name: value for name, value in env.items() if name in read}
 
 
 def with_our_tools(env: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which the programs of this .venv are found first."""
+    """Put the programs of this .venv first on the PATH."""
     folders = [str(Path(sys.executable).parent), env.get("PATH", os.defpath)]
     return {**env, "PATH": os.pathsep.join(folders)}
 
 
 def with_postgres_tools(env: Mapping[str, str]) -> dict[str, str]:
-    """``psql`` is found, for ``manage.py dbshell``; one that the user has already comes second to the matching one."""
+    """Put the embedded server's ``psql`` on the PATH for ``manage.py dbshell``, before one of another version."""
     try:
         tools = str(postgres_bin())
-    except LauncherError:  # servers outside, on a platform without a wheel
+    except LauncherError:  # the user's own servers, on a platform without a wheel
         return dict(env)
     first, _, rest = env["PATH"].partition(os.pathsep)
     return {**env, "PATH": os.pathsep.join([first, tools, rest])}

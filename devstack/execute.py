@@ -1,4 +1,4 @@
-"""``run.py exec``: a command in the environment of the running stack."""
+"""``run.py exec``: run a command in the environment of the running stack."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, Never
 
+from devstack.console import LauncherError
 from devstack.environment import with_our_tools, with_postgres_tools
-from devstack.errors import LauncherError
 from devstack.folder import read_state
 from devstack.stopping import TAG
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def execute(*, data: Path, words: list[str]) -> Never:
-    """The command runs in place of this process: its signals, its terminal and its exit code are its own."""
-    if words[:1] == ["--"]:
-        words = words[1:]
-    if not words:
-        raise LauncherError("Which command? For example: python3 run.py exec -- manage.py dbshell")
+def execute(*, data: Path, command: list[str]) -> Never:
+    """Replace this process by the command: signals, terminal and exit code are the command's own."""
+    if command[:1] == ["--"]:
+        command = command[1:]
+    if not command:
+        raise LauncherError("Name a command, for example: python3 run.py exec -- manage.py dbshell")
     stack: dict[str, str] = read_state(data)["env"]
-    settled = {"DJANGO_SETTINGS_MODULE": "config.settings", "SEMEL_ENV_FILE": "", **stack}
-    env = with_postgres_tools(with_our_tools({**os.environ, **settled}))
-    env.pop(TAG, None)  # the stack's end is not this command's
-    env.pop("SEMEL_PROCESS", None)  # each program says what it is
-    if words[0] == "manage.py":
-        words = [sys.executable, *words]
-    program = shutil.which(words[0], path=env["PATH"])
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", "SEMEL_ENV_FILE": "", **stack}
+    env = with_postgres_tools(with_our_tools(env))
+    env.pop(TAG, None)  # the command does not stop with the stack
+    env.pop("SEMEL_PROCESS", None)  # each program sets its own
+    if command[0] == "manage.py":
+        command = [sys.executable, *command]
+    program = shutil.which(command[0], path=env["PATH"])
     if program is None:
-        raise LauncherError(f"There is no command {words[0]}.")
-    os.execve(program, words, env)
+        raise LauncherError(f"There is no command {command[0]}.")
+    os.execve(program, command, env)

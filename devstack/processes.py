@@ -1,4 +1,4 @@
-"""A process of the stack: how it is started, watched and told apart from any later one with its number."""
+"""A process of the stack: how it is started, watched and distinguished from a later process with the same pid."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 LOG_TAIL_LINES = 12
-# A start is told as boot time + ticks, and the boot time moves a little whenever the clock is set right.
+# A start time is boot time plus ticks, and the boot time moves a little when the clock is adjusted.
 CLOCK_SLACK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Command:
-    """What to run, and as whom."""
+    """A command line with its environment."""
 
     name: str
     argv: list[str]
     env: dict[str, str]
-    # The signal that ends it in good order.
+    # The signal that ends it cleanly.
     stop_signal: signal.Signals = signal.SIGTERM
-    # More for Popen: user, group, cwd.
+    # More arguments for Popen, such as user, group and cwd.
     options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """One process for ever: the kernel gives its number to another one day, but not with the same start."""
+    """One process, identified by pid and start time: the kernel reuses a pid, but not with the same start time."""
 
     name: str
     pid: int
@@ -41,11 +41,11 @@ class Identity:
 
     @property
     def is_alive(self) -> bool:
-        """Whether this very process still runs; a zombie does not."""
+        """True while this very process runs; a zombie does not count."""
         return self.find() is not None
 
     def find(self) -> psutil.Process | None:
-        """The process, unless it has ended."""
+        """Return the process, or None if it has ended."""
         try:
             process = psutil.Process(self.pid)
             moved = abs(process.create_time() - self.started)
@@ -56,7 +56,7 @@ class Identity:
         return process
 
     def send(self, number: int) -> None:
-        """The signal is delivered, if there is still someone to take it."""
+        """Send the signal if the process still runs."""
         if process := self.find():
             try:
                 process.send_signal(number)
@@ -66,28 +66,27 @@ class Identity:
 
 @dataclass
 class Running:
-    """A started process of ours, its identity and its log."""
+    """A process that this one has started."""
 
     command: Command
     popen: subprocess.Popen[bytes]
     identity: Identity
     log: Path
-    # By the monotonic clock.
-    began_at: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.monotonic)  # by the monotonic clock
 
     @property
     def has_ended(self) -> bool:
-        """Whether it ended; asking also takes its exit code from the kernel."""
+        """True once it has ended; also collects its exit code from the kernel."""
         return self.popen.poll() is not None
 
     def last_lines(self) -> str:
-        """The end of its log, for a reader who must know why."""
+        """Return the end of its log, for an error message."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:]
         return "\n".join(f"    {line}" for line in lines)
 
 
 def start(command: Command, log: Path) -> Running:
-    """The process runs in a session of its own: the terminal's Ctrl-C reaches the launcher alone, which decides."""
+    """Start the process in a session of its own: the terminal's Ctrl-C reaches only the launcher."""
     with log.open("ab") as output:
         popen = subprocess.Popen(
             command.argv,
@@ -96,12 +95,12 @@ def start(command: Command, log: Path) -> Running:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            umask=0o077,  # what it writes is its owner's alone
+            umask=0o077,  # only its owner can read what it writes
             **{"cwd": ROOT, **command.options},
         )
     return Running(command, popen, identify(command.name, popen.pid, command.stop_signal), log)
 
 
 def identify(name: str, pid: int, stop_signal: int = signal.SIGTERM) -> Identity:
-    """The identity of a child that was just started: not yet reaped, so its number is still its own."""
+    """Return the identity of a child that was just started. It is not yet reaped, so its pid cannot have been reused."""
     return Identity(name, pid, psutil.Process(pid).create_time(), int(stop_signal))

@@ -1,6 +1,6 @@
-"""python -m devstack.seed FILE: a demo tenant with a fresh API key, and an administrator.
+"""python -m devstack.seed FILE: create a demo tenant with a new API key, and an administrator.
 
-A process of its own inside the stack's environment: the launcher itself never loads Django.
+A process of its own in the stack's environment, because the launcher itself never loads Django.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ADMIN = "admin"
 
 
 def main(file: Path) -> None:
-    """FILE says which key was made, and whether the administrator has the password that was asked for."""
+    """Write the new key to FILE, and whether the administrator has the stack's password."""
     django.setup()
     call_command("create_tenant", TENANT, exist_ok=True)
     output = io.StringIO()
@@ -29,7 +29,7 @@ def main(file: Path) -> None:
 
 
 def _ensure_admin() -> bool:
-    """Whether the administrator's password is the one in the environment; a stranger's stays as it is."""
+    """Create the administrator if missing. Return whether its password is the one in the environment; never change it."""
     from django.contrib.auth import get_user_model  # noqa: PLC0415 - models exist after setup()
 
     user = get_user_model().objects.filter(username=ADMIN).first()

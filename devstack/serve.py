@@ -1,4 +1,4 @@
-"""``run.py serve``: the whole stack in the foreground."""
+"""``run.py serve``: run the whole stack in the foreground."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from devstack.console import Console
 from devstack.environment import outside_servers
 from devstack.folder import Folder
-from devstack.interrupts import Interrupted, Interrupts
 from devstack.ports import chosen_port
 from devstack.stack import Stack
+from devstack.stopping import Interrupted, Interrupts
 from devstack.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ curl -i {base_url}/v1/jobs \\
 
 
 def serve(*, port: int, data: Path) -> int:
-    """Serve until Ctrl-C or SIGTERM, which are a good end: exit code 0. What dies meanwhile is started again."""
+    """Serve until Ctrl-C or SIGTERM, then return 0. A process that ends meanwhile is started again."""
     console = Console()
     api_port = chosen_port(port)
     outside = outside_servers()
@@ -38,15 +38,15 @@ def serve(*, port: int, data: Path) -> int:
                 stack = Stack(supervisor, folder, console, port=api_port)
                 stack.start(outside)
                 folder.write_state(stack.state())
-                _introduce(stack)
-                _watch(stack, console)
+                _print_addresses(stack)
+                _restart_ended_processes(stack, console)
         except Interrupted:
             pass
-    console.say("Stopped.")
+    console.print("Stopped.")
     return 0
 
 
-def _introduce(stack: Stack) -> None:
+def _print_addresses(stack: Stack) -> None:
     state = stack.state()
     admin = state["admin"]
     print(
@@ -54,12 +54,12 @@ def _introduce(stack: Stack) -> None:
 API        {state["base_url"]}
 streams    {state["streams_url"]}
 API key    {state["api_key"]}   (test mode)
-admin      {admin["url"]}   {admin["user"]} / {admin["password"] or "the password that you gave this user"}
+admin      {admin["url"]}   {admin["user"]} / {admin["password"] or "the password that you set for this user"}
 provider   {state["provider_url"]}
 logs       {stack.folder.logs}
 state      {stack.folder.state_file}
 
-Try it, twice; the second answer says Idempotency-Replayed: true:
+Run this twice; the second response has the header Idempotency-Replayed: true:
 
 {CURL.format_map(state)}
 
@@ -69,11 +69,13 @@ Ctrl-C stops everything.
     )
 
 
-def _watch(stack: Stack, console: Console) -> None:
-    """Whatever dies is started again, as a cluster would, and ``state.json`` follows; until a signal comes."""
+def _restart_ended_processes(stack: Stack, console: Console) -> None:
+    """Restart what ends, as a cluster would, and update ``state.json``, until a signal arrives."""
     while True:
         time.sleep(WATCH_SECONDS)
-        stack.supervisor.check_guardian()
-        for name, exit_code in stack.supervisor.revive():
-            console.say(f"{name} ended with {exit_code} and was started again; see logs/{name}.log.")
+        stack.supervisor.check_cleanup_process()
+        for name, exit_code in stack.supervisor.restart_ended():
+            console.print(
+                f"{name} ended with exit code {exit_code} and was started again; see logs/{name}.log."
+            )
             stack.folder.write_state(stack.state())

@@ -1,34 +1,35 @@
-"""Semel's processes and their commands: the same as in docker-compose.yml."""
+"""Semel's processes: their commands, the same as in docker-compose.yml, and checks that they are ready."""
 
 from __future__ import annotations
 
+import http.client
 import sys
 from typing import TYPE_CHECKING
+
+from celery import Celery
 
 from devstack.ports import HOST
 from devstack.processes import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-# Two processes even on a small machine: what holds between requests must hold by the database, not by one interpreter.
+# Two processes even on a small machine, so that nothing depends on state inside one process.
 API_WORKERS = "2"
 WORKER_PROCESSES = "2"
 API_THREADS = "8"
-# Less than the launcher's own grace: granian tells its workers, waits, and still has time to end itself.
+# Less than the launcher's own grace, so that granian has time to end itself after its workers.
 API_KILL_SECONDS = "2"
-# Its own lines look like all others. The line of each request is ours.
+# Formats granian's own log lines like all others. Request lines are written by Semel.
 GRANIAN_LOGS = "observability/granian.json"
 
 
 def migrate(env: Mapping[str, str]) -> Command:
-    """Bring the schema up to date, and end."""
     return _python("migrate", env, "manage.py", "migrate", "--verbosity", "1", process="manage")
 
 
 def api(env: Mapping[str, str], port: int) -> Command:
-    """Plain requests."""
     threads = env.get("API_THREADS", API_THREADS)
     options = ["--interface", "wsgi", "--host", HOST, "--port", str(port), "--no-access-log"]
     logs = ["--log-config", GRANIAN_LOGS]
@@ -39,50 +40,80 @@ def api(env: Mapping[str, str], port: int) -> Command:
 
 
 def streams(env: Mapping[str, str], port: int) -> Command:
-    """Waiting requests: thousands of open connections."""
+    """Return the command of the process for waiting requests: thousands of open connections."""
     options = ["--host", HOST, "--port", str(port), "--timeout-graceful-shutdown", "5", "--no-access-log"]
     return _python("streams", env, "-m", "uvicorn", "config.asgi:application", *options, process="streams")
 
 
 def worker(env: Mapping[str, str]) -> Command:
-    """Runs jobs."""
     processes = env.get("WORKER_PROCESSES", WORKER_PROCESSES)
     options = ["-Q", "high,default,low", "-c", processes, "-n", "worker@%h", *_QUIET]
     return _celery("worker", env, "worker", *options)
 
 
 def maintenance(env: Mapping[str, str]) -> Command:
-    """Sweeps and purges, never behind a backlog."""
+    """Return the command of the worker that sweeps and purges, with a queue of its own so that no backlog delays it."""
     return _celery(
         "maintenance", env, "worker", "-Q", "maintenance", "-c", "1", "-n", "maintenance@%h", *_QUIET
     )
 
 
 def beat(env: Mapping[str, str], schedule: Path) -> Command:
-    """Ticks."""
     return _celery("beat", env, "beat", "--schedule", str(schedule))
 
 
 def provider(
-    env: Mapping[str, str], port: int, book: Path, key: str, *, webhook_url: str, webhook_secret: str
+    env: Mapping[str, str], port: int, store: Path, key: str, *, webhook_url: str, webhook_secret: str
 ) -> Command:
-    """The sandbox payment provider, in place of a real one. It tells of its charges where the url says."""
-    # One word: a key is random, and one that begins with a dash alone would be taken for an option.
-    arguments = ["--port", str(port), "--book", str(book), f"--key={key}", "--webhook-url", webhook_url]
+    """Return the command of the sandbox payment provider, which sends its events to the webhook URL."""
+    # `--key=` in one argument: a random key may start with a dash, and would be read as an option.
+    arguments = ["--port", str(port), "--store", str(store), f"--key={key}", "--webhook-url", webhook_url]
     env = {**env, "PROVIDER_WEBHOOK_SECRET": webhook_secret}
     return _python("provider", env, "-m", "devstack.sandbox_provider", *arguments, process="manage")
 
 
-# Workers need not know of each other, and asking around would cost a second at each start.
+# Workers do not need to know each other, and looking for others costs a second at each start.
 _QUIET = ("--without-mingle", "--without-gossip", "--loglevel", "INFO")
 
 
 def _celery(name: str, env: Mapping[str, str], *arguments: str) -> Command:
-    # SIGTERM lets a job under way finish for a while and then gives it back, as in a deployment.
+    # SIGTERM gives a running job some time to finish and then requeues it, as in a deployment.
     remapped = {**env, "REMAP_SIGTERM": "SIGQUIT"}
-    # Quiet: without a banner, which is no log line.
+    # -q: no banner, which would not be a log line.
     return _python(name, remapped, "-m", "celery", "-A", "config", "-q", *arguments, process="worker")
 
 
 def _python(name: str, env: Mapping[str, str], *arguments: str, process: str) -> Command:
     return Command(name, [sys.executable, *arguments], {**env, "SEMEL_PROCESS": process})
+
+
+_RESPONSE_SECONDS = 5.0
+_PONG_SECONDS = 0.5
+
+
+def answers(port: int, path: str, *, key: str | None = None) -> Callable[[], bool]:
+    """Return a check that the server at this port answers the path with 2xx, given the bearer key if there is one."""
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+
+    def check() -> bool:
+        connection = http.client.HTTPConnection(HOST, port, timeout=_RESPONSE_SECONDS)
+        try:
+            connection.request("GET", path, headers=headers)
+            return 200 <= connection.getresponse().status < 300  # noqa: PLR2004 - 2xx
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    return check
+
+
+def answers_ping(redis_url: str, name: str) -> Callable[[], bool]:
+    """Return a check that the Celery worker of this name answers a ping, as sent by ``celery inspect ping``."""
+    app = Celery("launcher", broker=redis_url, set_as_current=False)
+
+    def check() -> bool:
+        replies = app.control.ping(timeout=_PONG_SECONDS, pattern=f"{name}@*", matcher="glob", limit=1)
+        return any(node.startswith(f"{name}@") for reply in replies or [] for node in reply)
+
+    return check

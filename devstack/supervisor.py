@@ -1,4 +1,4 @@
-"""The launcher's hold on its processes: none is started unwatched, and none outlives it."""
+"""The supervisor of the launcher's processes: none is started unwatched, and none outlives it."""
 
 from __future__ import annotations
 
@@ -10,76 +10,75 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from devstack.cleanup_process import Guardian, remove
-from devstack.errors import LauncherError
+from devstack.cleanup_process import CleanupProcess, remove
+from devstack.console import LauncherError
 from devstack.processes import Command, Identity, Running, identify, start
-from devstack.stopping import stop
+from devstack.stopping import stop_stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from devstack.interrupts import Interrupts
+    from devstack.stopping import Interrupts
 
 POLL_SECONDS = 0.1
-# Far beyond what a slow machine needs; a hang is told from slowness some day.
+# Far more than a slow machine needs: longer is a hang.
 START_SECONDS = 90.0
-# Seconds before a process that ended is started again; doubled for each short life in a row.
+# Seconds before a process that ended is started again; doubled each time that it ends soon after its start.
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
-SHORT_LIFE_SECONDS = 10.0
-# What is asked to end in good order does so within a second; beyond this it hangs.
+SHORT_RUN_SECONDS = 10.0
+# A clean end takes a second: longer is a hang.
 END_SECONDS = 30.0
 
 
 class Supervisor:
-    """Starts, watches, restarts and stops; use as a context manager."""
+    """Starts, watches, restarts and stops processes; a context manager."""
 
     def __init__(self, interrupts: Interrupts, *, inherits: Iterable[int] = ()) -> None:
-        """The guardian runs; ``scratch`` is a folder that vanishes with the stack."""
+        """Start the cleanup process and create ``scratch``, a folder that is removed with the stack."""
         self._interrupts = interrupts
-        self._guardian = Guardian(inherits=inherits)
+        self._cleanup = CleanupProcess(inherits=inherits)
         self._pauses: dict[str, float] = {}
-        self._due: dict[str, float] = {}
+        self._restart_at: dict[str, float] = {}
         self._watched: list[Identity] = []
         self._leftovers: list[Path] = []
-        self.tag = self._guardian.tag
+        self.tag = self._cleanup.tag
         self.running: dict[str, Running] = {}
-        # Short, since a socket's path may have 104 characters on macOS.
+        # A short path: macOS limits the path of a socket to 104 characters.
         self.scratch = Path(tempfile.gettempdir()) / f"semel-{self.tag}"
         self.remove_at_end(self.scratch)
-        # Others may pass through it and not list it: as root, PostgreSQL runs as somebody else.
+        # Other users can traverse it but not list it: as root, PostgreSQL runs as another user.
         self.scratch.mkdir(mode=0o711)
         self.logs = self.scratch
 
     def __enter__(self) -> Self:
-        """Ready to start processes."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing of the stack is left: no process, no port, no temporary file."""
-        self._interrupts.stopping()
-        stop(self._watched, self.tag, is_urgent=self._interrupts.is_urgent)
+        """Stop every process and remove every temporary file."""
+        self._interrupts.begin_stopping()
+        stop_stack(self._watched, self.tag, is_urgent=self._interrupts.is_urgent)
         for one in self.running.values():
             one.popen.wait()
         for path in self._leftovers:
             remove(path)
-        self._guardian.dismiss()
+        self._cleanup.end()
 
     def remove_at_end(self, path: Path) -> None:
-        """This file or folder goes with the stack, whatever becomes of the launcher."""
+        """Remove this file or folder with the stack, even if the launcher is killed."""
         self._leftovers.append(path)
-        self._guardian.remove_at_end(path)
+        self._cleanup.remove_at_end(path)
 
     def start(self, command: Command) -> Running:
-        """The process runs, and will be stopped."""
+        """Start the process and watch it."""
         one = start(command, self.logs / f"{command.name}.log")
         self._watched.append(one.identity)
-        self._guardian.watch(one.identity)
+        self._cleanup.watch(one.identity)
         self.running[command.name] = one
         return one
 
     def run(self, command: Command) -> None:
-        """The command has ended well; LauncherError with its last words if not."""
+        """Run the command to its end. Raises LauncherError with the end of its log if it fails."""
         one = self.start(command)
         while not one.has_ended:
             time.sleep(0.02)
@@ -88,10 +87,10 @@ class Supervisor:
             raise self._failure(one, "failed")
 
     def end(self, name: str, number: int) -> Command:
-        """The signal has ended the process and reached its children too; how to start it again.
+        """End the process and its children with the signal. Return its command, to start it again.
 
-        The group is still its own: until we have waited for its leader, the kernel gives that number to nobody else. A signal
-        to us in the middle of this leaves the process among those that are stopped at the end.
+        Until its leader is reaped, the kernel does not reuse the process group's number. If a signal interrupts this method,
+        the process is still among those that are stopped at the end.
         """
         one = self.running[name]
         if one.has_ended:
@@ -105,14 +104,14 @@ class Supervisor:
         return one.command
 
     def wait_for(self, checks: Mapping[str, Callable[[], bool]], *, seconds: float = START_SECONDS) -> None:
-        """Each named process has passed its check; LauncherError with its last words if it ended or took too long."""
+        """Wait until each named process passes its check. Raises LauncherError if one ends or takes too long."""
         pending = dict(checks)
         end = time.monotonic() + seconds
         while pending:
             for name, is_ready in list(pending.items()):
                 one = self.running[name]
                 if one.has_ended:
-                    raise self._failure(one, "ended as it started")
+                    raise self._failure(one, "ended during its start")
                 if is_ready():
                     del pending[name]
                 elif time.monotonic() > end:
@@ -121,36 +120,36 @@ class Supervisor:
                 time.sleep(POLL_SECONDS)
 
     def watch(self, name: str, pid: int) -> None:
-        """A child that was started elsewhere will be stopped too."""
+        """Also stop this child, which was started without `start`."""
         identity = identify(name, pid)
         self._watched.append(identity)
-        self._guardian.watch(identity)
+        self._cleanup.watch(identity)
 
-    def revive(self) -> list[tuple[str, int]]:
-        """What ended is started again, ever later if it keeps ending; names and exit codes of those started now."""
-        revived = []
+    def restart_ended(self) -> list[tuple[str, int]]:
+        """Restart processes that ended, with growing pauses if one keeps ending. Return names and exit codes."""
+        restarted = []
         now = time.monotonic()
         for name, one in list(self.running.items()):
             if not one.has_ended:
                 continue
             pause = self._pauses.get(name, FIRST_PAUSE_SECONDS)
-            if now < self._due.setdefault(name, now + pause):
+            if now < self._restart_at.setdefault(name, now + pause):
                 continue
-            del self._due[name]
-            is_flapping = now - one.began_at < SHORT_LIFE_SECONDS + pause
+            del self._restart_at[name]
+            is_flapping = now - one.started_at < SHORT_RUN_SECONDS + pause
             self._pauses[name] = min(pause * 2, LONGEST_PAUSE_SECONDS) if is_flapping else FIRST_PAUSE_SECONDS
             self.start(one.command)
-            revived.append((name, one.popen.returncode))
-        return revived
+            restarted.append((name, one.popen.returncode))
+        return restarted
 
-    def check_guardian(self) -> None:
-        """Someone still watches; LauncherError if not: an unwatched stack could be left behind."""
-        if not self._guardian.is_alive:
+    def check_cleanup_process(self) -> None:
+        """Raise LauncherError if the cleanup process has ended: without it, the stack could be left behind."""
+        if not self._cleanup.is_alive:
             raise LauncherError(
-                "The guardian process was killed; stopping, since nobody would clean up after us."
+                "The cleanup process was killed. Stopping, because the stack could be left behind."
             )
 
     def _failure(self, one: Running, what: str) -> LauncherError:
-        """What went wrong, with the process's last words; its log is named if it stays."""
+        """Return the error with the end of the process's log, and the log's path if it will not be removed."""
         place = "" if self.scratch in one.log.parents else f" ({one.log})"
         return LauncherError(f"{one.command.name} {what}; the end of its log{place}:\n{one.last_lines()}")

@@ -1,4 +1,4 @@
-"""``run.py test``: the test suite on real servers."""
+"""``run.py test``: run the test suite on real servers."""
 
 from __future__ import annotations
 
@@ -11,31 +11,30 @@ from typing import TYPE_CHECKING
 import psutil
 
 from devstack.environment import (
-    OUTSIDE,
     base_environment,
-    ours_alone,
+    forget_outside_servers,
     outside_servers,
     settings_environment,
 )
 from devstack.folder import Folder
-from devstack.interrupts import Interrupted, Interrupts
 from devstack.processes import ROOT
 from devstack.stack import Servers, embed_servers
+from devstack.stopping import Interrupted, Interrupts
 from devstack.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Seconds that pytest gets for its own report once a signal came.
+# How long pytest may take for its report after a signal.
 REPORT_SECONDS = 5.0
-# A file's tests share what they start. In the order of folders: small files come last, and no long one is waited for alone.
+# Tests of one file share what they start. Files keep their order, so that small ones come last and no long one runs alone.
 PARALLEL = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def test(pytest: Sequence[str]) -> int:
-    """The suite has run on servers of its own (or the user's); pytest's exit code."""
+    """Run the suite on embedded servers, or on the user's, and return pytest's exit code."""
     outside = outside_servers()
-    ours_alone(OUTSIDE)  # no test may charge a real card
+    forget_outside_servers()  # no test may charge a real card
     with Interrupts() as interrupts:
         try:
             with Supervisor(interrupts) as supervisor:
@@ -55,19 +54,19 @@ def test(pytest: Sequence[str]) -> int:
 
 
 def arguments(given: Sequence[str]) -> list[str]:
-    """The user's arguments for pytest, in parallel unless they say how many."""
-    is_told = any(word.startswith(("-n", "--numprocesses")) for word in given)
-    return [*([] if is_told else PARALLEL), *given]
+    """Return the user's arguments for pytest, with parallel ones unless they set the number of processes."""
+    has_number = any(word.startswith(("-n", "--numprocesses")) for word in given)
+    return [*([] if has_number else PARALLEL), *given]
 
 
 def _run(supervisor: Supervisor, words: Sequence[str], env: dict[str, str]) -> int:
-    """Pytest has ended; its exit code. It shares our terminal, so that --pdb can be typed into."""
+    """Run pytest in this terminal, so that --pdb works, and return its exit code."""
     pytest = subprocess.Popen([sys.executable, "-m", "pytest", *words], env=env, cwd=ROOT)
     supervisor.watch("pytest", pytest.pid)
     try:
         return pytest.wait()
     except Interrupted as interrupted:
-        # Ctrl-C at a terminal has reached it already; a second one would cut its report short.
+        # Ctrl-C at a terminal has already reached it; a second signal would cut its report short.
         if interrupted.number != signal.SIGINT or not sys.stdin.isatty():
             _interrupt(psutil.Process(pytest.pid))
         with suppress(subprocess.TimeoutExpired):
@@ -76,7 +75,7 @@ def _run(supervisor: Supervisor, words: Sequence[str], env: dict[str, str]) -> i
 
 
 def _interrupt(pytest: psutil.Process) -> None:
-    """It and its parallel workers know that it is time to report and end."""
+    """Interrupt pytest and its parallel workers, so that they report and end."""
     with suppress(psutil.NoSuchProcess):
         for process in [pytest, *pytest.children(recursive=True)]:
             process.send_signal(signal.SIGINT)

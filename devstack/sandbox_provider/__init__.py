@@ -1,1 +1,1 @@
-"""A sandbox payment provider: a real process that remembers, and misbehaves on demand. Needs only Python."""
+"""A sandbox payment provider: a real process that stores what it did and misbehaves on request. It needs only Python."""

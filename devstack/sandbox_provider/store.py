@@ -1,4 +1,4 @@
-"""What the provider must never forget: keys, charges, refunds and calls, in one SQLite file, committed first."""
+"""What the provider stores before it answers: keys, charges, refunds, calls and events, in one SQLite file."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import json
 import sqlite3
 import threading
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from devstack.sandbox_provider.claims import Answer, Call, Claimed, Decision, KeyInUse, KeyReused, Replayed
+from devstack.sandbox_provider.requests import Answer, Call, Decision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,14 +21,14 @@ _SCHEMA = """
     CREATE TABLE IF NOT EXISTS idempotency_key (
         key TEXT PRIMARY KEY,
         request TEXT NOT NULL,
-        is_busy INTEGER NOT NULL,  -- a call is at work under this key
-        status INTEGER,            -- the stored answer: null until there is one
+        is_busy INTEGER NOT NULL,  -- a call is running under this key
+        status INTEGER,            -- of the stored answer; null until there is one
         body BLOB
     );
     CREATE TABLE IF NOT EXISTS charge (
         number INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
-        idempotency_key TEXT NOT NULL UNIQUE,  -- the promise itself: one key, one charge
+        idempotency_key TEXT NOT NULL UNIQUE,  -- the guarantee: one key, one charge
         status TEXT NOT NULL,  -- authorized, then succeeded or canceled; or succeeded at once
         amount INTEGER NOT NULL,
         currency TEXT NOT NULL,
@@ -60,9 +61,9 @@ _SCHEMA = """
         id TEXT NOT NULL UNIQUE,
         type TEXT NOT NULL,
         body TEXT NOT NULL,
-        due_at REAL,                        -- seconds since 1970; null once it was taken
+        due_at REAL,                           -- seconds since 1970; null once accepted
         tries INTEGER NOT NULL DEFAULT 0,
-        deliveries INTEGER NOT NULL DEFAULT 0  -- how often it was taken
+        deliveries INTEGER NOT NULL DEFAULT 0  -- how often it was accepted
     );
     CREATE INDEX IF NOT EXISTS event_due ON event (due_at) WHERE due_at IS NOT NULL;
 """
@@ -72,7 +73,31 @@ _CHARGES = """
     FROM charge"""
 
 
-class Book:
+@dataclass(frozen=True)
+class Claimed:
+    """The key belongs to this call until the call is settled or released."""
+
+    number: int
+    call: Call
+    is_first: bool
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """The key has a stored answer."""
+
+    answer: Answer
+
+
+class KeyInUse:
+    """Another call is running under this key."""
+
+
+class KeyReused:
+    """The key belongs to another request."""
+
+
+class Store:
     """One connection behind one lock: SQLite has one writer at a time anyway."""
 
     def __init__(self, path: Path) -> None:
@@ -80,126 +105,113 @@ class Book:
         self._has_events = threading.Event()
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._database.row_factory = sqlite3.Row
-        # With WAL, NORMAL survives the death of the process at any moment; only a power cut costs commits.
+        # With WAL, NORMAL loses no commit when the process is killed, only when the power fails.
         self._database.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_SCHEMA}")
-        if "source" not in {row["name"] for row in self._database.execute("PRAGMA table_info(charge)")}:
-            # A book from before charges knew it.
-            self._database.execute("ALTER TABLE charge ADD COLUMN source TEXT NOT NULL DEFAULT ''")
         with self._transaction() as database:
-            # Whoever was at work when the process died had charged nothing: charge and answer are one commit.
+            # A call that was running when the process died has charged nothing: charge and answer are one commit.
             database.execute("UPDATE idempotency_key SET is_busy = 0")
             database.execute("UPDATE call SET outcome = 'lost' WHERE outcome = 'in_progress'")
 
     def close(self) -> None:
-        """The file is complete in itself."""
         with self._lock:
             self._database.close()
 
     def claim(self, call: Call) -> Claimed | Replayed | KeyInUse | KeyReused:
-        """The call is noted, and has the key, or learns why not. One commit, so of two calls one is first."""
+        """Record the call and claim its key for it. In one transaction: of two concurrent calls one is first."""
         with self._transaction() as database:
             row = database.execute("SELECT * FROM idempotency_key WHERE key = ?", [call.key]).fetchone()
             if row is not None and row["request"] != call.request.canonical:
-                self._note(call, "key_reused")
+                self._record_call(call, "key_reused")
                 return KeyReused()
             if row is not None and row["status"] is not None:
-                self._note(call, "replayed")
+                self._record_call(call, "replayed")
                 return Replayed(Answer(row["status"], row["body"]))
             if row is not None and row["is_busy"]:
-                self._note(call, "key_in_use")
+                self._record_call(call, "key_in_use")
                 return KeyInUse()
             database.execute(
                 "INSERT INTO idempotency_key (key, request, is_busy) VALUES (?, ?, 1)"
                 " ON CONFLICT (key) DO UPDATE SET is_busy = 1",
                 [call.key, call.request.canonical],
             )
-            return Claimed(self._note(call, "in_progress"), call, is_first=row is None)
+            return Claimed(self._record_call(call, "in_progress"), call, is_first=row is None)
 
-    def settle(
-        self, claimed: Claimed, answer: Answer, outcome: str, *write: tuple[str, dict[str, Any]]
-    ) -> None:
-        """The answer is stored under the key, in the same commit as what it tells of."""
-        with self._transaction() as database:
-            for statement, values in write:
-                database.execute(statement, values)
-            self._store(database, claimed, answer, outcome)
-        self._has_events.set()
+    def settle(self, claimed: Claimed, decision: Decision) -> Answer:
+        """Carry out the decision and store its answer under the key, in one transaction. Return the answer."""
+        with self._transaction():
+            return self._apply(claimed, decision)
 
-    def settle_on(
+    def settle_on_charge(
         self, claimed: Claimed, charge: str, decide: Callable[[dict[str, Any] | None], Decision]
     ) -> Answer:
-        """What `decide` makes of the charge as it is at this moment, and is: two who want the same of it meet here."""
+        """Settle as `decide` says after reading the charge in the same transaction: concurrent calls run one by one."""
         with self._transaction() as database:
             row = database.execute(f"{_CHARGES} WHERE id = ?", [charge]).fetchone()
-            decision = decide(None if row is None else dict(row))
-            for statement, values in decision.write:
-                database.execute(statement, values)
-            self._store(database, claimed, decision.answer, decision.outcome)
-        self._has_events.set()
+            return self._apply(claimed, decide(None if row is None else dict(row)))
+
+    def release(self, claimed: Claimed, outcome: str) -> None:
+        """Free the key for the next call: nothing was done."""
+        with self._transaction() as database:
+            database.execute("UPDATE idempotency_key SET is_busy = 0 WHERE key = ?", [claimed.call.key])
+            database.execute("UPDATE call SET outcome = ? WHERE number = ?", [outcome, claimed.number])
+
+    def _apply(self, claimed: Claimed, decision: Decision) -> Answer:
+        for statement, values in decision.writes:
+            self._database.execute(statement, values)
+        self._database.execute(
+            "UPDATE idempotency_key SET is_busy = 0, status = ?, body = ? WHERE key = ?",
+            [decision.answer.status, decision.answer.body, claimed.call.key],
+        )
+        self._database.execute(
+            "UPDATE call SET outcome = ? WHERE number = ?", [decision.outcome, claimed.number]
+        )
         return decision.answer
 
-    @staticmethod
-    def _store(database: sqlite3.Connection, claimed: Claimed, answer: Answer, outcome: str) -> None:
-        database.execute(
-            "UPDATE idempotency_key SET is_busy = 0, status = ?, body = ? WHERE key = ?",
-            [answer.status, answer.body, claimed.call.key],
-        )
-        database.execute("UPDATE call SET outcome = ? WHERE number = ?", [outcome, claimed.number])
-
     def due_events(self) -> list[dict[str, Any]]:
-        """What is to be told now; the oldest first."""
+        """Return the events to send now, oldest first."""
         self._has_events.clear()
         return self._rows(
             "SELECT id, body, tries FROM event WHERE due_at <= :now ORDER BY number LIMIT 100",
             {"now": time.time()},
         )
 
-    def note_delivery(self, event_id: str, *, is_taken: bool, pause_seconds: float) -> None:
-        """The event was taken, or is to be told again after a pause."""
+    def record_delivery(self, event_id: str, *, is_accepted: bool, pause_seconds: float) -> None:
+        """Mark the event as accepted, or schedule it again after a pause."""
         with self._transaction() as database:
             database.execute(
-                "UPDATE event SET tries = tries + 1, deliveries = deliveries + :taken,"
-                " due_at = CASE WHEN :taken THEN NULL ELSE :again END WHERE id = :id",
-                {"id": event_id, "taken": is_taken, "again": time.time() + pause_seconds},
+                "UPDATE event SET tries = tries + 1, deliveries = deliveries + :accepted,"
+                " due_at = CASE WHEN :accepted THEN NULL ELSE :again END WHERE id = :id",
+                {"id": event_id, "accepted": is_accepted, "again": time.time() + pause_seconds},
             )
 
     def resend(self, event_id: str) -> bool:
-        """Whether there is such an event; it is told once more."""
+        """Send the event once more; return False if it does not exist."""
         with self._transaction() as database:
-            found = database.execute("UPDATE event SET due_at = 0 WHERE id = ?", [event_id]).rowcount
-        self._has_events.set()
-        return found == 1
+            return database.execute("UPDATE event SET due_at = 0 WHERE id = ?", [event_id]).rowcount == 1
 
     def events(self, *, limit: int) -> list[dict[str, Any]]:
-        """The latest events; the newest first."""
+        """Return the latest events, newest first."""
         rows = self._rows(
             "SELECT id, type, body, deliveries FROM event ORDER BY number DESC LIMIT :limit", {"limit": limit}
         )
         return [{**row, "body": json.loads(row["body"])} for row in rows]
 
-    def await_event(self, seconds: float) -> None:
-        """There may be something to tell, or so much time is over."""
+    def wait_for_event(self, seconds: float) -> None:
+        """Wait until there may be an event to send, at most this long."""
         self._has_events.wait(seconds)
 
-    def release(self, claimed: Claimed, outcome: str) -> None:
-        """Nothing was done, and the next call under the key may try."""
-        with self._transaction() as database:
-            database.execute("UPDATE idempotency_key SET is_busy = 0 WHERE key = ?", [claimed.call.key])
-            database.execute("UPDATE call SET outcome = ? WHERE number = ?", [outcome, claimed.number])
-
     def charges(self, *, key: str | None, limit: int) -> list[dict[str, Any]]:
-        """The charges under the key, or all; the newest first."""
+        """Return the charges under the key, or all, newest first."""
         return self._rows(
             f"{_CHARGES} WHERE :key IS NULL OR idempotency_key = :key ORDER BY number DESC LIMIT :limit",
             {"key": key, "limit": limit},
         )
 
     def charge(self, charge_id: str) -> dict[str, Any] | None:
-        """The charge of that id."""
         return next(iter(self._rows(f"{_CHARGES} WHERE id = :id", {"id": charge_id})), None)
 
     def refunds(self, *, key: str | None, limit: int) -> list[dict[str, Any]]:
-        """The refunds under the key, or all; the newest first."""
+        """Return the refunds under the key, or all, newest first."""
         return self._rows(
             "SELECT id, 'succeeded' AS status, charge, amount, idempotency_key, job, created_at FROM refund"
             " WHERE :key IS NULL OR idempotency_key = :key ORDER BY number DESC LIMIT :limit",
@@ -207,7 +219,7 @@ class Book:
         )
 
     def calls(self, *, key: str | None, limit: int) -> list[dict[str, Any]]:
-        """The latest calls under the key, or all; in the order in which they came."""
+        """Return the latest calls under the key, or all, oldest first."""
         latest = self._rows(
             "SELECT key, job, fence, at, outcome FROM call"
             " WHERE :key IS NULL OR key = :key ORDER BY number DESC LIMIT :limit",
@@ -216,7 +228,7 @@ class Book:
         return latest[::-1]
 
     def stats(self) -> dict[str, Any]:
-        """How often the provider was called, and what came of it."""
+        """Return the numbers of calls, charges, refunds, refusals and replays."""
         [counts] = self._rows(
             "SELECT (SELECT count(*) FROM call) AS calls, (SELECT count(*) FROM charge) AS charges,"
             " (SELECT coalesce(sum(amount), 0) FROM charge) AS charged_amount,"
@@ -227,8 +239,8 @@ class Book:
         )
         return counts
 
-    def _note(self, call: Call, outcome: str) -> int:
-        """The number of the call, now in the list of calls."""
+    def _record_call(self, call: Call, outcome: str) -> int:
+        """Insert the call and return its number."""
         cursor = self._database.execute(
             "INSERT INTO call (key, job, fence, at, outcome) VALUES (?, ?, ?, ?, ?)",
             [call.key, call.job, call.fence, now(), outcome],
@@ -243,12 +255,12 @@ class Book:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, written when the block is left. BEGIN IMMEDIATE: no read grows into a write."""
+        """Commit all or nothing, then wake the event sender. BEGIN IMMEDIATE: a read cannot be overtaken by another write."""
         with self._lock, self._database:
             self._database.execute("BEGIN IMMEDIATE")
             yield self._database
+        self._has_events.set()
 
 
 def now() -> str:
-    """This moment, as the book writes it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

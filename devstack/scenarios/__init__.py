@@ -1,4 +1,4 @@
-"""The demo's scenes: each plays one trouble, counts from outside, and returns its line of the table."""
+"""The demo's scenarios: each causes one fault, counts the effects from outside, and returns its row of the table."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from devstack.scenarios.stopped_broker import stopped_broker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from devstack.demo_client import Row, Stage
+    from devstack.demo_client import DemoClient, Result
 
-SCENES: tuple[Callable[[Stage], Row], ...] = (
+SCENARIOS: tuple[Callable[[DemoClient], Result], ...] = (
     lost_answer,
     crowd,
     reused_key,

@@ -1,4 +1,4 @@
-"""A database is asked for twice, used, and dropped."""
+"""Scenario: a database is requested twice, used, and dropped."""
 
 from __future__ import annotations
 
@@ -8,66 +8,64 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from devstack.demo_client import Figures, Row
+from devstack.demo_client import Counts, Result, problems
 
 if TYPE_CHECKING:
-    from devstack.demo_client import Stage
+    from devstack.demo_client import DemoClient
 
 CONNECT_SECONDS = 5
 SUCCEEDED = "succeeded"
 
 
-def provisioned_database(stage: Stage) -> Row:
-    """A database and its role are made once, hold what is put there, lead nowhere else, and are gone when they are dropped."""
-    stage.say("(g) A PostgreSQL database, provisioned and dropped")
-    key, drop_key, before = stage.new_key("database"), stage.new_key("drop"), stage.charges()
-    complaints = []
-    body = _order("resources.provision_database")
-    first, again = stage.post(body, key), stage.post(body, key)
-    job = stage.ended_job(first)
+def provisioned_database(client: DemoClient) -> Result:
+    """A database and its role are created once, can be used, give access to nothing else, and are gone after the drop."""
+    client.print("(g) A PostgreSQL database, provisioned and dropped")
+    key, drop_key, before = client.new_key("database"), client.new_key("drop"), client.charges()
+    body = _body("resources.provision_database")
+    first, again = client.post(body, key), client.post(body, key)
+    job = client.ended_job(first)
+    found = problems((job["state"] == SUCCEEDED, f"the job ended {job['state']}"))
     if job["state"] == SUCCEEDED:
         dsn = job["result"]["dsn"]
-        stage.say(
-            f"    {job['result']['database']} is there, after two requests under one key; its password is in the result"
+        client.print(
+            f"    {job['result']['database']} was created once for two requests under one key; the result has its password"
         )
-        stage.say(f"    connected to it, {_use(dsn)} rows written and read")
-        others = make_conninfo(dsn, dbname=stage.database_name)
-        stage.say(f"    its role at Semel's own database: {_knock(others)}")
-        complaints += [] if _knock(others) == "refused" else ["its role can connect elsewhere"]
-    else:
-        complaints.append(f"the job ended {job['state']}")
-    dropped = stage.post(_order("resources.drop_database"), drop_key)
-    state = stage.final_state(dropped)
-    stage.say(f"    dropped: the job {state}")
-    complaints += [] if state == SUCCEEDED else [f"the drop ended {state}"]
+        client.print(f"    connected to it, {_use(dsn)} rows written and read")
+        elsewhere = _connect(make_conninfo(dsn, dbname=client.database_name))
+        client.print(f"    its role at Semel's own database: {elsewhere}")
+        found += problems((elsewhere == "refused", "its role can connect elsewhere"))
+    dropped = client.post(_body("resources.drop_database"), drop_key)
+    state = client.final_state(dropped)
+    client.print(f"    dropped: the job {state}")
+    found += problems((state == SUCCEEDED, f"the drop ended {state}"))
     if job["state"] == SUCCEEDED:
-        stage.say(f"    its role at that address: {_knock(dsn)}")
-        complaints += [] if _knock(dsn) == "refused" else ["it can still be connected to"]
-    counted = Figures(
+        afterwards = _connect(dsn)
+        client.print(f"    its role after the drop: {afterwards}")
+        found += problems((afterwards == "refused", "its role can still connect"))
+    counts = Counts(
         requests=3,
-        jobs=len(stage.jobs(key)) + len(stage.jobs(drop_key)),
-        charges=stage.charges() - before,
-        replays=int(first.is_replay) + int(again.is_replay) + int(dropped.is_replay),
+        jobs=len(client.jobs(key)) + len(client.jobs(drop_key)),
+        charges=client.charges() - before,
+        replays=sum(answer.is_replay for answer in (first, again, dropped)),
     )
-    return Row("(g) database made and dropped", Figures(3, 2, 0, 1), counted, complaints)
+    return Result("(g) database made and dropped", Counts(3, 2, 0, 1), counts, found)
 
 
-def _order(operation: str) -> bytes:
+def _body(operation: str) -> bytes:
     return json.dumps({"operation": operation, "params": {"name": "orders"}}).encode()
 
 
 def _use(dsn: str) -> int:
-    """How many rows a table there holds that was just made and filled."""
+    """Create and fill a table; return its number of rows."""
     with psycopg.connect(dsn, connect_timeout=CONNECT_SECONDS) as session:
         session.execute("CREATE TABLE orders AS SELECT generate_series(1, 3) AS number")
         [count] = session.execute("SELECT count(*) FROM orders").fetchone() or [0]
         return int(count)
 
 
-def _knock(address: str) -> str:
-    """Whether that address lets one in."""
+def _connect(dsn: str) -> str:
     try:
-        psycopg.connect(address, connect_timeout=CONNECT_SECONDS).close()
+        psycopg.connect(dsn, connect_timeout=CONNECT_SECONDS).close()
     except psycopg.OperationalError:
         return "refused"
-    return "let in"
+    return "accepted"

@@ -1,4 +1,4 @@
-"""A report of all that was played before, downloaded and counted."""
+"""Scenario: a report of all earlier jobs is downloaded and counted."""
 
 from __future__ import annotations
 
@@ -8,38 +8,39 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from devstack.demo_client import Figures, Row
+from devstack.demo_client import Counts, Result, problems
 
 if TYPE_CHECKING:
-    from devstack.demo_client import Stage
+    from devstack.demo_client import DemoClient
 
 DAY = timedelta(days=1)
 
 
-def report(stage: Stage) -> Row:
-    """A report, asked for twice under one key, is one file with a row for each job before it."""
-    stage.say("(h) A report of all this, downloaded")
-    key, before, made_before = stage.new_key("report"), stage.charges(), stage.all_jobs()
-    body = _order()
-    first, again = stage.post(body, key), stage.post(body, key)
-    job = stage.ended_job(first)
-    complaints = [] if job["state"] == "succeeded" else [f"the job ended {job['state']}"]
+def report(client: DemoClient) -> Result:
+    """A report that is requested twice under one key is one file, with a row for each job before it."""
+    client.print("(h) A report of all these jobs, downloaded")
+    key, before, earlier_jobs = client.new_key("report"), client.charges(), client.all_jobs()
+    body = _body()
+    first, again = client.post(body, key), client.post(body, key)
+    job = client.ended_job(first)
+    found = problems(
+        (job["state"] == "succeeded", f"the job ended {job['state']}"),
+        (len(job["artifacts"]) == 1, f"{len(job['artifacts'])} files"),
+    )
     for artifact in job["artifacts"]:
-        answer = stage.api.get(f"/v1/jobs/{job['id']}/artifacts/{artifact['name']}")
+        answer = client.api.get(f"/v1/jobs/{job['id']}/artifacts/{artifact['name']}")
         rows = list(csv.DictReader(io.StringIO(answer.body.decode(), newline="")))
-        stage.say(f"    {artifact['name']}: {answer.status}, {len(answer.body)} bytes, {len(rows)} rows")
-        stage.say(f"    jobs before it: {len(made_before)}; {_totals(job)}")
-        if sorted(row["job"] for row in rows) != sorted(one["id"] for one in made_before):
-            complaints.append(f"{len(rows)} rows for {len(made_before)} jobs")
-    if len(job["artifacts"]) != 1:
-        complaints.append(f"{len(job['artifacts'])} files")
+        client.print(f"    {artifact['name']}: {answer.status}, {len(answer.body)} bytes, {len(rows)} rows")
+        client.print(f"    jobs before it: {len(earlier_jobs)}; {_totals(job)}")
+        is_complete = sorted(row["job"] for row in rows) == sorted(one["id"] for one in earlier_jobs)
+        found += problems((is_complete, f"{len(rows)} rows for {len(earlier_jobs)} jobs"))
     replays = int(first.is_replay) + int(again.is_replay)
-    figures = stage.count(key, requests=2, replays=replays, charges_before=before)
-    return Row("(h) report, rows counted", Figures(2, 1, 0, 1), figures, complaints)
+    counts = client.count(key, requests=2, replays=replays, charges_before=before)
+    return Result("(h) report, rows counted", Counts(2, 1, 0, 1), counts, found)
 
 
-def _order() -> bytes:
-    """A report of these days: midnight may come in mid-demo."""
+def _body() -> bytes:
+    """Return the request for a report of three days, because the demo may run over midnight."""
     today = datetime.now(UTC).date()
     params = {"format": "csv", "from": str(today - DAY), "to": str(today + DAY)}
     return json.dumps({"operation": "reports.generate", "params": params}).encode()

@@ -1,4 +1,4 @@
-"""The broker is gone when a client asks, and comes back."""
+"""Scenario: the broker is down when a client sends a job."""
 
 from __future__ import annotations
 
@@ -7,69 +7,70 @@ import time
 from typing import TYPE_CHECKING
 
 from devstack.broker import is_ready
-from devstack.demo_client import Figures, Row
-from devstack.demo_settings import instead
+from devstack.demo_client import Counts, Result, problems
+from devstack.demo_settings import compared
 from devstack.http_client import ACCEPTED
 
 if TYPE_CHECKING:
-    from devstack.demo_client import Stage
+    from devstack.demo_client import DemoClient
     from devstack.http_client import Answer
 
-# The API promises an answer within 1.5 s without its broker; the rest is for a machine that has other things to do.
+# The API promises an answer within 1.5 s without its broker; the rest is for a busy machine.
 PROMPT_SECONDS = 5.0
-# For how long we see that nothing happens.
+# How long to watch that the job does not run.
 WATCH_SECONDS = 1.0
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 
 
-def stopped_broker(stage: Stage) -> Row:
+def stopped_broker(client: DemoClient) -> Result:
     """A job that is accepted without a broker waits in PostgreSQL, and runs once the broker is back."""
-    stage.say("(e) The broker stopped")
-    stage.more(f"    A job that nobody took is published again after {instead('PUBLISH_GRACE_SECONDS')}.")
-    key, body, before = stage.new_key("broker"), stage.charge(7300), stage.charges()
-    pid = stage.supervisor.running["broker"].identity.pid
-    command = stage.supervisor.end("broker", signal.SIGTERM)
-    stage.say(f"    Valkey {pid} has ended")
-    answer, took = _timed_post(stage, body, key)
-    stage.say(f"    sent: {answer.status} after {took:.2f} s")
-    again, took_again = _timed_post(stage, body, key)
-    stage.say(
+    client.print("(e) The broker stopped")
+    client.print_more(
+        f"    A job that no worker took is published again after {compared('PUBLISH_GRACE_SECONDS')}."
+    )
+    key, body, before = client.new_key("broker"), client.charge_body(7300), client.charges()
+    pid = client.supervisor.running["broker"].identity.pid
+    command = client.supervisor.end("broker", signal.SIGTERM)
+    client.print(f"    Valkey {pid} has ended")
+    answer, took = _timed_post(client, body, key)
+    client.print(f"    sent: {answer.status} after {took:.2f} s")
+    again, took_again = _timed_post(client, body, key)
+    client.print(
         f"    sent again: {again.status} after {took_again:.2f} s,"
         f" Idempotency-Replayed: {again.headers.get('Idempotency-Replayed')}"
     )
-    states = _states_seen(stage, answer)
-    stage.say(f"    the job, watched for {WATCH_SECONDS:.0f} s: {', '.join(states)}")
-    # On its old port and folder: what it knew it knows again, and nobody else needs to be told or started again.
-    other = stage.supervisor.start(command)
-    stage.supervisor.wait_for({"broker": lambda: is_ready(stage.redis_url)})
+    states = _states_seen(client, answer)
+    client.print(f"    the job, watched for {WATCH_SECONDS:.0f} s: {', '.join(states)}")
+    # Started on the same port and folder: it loads its data, and no other process needs a restart.
+    restarted = client.supervisor.start(command)
+    client.supervisor.wait_for({"broker": lambda: is_ready(client.redis_url)})
     returned_at = time.monotonic()
-    stage.say(f"    Valkey {other.identity.pid} is there in its place; nothing else is started again")
-    state = stage.final_state(answer)
+    client.print(f"    Valkey {restarted.identity.pid} is started; no other process is restarted")
+    state = client.final_state(answer)
     waited = time.monotonic() - returned_at
     replays = int(answer.is_replay) + int(again.is_replay)
-    figures = stage.count(key, requests=2, replays=replays, charges_before=before)
-    stage.say(f"    the job {state} {waited:.1f} s after that; charges at the provider: {figures.charges}")
-    complaints = [] if state == "succeeded" else [f"the job ended {state}"]
-    if (answer.status, again.status, again.body) != (ACCEPTED, ACCEPTED, answer.body):
-        complaints.append(f"answered {answer.status}, then {again.status}")
-    if max(took, took_again) > PROMPT_SECONDS:
-        complaints.append(f"an answer took {max(took, took_again):.1f} s")
-    if states != ["queued"]:
-        complaints.append(f"without a broker the job was {', '.join(states)}")
-    return Row("(e) broker stopped", Figures(2, 1, 1, 1), figures, complaints)
+    counts = client.count(key, requests=2, replays=replays, charges_before=before)
+    client.print(f"    the job {state} {waited:.1f} s after that; charges at the provider: {counts.charges}")
+    is_accepted = (answer.status, again.status, again.body) == (ACCEPTED, ACCEPTED, answer.body)
+    found = problems(
+        (state == "succeeded", f"the job ended {state}"),
+        (is_accepted, f"answered {answer.status}, then {again.status}"),
+        (max(took, took_again) <= PROMPT_SECONDS, f"an answer took {max(took, took_again):.1f} s"),
+        (states == ["queued"], f"without a broker the job was {', '.join(states)}"),
+    )
+    return Result("(e) broker stopped", Counts(2, 1, 1, 1), counts, found)
 
 
-def _timed_post(stage: Stage, body: bytes, key: str) -> tuple[Answer, float]:
-    """The answer, and the seconds that it took."""
-    began_at = time.monotonic()
-    return stage.post(body, key), time.monotonic() - began_at
+def _timed_post(client: DemoClient, body: bytes, key: str) -> tuple[Answer, float]:
+    started_at = time.monotonic()
+    return client.post(body, key), time.monotonic() - started_at
 
 
-def _states_seen(stage: Stage, answer: Answer) -> list[str]:
-    """The states in which the job was found, in order, each named once."""
+def _states_seen(client: DemoClient, answer: Answer) -> list[str]:
+    """Return the distinct states of the job while it is watched, in order."""
     seen: dict[str, None] = {}
     end = time.monotonic() + WATCH_SECONDS
     while time.monotonic() < end:
-        seen[stage.job(answer)["state"]] = None
-        time.sleep(LOOK_SECONDS)
+        seen[client.job(answer)["state"]] = None
+        time.sleep(POLL_SECONDS)
     return list(seen)

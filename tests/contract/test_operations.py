@@ -251,7 +251,7 @@ def test_a_schema_takes_what_the_form_takes_and_nothing_else(operation, pytestco
 
 @pytest.fixture
 def provider(tmp_path, settings):
-    with running_provider(tmp_path / "book.sqlite") as running:
+    with running_provider(tmp_path / "provider.sqlite") as running:
         settings.PAYMENT_PROVIDER_URL, settings.PAYMENT_PROVIDER_KEY = running.url, running.key
         yield running
 

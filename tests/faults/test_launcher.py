@@ -1,4 +1,4 @@
-"""The launcher, really started and really killed: it says what is wrong in one line, and leaves nothing behind."""
+"""The launcher as a real process, started and killed: it reports errors in one line, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ import psutil
 import pytest
 
 import run
+from devstack.console import LauncherError
 from devstack.environment import base_environment, outside_servers
-from devstack.errors import LauncherError
 from devstack.folder import Folder, read_state
 from devstack.http_client import Api
-from devstack.interrupts import Interrupts
-from devstack.postgres import forget_dead_server
+from devstack.postgres import remove_stale_lock
 from devstack.processes import Command, Identity, identify
+from devstack.stopping import Interrupts
 from devstack.supervisor import Supervisor
 from devstack.testing import PARALLEL, arguments
 from tests.support.launcher import (
@@ -39,7 +39,7 @@ from tests.support.launcher import (
 from tests.support.metrics import read
 
 NAMES = {"postgres", "broker", "api", "streams", "worker", "maintenance", "beat", "provider"}
-# All of it: both servers, the schema and every process.
+# For both servers, the schema and every process.
 START_SECONDS = 180
 
 
@@ -51,12 +51,10 @@ def is_listening(url):
 
 
 def serving(launch, data):
-    """A running stack on the folder, and what it says of itself."""
+    """Start a stack on the folder; return the launcher and the content of state.json."""
     launcher = launch("serve", "--port", "0", "--data", str(data))
     file = data / "state.json"
-    eventually(
-        lambda: file.exists() or launcher.popen.poll() is not None, START_SECONDS, "state.json is there"
-    )
+    eventually(lambda: file.exists() or launcher.popen.poll() is not None, START_SECONDS, "state.json exists")
     assert launcher.popen.poll() is None, launcher.popen.stdout.read()
     return launcher, json.loads(file.read_text())
 
@@ -67,7 +65,7 @@ def run_py(*words):
     )
 
 
-def test_a_stack_says_how_to_reach_it_and_sigkill_leaves_nothing(launch, tmp_path):
+def test_state_json_describes_the_stack_and_sigkill_leaves_nothing(launch, tmp_path):
     data = tmp_path / "data"
     launcher, state = serving(launch, data)
 
@@ -80,10 +78,10 @@ def test_a_stack_says_how_to_reach_it_and_sigkill_leaves_nothing(launch, tmp_pat
 
     unauthenticated = httpx2.get(f"{state['base_url']}/metrics")
     bearer = {"Authorization": f"Bearer {state['metrics_token']}"}
-    figures = read(httpx2.get(f"{state['base_url']}/metrics", headers=bearer).text)
+    metrics = read(httpx2.get(f"{state['base_url']}/metrics", headers=bearer).text)
     assert unauthenticated.status_code == 401
-    assert figures.of("semel_sweep_duration_seconds_count") >= 0
-    assert figures.of("semel_up", component="postgres") == 1
+    assert metrics.of("semel_sweep_duration_seconds_count") >= 0
+    assert metrics.of("semel_up", component="postgres") == 1
 
     script = "import os, sys; print(os.environ['DATABASE_URL']); sys.exit(7)"
     executed = run_py("exec", "--data", str(data), "--", "python", "-c", script)
@@ -102,19 +100,19 @@ def test_a_stack_says_how_to_reach_it_and_sigkill_leaves_nothing(launch, tmp_pat
     for url in (state["base_url"], state["streams_url"], state["database_url"], state["redis_url"]):
         assert not is_listening(url)
 
-    nobody = run_py("exec", "--data", str(data), "--", "true")
-    assert nobody.returncode == 1
-    assert "No stack runs on" in nobody.stderr
+    without_stack = run_py("exec", "--data", str(data), "--", "true")
+    assert without_stack.returncode == 1
+    assert "No stack runs on" in without_stack.stderr
 
 
-def test_a_killed_process_is_started_again_and_sigterm_ends_in_good_order(launch, tmp_path):
+def test_a_killed_process_is_restarted_and_sigterm_stops_cleanly(launch, tmp_path):
     data = tmp_path / "data"
     launcher, state = serving(launch, data)
     os.kill(state["pids"]["beat"], signal.SIGKILL)
     eventually(
         lambda: read_state(data)["pids"]["beat"] != state["pids"]["beat"],
         15,
-        "state.json names the new process",
+        "state.json has the new process",
     )
     launcher.popen.terminate()
     assert launcher.leaves_nothing() == 0
@@ -124,7 +122,7 @@ def test_a_killed_process_is_started_again_and_sigterm_ends_in_good_order(launch
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_during_the_start_leaves_nothing(launch, tmp_path, number):
     launcher = launch("demo")
-    # In the middle of it: PostgreSQL is being made or starts, nothing is ready.
+    # While PostgreSQL is being created or starts, and nothing is ready.
     eventually(
         lambda: len(processes_marked(launcher.mark)) >= 3, START_SECONDS, "the first servers are starting"
     )
@@ -132,7 +130,7 @@ def test_a_signal_during_the_start_leaves_nothing(launch, tmp_path, number):
     assert launcher.leaves_nothing() == exit_code_of(number)
 
 
-def test_a_process_that_refuses_to_end_and_its_orphans_end_with_a_killed_launcher(tmp_path):
+def test_a_process_that_ignores_sigterm_and_its_orphans_end_with_a_killed_launcher(tmp_path):
     pids = tmp_path / "pids"
     stubborn = (
         "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork(); os.setsid() if os.getpid()"
@@ -141,7 +139,7 @@ def test_a_process_that_refuses_to_end_and_its_orphans_end_with_a_killed_launche
     script = f"""
 import sys, time
 from devstack.environment import base_environment
-from devstack.interrupts import Interrupts
+from devstack.stopping import Interrupts
 from devstack.processes import Command
 from devstack.supervisor import Supervisor
 with Interrupts() as interrupts, Supervisor(interrupts) as supervisor:
@@ -154,24 +152,24 @@ with Interrupts() as interrupts, Supervisor(interrupts) as supervisor:
     ) as launcher:
         scratch = Path(launcher.stdout.readline().strip())
         eventually(lambda: pids.exists() and len(pids.read_text().split()) == 2, 15, "both processes run")
-        family = [psutil.Process(int(pid)) for pid in pids.read_text().split()]
+        processes = [psutil.Process(int(pid)) for pid in pids.read_text().split()]
         launcher.kill()
-    eventually(lambda: not any(one.is_running() for one in family), STOP_SECONDS, "both are gone")
-    eventually(lambda: not scratch.exists(), STOP_SECONDS, "the temporary folder is gone")
+    eventually(lambda: not any(one.is_running() for one in processes), STOP_SECONDS, "both have ended")
+    eventually(lambda: not scratch.exists(), STOP_SECONDS, "the temporary folder is removed")
 
 
-def test_one_process_is_ended_with_its_children_and_can_be_started_again(tmp_path):
+def test_a_process_is_ended_with_its_children_and_can_be_started_again(tmp_path):
     pids = tmp_path / "pids"
     parent = f"import os, time; os.fork(); open({str(pids)!r}, 'a').write(str(os.getpid()) + '\\n'); time.sleep(600)"
     with Supervisor(Interrupts()) as supervisor:
         command = Command("parent", [sys.executable, "-c", parent], base_environment(supervisor.tag))
         first = supervisor.start(command)
         eventually(lambda: pids.exists() and len(pids.read_text().split()) == 2, 15, "both processes run")
-        family = [psutil.Process(int(pid)) for pid in pids.read_text().split()]
+        processes = [psutil.Process(int(pid)) for pid in pids.read_text().split()]
         assert supervisor.end("parent", signal.SIGKILL) == command
         assert first.popen.returncode == -signal.SIGKILL
         assert "parent" not in supervisor.running
-        eventually(lambda: not any(is_alive(one) for one in family), STOP_SECONDS, "both are gone")
+        eventually(lambda: not any(is_alive(one) for one in processes), STOP_SECONDS, "both have ended")
 
         second = supervisor.start(command)
         os.kill(second.identity.pid, signal.SIGKILL)
@@ -180,30 +178,30 @@ def test_one_process_is_ended_with_its_children_and_can_be_started_again(tmp_pat
             supervisor.end("parent", signal.SIGKILL)
 
 
-def test_a_number_that_the_kernel_gave_to_another_process_is_left_alone():
+def test_a_process_with_a_reused_pid_is_not_signaled():
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as other:
         real = identify("other", other.pid)
         stale = Identity("ours", other.pid, real.started - 60, signal.SIGTERM)
         assert real.is_alive
         assert not stale.is_alive
         stale.send(signal.SIGKILL)
-        time.sleep(0.1)  # a signal that came would have been taken by now
+        time.sleep(0.1)  # a signal would have been delivered by now
         assert other.poll() is None
         other.kill()
 
 
-def test_the_lock_file_of_a_killed_postgres_goes_and_that_of_a_live_one_stays(tmp_path):
+def test_the_lock_file_of_a_killed_postgres_is_removed_and_that_of_a_live_one_stays(tmp_path):
     lock = tmp_path / "postmaster.pid"
-    lock.write_text(f"{os.getpid()}\n")  # a number that lives, and is not PostgreSQL
+    lock.write_text(f"{os.getpid()}\n")  # the pid of a live process that is not PostgreSQL
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], cwd=tmp_path) as live:
-        forget_dead_server(tmp_path)
+        remove_stale_lock(tmp_path)
         assert lock.exists()
         live.kill()
-    forget_dead_server(tmp_path)
+    remove_stale_lock(tmp_path)
     assert not lock.exists()
 
 
-def test_a_taken_port_is_named_in_one_line(tmp_path):
+def test_a_taken_port_is_reported_in_one_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         answer = run_py("serve", "--port", port, "--data", str(tmp_path / "data"))
@@ -213,7 +211,7 @@ def test_a_taken_port_is_named_in_one_line(tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-def test_an_old_python_is_told_what_semel_needs():
+def test_an_old_python_reports_which_version_is_needed():
     pretend = "import runpy, sys; sys.version_info = (3, 8, 18, 'final', 0); sys.argv = ['run.py', 'demo']; "
     script = pretend + "runpy.run_path('run.py', run_name='__main__')"
     answer = subprocess.run(
@@ -222,10 +220,12 @@ def test_an_old_python_is_told_what_semel_needs():
     assert answer.returncode == 1
     assert answer.stderr.startswith("run.py: Semel needs Python 3.11 or newer; this is 3.8:")
     assert answer.stderr.count("\n") == 1
-    ast.parse((ROOT / "run.py").read_text(), feature_version=(3, 7))  # an old Python can read it up to there
+    ast.parse(
+        (ROOT / "run.py").read_text(), feature_version=(3, 7)
+    )  # an old Python can parse it and print that line
 
 
-def test_the_stamp_holds_for_these_requirements_and_this_python_only(tmp_path, monkeypatch):
+def test_the_stamp_is_valid_only_for_these_requirements_and_this_python(tmp_path, monkeypatch):
     requirements = (tmp_path / "requirements.txt", tmp_path / "requirements-dev.txt")
     for file in requirements:
         file.write_text("a==1\n")
@@ -246,7 +246,9 @@ def test_the_stamp_holds_for_these_requirements_and_this_python_only(tmp_path, m
     assert not run.is_ready()
 
 
-def test_a_half_made_environment_is_made_anew_and_a_failure_leaves_no_stamp(tmp_path, monkeypatch, capsys):
+def test_an_incomplete_environment_is_created_again_and_a_failure_leaves_no_stamp(
+    tmp_path, monkeypatch, capsys
+):
     venv = tmp_path / ".venv"
     venv.mkdir()
     (venv / "half").touch()
@@ -258,11 +260,11 @@ def test_a_half_made_environment_is_made_anew_and_a_failure_leaves_no_stamp(tmp_
     }.items():
         monkeypatch.setattr(run, name, path)
 
-    def refuse(command, _lock):
+    def fail_in_pip(command, _lock):
         run.LOG.write_text("ERROR: No matching distribution found for celery==5.7.0\n")
         return int("pip" in command)
 
-    monkeypatch.setattr(run, "run_logged", refuse)
+    monkeypatch.setattr(run, "run_logged", fail_in_pip)
     problem = run.install()
     assert "celery==5.7.0" in problem
     assert str(run.LOG) in problem
@@ -271,7 +273,7 @@ def test_a_half_made_environment_is_made_anew_and_a_failure_leaves_no_stamp(tmp_
 
 
 @pytest.mark.parametrize(
-    ("log", "words"),
+    ("log", "text"),
     [
         (
             "WARNING: Retrying after NewConnectionError\nERROR: No matching distribution found for a==1",
@@ -286,11 +288,11 @@ def test_a_half_made_environment_is_made_anew_and_a_failure_leaves_no_stamp(tmp_
         ("ERROR: something new", "something new"),
     ],
 )
-def test_a_failed_installation_says_what_to_do(log, words):
-    assert words in run.advice(log)
+def test_a_failed_installation_says_what_to_do(log, text):
+    assert text in run.advice(log)
 
 
-def test_a_data_folder_belongs_to_one_stack(tmp_path):
+def test_a_data_folder_is_used_by_one_stack_only(tmp_path):
     folder = Folder(tmp_path / "data")
     with pytest.raises(LauncherError, match="in use by another stack"):
         Folder(tmp_path / "data")
@@ -300,14 +302,14 @@ def test_a_data_folder_belongs_to_one_stack(tmp_path):
         read_state(tmp_path / "data")
 
 
-def test_one_outside_server_without_the_other_is_refused(monkeypatch):
+def test_an_outside_server_without_the_other_is_refused(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgres://elsewhere/semel")
     monkeypatch.delenv("REDIS_URL")
     with pytest.raises(LauncherError, match="REDIS_URL is not"):
         outside_servers()
 
 
-def test_the_suite_runs_in_parallel_unless_told_how():
+def test_the_suite_runs_in_parallel_unless_the_user_sets_the_number():
     assert arguments(["tests/unit"]) == [*PARALLEL, "tests/unit"]
     assert arguments(["-n0", "tests/unit"]) == ["-n0", "tests/unit"]
     assert arguments(["--numprocesses=3"]) == ["--numprocesses=3"]

@@ -29,7 +29,7 @@ SHORT, LONG = timedelta(seconds=0.4), timedelta(seconds=20)
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory):
-    book = tmp_path_factory.mktemp("provider") / "book.sqlite"
+    book = tmp_path_factory.mktemp("provider") / "provider.sqlite"
     with running_provider(book, "--slow-seconds", "1.5") as running:
         yield running
 
@@ -170,7 +170,10 @@ def test_a_500_is_in_doubt_and_a_429_is_not(sandbox, request):
 
 
 def test_a_key_in_use_is_in_doubt(tmp_path):
-    with running_provider(tmp_path / "book", "--slow-seconds", "1") as sandbox, ThreadPoolExecutor(1) as pool:
+    with (
+        running_provider(tmp_path / "provider", "--slow-seconds", "1") as sandbox,
+        ThreadPoolExecutor(1) as pool,
+    ):
         provider = gateway(sandbox.url)
         first = pool.submit(charge, provider, "k", "tok_slow")
         sandbox.wait_for("k", ["in_progress"])
@@ -465,7 +468,7 @@ class FirstAttempt:
 
 
 def test_the_operation_charges_and_names_the_charge(tmp_path, settings):
-    with running_provider(tmp_path / "book") as sandbox:
+    with running_provider(tmp_path / "provider") as sandbox:
         settings.PAYMENT_PROVIDER_URL, settings.PAYMENT_PROVIDER_KEY = sandbox.url, sandbox.key
         job = FirstAttempt()
         result = ChargePayment().perform({"amount": 5, "currency": "eur", "source": "tok_visa"}, job)

@@ -12,7 +12,7 @@ from jobs.models import Job, JobStep
 from jobs.services import erase_payload, redrive_job
 from jobs.states import State
 from operations.payments import refund as refund_operation
-from operations.payments.ledger import CapturedCharge, hold_refund
+from operations.payments.ledger import hold_refund
 from operations.payments.models import Account, Charge, Refund
 from tests.support.factories import TenantFactory, queued_job
 from tests.support.provider import running_provider
@@ -27,7 +27,7 @@ FOR_ADA = {**ORDER, "customer": "ada"}
 
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory):
-    with running_provider(tmp_path_factory.mktemp("provider") / "book.sqlite") as running:
+    with running_provider(tmp_path_factory.mktemp("provider") / "provider.sqlite") as running:
         yield running
 
 
@@ -246,16 +246,16 @@ def test_what_a_refund_held_that_came_to_nothing_is_there_for_the_next(
 
 def test_what_a_refund_holds_that_may_still_be_made_is_nobody_elses(charge, refund, tenant):
     charged = charge()
-    held = CapturedCharge(
+    held = Charge(
         job_id=charged.job.id,
         scope=format_scope(tenant_id=tenant.id, mode="test"),
         charge_id="ch",
         currency="usd",
-        amount=1999,
+        captured=1999,
     )
     hold_refund(
         job_id=queued_job(tenant).id,
-        captured=held,
+        charge=held,
         amount=1500,
         ended_without_effects=lambda _job_id: False,
     )

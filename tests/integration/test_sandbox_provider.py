@@ -1,4 +1,4 @@
-"""The sandbox provider keeps its promises, or every count made at it would mean nothing."""
+"""The sandbox provider is reliable: every count of charges in other tests depends on it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.support.provider import ROOT, running_provider, start_provider, stop_
 
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory):
-    book = tmp_path_factory.mktemp("provider") / "book.sqlite"
-    with running_provider(book, "--slow-seconds", "0.2", "--silent-seconds", "30") as running:
+    store = tmp_path_factory.mktemp("provider") / "store.sqlite"
+    with running_provider(store, "--slow-seconds", "0.2", "--silent-seconds", "30") as running:
         yield running
 
 
 @pytest.fixture
-def book(tmp_path):
-    return tmp_path / "book.sqlite"
+def store(tmp_path):
+    return tmp_path / "store.sqlite"
 
 
 def test_a_charge_is_answered_and_listed(provider, request):
@@ -65,7 +65,7 @@ def test_another_request_under_the_key_is_refused(provider, request):
     assert len(provider.charges(request.node.name)) == 1
 
 
-def test_the_same_request_may_be_spelled_otherwise(provider, request):
+def test_the_same_request_may_be_spelled_differently(provider, request):
     first = provider.charge(request.node.name)
     body = ' {"source":"tok_visa", "currency":"usd", "amount":1999, "description":null} '
     again = provider.request(
@@ -91,11 +91,11 @@ def test_a_failing_first_call_charges_nothing_and_the_second_succeeds(
     assert provider.outcomes(request.node.name) == [outcome, "charged"]
 
 
-def test_a_rate_limit_says_when_to_come_again(provider, request):
+def test_a_rate_limit_says_when_to_retry(provider, request):
     assert provider.charge(request.node.name, "tok_429_then_ok").headers["Retry-After"] == "1"
 
 
-def test_a_cut_charge_is_taken_and_the_repeat_tells_it(provider, request):
+def test_a_charge_whose_connection_is_cut_is_made_and_the_repeat_returns_it(provider, request):
     with pytest.raises(httpx2.RemoteProtocolError):
         provider.charge(request.node.name, "tok_cut")
     [charge] = provider.charges(request.node.name)
@@ -103,7 +103,7 @@ def test_a_cut_charge_is_taken_and_the_repeat_tells_it(provider, request):
     assert provider.outcomes(request.node.name) == ["charged_then_cut", "replayed"]
 
 
-def test_a_silent_charge_is_taken_and_the_repeat_answers_at_once(provider, request):
+def test_a_charge_without_an_answer_is_made_and_the_repeat_returns_it_at_once(provider, request):
     body = json.dumps({"amount": 1, "currency": "usd", "source": "tok_timeout_after_charge"})
     headers = {"Authorization": f"Bearer {provider.key}", "Idempotency-Key": request.node.name}
     silent = http.client.HTTPConnection(provider.url.removeprefix("http://"))
@@ -117,7 +117,7 @@ def test_a_silent_charge_is_taken_and_the_repeat_answers_at_once(provider, reque
     silent.close()
 
 
-def test_twenty_calls_at_once_under_one_key_charge_once(provider, request):
+def test_twenty_concurrent_calls_under_one_key_charge_once(provider, request):
     start = threading.Barrier(20)
 
     def call(_):
@@ -132,8 +132,8 @@ def test_twenty_calls_at_once_under_one_key_charge_once(provider, request):
     assert len(provider.calls(request.node.name)) == 20
 
 
-def test_two_calls_at_once_under_one_key_meet_in_progress(book):
-    process, provider = start_provider(book, "--slow-seconds", "60")
+def test_a_call_during_another_one_under_its_key_is_refused(store):
+    process, provider = start_provider(store, "--slow-seconds", "60")
     with process, ThreadPoolExecutor(1) as pool:
         first = pool.submit(provider.charge, "k", "tok_slow")
         provider.wait_for("k", ["in_progress"])
@@ -143,21 +143,21 @@ def test_two_calls_at_once_under_one_key_meet_in_progress(book):
     assert second.status_code == 409
     assert second.json()["error"]["code"] == "key_in_use"
 
-    # Killed in mid-work, it had charged nothing; and the key is not in use for ever.
-    with running_provider(book, "--slow-seconds", "0") as provider:
+    # Killed during a call, it has charged nothing; and the key is free again.
+    with running_provider(store, "--slow-seconds", "0") as provider:
         assert provider.charges("k") == []
         assert provider.charge("k", "tok_slow").status_code == 200
         assert provider.outcomes("k") == ["lost", "key_in_use", "charged"]
 
 
-def test_killed_after_the_answer_it_forgets_nothing(book):
-    process, provider = start_provider(book)
+def test_a_kill_after_the_answer_loses_nothing(store):
+    process, provider = start_provider(store)
     with process:
         charged, refused = provider.charge("k1"), provider.charge("k2", "tok_declined")
         stats = provider.stats()
         process.kill()
-    # The same port as well: what called it before finds it again.
-    process, again = start_provider(book, port=int(provider.url.rsplit(":", 1)[1]))
+    # On the same port, so that its callers find it again.
+    process, again = start_provider(store, port=int(provider.url.rsplit(":", 1)[1]))
     try:
         assert again.url == provider.url
         assert (
@@ -180,8 +180,8 @@ def test_killed_after_the_answer_it_forgets_nothing(book):
         stop_provider(process)
 
 
-def test_sigterm_ends_it_at_once_even_while_it_keeps_a_client_waiting(book):
-    process, provider = start_provider(book, "--silent-seconds", "600")
+def test_sigterm_ends_it_at_once_even_while_a_client_waits(store):
+    process, provider = start_provider(store, "--silent-seconds", "600")
     host, port = provider.url.removeprefix("http://").split(":")
     with ThreadPoolExecutor(1) as pool:
         silent = pool.submit(provider.charge, "k", "tok_timeout_after_charge")
@@ -229,7 +229,7 @@ def test_a_charge_needs_a_key(provider):
 
 
 @pytest.mark.parametrize("path", ["/v1/charges", "/v1/calls", "/v1/stats"])
-def test_without_the_bearer_key_nothing_is_told(provider, path):
+def test_without_the_bearer_key_nothing_is_returned(provider, path):
     stranger = provider._replace(key="sk_guess")
     assert stranger.request("GET", path).status_code == 401
     assert stranger.charge("k-stranger").status_code == 401
@@ -244,10 +244,10 @@ def test_a_connection_serves_several_requests(provider):
     connection.close()
 
 
-def test_a_key_may_begin_with_a_dash(book):
-    # One random key in 64 does, and the stack did not start.
-    told = {"webhook_url": "http://127.0.0.1:9/", "webhook_secret": "whsec_" + "a" * 32}
-    command = services.provider(os.environ, 0, book, "-key", **told)
+def test_a_key_may_begin_with_a_dash(store):
+    # One random key in 64 does; then the stack did not start.
+    webhook = {"webhook_url": "http://127.0.0.1:9/", "webhook_secret": "whsec_" + "a" * 32}
+    command = services.provider(os.environ, 0, store, "-key", **webhook)
     with subprocess.Popen(
         command.argv, env=command.env, cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -1,4 +1,4 @@
-"""`run.py`, started for a test in an environment without servers, and what is left of it when it has ended."""
+"""Starts `run.py` for a test in an environment without servers, and checks what is left after its end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import run
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 60
-# Where .venv was not made by run.py, it would make it anew under our feet: then straight to what it hands over to.
+# If run.py did not create this .venv, it would create it again during the tests: then start what it hands over to.
 COMMAND = [sys.executable, *(["run.py"] if run.is_ready() else ["-m", "devstack"])]
 
 
@@ -29,7 +29,7 @@ def eventually(is_true, seconds, what):
 
 
 def processes_marked(mark):
-    """Every live process that has inherited our mark, whatever became of its parents."""
+    """Return every live process that inherited the mark, even if its parents have ended."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -41,7 +41,6 @@ def processes_marked(mark):
 
 
 def is_alive(process):
-    """Whether this very process still runs."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -49,7 +48,7 @@ def is_alive(process):
 
 
 def command_of(process):
-    """The words that it was started with; none where it has ended meanwhile, as a database's helpers do all the time."""
+    """Return its command line; empty if it has just ended, as PostgreSQL's helper processes often do."""
     try:
         return process.cmdline()
     except psutil.Error:
@@ -57,7 +56,7 @@ def command_of(process):
 
 
 class Launcher:
-    """A `run.py` process of this test, in an environment without servers: it embeds its own."""
+    """A `run.py` process in an environment without servers, so that it embeds its own."""
 
     def __init__(self, command, **env):
         self.mark = secrets.token_hex(8)
@@ -74,32 +73,33 @@ class Launcher:
             start_new_session=True,
         )
 
-    def has_said(self, words):
-        """It has just said these words, and goes on."""
-        said = []
+    def wait_for_output(self, text):
+        """Read its output up to the line that contains the text."""
+        lines = []
         for line in self.popen.stdout:
-            if words in line:
+            if text in line:
                 return
-            said.append(line)
-        raise AssertionError(f"it never said {words!r}:\n{''.join(said)}")
+            lines.append(line)
+        raise AssertionError(f"its output has no {text!r}:\n{''.join(lines)}")
 
-    def last_words(self):
-        """All that it says from here to its end. Not by `communicate`, which would lose what `has_said` has read ahead."""
-        said = self.popen.stdout.read()
+    def remaining_output(self):
+        """Return its output up to its end. `communicate` would lose what `wait_for_output` has read ahead."""
+        output = self.popen.stdout.read()
         self.popen.wait(timeout=STOP_SECONDS)
-        return said
+        return output
 
-    def family(self):
-        """Every process below it now, those that hide their environment included."""
+    def descendants(self):
+        """Return every process below it now, including those that overwrite their environment."""
         return psutil.Process(self.popen.pid).children(recursive=True)
 
     def scratch(self):
-        """Its temporary folder, as its guardian was told."""
-        commands = [command_of(one) for one in self.family()]
+        """Return its temporary folder, from the command line of its cleanup process."""
+        commands = [command_of(one) for one in self.descendants()]
         [tag] = [command[-1] for command in commands if "devstack.cleanup_process" in command]
         return Path(tempfile.gettempdir()) / f"semel-{tag}"
 
     def leaves_nothing(self):
+        """Wait until it and all processes that it started have ended; return its exit code."""
         self.popen.communicate(timeout=STOP_SECONDS)
         eventually(
             lambda: not processes_marked(self.mark), STOP_SECONDS, f"{processes_marked(self.mark)} are gone"
@@ -108,5 +108,5 @@ class Launcher:
 
 
 def exit_code_of(number):
-    """What this signal makes the launcher's exit code."""
+    """Return the launcher's exit code after this signal."""
     return -number if number == signal.SIGKILL else 128 + number

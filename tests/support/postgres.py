@@ -13,8 +13,8 @@ import psycopg
 
 from devstack import postgres, services
 from devstack.environment import base_environment
-from devstack.interrupts import Interrupts
 from devstack.processes import Command
+from devstack.stopping import Interrupts
 from devstack.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Postgres:
         return processes
 
     def _start_again(self) -> None:
-        postgres.forget_dead_server(self._folder / "postgres")
+        postgres.remove_stale_lock(self._folder / "postgres")
         self._supervisor.start(self._supervisor.running["postgres"].command)
         self._wait()
 

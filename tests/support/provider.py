@@ -1,4 +1,4 @@
-"""The sandbox payment provider as a process of its own, for tests that count charges from outside."""
+"""Starts the sandbox payment provider as a process, for tests that count charges from outside."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ KEY = "sk_test_sandbox"
 
 
 class Provider(NamedTuple):
-    """A running provider: where it listens, the bearer key it wants, and the file it remembers in."""
+    """A running provider: its URL, its bearer key, and its SQLite file."""
 
     url: str
     key: str
-    book: Path
+    store: Path
 
     def request(
         self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any
@@ -49,7 +49,7 @@ class Provider(NamedTuple):
         return [call["outcome"] for call in self.calls(idempotency_key)]
 
     def wait_for(self, idempotency_key: str, outcomes: list[str]) -> None:
-        """The calls under the key have come to this, within ten seconds."""
+        """Wait until the calls under the key have these outcomes, at most ten seconds."""
         end = time.monotonic() + 10
         while (seen := self.outcomes(idempotency_key)) != outcomes:
             assert time.monotonic() < end, f"{seen} instead of {outcomes}"
@@ -64,9 +64,9 @@ class Provider(NamedTuple):
         return self.request("GET", path, params=params).raise_for_status().json()["data"]
 
 
-def start_provider(book: Path, *options: str, port: int = 0) -> tuple[subprocess.Popen[str], Provider]:
-    """The provider answers; the caller ends the process (`stop_provider`), in whatever way the test is about."""
-    command = [sys.executable, "-m", "devstack.sandbox_provider", "--port", str(port), "--book", str(book)]
+def start_provider(store: Path, *options: str, port: int = 0) -> tuple[subprocess.Popen[str], Provider]:
+    """Start the provider and wait until it listens. The caller ends it, with `stop_provider` or as the test needs."""
+    command = [sys.executable, "-m", "devstack.sandbox_provider", "--port", str(port), "--store", str(store)]
     process = subprocess.Popen(
         [*command, "--key", KEY, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -74,20 +74,20 @@ def start_provider(book: Path, *options: str, port: int = 0) -> tuple[subprocess
     line = process.stdout.readline()
     if not line:
         raise RuntimeError(f"The provider ended with {process.wait()} before it listened.")
-    return process, Provider(line.split()[-1], KEY, book)
+    return process, Provider(line.split()[-1], KEY, store)
 
 
 def stop_provider(process: subprocess.Popen[str]) -> int:
-    """The process has ended, by SIGTERM if need be; its exit code."""
+    """End the process with SIGTERM and return its exit code."""
     with process:
         process.terminate()
         return process.wait(timeout=10)
 
 
 @contextmanager
-def running_provider(book: Path, *options: str) -> Iterator[Provider]:
-    """A provider on a free port for as long as the block runs. Options go to its command line (`--slow-seconds`, `0.1`)."""
-    process, provider = start_provider(book, *options)
+def running_provider(store: Path, *options: str) -> Iterator[Provider]:
+    """Run a provider on a free port during the block. Options go to its command line (`--slow-seconds`, `0.1`)."""
+    process, provider = start_provider(store, *options)
     try:
         yield provider
     finally:

@@ -1,4 +1,4 @@
-"""Semel's processes, started for a test as they are in earnest: each in a process group of its own, ended by SIGKILL."""
+"""Starts Semel's processes for a test with their real commands, each in a process group that is ended by SIGKILL."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# Short pauses, so that what waits for them is soon tested; their relations are those of the defaults.
-TEMPO = {
+# Short intervals, in the same relations as the defaults, so that tests do not wait long.
+SHORT_INTERVALS = {
     "SWEEP_SECONDS": "0.5",
     "PUBLISH_GRACE_SECONDS": "1",
     "BACKOFF_BASE_SECONDS": "0.2",
@@ -49,14 +49,14 @@ POLL_SECONDS = 0.1
 
 
 def database_url() -> str:
-    """The address of the database that this process tests on."""
+    """Return the URL of this test process's database."""
     to = connection.settings_dict
     return f"postgres://{to['USER']}:{to['PASSWORD']}@{to['HOST']}:{to['PORT']}/{to['NAME']}"
 
 
 @dataclass
 class Stack:
-    """Running processes by name, and the environment that new ones get."""
+    """Running processes by name, and the environment of new ones."""
 
     folder: Path
     env: dict[str, str]
@@ -65,12 +65,12 @@ class Stack:
     urls: dict[str, str] = field(default_factory=dict)
 
     def start_api(self, name: str = "api", **env: str) -> str:
-        """The address of an api that answers."""
+        """Start an api process, wait until it answers, and return its URL."""
         port = free_port()
         return self._serve(name, services.api({**self.env, **env}, port), port)
 
     def start_streams(self, name: str = "streams", **env: str) -> str:
-        """The address of a streams process that answers."""
+        """Start a streams process, wait until it answers, and return its URL."""
         port = free_port()
         return self._serve(name, services.streams({**self.env, **env}, port), port)
 
@@ -87,9 +87,9 @@ class Stack:
         return url
 
     def start_workers(self, *names: str, **env: str) -> None:
-        """These of worker, maintenance and beat are started; that they work is seen by what they do.
+        """Start these of worker, maintenance and beat, without waiting until they work.
 
-        A second of a kind is told apart by a dash; any other name is a worker's.
+        A second process of a kind has a name with a dash; any other name starts a worker.
         """
         env = {**self.env, **env}
         for name in names:
@@ -103,22 +103,22 @@ class Stack:
             self._start(name, command)
 
     def signal(self, name: str, number: signal.Signals) -> None:
-        """Each process of the group gets the signal."""
+        """Send the signal to each process of the group."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.running[name].popen.pid, number)
 
     def frozen_children(self, name: str) -> list[psutil.Process]:
-        """Those of the process's children that are stopped."""
+        """Return the children of the process that are stopped."""
         children = psutil.Process(self.running[name].popen.pid).children()
         return [child for child in children if child.status() == psutil.STATUS_STOPPED]
 
     def kill(self, name: str) -> None:
-        """The whole process group is gone, without a word."""
+        """Kill the whole process group."""
         self.signal(name, signal.SIGKILL)
         self.running.pop(name).popen.wait()
 
     def logs(self) -> str:
-        """The last lines of every process, for a test that failed."""
+        """Return the last log lines of every process, for a failed test."""
         return "\n".join(f"--- {name}\n{one.last_lines()}" for name, one in self.running.items())
 
     def _start(self, name: str, command: Command) -> None:
@@ -133,13 +133,13 @@ class Stack:
 
 @contextlib.contextmanager
 def running_stack(folder: Path, *provider_options: str, **env: str) -> Iterator[Stack]:
-    """A provider, and a stack that nothing of is started yet; at the end nothing of either is left."""
+    """Run a provider, and yield a stack without processes; at the end everything is stopped."""
     with redis.Redis.from_url(settings.REDIS_URL) as valkey:
         valkey.flushdb()
-    with running_provider(folder / "book.sqlite", *provider_options) as provider:
-        whole = {
+    with running_provider(folder / "provider.sqlite", *provider_options) as provider:
+        full_env = {
             **os.environ,
-            **TEMPO,
+            **SHORT_INTERVALS,
             "DATABASE_URL": database_url(),
             "REDIS_URL": settings.REDIS_URL,
             "PAYMENT_PROVIDER_URL": provider.url,
@@ -147,7 +147,7 @@ def running_stack(folder: Path, *provider_options: str, **env: str) -> Iterator[
             "PYTHONUNBUFFERED": "1",
             **env,
         }
-        stack = Stack(folder, whole, provider)
+        stack = Stack(folder, full_env, provider)
         try:
             yield stack
         finally:
@@ -156,13 +156,13 @@ def running_stack(folder: Path, *provider_options: str, **env: str) -> Iterator[
 
 
 def unless_in_progress(answer: httpx2.Response) -> httpx2.Response | None:
-    """The answer, but None where it says that the first request of its key is under way."""
+    """Return the answer, or None if it says that the key's first request is still running."""
     in_progress = answer.status_code == 409 and answer.json()["code"] == "idempotency-request-in-progress"
     return None if in_progress else answer
 
 
 class Caller:
-    """A client over real sockets that repeats nothing by itself."""
+    """A client over real sockets that never repeats a request by itself."""
 
     def __init__(self, url: str, api_key: str) -> None:
         self.http = httpx2.Client(
@@ -176,20 +176,20 @@ class Caller:
     def charge(
         self, key: str, source: str = "tok_visa", *, amount: int = 1999, operation: str = "payments.charge"
     ) -> httpx2.Response:
-        """One POST of a charge."""
+        """Post one charge."""
         params: dict[str, Any] = {"amount": amount, "currency": "usd", "source": source}
         body = {"operation": operation, "params": params}
         return self.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": key})
 
     @contextlib.contextmanager
     def another(self, api_key: str) -> Iterator[Caller]:
-        """A client of the same api, and whoever this key is of."""
+        """Open a client of the same api with another key."""
         caller = Caller(str(self.http.base_url), api_key)
         with caller.http:
             yield caller
 
     def jobs(self, **query: str) -> list[dict[str, Any]]:
-        """Every job that is found, whatever the number of pages."""
+        """Return every job that matches, over all pages."""
         found: list[dict[str, Any]] = []
         cursor: dict[str, str] = {}
         while True:
@@ -204,18 +204,18 @@ class Caller:
             cursor = {"cursor": page["next_cursor"]}
 
     def job_when(self, address: str, state: str) -> dict[str, Any]:
-        """The job at the address, once it is in this state."""
+        """Wait until the job at the address is in this state, and return it."""
 
-        def there() -> dict[str, Any] | None:
+        def job_in_state() -> dict[str, Any] | None:
             job = self.http.get(address).json()
             return job if job["state"] == state else None
 
-        return until(there, seconds=90, pause_seconds=POLL_SECONDS)
+        return until(job_in_state, seconds=90, pause_seconds=POLL_SECONDS)
 
     def when_ended(
         self, count: int, *, seconds: float, stack: Stack, in_doubt: int = 0
     ) -> list[dict[str, Any]]:
-        """All the tenant's jobs, once there are `count` and each has ended, but for as many that are unknown."""
+        """Wait until the tenant has `count` jobs and all have ended, except this many that are unknown; return them."""
 
         def ended() -> list[dict[str, Any]] | None:
             jobs = self.jobs()

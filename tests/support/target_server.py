@@ -1,4 +1,4 @@
-"""The tests' PostgreSQL as the server on which databases are provisioned, and what its catalogue says."""
+"""The tests' PostgreSQL as the server on which databases are provisioned, with queries of its catalog."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PASSWORD = "provisioner-of-a-test"
 
 
 class TargetServer:
-    """The server, with a role for Semel that is no superuser; all that it has provisioned is removed in the end."""
+    """The server, with a role for Semel without superuser rights; all that it provisions is removed at the end."""
 
     def __init__(self) -> None:
         at = connection.settings_dict
@@ -38,7 +38,7 @@ class TargetServer:
 
     @contextmanager
     def session(self, dbname: str = "postgres") -> Iterator[psycopg.Connection[Any]]:
-        """A session of a superuser's."""
+        """Open a session as superuser."""
         with psycopg.connect(**self.superuser, dbname=dbname, autocommit=True) as session:
             yield session
 
@@ -46,12 +46,12 @@ class TargetServer:
         with self.session(dbname) as session:
             session.execute(sql.SQL(statement).format(*parts))
 
-    def ask(self, question: str, *values: Any) -> list[tuple[Any, ...]]:
+    def ask(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         with self.session() as session:
-            return session.execute(question, values).fetchall()
+            return session.execute(query, values).fetchall()
 
     def made(self, name: str = "") -> tuple[list[str], list[str]]:
-        """The roles that were made for Semel, and their databases, whose names end so."""
+        """Return the roles created by Semel's role and their databases, whose names end with this name."""
         roles = self.ask(
             "SELECT DISTINCT role.rolname FROM pg_roles AS role JOIN pg_auth_members AS grants ON grants.roleid = role.oid"
             " JOIN pg_roles AS us ON us.oid = grants.member WHERE us.rolname = %s AND role.rolname LIKE %s",
@@ -62,7 +62,7 @@ class TargetServer:
         return [role for [role] in roles], [database for [database] in databases if name]
 
     def remove(self, role: str) -> None:
-        """A role and its databases are gone, whoever's they are."""
+        """Drop a role and its databases."""
         owned = "SELECT datname FROM pg_database AS one JOIN pg_roles AS owner ON owner.oid = datdba WHERE rolname = %s"
         for [database] in self.ask(owned, role):
             self.do("DROP DATABASE {} WITH (FORCE)", sql.Identifier(database))

@@ -1,4 +1,4 @@
-"""The demo's pace and its table, without the demo."""
+"""The demo's settings and its table, without running the demo."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import pytest
 
 from config.checks import check_times
 from devstack.demo import table
-from devstack.demo_client import Figures, Row
-from devstack.demo_settings import DEFAULTS, TEMPO
+from devstack.demo_client import Counts, Result
+from devstack.demo_settings import DEFAULTS, DEMO_SETTINGS
 
 
-def test_the_demos_pace_stands_in_every_relation(settings):
-    for name, seconds in TEMPO.items():
+def test_the_demos_settings_pass_the_checks(settings):
+    for name, seconds in DEMO_SETTINGS.items():
         assert isinstance(getattr(settings, name), float), name
         setattr(settings, name, float(seconds))
     assert list(check_times()) == []
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
-def test_what_the_demo_says_of_a_deployment_is_true(settings, name):
+def test_the_defaults_that_the_demo_prints_are_true(settings, name):
     assert getattr(settings, name) == float(DEFAULTS[name])
 
 
-def test_a_wrong_figure_and_a_complaint_are_told_in_their_line():
-    right = Row("(x) right", Figures(2, 1, 1, 1), Figures(2, 1, 1, 1))
-    wrong = Row("(y) wrong", Figures(2, 1, 1, 1), Figures(2, 1, 2, 0), ["the job ended failed"])
+def test_a_wrong_number_and_a_problem_are_shown_in_their_row():
+    right = Result("(x) right", Counts(2, 1, 1, 1), Counts(2, 1, 1, 1))
+    wrong = Result("(y) wrong", Counts(2, 1, 1, 1), Counts(2, 1, 2, 0), ["the job ended failed"])
     assert (right.is_right, wrong.is_right) == (True, False)
-    assert Row("(z)", right.expected, right.counted, ["it rained"]).is_right is False
+    assert Result("(z)", right.expected, right.counted, ["it rained"]).is_right is False
     _, first, second = table([right, wrong]).splitlines()
     assert first.endswith("  yes")
     assert second.endswith("  charges 1, not 2; replays 1, not 0; the job ended failed")

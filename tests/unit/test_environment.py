@@ -1,4 +1,4 @@
-"""Where settings come from: a deployment's .env, but never in what run.py starts; and what depends on the process."""
+"""Where settings come from: the environment, then a deployment's .env, which run.py never reads."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PROVIDER = "PAYMENT_PROVIDER_URL"
 
 
 def python(code, *, folder, **env):
-    """What a fresh interpreter prints."""
-    # What the interpreter itself may need to start, and nothing of Semel's.
+    """Return the output of a new interpreter."""
+    # What the interpreter itself may need to start, without Semel's variables.
     loader = {name: value for name, value in os.environ.items() if name in ("LD_LIBRARY_PATH", "PATH")}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,
         env={**loader, **env},
@@ -28,13 +28,13 @@ def python(code, *, folder, **env):
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
 
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A folder as a deployment's, with nothing in it but what reads the environment, and a .env."""
+    """A deployment's folder that contains only the code that reads the environment, and a .env."""
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "__init__.py").touch()
     shutil.copy(ROOT / "config" / "env.py", tmp_path / "config")
@@ -49,25 +49,25 @@ def provider(checkout, **env):
     )
 
 
-def test_a_deployments_file_is_read(checkout):
+def test_a_dotenv_file_is_read(checkout):
     assert provider(checkout) == "https://real.example"
 
 
-def test_with_an_empty_name_no_file_is_read(checkout):
+def test_an_empty_file_name_reads_no_file(checkout):
     assert provider(checkout, SEMEL_ENV_FILE="") == "none"
 
 
-def test_a_file_of_another_name_is_read_instead(checkout, tmp_path):
+def test_another_file_name_is_read_instead(checkout, tmp_path):
     (tmp_path / "other").write_text(f"{PROVIDER}=https://other.example\n")
     assert provider(checkout, SEMEL_ENV_FILE=str(tmp_path / "other")) == "https://other.example"
 
 
-def test_the_environment_itself_wins_over_the_file(checkout):
+def test_the_environment_overrides_the_file(checkout):
     assert provider(checkout, **{PROVIDER: "https://set.example"}) == "https://set.example"
 
 
 @pytest.mark.parametrize("before", [None, "/deployment/.env"])
-def test_nothing_that_the_launcher_starts_reads_a_file(monkeypatch, before):
+def test_processes_of_the_launcher_read_no_file(monkeypatch, before):
     if before is None:
         monkeypatch.delenv("SEMEL_ENV_FILE", raising=False)
     else:
@@ -78,6 +78,6 @@ def test_nothing_that_the_launcher_starts_reads_a_file(monkeypatch, before):
 @pytest.mark.parametrize(
     ("process", "max_age"), [("streams", "0"), ("api", "None"), ("worker", "None"), ("manage", "None")]
 )
-def test_only_under_asgi_a_database_connection_ends_with_its_request(process, max_age):
+def test_only_the_streams_process_closes_its_database_connection_after_each_request(process, max_age):
     code = "from config import settings; print(settings.DATABASES['default']['CONN_MAX_AGE'])"
     assert python(code, folder=ROOT, **{**os.environ, "SEMEL_PROCESS": process}) == max_age
