@@ -1,1 +1,1 @@
-"""What runs jobs: executor, effects, heartbeat, sweeper."""
+"""The engine that runs jobs: claim, perform, settle; sweep and purge."""

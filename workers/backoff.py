@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: full jitter, so that jobs that failed together do not come back together.
+"""The delay before the next attempt: full jitter, so that jobs that failed together do not retry together.
 
 Source: M. Brooker, "Exponential Backoff And Jitter", 2015.
 """
@@ -12,7 +12,7 @@ from django.conf import settings
 
 
 def retry_delay(*, attempts_charged: int, at_least: timedelta | None = None) -> timedelta:
-    """A random delay below base x 2^(attempts - 1), capped; never shorter than what the downstream asked for."""
+    """Return a random delay below base x 2^(attempts - 1), capped; never shorter than the downstream's own `Retry-After`."""
     ceiling = min(
         settings.BACKOFF_MAX_SECONDS,
         settings.BACKOFF_BASE_SECONDS * 2.0 ** min(max(attempts_charged - 1, 0), 30),

@@ -1,18 +1,18 @@
-"""Whether this worker has been told to stop: its children give their jobs back at their next check, at no charge."""
+"""A flag that tells a worker's children to return their jobs, at no charge, because the worker stops."""
 
 from __future__ import annotations
 
 import mmap
 
-# Anonymous memory, shared with the children that are forked later. Written by the parent, once and for good.
+# Anonymous memory, shared with all children that are forked later. The parent writes it once.
 _flag = mmap.mmap(-1, 1)
 
 
 def announce_shutdown() -> None:
-    """From now on every attempt of this worker postpones its job as soon as it asks."""
+    """Make every attempt of this worker postpone its job at its next check."""
     _flag[0] = 1
 
 
 def is_shutting_down() -> bool:
-    """Whether the worker stops. A memory read."""
+    """Return whether the worker stops. Costs a memory read."""
     return _flag[0] == 1

@@ -1,4 +1,4 @@
-"""What happened in a worker, for whoever counts it: sent robustly, so that a listener can break nothing."""
+"""What observability counts. Sent with `send_robust`, so that a receiver cannot break the sender."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Final
 
 from django.dispatch import Signal
 
-# A message came, and there was nothing to claim: reason, see jobs.selectors.unclaimed_reason.
+# A delivery found nothing to claim: reason (jobs.selectors.unclaimed_reason).
 delivery_dropped: Final = Signal()
-# An attempt is over, whatever came of it: operation, outcome (a class of workers.outcomes), seconds.
+# An attempt ended: operation, outcome (the lower-case name of a class in workers.outcomes), seconds.
 attempt_ended: Final = Signal()
-# A fenced write of an attempt matched no row: the job is another's by now. Once an attempt.
+# A fenced write of an attempt matched no row. Once an attempt.
 write_refused: Final = Signal()
-# A sweep, or a purge, has come to its end: counts, seconds.
+# A sweep or a purge ended: counts, seconds.
 swept: Final = Signal()
 purged: Final = Signal()

@@ -57,7 +57,7 @@ def test_a_name_that_clients_could_not_say_is_refused(root, name):
 @pytest.mark.parametrize("there", ["operations/sync_contact.py", "tests/integration/test_sync_contact.py"])
 def test_nothing_is_overwritten_and_nothing_is_half_written(root, there):
     (root / there).write_text("mine")
-    with pytest.raises(CommandError, match="there already"):
+    with pytest.raises(CommandError, match="exists already"):
         call_command("startoperation", "crm.sync_contact", root=root)
     assert [(file.relative_to(root).as_posix(), file.read_text()) for file in root.rglob("*.py")] == [
         (there, "mine")

@@ -7,15 +7,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from workers.purge import run_once
+from workers import purge
 
 
 class Command(BaseCommand):
-    """Runs what beat runs, now, and until nothing is left."""
-
-    help = "Delete expired idempotency keys, and jobs and consumed messages past their retention: now, all of them."
+    help = "Purge now, without a time limit: expired keys, and jobs, messages and files past their retention."
 
     def handle(self, *_args: Any, **_options: Any) -> None:  # noqa: ANN401 - Django's signature
-        """Print what was done."""
-        counts = run_once()
+        counts = purge.run_once()
         self.stdout.write(", ".join(f"{name}: {number}" for name, number in asdict(counts).items()))

@@ -18,22 +18,20 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
-    """Runs what beat runs, now, and to its end. Exit code 1 where an invariant is broken."""
-
-    help = "Ask the invariants of DESIGN.md of recent jobs and keys again; exit code 1 where one is broken."
+    help = "Check the invariants of recent jobs and keys, without a time limit. Exit code 1 if one is broken."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """How far back to look."""
         hours = settings.SELFAUDIT_WINDOW_SECONDS / 3600
         parser.add_argument(
             "--hours", type=float, default=hours, help=f"how far back to look (default: {hours:g})"
         )
 
     def handle(self, *_args: Any, hours: float, **_options: Any) -> None:  # noqa: ANN401 - Django's signature
-        """Print what was found."""
         counts = run_once(window=timedelta(hours=hours))
         self.stdout.write(", ".join(f"{name}: {number}" for name, number in asdict(counts).items()))
-        for one in Violation.objects.filter(resolved_at=None).order_by("-last_seen_at")[:100]:
-            self.stdout.write(f"{one.invariant} {one.rule} {one.subject} {one.details}")
+        for violation in Violation.objects.filter(resolved_at=None).order_by("-last_seen_at")[:100]:
+            self.stdout.write(
+                f"{violation.invariant} {violation.rule} {violation.subject} {violation.details}"
+            )
         if not counts.is_clean:
             sys.exit(1)

@@ -18,22 +18,19 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class Command(BaseCommand):
-    """Writes two files that work as they are, to be changed from there."""
-
-    help = "Write a new operation and its test: startoperation crm.sync_contact."
+    help = "Write a new operation and its test, both working, as a starting point: startoperation crm.sync_contact."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """The name, as clients will say it."""
         parser.add_argument("name", help="<noun>.<verb>, such as crm.sync_contact")
         parser.add_argument(
-            "--root", type=Path, default=ROOT, help="the folder that holds workers/ and tests/"
+            "--root", type=Path, default=ROOT, help="the folder that holds operations/ and tests/"
         )
 
     def handle(self, *_args: Any, name: str, root: Path, **_options: Any) -> None:  # noqa: ANN401 - Django's signature
-        """Nothing is overwritten: both files are there, or neither is touched."""
+        """Write both files, or none if one of them exists."""
         if not NAME.fullmatch(name):
             raise CommandError(
-                f"A name is <noun>.<verb> in lower case, such as crm.sync_contact, not {name!r}."
+                f"A name must be <noun>.<verb> in lower case, such as crm.sync_contact, not {name!r}."
             )
         module = name.rpartition(".")[2] if name.count(".") == 1 else name.partition(".")[2].replace(".", "_")
         class_name = "".join(word.capitalize() for word in module.split("_"))
@@ -43,20 +40,20 @@ class Command(BaseCommand):
         }
         for file in files:
             if file.exists():
-                raise CommandError(f"{file} is there already: take another name, or change that one.")
+                raise CommandError(f"{file} exists already: choose another name, or change that file.")
             if not file.parent.is_dir():
                 raise CommandError(
-                    f"{file.parent} is no folder: run this where operations/ and tests/ are, or give --root."
+                    f"{file.parent} is not a folder: run this in the folder that holds operations/ and tests/, or pass --root."
                 )
-        words = {"name": name, "module": module, "class_name": class_name}
+        values = {"name": name, "module": module, "class_name": class_name}
         for file, template in files.items():
-            text = (TEMPLATES / template).read_text(encoding="utf-8").format(**words)
+            text = (TEMPLATES / template).read_text(encoding="utf-8").format(**values)
             with file.open("x", encoding="utf-8") as stream:
                 stream.write(text)
             self.stdout.write(f"wrote {file.relative_to(root)}")
         path = f"operations.{module}.{class_name}"
         if path not in settings.OPERATIONS:
             self.stdout.write(
-                f'Name it in OPERATIONS (config/settings/, or the environment) when clients may ask for it: "{path}"'
+                f'Add it to OPERATIONS (config/settings/operations.py, or the environment) when clients may use it: "{path}"'
             )
         self.stdout.write(f"Try it: python3 run.py test -n 0 tests/integration/test_{module}.py")
