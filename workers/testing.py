@@ -1,12 +1,12 @@
 """For tests of operations: run one to its end in this process, let its worker die anywhere, and count what it sent.
 
     def test_a_charge_is_made_once_wherever_its_worker_dies(tenant):
-        for crash in every_crash(lambda: rehearse("payments.charge", PARAMS, tenant_id=tenant.id)):
-            rehearsed = rehearse("payments.charge", PARAMS, tenant_id=tenant.id, crash=crash)
-            assert rehearsed.job.state == "succeeded"
+        for crash in every_crash(lambda: run_operation("payments.charge", PARAMS, tenant_id=tenant.id)):
+            finished = run_operation("payments.charge", PARAMS, tenant_id=tenant.id, crash=crash)
+            assert finished.job.state == "succeeded"
 
-Rows, claims, leases and records are the real ones; no broker and no other process takes part, and no time is waited for: a job
-that is due later is made due by moving its own past.
+Rows, claims, leases and steps are real. No broker and no other process takes part, and nothing waits: a job that is due later is
+made due by moving its instants into the past.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from jobs.operations import Operation
 
-# Where a worker can die on a job's way; the nth time that it comes by.
+# The fault points at which a worker can die while it runs a job.
 PLACES = (
     "after_claim",
     "before_effect",
@@ -45,17 +45,17 @@ PLACES = (
     "before_artifact",
     "before_settle",
 )
-# More deliveries than any job needs: attempts, postponements and the attempt that only asks.
+# More than any job needs: attempts, postponements and the attempt that only reconciles.
 _DELIVERIES_MAX = 50
 
 
-class Died(BaseException):
-    """The worker is gone: nobody handles this, and nothing is written any more."""
+class WorkerDied(BaseException):
+    """The worker is dead: no code handles this, and nothing more is written."""
 
 
 @contextmanager
 def registered(*operations: type[Operation]) -> Iterator[None]:
-    """While the block runs, this process knows these operations as well, wherever settings.OPERATIONS names them not yet."""
+    """Register these operations inside the block, in addition to settings.OPERATIONS."""
     paths = [f"{operation.__module__}.{operation.__qualname__}" for operation in operations]
     before = settings.OPERATIONS
     settings.OPERATIONS = [*before, *(path for path in paths if path not in before)]
@@ -69,7 +69,7 @@ def registered(*operations: type[Operation]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Crash:
-    """The worker dies at this place, the nth time that the job comes by."""
+    """The worker dies when the job reaches this place for the nth time."""
 
     place: str
     nth: int = 1
@@ -79,40 +79,40 @@ class Crash:
 
 
 @dataclass
-class Rehearsed:
-    """A job that was run until no process of ours moves it on, and how often it came by each place."""
+class OperationRun:
+    """A job that was run until it ended or became unknown, and how often it reached each place."""
 
     job: Job
-    passed: Counter[str] = field(default_factory=Counter)
+    reached: Counter[str] = field(default_factory=Counter)
     has_crashed: bool = False
 
     @property
     def result(self) -> Any:  # noqa: ANN401 - any JSON value
-        """What the operation returned; None where it did not succeed."""
+        """Return what the operation returned; None if it did not succeed."""
         return None if self.job.result is None else decode_payload(self.job.result)
 
     @property
     def error(self) -> Any:  # noqa: ANN401 - any JSON value
-        """Why the job did not succeed; None where it did."""
+        """Return the job's error; None if it succeeded."""
         return None if self.job.error is None else decode_payload(self.job.error)
 
     @property
     def calls(self) -> int:
-        """How often something was sent downstream, repeats included."""
-        return self.passed["before_effect"]
+        """Return how many calls were sent downstream, repeats included."""
+        return self.reached["before_effect"]
 
 
-def rehearse(
+def run_operation(
     operation: str,
     params: dict[str, Any],
     *,
     tenant_id: int,
     mode: str = "test",
     crash: Crash | None = None,
-) -> Rehearsed:
-    """The operation has been run to its end, over as many attempts as it takes. Params are as a client sends them.
+) -> OperationRun:
+    """Submit a job with these params, as a client sends them, and run it to its end.
 
-    Raises ValueError for params that the API would refuse, AssertionError where the job cannot be claimed.
+    Raises ValueError if the API would refuse the params, AssertionError if the job cannot be claimed.
     """
     known = current_operation(operation)
     form = known.params(data=params)
@@ -122,48 +122,48 @@ def rehearse(
     return run_to_end(job.id, crash=crash)
 
 
-def run_to_end(job_id: UUID, *, crash: Crash | None = None) -> Rehearsed:
-    """The job has been delivered again and again, until it has ended or is unknown."""
-    rehearsed = Rehearsed(Job.objects.get(pk=job_id))
+def run_to_end(job_id: UUID, *, crash: Crash | None = None) -> OperationRun:
+    """Deliver the job until it has ended or is unknown, over as many attempts as it takes."""
+    run = OperationRun(Job.objects.get(pk=job_id))
 
-    def pass_by(place: str) -> None:
-        rehearsed.passed[place] += 1
-        if crash is not None and (place, rehearsed.passed[place]) == (crash.place, crash.nth):
-            rehearsed.has_crashed = True
-            raise Died(str(crash))
+    def on_reach(place: str) -> None:
+        run.reached[place] += 1
+        if crash is not None and (place, run.reached[place]) == (crash.place, crash.nth):
+            run.has_crashed = True
+            raise WorkerDied(str(crash))
 
-    with watch(pass_by):
+    with watch(on_reach):
         for _ in range(_DELIVERIES_MAX):
-            if State(rehearsed.job.state).is_settled:
-                return rehearsed
-            rehearsed.job = _deliver(rehearsed.job)
-    raise AssertionError(f"The job did not end in {_DELIVERIES_MAX} deliveries: {rehearsed.job}.")
+            if State(run.job.state).is_settled:
+                return run
+            run.job = _deliver(run.job)
+    raise AssertionError(f"The job did not end in {_DELIVERIES_MAX} deliveries: {run.job}.")
 
 
-def every_crash(run: Callable[[], Rehearsed]) -> Iterator[Crash]:
-    """Each place at which `run` comes by, each time that it does."""
-    passed = run().passed
+def every_crash(run: Callable[[], OperationRun]) -> Iterator[Crash]:
+    """Run once without a crash, then yield one crash for each place that was reached, and each time."""
+    reached = run().reached
     for place in PLACES:
-        for nth in range(1, passed[place] + 1):
+        for nth in range(1, reached[place] + 1):
             yield Crash(place, nth)
 
 
 def _deliver(job: Job) -> Job:
-    """The job after one more delivery; after the end of its lease, if its worker died."""
-    _let_time_pass(job)
+    """Return the job after one more delivery. If its worker died, its lease is expired at once."""
+    _make_due(job)
     try:
         execute_job(job.id)
-    except Died:
+    except WorkerDied:
         dead = Job.objects.get(pk=job.id)
-        # A worker that died after the end, or before the claim, left no lease.
+        # A worker that died before the claim or after the settle left no lease.
         if dead.state == State.RUNNING:
             Job.objects.filter(pk=job.id).update(lease_expires_at=dead.started_at)
             transitions.expire_job(job_id=job.id, attempt=dead.attempt, delay=timedelta(0))
     return Job.objects.get(pk=job.id)
 
 
-def _let_time_pass(job: Job) -> None:
-    """As much of it as the job would have to wait for."""
+def _make_due(job: Job) -> None:
+    """Move the job's due time, and with it the starts of its effects, back by as long as it would have to wait."""
     ahead = job.run_at - timezone.now()
     if ahead <= timedelta(0):
         return

@@ -352,15 +352,15 @@ def test_wherever_its_worker_dies_each_thing_is_done_once_and_undone_once(tenant
     assert {"after_effect", "after_record", "mid_step", "before_settle"} <= {one.place for one in crashes}
     for crash in crashes:
         journeys.clear()
-        rehearsed = journey(crash)
-        assert rehearsed.has_crashed, crash
-        assert (rehearsed.job.state, rehearsed.job.done_effects) == (state, 0), crash
-        assert states(rehearsed.job) == {
+        finished = journey(crash)
+        assert finished.has_crashed, crash
+        assert (finished.job.state, finished.job.done_effects) == (state, 0), crash
+        assert states(finished.job) == {
             "a": "compensated",
             "b": "compensated",
             "a:undo": "done",
             "b:undo": "done",
-            **({"count": "done"} if "count" in states(rehearsed.job) else {}),
+            **({"count": "done"} if "count" in states(finished.job) else {}),
         }, crash
         heard = [len(set(side.calls)) for place in journeys for side in (place.forward, place.back)]
         assert heard == [1, 1, 1, 1], crash

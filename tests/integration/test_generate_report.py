@@ -32,7 +32,7 @@ from tests.support.files import stored
 from tests.support.scenarios import write
 from workers import job_handle, job_history
 from workers.executor import execute_job
-from workers.testing import every_crash, rehearse
+from workers.testing import every_crash, run_operation
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("folder")]
 
@@ -52,7 +52,7 @@ def around(kind="csv", days=1):
 
 
 def report(tenant, params=None, **options):
-    return rehearse("reports.generate", params or around(), tenant_id=tenant.id, **options)
+    return run_operation("reports.generate", params or around(), tenant_id=tenant.id, **options)
 
 
 def charged_job(tenant, amount=1999, currency="usd", charge_id="ch_1", refunded=None):
@@ -77,11 +77,11 @@ def charged_job(tenant, amount=1999, currency="usd", charge_id="ch_1", refunded=
     return Job.objects.get(pk=job.id)
 
 
-def file_of(rehearsed, folder):
+def file_of(finished, folder):
     """What is in the job's only artifact."""
-    artifact = JobArtifact.objects.get(job_id=rehearsed.job.id)
+    artifact = JobArtifact.objects.get(job_id=finished.job.id)
     content = (folder / artifact.storage_name).read_bytes()
-    assert artifact.name == rehearsed.result["artifact"]
+    assert artifact.name == finished.result["artifact"]
     assert artifact.size == len(content)
     return content
 

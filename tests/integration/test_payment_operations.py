@@ -16,7 +16,7 @@ from operations.payments.ledger import hold_refund
 from operations.payments.models import Account, Charge, Refund
 from tests.support.factories import TenantFactory, queued_job
 from tests.support.provider import running_provider
-from workers.testing import Crash, every_crash, rehearse, run_to_end
+from workers.testing import Crash, every_crash, run_operation, run_to_end
 
 pytestmark = pytest.mark.django_db
 
@@ -40,7 +40,7 @@ def _provider_is_ours(provider, settings):
 @pytest.fixture
 def charge(tenant):
     def charge(params=ORDER, **options):
-        return rehearse("payments.charge", params, tenant_id=tenant.id, **options)
+        return run_operation("payments.charge", params, tenant_id=tenant.id, **options)
 
     return charge
 
@@ -49,14 +49,14 @@ def charge(tenant):
 def refund(tenant):
     def refund(charged, amount=None, **options):
         params = {"job": str(charged.job.id)} | ({} if amount is None else {"amount": amount})
-        return rehearse("payments.refund", params, tenant_id=tenant.id, **options)
+        return run_operation("payments.refund", params, tenant_id=tenant.id, **options)
 
     return refund
 
 
-def made_by(provider, rehearsed):
+def made_by(provider, finished):
     """The provider's charges for the job."""
-    return [charge for charge in provider.charges() if charge["job"] == str(rehearsed.job.id)]
+    return [charge for charge in provider.charges() if charge["job"] == str(finished.job.id)]
 
 
 def given_back(provider, charged):
@@ -66,8 +66,8 @@ def given_back(provider, charged):
     return [refund["amount"] for refund in refunds if refund["charge"] == charge["id"]]
 
 
-def steps(rehearsed):
-    return {step.name: str(step.state) for step in JobStep.objects.filter(job_id=rehearsed.job.id)}
+def steps(finished):
+    return {step.name: str(step.state) for step in JobStep.objects.filter(job_id=finished.job.id)}
 
 
 def balance(tenant, currency="usd"):
@@ -75,8 +75,8 @@ def balance(tenant, currency="usd"):
     return Account.objects.get(scope=scope, customer="ada", currency=currency).balance
 
 
-def refused(rehearsed):
-    return rehearsed.job.state, rehearsed.error["code"], rehearsed.error["cause"]
+def refused(finished):
+    return finished.job.state, finished.error["code"], finished.error["cause"]
 
 
 def test_a_charge_is_one_call_and_one_effect_by_default(charge, provider):
@@ -206,8 +206,8 @@ def test_a_refund_whose_answer_is_lost_is_made_once(charge, refund, provider, so
 def test_a_refused_refund_lets_go_what_it_held_wherever_its_worker_dies(charge, refund, provider, tenant):
     charged = charge({**FOR_ADA, "source": "tok_refund_declined"})
     for crash in [None, *every_crash(lambda: refund(charged))]:
-        rehearsed = refund(charged, crash=crash)
-        assert refused(rehearsed)[:2] == (State.FAILED, "operation-failed"), crash
+        finished = refund(charged, crash=crash)
+        assert refused(finished)[:2] == (State.FAILED, "operation-failed"), crash
         assert Charge.objects.get(pk=charged.job.id).refunded == 0, crash
         assert balance(tenant) == 1999, crash
     assert given_back(provider, charged) == []
@@ -215,9 +215,9 @@ def test_a_refused_refund_lets_go_what_it_held_wherever_its_worker_dies(charge, 
 
 def test_a_refund_that_is_redriven_after_a_refusal_holds_its_amount_anew(charge, refund, tenant):
     charged = charge({**ORDER, "source": "tok_refund_declined"})
-    rehearsed = refund(charged, 1000)
-    redrive_job(tenant_id=tenant.id, mode="test", job_id=rehearsed.job.id)
-    again = run_to_end(rehearsed.job.id)
+    finished = refund(charged, 1000)
+    redrive_job(tenant_id=tenant.id, mode="test", job_id=finished.job.id)
+    again = run_to_end(finished.job.id)
     assert refused(again) == (State.FAILED, "operation-failed", "refund_declined")
     assert [held.is_held for held in Refund.objects.filter(charge_id=charged.job.id)] == [False]
     assert Charge.objects.get(pk=charged.job.id).refunded == 0
@@ -289,9 +289,9 @@ def test_nothing_is_refunded_of_what_is_no_charge_of_ones_own(charge, refund, pr
     charged, stranger = charge(), TenantFactory()
     params = {"job": str(charged.job.id)}
     for found in (
-        rehearse("payments.refund", params, tenant_id=stranger.id),
-        rehearse("payments.refund", params, tenant_id=charged.job.tenant_id, mode="live"),
-        rehearse("payments.refund", {"job": str(uuid4())}, tenant_id=charged.job.tenant_id),
+        run_operation("payments.refund", params, tenant_id=stranger.id),
+        run_operation("payments.refund", params, tenant_id=charged.job.tenant_id, mode="live"),
+        run_operation("payments.refund", {"job": str(uuid4())}, tenant_id=charged.job.tenant_id),
         refund(charge({**ORDER, "source": "tok_declined"})),
         refund(refund(charged, 1)),
     ):

@@ -28,7 +28,7 @@ from tests.support.downstreams import run
 from tests.support.factories import TenantFactory
 from tests.support.target_server import target_server
 from tests.support.threads import at_once
-from workers.testing import Crash, every_crash, rehearse, run_to_end
+from workers.testing import Crash, every_crash, run_operation, run_to_end
 
 pytestmark = pytest.mark.django_db
 
@@ -55,7 +55,7 @@ def name():
 @pytest.fixture
 def provision(tenant):
     def provision(name, tenant=tenant, **options):
-        return rehearse(PROVISION, {"name": name}, tenant_id=tenant.id, **options)
+        return run_operation(PROVISION, {"name": name}, tenant_id=tenant.id, **options)
 
     return provision
 
@@ -63,7 +63,7 @@ def provision(tenant):
 @pytest.fixture
 def drop(tenant):
     def drop(name, tenant=tenant, **options):
-        return rehearse(DROP, {"name": name}, tenant_id=tenant.id, **options)
+        return run_operation(DROP, {"name": name}, tenant_id=tenant.id, **options)
 
     return drop
 
@@ -76,12 +76,12 @@ def connect(dsn, **options):
     return psycopg.connect(dsn, autocommit=True, connect_timeout=5, **options)
 
 
-def steps(rehearsed):
-    return {step.name: str(step.state) for step in JobStep.objects.filter(job_id=rehearsed.job.id)}
+def steps(finished):
+    return {step.name: str(step.state) for step in JobStep.objects.filter(job_id=finished.job.id)}
 
 
-def cause(rehearsed):
-    return rehearsed.job.state, rehearsed.error["code"], rehearsed.error["cause"]
+def cause(finished):
+    return finished.job.state, finished.error["code"], finished.error["cause"]
 
 
 def names_of(provisioned):
@@ -416,7 +416,7 @@ def test_a_drop_that_comes_late_leaves_the_next_jobs_work_alone(provision, drop,
 
 def test_the_password_stands_in_the_result_and_its_step_until_both_are_erased(target, tenant, api, caplog):
     caplog.set_level("DEBUG")
-    job = rehearse(PROVISION, {"name": new_name()}, tenant_id=tenant.id).job
+    job = run_operation(PROVISION, {"name": new_name()}, tenant_id=tenant.id).job
     answer = api.get(f"/v1/jobs/{job.id}").json()
     assert answer == api.get(f"/v1/jobs/{job.id}").json(), "a lost answer is asked for again"
     password = urlsplit(answer["result"]["dsn"]).password
