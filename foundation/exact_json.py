@@ -66,44 +66,31 @@ def dumps(value: Any) -> bytes:  # noqa: ANN401 # JSON
 
     Raises TypeError for types that JSON does not have, ValueError for NaN, infinities, lone surrogates and endless nesting.
     """
-    parts: list[str] = []
     try:
-        _write(value, parts)
+        return _spell(value).encode()
     except RecursionError:
         raise ValueError("The value is nested too deeply, or contains itself.") from None
-    return "".join(parts).encode()
 
 
-def _write(value: Any, parts: list[str]) -> None:  # noqa: ANN401, C901 # one branch per JSON type
+def _spell(value: Any) -> str:  # noqa: ANN401 # JSON
     if isinstance(value, str):
-        parts.append(encode_basestring(value))
-    elif value is None or isinstance(value, bool):
-        parts.append(_CONSTANTS[value])
-    elif isinstance(value, dict):
-        separator = "{"
-        for name in sorted(value):
-            if not isinstance(name, str):
-                raise TypeError(f"An object's key must be a string, not {type(name).__name__}.")
-            parts += (separator, encode_basestring(name), ":")
-            _write(value[name], parts)
-            separator = ","
-        parts.append("{}" if separator == "{" else "}")
-    elif isinstance(value, (list, tuple)):
-        separator = "["
-        for item in value:
-            parts.append(separator)
-            _write(item, parts)
-            separator = ","
-        parts.append("[]" if separator == "[" else "]")
-    elif isinstance(value, int):
-        parts.append(_spell_int(value))
-    elif isinstance(value, Decimal):
-        parts.append(_spell_decimal(value))
-    elif isinstance(value, float):
+        return encode_basestring(value)
+    if value is None or isinstance(value, bool):
+        return _CONSTANTS[value]
+    if isinstance(value, dict):
+        # encode_basestring raises TypeError for a key that is not a string.
+        members = [f"{encode_basestring(name)}:{_spell(value[name])}" for name in sorted(value)]
+        return "{" + ",".join(members) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(_spell, value)) + "]"
+    if isinstance(value, int):
+        return _spell_int(value)
+    if isinstance(value, Decimal):
+        return _spell_decimal(value)
+    if isinstance(value, float):
         # repr is the shortest spelling that reads back as this double.
-        parts.append(_spell_decimal(Decimal(repr(value))))
-    else:
-        raise TypeError(f"JSON cannot hold {type(value).__name__}.")
+        return _spell_decimal(Decimal(repr(value)))
+    raise TypeError(f"JSON cannot hold {type(value).__name__}.")
 
 
 def _spell_int(number: int) -> str:
