@@ -1,13 +1,14 @@
-"""The invariants I1, I3, I4, I5 and I10 (DESIGN.md §9) are asked of the rows again: they hold, or somebody is told.
+"""Check the invariants I1, I3, I4, I5 and I10 (DESIGN.md §9) against recent rows, and report each violation once.
 
-The code and the constraints are what makes them true; this is for the day when one of them, a restore or a hand at the database
-does not. It reads in snapshots and changes nothing but its own notes.
+Code and constraints enforce the invariants. This finds what a defect in either, a restore or a manual change in the database
+broke. It reads in snapshots and writes only the table of violations.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -33,57 +34,61 @@ if TYPE_CHECKING:
 
     from idempotency.maintenance_queries import RecordSummary
 
+    # By rule and subject.
+    Findings = dict[tuple[str, str], Finding]
+
 log = structlog.get_logger(__name__)
 
-# New ones that one run tells of, for each rule: a defect that breaks every row must not fill the log and the table as well.
-_TOLD_PER_RULE = 100
+# New violations that one run reports per rule: a defect that breaks every row must not fill the log and the table.
+_REPORTED_PER_RULE = 100
 _RECHECKED = 500
 _LAST_RECORD = 2**63 - 1
 # The version byte of an encoded payload.
 _VERSION_BYTES = 1
+_RECORD = "record/"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What one run looked at, and what it found."""
+    """What one run checked and found."""
 
     jobs: int = 0
     keys: int = 0
-    violations: int = 0  # open ones that were seen, or seen again
+    violations: int = 0  # open ones, new or known
     new: int = 0
     resolved: int = 0
-    is_complete: bool = True  # False: the time was over before all that is recent was looked at
+    is_complete: bool = True  # False: the time was over before all recent rows were checked
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was found."""
+        """True if no violation was found."""
         return self.violations == 0
 
 
 def run_once(*, window: timedelta, seconds: float | None = None) -> Counts:
-    """All that was accepted or ended within `window` has been looked at, the newest first, or `seconds` are over (None: never).
+    """Check what was accepted or ended within `window`, newest first, for at most `seconds` (None: no limit).
 
-    What is known already is looked at again first, and resolved where it is over. Each batch is one snapshot, so that a job
-    in the middle of a change is no violation. Dying anywhere loses nothing: the next run finds what is still so. Two at once
-    tell each violation once, by a unique index.
+    First checks known violations again, and resolves those that are gone. Each batch is one snapshot, so that a job that changes
+    meanwhile is no violation. A crash loses nothing: the next run finds what is still wrong. Of two runs at once, one reports
+    each violation, by a unique index.
     """
     ends_at = None if seconds is None else time.monotonic() + seconds
     since, known = time_ago(window), violations.open_violations(_RECHECKED)
-    found: dict[tuple[str, str], Finding] = {}
+    found: Findings = {}
     jobs: set[UUID] = set()
     keys: set[int] = set()
     resolved = _recheck(known, found)
     is_complete = True
-    for job_ids, facts in chain(_by_jobs(since), _by_keys(since)):
+    for job_ids, batch in chain(_job_batches(since), _record_batches(since)):
         if ends_at is not None and time.monotonic() >= ends_at:
             is_complete = False
             break
         with queries.one_snapshot():
-            _collect(_audit_jobs([job_id for job_id in job_ids if job_id not in jobs]), found)
-            _collect(_audit_records(facts), found)
-        jobs |= set(job_ids)
-        keys |= {record.id for record in facts}
-    new = _tell(list(found.values()))
+            _collect(_check_jobs([job_id for job_id in job_ids if job_id not in jobs]), found)
+            _collect(_check_records([record.id for record in batch]), found)
+        jobs.update(job_ids)
+        keys.update(record.id for record in batch)
+    new = _report(found.values())
     with transaction.atomic():
         violations.forget(age=timedelta(seconds=settings.JOB_RETENTION_SECONDS), limit=settings.BATCH_ROWS)
     counts = Counts(
@@ -98,8 +103,8 @@ def run_once(*, window: timedelta, seconds: float | None = None) -> Counts:
     return counts
 
 
-def _by_jobs(since: datetime) -> Iterator[tuple[list[UUID], list[RecordSummary]]]:
-    """Batches of jobs that were accepted, then of those that ended, since then; with the records they name."""
+def _job_batches(since: datetime) -> Iterator[tuple[list[UUID], list[RecordSummary]]]:
+    """Yield jobs accepted since then, then jobs ended since then, each with their records."""
     limit, before = settings.BATCH_ROWS, queries.LAST_ID
     while ids := queries.accepted_since(since, before=before, limit=limit):
         yield ids, _records_of(ids)
@@ -111,8 +116,8 @@ def _by_jobs(since: datetime) -> Iterator[tuple[list[UUID], list[RecordSummary]]
         last = (ended[-1][1], ended[-1][0])
 
 
-def _by_keys(since: datetime) -> Iterator[tuple[list[UUID], list[RecordSummary]]]:
-    """Batches of the records made since then, whatever became of their jobs."""
+def _record_batches(since: datetime) -> Iterator[tuple[list[UUID], list[RecordSummary]]]:
+    """Yield records created since then, whether or not their jobs still exist."""
     before = _LAST_RECORD
     while page := records.newest_records(before=before, limit=settings.BATCH_ROWS):
         recent = [record for record in page if record.created_at >= since]
@@ -122,110 +127,110 @@ def _by_keys(since: datetime) -> Iterator[tuple[list[UUID], list[RecordSummary]]
         before = page[-1].id
 
 
-def _records_of(ids: Sequence[UUID]) -> list[RecordSummary]:
-    named = {record_id for *_, record_id in queries.owners_of(ids).values() if record_id is not None}
-    return records.records_by_id(named) if named else []
+def _records_of(job_ids: Sequence[UUID]) -> list[RecordSummary]:
+    record_ids = {record_id for *_, record_id in queries.owners_of(job_ids).values() if record_id is not None}
+    return records.records_by_id(record_ids) if record_ids else []
 
 
-def _audit_jobs(ids: Sequence[UUID]) -> Iterator[Finding]:
+def _check_jobs(ids: Sequence[UUID]) -> Iterator[Finding]:
     if not ids:
         return
+    largest = settings.RESULT_MAX_BYTES + _VERSION_BYTES
     for invariant, rule in queries.JOB_RULES:
-        largest = settings.RESULT_MAX_BYTES + _VERSION_BYTES
         for job_id, details in queries.broken_jobs((invariant, rule), ids, result_max_bytes=largest):
             yield Finding(
                 invariant=invariant, rule=rule, subject=job_resource(job_id), details=json.loads(details)
             )
 
 
-def _audit_records(facts: Sequence[RecordSummary]) -> Iterator[Finding]:
-    """I3: each has an answer, can be compared with a retry, and stands for a job that is there and is its own."""
-    # Read again, in this snapshot: the page was read before it.
-    current = records.records_by_id([record.id for record in facts]) if facts else []
+def _check_records(record_ids: Sequence[int]) -> Iterator[Finding]:
+    """I3: each record has an answer and a fingerprint, and its job exists and belongs to it. I10: the answer is not too large."""
+    # Read in this snapshot, even if the caller read them before.
+    current = records.records_by_id(record_ids) if record_ids else []
     ids = [job_id for record in current if (job_id := parse_job_resource(record.resource)) is not None]
     owners = queries.owners_of(ids) if ids else {}
     for record in current:
-        job_id = parse_job_resource(record.resource)
         if not record.is_answered:
             yield _about(record, "I3", "key-has-an-answer")
         if not record.can_be_compared:
             yield _about(record, "I3", "key-has-a-fingerprint")
         if record.body_bytes > settings.IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES:
             yield _about(record, "I10", "answer-size", body_bytes=record.body_bytes)
+        job_id = parse_job_resource(record.resource)
         if job_id is None:
             continue
         if (owner := owners.get(job_id)) is None:
             yield _about(record, "I3", "key-has-its-job", resource=record.resource)
             continue
         tenant_id, mode, key, record_id = owner
-        mine = (format_scope(tenant_id=tenant_id, mode=mode), key, record_id)
-        if mine != (record.scope, record.key, record.id):
+        scope = format_scope(tenant_id=tenant_id, mode=mode)
+        if (scope, key, record_id) != (record.scope, record.key, record.id):
             yield _about(
                 record, "I3", "job-is-the-keys-own", resource=record.resource, record_of_job=record_id
             )
 
 
-def _overdue() -> Iterator[Finding]:
-    """I10: what could have been deleted SELFAUDIT_LAG_SECONDS ago is still there. Only the oldest few are asked."""
+def _check_purge() -> Iterator[Finding]:
+    """I10: the purge deleted what could be deleted SELFAUDIT_LAG_SECONDS ago. Checks only the oldest rows."""
     lag = timedelta(seconds=settings.SELFAUDIT_LAG_SECONDS)
-    kept = timedelta(seconds=settings.JOB_RETENTION_SECONDS)
+    retention = timedelta(seconds=settings.JOB_RETENTION_SECONDS)
     with queries.one_snapshot():
-        late = records.overdue_records(age=lag, limit=settings.BATCH_ROWS)
-        ended = find_ended({record.resource for record in late})
-        free = [record.expires_at for record in late if record.resource in ended]
-        past = queries.overdue_jobs(age=kept + lag, limit=settings.BATCH_ROWS)
-        named = {record_id for *_, record_id in past if record_id is not None}
-        held = {record.id: record.resource for record in records.records_by_id(named)} if named else {}
-    left = [
-        at
-        for job_id, at, record_id in past
-        if record_id is None or held.get(record_id) != job_resource(job_id)
+        expired = records.overdue_records(age=lag, limit=settings.BATCH_ROWS)
+        ended = find_ended({record.resource for record in expired})
+        jobs = queries.overdue_jobs(age=retention + lag, limit=settings.BATCH_ROWS)
+        record_ids = {record_id for *_, record_id in jobs if record_id is not None}
+        existing = records.records_by_id(record_ids) if record_ids else []
+    resources = {record.id: record.resource for record in existing}
+    overdue_keys = [record.expires_at for record in expired if record.resource in ended]
+    overdue_jobs = [
+        finished_at
+        for job_id, finished_at, record_id in jobs
+        if record_id is None or resources.get(record_id) != job_resource(job_id)
     ]
-    for subject, times in (("purge/keys", free), ("purge/jobs", left)):
+    for subject, times in (("purge/keys", overdue_keys), ("purge/jobs", overdue_jobs)):
         if times:
             details = {"at_least": len(times), "oldest": min(times).isoformat()}
             yield Finding(invariant="I10", rule="purge-keeps-pace", subject=subject, details=details)
 
 
-def _recheck(known: Sequence[tuple[str, str]], found: dict[tuple[str, str], Finding]) -> int:
-    """What was found earlier is looked at again, however old; returns how many of them are over."""
-    ids = [job_id for _, subject in known if (job_id := parse_job_resource(subject)) is not None]
-    numbers = [int(subject.removeprefix("record/")) for _, subject in known if subject.startswith("record/")]
+def _recheck(known: Sequence[tuple[str, str]], found: Findings) -> int:
+    """Check known violations again, however old; return how many are resolved."""
+    job_ids = [job_id for _, subject in known if (job_id := parse_job_resource(subject)) is not None]
+    record_ids = [int(subject.removeprefix(_RECORD)) for _, subject in known if subject.startswith(_RECORD)]
     with queries.one_snapshot():
-        _collect(_audit_jobs(ids), found)
-        _collect(_audit_records(records.records_by_id(numbers) if numbers else []), found)
-    _collect(_overdue(), found)
-    over = [one for one in known if one not in found]
-    return violations.resolve(over) if over else 0
+        _collect(_check_jobs(job_ids), found)
+        _collect(_check_records(record_ids), found)
+    _collect(_check_purge(), found)
+    gone = [violation for violation in known if violation not in found]
+    return violations.resolve(gone) if gone else 0
 
 
-def _collect(findings: Iterable[Finding], found: dict[tuple[str, str], Finding]) -> None:
-    """One for each rule and subject: of a job with three wrong steps the first is told."""
+def _collect(findings: Iterable[Finding], found: Findings) -> None:
+    """Keep one finding for each rule and subject: of a job with three wrong steps, the first."""
     for finding in findings:
         found.setdefault((finding.rule, finding.subject), finding)
 
 
-def _tell(findings: Sequence[Finding]) -> int:
-    """The findings are noted; whoever listens, and the log, hear of those that are new. Returns how many those are."""
-    by_rule: dict[str, list[Finding]] = {}
+def _report(findings: Iterable[Finding]) -> int:
+    """Store the findings; log and signal the new ones. Return how many are new."""
+    by_rule = defaultdict(list)
     for finding in findings:
-        by_rule.setdefault(finding.rule, []).append(finding)
-    some = [finding for group in by_rule.values() for finding in group[:_TOLD_PER_RULE]]
-    if not some:
-        return 0
-    new = violations.note(some)
+        by_rule[finding.rule].append(finding)
+    reported = [finding for group in by_rule.values() for finding in group[:_REPORTED_PER_RULE]]
+    new = violations.note(reported) if reported else []
     for finding in new:
+        details = {f"found_{name}": value for name, value in finding.details.items()}
         log.error(
             "selfaudit.violation",
             invariant=finding.invariant,
             rule=finding.rule,
             subject=finding.subject,
-            **{f"found_{name}": value for name, value in finding.details.items()},
+            **details,
         )
         violation_found.send_robust(sender=None, finding=finding)
     return len(new)
 
 
 def _about(record: RecordSummary, invariant: str, rule: str, **details: object) -> Finding:
-    """A finding about a record, by its number: a key is its client's secret."""
-    return Finding(invariant=invariant, rule=rule, subject=f"record/{record.id}", details=details)
+    """A finding about a record, named by its number: the key is its client's secret."""
+    return Finding(invariant=invariant, rule=rule, subject=f"{_RECORD}{record.id}", details=details)
