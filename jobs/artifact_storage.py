@@ -1,4 +1,4 @@
-"""Where the bytes of artifacts are: settings.STORAGES["artifacts"]. Nothing here is called inside a transaction."""
+"""Store, open and remove the files of artifacts in settings.STORAGES["artifacts"]. Never call these inside a transaction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALIAS = "artifacts"
 
 
 class ArtifactFolder(FileSystemStorage):
-    """A folder whose files survive a power cut from the moment that `save` returns: their rows are not more durable than they."""
+    """A folder whose files survive a power cut once `save` returns, as their rows do once they are committed."""
 
     def _save(self, name: str, content: Any) -> str:  # noqa: ANN401 - Django's signature
         saved: str = super()._save(name, content)  # type: ignore[misc] # a method that django-stubs leave out
@@ -30,13 +30,13 @@ class ArtifactFolder(FileSystemStorage):
 
 
 def new_storage_name() -> str:
-    """A name that no file ever had. Spread over 256 folders, which stay when files go; S3 has none and does not mind."""
+    """Return an unused name. Names spread over 256 folders, which are never removed."""
     token = uuid.uuid4().hex
     return f"{token[:2]}/{token}"
 
 
 def store(storage_name: str, content: IO[bytes]) -> None:
-    """The bytes are in storage under that name. Raises what the storage raises; then any part of them may be."""
+    """Store the bytes under that name. If the storage raises, any part of them may be stored."""
     content.seek(0)
     saved = storages[ALIAS].save(storage_name, File(content))
     if saved != storage_name:
@@ -45,12 +45,12 @@ def store(storage_name: str, content: IO[bytes]) -> None:
 
 
 def open_file(storage_name: str) -> File[bytes]:
-    """The file, to be read from any place. Raises what the storage raises."""
+    """Open the file for reading at any position. Raises what the storage raises."""
     return storages[ALIAS].open(storage_name, "rb")
 
 
 def remove(storage_name: str) -> None:
-    """The file is not in storage, whether or not it was."""
+    """Remove the file if it exists."""
     storages[ALIAS].delete(storage_name)
 
 

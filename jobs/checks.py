@@ -1,4 +1,4 @@
-"""Operations that cannot work, told when a process starts instead of when the first job fails: system checks."""
+"""System checks of settings.OPERATIONS: report an operation that cannot work at start, not when its first job fails."""
 
 from __future__ import annotations
 
@@ -20,75 +20,72 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 NAME = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)+")
-# What settles a doubt about an effect.
-_KNOWS = {"key_window", "reconcile"}
+# Options of an effect that settle an unknown outcome.
+_SETTLING_OPTIONS = {"key_window", "reconcile"}
 
 
 @register
 def check_operations(**_options: Any) -> list[CheckMessage]:  # noqa: ANN401 - Django's signature
-    """Each of settings.OPERATIONS is one that a job can run."""
-    return [message for path in settings.OPERATIONS for message in _wrong(path)]
+    """Check that a job can run each of settings.OPERATIONS."""
+    return [message for path in settings.OPERATIONS for message in _errors_of(path)]
 
 
-def _wrong(path: str) -> Iterator[CheckMessage]:
+def _errors_of(path: str) -> Iterator[CheckMessage]:
     try:
-        found = import_string(path)
+        operation = import_string(path)
     except ImportError as error:
         yield Error(f"{path} in OPERATIONS cannot be imported: {error}", id="semel.E020")
         return
-    if not (isinstance(found, type) and issubclass(found, Operation)):
+    if not (isinstance(operation, type) and issubclass(operation, Operation)):
         yield Error(f"{path} in OPERATIONS is not a jobs.operations.Operation.", id="semel.E021")
         return
-    if inspect.isabstract(found):
-        yield Error(f"{path} has no perform().", id="semel.E022")
-    name = getattr(found, "name", None)
+    if inspect.isabstract(operation):
+        yield Error(f"{path} does not implement perform().", id="semel.E022")
+    name = getattr(operation, "name", None)
     if not (isinstance(name, str) and NAME.fullmatch(name)):
         hint = 'Give it a name for clients, such as name = "reports.generate".'
         yield Error(f"{path} has no name of the form <noun>.<verb>: {name!r}.", hint=hint, id="semel.E023")
-    if not _is_form(getattr(found, "params", None)):
-        hint = "They are checked before a request is accepted: derive one from rest_framework.serializers.Serializer."
+    params = getattr(operation, "params", None)
+    if not (isinstance(params, type) and issubclass(params, Serializer)):
+        hint = "Derive them from rest_framework.serializers.Serializer, which validates each request."
         yield Error(f"The params of {path} are not a serializer.", hint=hint, id="semel.E024")
     for attribute in ("version", "max_attempts", "timeout_seconds"):
-        value = getattr(found, attribute)
+        value = getattr(operation, attribute)
         if type(value) is not int or value < 1:
             yield Error(
-                f"{attribute} of {path} must be a whole number from 1 on, not {value!r}.", id="semel.E025"
+                f"{attribute} of {path} must be an integer of at least 1, not {value!r}.", id="semel.E025"
             )
-    for effect in sorted(_effects_without_a_way(found) - set(found.blind_effects)):
+    for effect in sorted(_blind_effects(operation) - set(operation.blind_effects)):
         hint = (
-            "Say for how long the downstream remembers keys (key_window) or how it is asked (reconcile); if it can do neither, "
-            f'name the effect on purpose: blind_effects = ("{effect}",). A crash in its middle then ends in `unknown`.'
+            "Give the effect a key_window or a reconcile function. If neither exists, declare it: "
+            f'blind_effects = ("{effect}",). A crash during it then ends in `unknown`.'
         )
         yield Error(
-            f"Nobody could tell what became of effect {effect!r} of {path}.", hint=hint, id="semel.E026"
+            f"The outcome of effect {effect!r} of {path} could not be learned.", hint=hint, id="semel.E026"
         )
 
 
-def _is_form(params: object) -> bool:
-    return isinstance(params, type) and issubclass(params, Serializer)
+def _blind_effects(operation: type[Operation]) -> set[str]:
+    """Return the effects with a literal name whose calls have no option that settles an unknown outcome.
 
-
-def _effects_without_a_way(operation: type[Operation]) -> set[str]:
-    """Effects that the operation, or a function beside it, begins by a literal name, offering nothing in case of doubt.
-
-    Found by reading the code: what is called through a variable, or with `**options`, is taken to know what it does.
+    Reads the source of the operation and of the functions in its module. Skips calls with a variable name or `**options`.
     """
     module = inspect.getmodule(operation)
     if module is None:
         return set()
-    tree = _tree_of(module)
-    own = {one.__name__ for one in operation.__mro__}
-    others = [one for one in tree.body if isinstance(one, ast.ClassDef) and one.name not in own]
-    calls = _effect_calls(tree).difference(*map(_effect_calls, others))
-    return {name for call in calls if (name := _name_of(call)) is not None and not _offers_a_way(call)}
+    tree = _parse(module)
+    own = {base.__name__ for base in operation.__mro__}
+    other_classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name not in own]
+    calls = _effect_calls(tree).difference(*map(_effect_calls, other_classes))
+    return {name for call in calls if (name := _name_of(call)) is not None and not _is_settled(call)}
 
 
 @cache
-def _tree_of(module: ModuleType) -> ast.Module:
+def _parse(module: ModuleType) -> ast.Module:
     try:
         return ast.parse(inspect.getsource(module))
     except (OSError, TypeError):
-        return ast.Module([], [])  # no source at hand
+        return ast.Module([], [])  # no source available
 
 
 def _effect_calls(tree: ast.AST) -> set[ast.Call]:
@@ -102,6 +99,6 @@ def _name_of(call: ast.Call) -> str | None:
     return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
 
 
-def _offers_a_way(call: ast.Call) -> bool:
-    given = {keyword.arg for keyword in call.keywords}
-    return None in given or bool(given & _KNOWS)
+def _is_settled(call: ast.Call) -> bool:
+    options = {keyword.arg for keyword in call.keywords}
+    return None in options or bool(options & _SETTLING_OPTIONS)

@@ -1,4 +1,4 @@
-"""How long an operation usually takes: what a process knows of it, for hints, at the cost of no statement to any request."""
+"""How long jobs of an operation typically run, for `Retry-After`. Refreshed in the background, so no request pays a statement."""
 
 from __future__ import annotations
 
@@ -17,52 +17,52 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Kinds that one process remembers: more than it serves in an hour; the first to be forgotten is the first that was learnt.
+# Kinds that one process remembers: more than it serves in an hour. The oldest are dropped first.
 _MAX_KINDS = 10_000
-# Kinds that one statement asks for; those beyond are asked for by whoever comes next.
+# Kinds per statement; the others wait for the next refresh.
 _KINDS_AT_ONCE = 200
 
 
 class TypicalDurations:
-    """Learnt in the background, and only of what is asked for."""
+    """Remembers the durations of the kinds of jobs that were requested lately."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: dict[Kind, float] = {}
-        self._asked: set[Kind] = set()
+        self._seconds: dict[Kind, float] = {}
+        self._requested: set[Kind] = set()
         self._refresh_task = DebouncedTask(
-            "usual-durations", self.refresh, seconds=lambda: settings.DURATIONS_REFRESH_SECONDS
+            "typical-durations", self.refresh, seconds=lambda: settings.DURATIONS_REFRESH_SECONDS
         )
 
     def seconds_of(self, job: Job) -> float:
-        """How long such a job usually runs, as far as is known; 0 where nothing is. It is looked up again before long."""
+        """Return how long such a job typically runs, 0 if not known yet; request a refresh."""
         kind = Kind(job.tenant_id, job.mode, job.operation)
         with self._lock:
-            if len(self._asked) < _KINDS_AT_ONCE:
-                self._asked.add(kind)
-            known = self._known.get(kind, 0.0)
+            if len(self._requested) < _KINDS_AT_ONCE:
+                self._requested.add(kind)
+            seconds = self._seconds.get(kind, 0.0)
         self._refresh_task.request()
-        return known
+        return seconds
 
     def refresh(self) -> None:
-        """What was asked for since the last time is known; as it was before, if the database does not say."""
+        """Read the durations requested since the last refresh. If the database fails, keep the old ones."""
         with self._lock:
-            asked, self._asked = self._asked, set()
+            requested, self._requested = self._requested, set()
         try:
-            found = median_seconds(asked) if asked else {}
+            medians = median_seconds(requested) if requested else {}
         except (DatabaseError, InterfaceError):
-            log.warning("durations.not_learnt", exc_info=True)
+            log.warning("durations.not_refreshed", exc_info=True)
             return
         with self._lock:
-            self._known |= found
-            for kind in list(self._known)[: max(0, len(self._known) - _MAX_KINDS)]:
-                del self._known[kind]
+            self._seconds |= medians
+            for kind in list(self._seconds)[: max(0, len(self._seconds) - _MAX_KINDS)]:
+                del self._seconds[kind]
 
     def forget(self) -> None:
-        """Nothing is known, as when a process begins."""
+        """Forget everything, as in a new process."""
         with self._lock:
-            self._known.clear()
-            self._asked.clear()
+            self._seconds.clear()
+            self._requested.clear()
 
 
 typical_durations = TypicalDurations()

@@ -1,8 +1,7 @@
-"""Fields of an operation's params that take a value as it is, or not at all.
+"""Serializer fields for an operation's params that accept only the right JSON type.
 
-DRF's own are made for forms: they read "1999" and 19.0 as numbers, and numbers as text. In a request that moves money a
-wrong type is a mistake of the client's, which is told and not repaired. Numbers arrive exact: int, or Decimal where they
-are not whole; never float.
+DRF's own fields read "1999" and 19.0 as integers, and numbers as text. In a request that moves money a wrong type is a mistake,
+which is reported, not repaired. Numbers stay exact: int, or Decimal if they are not whole; never float.
 """
 
 from __future__ import annotations
@@ -21,20 +20,18 @@ _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]
 
 
 class StrictIntegerField(serializers.IntegerField):
-    """A whole number, however it is spelled (1999, 1999.0); no string, no boolean."""
+    """A whole number in any notation (1999, 1999.0); no string, no boolean."""
 
     def to_internal_value(self, data: Any) -> int:  # noqa: ANN401 - what the client sent
-        """The number as an int."""
         if not _is_number(data) or data != int(data):
             self.fail("invalid")
         return int(data)
 
 
 class StrictNumberField(serializers.FloatField):
-    """A number; no string, no boolean. It stays exact."""
+    """An exact number; no string, no boolean."""
 
     def to_internal_value(self, data: Any) -> int | Decimal:  # type: ignore[override] # noqa: ANN401 - exact, not float
-        """The number as it was sent."""
         if not _is_number(data):
             self.fail("invalid")
         number: int | Decimal = data
@@ -42,60 +39,56 @@ class StrictNumberField(serializers.FloatField):
 
 
 class StrictUUIDField(serializers.UUIDField):
-    """A UUID in its one usual form, as our ids are written; no number, no braces, no urn."""
+    """A UUID in the usual form, as our ids are written; no number, no braces, no urn."""
 
     def to_internal_value(self, data: Any) -> UUID:  # noqa: ANN401 - what the client sent
-        """The UUID."""
         if not isinstance(data, str) or not _UUID.fullmatch(data):
             self.fail("invalid", value=data)
         return UUID(data)
 
 
 class StrictDateField(serializers.DateField):
-    """A day of RFC 3339 (2030-01-31); no instant, no week, no number."""
+    """A date of RFC 3339 (2030-01-31); no instant, no week, no number."""
 
     def to_internal_value(self, value: Any) -> date:  # noqa: ANN401 - what the client sent
-        """The day."""
         if not isinstance(value, str) or not _DATE.fullmatch(value):
             self.fail("invalid", format="YYYY-MM-DD")
         try:
             return date.fromisoformat(value)
-        except ValueError:  # no such day
+        except ValueError:  # no such date
             self.fail("invalid", format="YYYY-MM-DD")
 
 
 class InstantField(serializers.Field[datetime, Any, Any, Any]):
-    """An instant of RFC 3339: date, time and offset, so that it means the same everywhere."""
+    """An instant of RFC 3339 with its offset; returned in UTC, to the microsecond."""
 
     default_error_messages = {
-        "invalid": "Must be an instant of RFC 3339, with its offset, such as 2030-01-31T12:00:00Z."
+        "invalid": "Must be an instant of RFC 3339 with its offset, such as 2030-01-31T12:00:00Z."
     }
 
     def to_internal_value(self, data: object) -> datetime:
-        """The instant in UTC, to the microsecond."""
         if not isinstance(data, str) or not _RFC_3339.fullmatch(data):
             self.fail("invalid")
         try:
             return datetime.fromisoformat(data.upper()).astimezone(UTC)
-        except (ValueError, OverflowError):  # no such day, or beyond the calendar once it is in UTC
+        except (ValueError, OverflowError):  # no such date, or outside the calendar in UTC
             self.fail("invalid")
 
 
 class StrictCharField(serializers.CharField):
-    """A string as it was sent, white space and all; no number, no boolean."""
+    """A string as it was sent, white space included; no number, no boolean."""
 
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - the base class's
         super().__init__(**{"trim_whitespace": False, **kwargs})
 
     def to_internal_value(self, data: Any) -> str:  # noqa: ANN401 - what the client sent
-        """The string."""
         if not isinstance(data, str):
             self.fail("invalid")
         return str(super().to_internal_value(data))
 
 
 def _is_number(data: Any) -> bool:  # noqa: ANN401 - what the client sent
-    """Whether it is a number of JSON's. True and False are ints to Python, but not to anybody else."""
+    """True for a finite JSON number. Python counts booleans as integers; JSON does not."""
     if isinstance(data, Decimal):
         return data.is_finite()
     return isinstance(data, int) and not isinstance(data, bool)

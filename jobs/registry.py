@@ -1,4 +1,4 @@
-"""Which operations this process knows: settings.OPERATIONS, loaded once."""
+"""The operations that this process knows: settings.OPERATIONS, loaded once."""
 
 from __future__ import annotations
 
@@ -18,34 +18,32 @@ if TYPE_CHECKING:
 
 @cache
 def operations() -> Mapping[tuple[str, int], Operation]:
-    """Every operation by name and version. An operation keeps no state, so that one instance serves all."""
+    """Return each operation by name and version. An operation has no state, so one instance serves all jobs."""
     loaded: dict[tuple[str, int], Operation] = {}
     for path in settings.OPERATIONS:
         operation = import_string(path)()
         if not isinstance(operation, Operation):
             raise ImproperlyConfigured(f"{path} in OPERATIONS is not a jobs.operations.Operation.")
         if (operation.name, operation.version) in loaded:
-            raise ImproperlyConfigured(
-                f"{operation.name} version {operation.version} stands twice in OPERATIONS."
-            )
+            raise ImproperlyConfigured(f"OPERATIONS has {operation.name} version {operation.version} twice.")
         loaded[operation.name, operation.version] = operation
     return loaded
 
 
 @cache
 def known_operations() -> frozenset[str]:
-    """`name@version` of each: what a worker may claim."""
+    """Return `name@version` of each operation that a worker may claim."""
     return frozenset(f"{name}@{version}" for name, version in operations())
 
 
 def forget_operations() -> None:
-    """settings.OPERATIONS is read anew at the next question: for tests that change it."""
+    """Load settings.OPERATIONS again at the next use, for tests that change it."""
     operations.cache_clear()
     known_operations.cache_clear()
 
 
 def current_operation(name: str) -> Operation:
-    """The newest version of the operation: what a new job gets. Raises UnknownOperation."""
+    """Return the newest version of the operation, for a new job. Raises UnknownOperation."""
     versions = [version for known, version in operations() if known == name]
     if not versions:
         raise UnknownOperation(name, sorted({known for known, _ in operations()}))
@@ -53,5 +51,5 @@ def current_operation(name: str) -> Operation:
 
 
 def operation_of(name: str, version: int) -> Operation:
-    """The operation that a claimed job was accepted under; the claim made sure that it is known."""
+    """Return the operation of a claimed job. A claim selects known operations only."""
     return operations()[name, version]

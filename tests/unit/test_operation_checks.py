@@ -123,4 +123,4 @@ def test_a_wrong_operation_stops_every_command_and_not_the_other_checks(settings
 
 
 def test_effects_are_read_from_the_code():
-    assert checks._effects_without_a_way(Good) == {"blind on purpose"}
+    assert checks._blind_effects(Good) == {"blind on purpose"}
