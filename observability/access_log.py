@@ -1,4 +1,4 @@
-"""One line for each request: who asked for what, what it was answered, how long that took."""
+"""Log each request: caller, route, status, duration, job and key. Never path or query: both can hold a client's secret."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# What machines ask every few seconds: told only where something is amiss.
-_QUIET = frozenset({"livez", "readyz", "metrics"})
+# Machines request these every few seconds.
+_QUIET_ROUTES = frozenset({"livez", "readyz", "metrics"})
 _ERROR = 500
 
 
 class AccessLogMiddleware:
-    """Tells of each request when it has been answered. Never the path or the query: both can hold what a client calls secret."""
+    """Log each request after its response: as a warning from 500 on; health checks and scrapes at DEBUG."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """The answer, as it is."""
         began_at = time.perf_counter()
         response = self.get_response(request)
         route = request.resolver_match.route if request.resolver_match else None
-        say = log.warning if response.status_code >= _ERROR else log.debug if route in _QUIET else log.info
-        say(
+        is_error, is_quiet = response.status_code >= _ERROR, route in _QUIET_ROUTES
+        write = log.warning if is_error else log.debug if is_quiet else log.info
+        write(
             "request",
             method=request.method,
             route=route,
@@ -51,32 +51,32 @@ class AccessLogMiddleware:
 
 def _caller(request: HttpRequest) -> dict[str, Any]:
     user: Any = request.__dict__.get("user")
-    # By its type, since Django's lazy user would ask the database who it is.
+    # Compare the type: isinstance() would make Django's lazy user query the database.
     if type(user) is Principal:
         return {"tenant_id": user.tenant_id, "mode": user.mode, "api_key_id": user.api_key_id}
-    known = request.__dict__.get("_cached_user")
-    return {} if known is None or known.pk is None else {"user_id": known.pk}
+    cached = request.__dict__.get("_cached_user")
+    return {} if cached is None or cached.pk is None else {"user_id": cached.pk}
 
 
 def _subject(request: HttpRequest, response: HttpResponse) -> dict[str, Any]:
-    """The job and the key that the request was about, and whether the answer is a replay."""
-    told: dict[str, Any] = {}
+    """Return the job and the key of the request, and whether the response is a replay."""
+    fields: dict[str, Any] = {}
     match = request.resolver_match
     job_id = match.kwargs.get("job_id") if match else None
     if job_id is None and response.headers.get("Location", "").startswith("/v1/jobs/"):
         job_id = response.headers["Location"].removeprefix("/v1/jobs/")
     if job_id is not None:
-        told["job_id"] = str(job_id)
-    key = request.headers.get("Idempotency-Key")
-    if key is not None:
-        told["idempotency_key_digest"] = _digest(key)
+        fields["job_id"] = str(job_id)
+    header = request.headers.get("Idempotency-Key")
+    if header is not None:
+        fields["idempotency_key_digest"] = _digest(header)
     if "Idempotency-Replayed" in response.headers:
-        told["replayed"] = response.headers["Idempotency-Replayed"] == "true"
-    return told
+        fields["replayed"] = response.headers["Idempotency-Replayed"] == "true"
+    return fields
 
 
 def _digest(header: str) -> str | None:
-    """Of the key itself, so that both spellings of it are one; None where it is malformed."""
+    """Return the digest of the key, the same for both spellings of the header; None if it is malformed."""
     try:
         return key_digest(parse_key(header, strict=settings.IDEMPOTENCY_KEY_SYNTAX == "strict"))
     except IdempotencyError:

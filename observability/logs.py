@@ -1,4 +1,4 @@
-"""Log lines: one JSON object an event, with the same base members whoever wrote it: our packages, Django, Celery, the servers."""
+"""Log lines: one JSON object per event, with the same first members for our packages, Django, Celery and the servers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-# granian's own process imports this module by its log configuration, and nothing else of ours.
+# granian's main process imports this module for its log configuration, before anything else of ours.
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 import structlog
@@ -17,7 +17,7 @@ from django.conf import settings
 from structlog.stdlib import ProcessorFormatter
 
 from foundation.processes import Process
-from observability.redaction import Redactor, describe_exception, plain, tame_foreign_record
+from observability.redaction import Redactor, describe_exception, redact_event, redact_foreign_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,38 +25,33 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
-# In this order, and before all others, so that a person finds them in a line.
+# The first members of each line, in this order.
 BASE_MEMBERS = ("timestamp", "level", "process", "logger", "event")
 
 
 def configure_logging(config: Mapping[str, Any]) -> None:
-    """settings.LOGGING is in force, and structlog writes through it (settings.LOGGING_CONFIG: Django calls it first of all)."""
+    """Apply settings.LOGGING, and make structlog write through it. Django calls this first (settings.LOGGING_CONFIG)."""
     logging.config.dictConfig(dict(config))
-    # What a broken stream does to logging is told nowhere: a line that is lost must not become an error of the request.
+    # A line that cannot be written must not become an error of a request or a job.
     logging.raiseExceptions = False
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.contextvars.merge_contextvars,
-            *_SHARED,
-            ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=[structlog.stdlib.filter_by_level, _add_members, ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=_quiet_logger(settings.LOG_LEVEL),
+        wrapper_class=structlog.make_filtering_bound_logger(settings.LOG_LEVEL),
         cache_logger_on_first_use=True,
     )
     if settings.PROCESS is not Process.MANAGE:
-        # What would reach standard error as bare text becomes a line as well.
+        # Write as log lines what Python would print to standard error.
         logging.captureWarnings(True)
-        sys.excepthook = _tell_uncaught
-        threading.excepthook = lambda args: _tell_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+        sys.excepthook = _log_uncaught
+        threading.excepthook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 def line_formatter() -> ProcessorFormatter:
-    """What makes a line of a record: JSON, or for people where LOG_FORMAT (or DEBUG) says so."""
+    """Return the formatter of log lines: JSON, or text for people if LOG_FORMAT is "console"."""
     return ProcessorFormatter(
-        foreign_pre_chain=[tame_foreign_record, structlog.contextvars.merge_contextvars, *_SHARED],
-        processors=[ProcessorFormatter.remove_processors_meta, _tell_error, _tell_plainly, _renderer()],
+        foreign_pre_chain=[redact_foreign_record, _add_members],
+        processors=[ProcessorFormatter.remove_processors_meta, _add_exception, _redact, _renderer()],
     )
 
 
@@ -68,22 +63,22 @@ def _renderer() -> Processor:
     return lambda logger, name, event: redact(str(render(logger, name, event)))
 
 
-def _tell_error(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """Where an exception was raised, and of what class. Its text may quote a payload: it is shown under DEBUG alone."""
-    found = event.pop("exc_info", None)
-    if found is True:
-        found = sys.exc_info()
-    error = found[1] if isinstance(found, tuple) else found
+def _add_exception(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Add class and place of an exception. Its text may quote a payload and is shown only under DEBUG."""
+    exc_info = event.pop("exc_info", None)
+    if exc_info is True:
+        exc_info = sys.exc_info()
+    error = exc_info[1] if isinstance(exc_info, tuple) else exc_info
     if isinstance(error, BaseException):
         event["exception"] = describe_exception(error)
         if settings.DEBUG:
-            shown = structlog.processors.format_exc_info(logger, name, {"exc_info": error})
-            event["exception"] = str(shown["exception"]).splitlines()
+            formatted = structlog.processors.format_exc_info(logger, name, {"exc_info": error})
+            event["exception"] = str(formatted["exception"]).splitlines()
     return event
 
 
-def _tell_plainly(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    return plain({name: event.pop(name, None) for name in BASE_MEMBERS} | dict(event))
+def _redact(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    return redact_event({name: event.pop(name, None) for name in BASE_MEMBERS} | dict(event))
 
 
 def _add_process(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
@@ -91,30 +86,28 @@ def _add_process(_logger: WrappedLogger, _name: str, event: EventDict) -> EventD
     return event
 
 
-_SHARED: list[Processor] = [
+_MEMBERS: tuple[Processor, ...] = (
+    structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     _add_process,
-]
+)
 
 
-def _quiet_logger(level: str) -> type[Any]:
-    """A bound logger whose failures never reach whoever logs: a line is not worth a request or a job."""
-    base = structlog.make_filtering_bound_logger(level)
-
-    def _proxy_to_logger(self: Any, method_name: str, event: str | None = None, /, **members: Any) -> Any:  # noqa: ANN401
-        try:
-            return base._proxy_to_logger(self, method_name, event, **members)  # type: ignore[attr-defined]  # noqa: SLF001
-        except SoftTimeLimitExceeded:
-            raise  # a signal to the attempt, which came while it was logging
-        except Exception:  # noqa: BLE001
-            return None
-
-    return type("QuietLogger", (base,), {"_proxy_to_logger": _proxy_to_logger})
+def _add_members(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Add the base members and the context. Drop the line if that fails: it is not worth a request or a job."""
+    try:
+        for processor in _MEMBERS:
+            event = processor(logger, name, event)  # type: ignore[assignment] # each returns the event
+    except SoftTimeLimitExceeded:
+        raise  # a signal for the attempt that is logging
+    except Exception as error:
+        raise structlog.DropEvent from error
+    return event
 
 
-def _tell_uncaught(
+def _log_uncaught(
     kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
 ) -> None:
     if issubclass(kind, KeyboardInterrupt | SystemExit):

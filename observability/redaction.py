@@ -1,4 +1,4 @@
-"""What a log line never shows: payloads, results, secrets, the text of exceptions; and keys only as digests."""
+"""Keep payloads, results, secrets and the text of exceptions out of log lines, and show idempotency keys as digests."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
 
 REDACTED = "[redacted]"
-# Members that nobody should log, by whatever mistake.
+# Members that are hidden if they are logged by mistake.
 _HIDDEN = frozenset(
     {"api_key", "authorization", "body", "cookie", "credential", "data", "headers", "metadata"}
     | {"params", "password", "payload", "result", "secret", "token"}
 )
-_TEXT_MAX = 2_000  # characters of one member: enough for a message, too little to make a line a burden
+_TEXT_MAX = 2_000  # characters of one member: enough for a message
 _MEMBERS_MAX = 50
 _DEPTH_MAX = 5
 _FRAMES_MAX = 40
 _CAUSES_MAX = 5
-# Settings whose values are secrets, by name. Shorter values than this may be plain words, as in compose files.
+# Names of settings that are secrets. Values shorter than the minimum may be ordinary words, as in compose files.
 _SECRET_NAMES = re.compile(r"SECRET|PASSWORD|TOKEN|PRIVATE|_KEYS?$")
 _SECRET_MIN = 8
-# Whose text is an address and a reason, and quotes nothing that a client sent.
-_SPEAKABLE = (OperationalError, InterfaceError, redis.ConnectionError, redis.TimeoutError)
+# Their text is an address and a reason. It quotes nothing that a client sent.
+_SHOWN_ERRORS = (OperationalError, InterfaceError, redis.ConnectionError, redis.TimeoutError)
 _ROOTS = ("site-packages", "dist-packages")
 
 
 def key_digest(key: str) -> str:
-    """What a line shows of an idempotency key: the same for the same key, and of no use to whoever wants the key itself."""
+    """Return what log lines show of an idempotency key: always the same for one key, and useless for finding the key."""
     return salted_hmac("semel.logs.idempotency-key", key, algorithm="sha256").hexdigest()[:16]
 
 
 def describe_exception(error: BaseException) -> dict[str, Any]:
-    """Class, place and causes. No local variables, no source lines, and no text but of a lost connection."""
-    told = _one_exception(error)
+    """Return class, frames and causes: no local variables, no source text, no message except of a lost connection."""
+    description = _one_exception(error)
     causes: list[dict[str, Any]] = []
     seen, current = {id(error)}, error
     while len(causes) < _CAUSES_MAX:
@@ -60,19 +60,19 @@ def describe_exception(error: BaseException) -> dict[str, Any]:
         seen.add(id(following))
         causes.append(_one_exception(following))
         current = following
-    return told | ({"causes": causes} if causes else {})
+    return description | ({"causes": causes} if causes else {})
 
 
 def _one_exception(error: BaseException) -> dict[str, Any]:
     kind = type(error)
-    told: dict[str, Any] = {"type": f"{kind.__module__}.{kind.__qualname__}"}
+    description: dict[str, Any] = {"type": f"{kind.__module__}.{kind.__qualname__}"}
     if sqlstate := getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None):
-        told["sqlstate"] = str(sqlstate)
-    if isinstance(error, _SPEAKABLE):
-        told["text"] = _first_line(str(error))
+        description["sqlstate"] = str(sqlstate)
+    if isinstance(error, _SHOWN_ERRORS):
+        description["text"] = _first_line(str(error))
     frames = traceback.walk_tb(error.__traceback__)
     places = [f"{_short(frame.f_code.co_filename)}:{line} {frame.f_code.co_name}" for frame, line in frames]
-    return told | {"frames": places[-_FRAMES_MAX:]}
+    return description | {"frames": places[-_FRAMES_MAX:]}
 
 
 @lru_cache(maxsize=512)
@@ -85,19 +85,19 @@ def _short(filename: str) -> str:
     return filename.removeprefix(base).lstrip("/") if filename.startswith(base) else "/".join(parts[-2:])
 
 
-def plain(event: Mapping[Any, Any], depth: int = 0) -> dict[str, Any]:
-    """The members as JSON can hold them; forbidden ones are hidden, keys are digests, long ones cut."""
-    told = {}
+def redact_event(event: Mapping[Any, Any], depth: int = 0) -> dict[str, Any]:
+    """Convert members to JSON values: hide forbidden ones, replace keys by digests, shorten long ones."""
+    members = {}
     for name, value in list(event.items())[:_MEMBERS_MAX]:
         member = str(name)[:_TEXT_MAX]
         if member == "idempotency_key" and value is not None:
-            told["idempotency_key_digest"] = key_digest(str(value))
+            members["idempotency_key_digest"] = key_digest(str(value))
         elif member == "error":
-            # Of a database's error the first line is the reason; the others may quote the row.
-            told[member] = _value(_first_line(value) if isinstance(value, str) else value, depth)
+            # The first line of a database error is its reason. The others may quote the row.
+            members[member] = _value(_first_line(value) if isinstance(value, str) else value, depth)
         else:
-            told[member] = REDACTED if member in _HIDDEN else _value(value, depth)
-    return told
+            members[member] = REDACTED if member in _HIDDEN else _value(value, depth)
+    return members
 
 
 def _value(value: object, depth: int) -> Any:  # noqa: ANN401 - any JSON value
@@ -115,28 +115,27 @@ def _value(value: object, depth: int) -> Any:  # noqa: ANN401 - any JSON value
         case BaseException():
             return describe_exception(value)
         case Mapping() if depth < _DEPTH_MAX:
-            return plain(value, depth + 1)
+            return redact_event(value, depth + 1)
         case list() | tuple() | set() | frozenset() if depth < _DEPTH_MAX:
             return [_value(member, depth + 1) for member in list(value)[:_MEMBERS_MAX]]
         case _:
-            # Not its repr: a row's or a request's would show what is in it.
+            # Not its repr, which can show the content of a row or a request.
             return f"<{type(value).__name__}>"
 
 
 def _first_line(text: str) -> str:
-    """The first line of a text, or of the repr of one."""
     return re.split(r"\n|\\n", text, maxsplit=1)[0]
 
 
 class Redactor:
-    """Takes secrets out of a finished line, wherever in it they got: the last of several guards."""
+    """Removes secrets from a finished line, wherever they are: the last of several guards."""
 
     def __init__(self) -> None:
         known = sorted(
             {*_secrets(), *(json.dumps(secret)[1:-1] for secret in _secrets())}, key=len, reverse=True
         )
-        # Each alternative of the pattern below needs one of these.
-        self._signs = (*known, "test_", "live_", "://", "Bearer ", "Basic ")
+        # Each alternative of the pattern below contains one of these.
+        self._beginnings = (*known, "test_", "live_", "://", "Bearer ", "Basic ")
         literal = "|".join(map(re.escape, known)) or "(?!)"
         self._pattern = re.compile(
             rf"(?P<known>{literal})"
@@ -147,8 +146,12 @@ class Redactor:
         )
 
     def __call__(self, line: str) -> str:
-        """The line, without them. Most lines have nothing that a secret could begin with, and are not searched further."""
-        return self._pattern.sub(_without_secret, line) if any(sign in line for sign in self._signs) else line
+        """Return the line without secrets. Search only lines that contain the beginning of one: most do not."""
+        return (
+            self._pattern.sub(_without_secret, line)
+            if any(text in line for text in self._beginnings)
+            else line
+        )
 
 
 def _without_secret(match: re.Match[str]) -> str:
@@ -160,7 +163,7 @@ def _without_secret(match: re.Match[str]) -> str:
 
 
 def _secrets() -> Iterable[str]:
-    """The secrets that this process was configured with."""
+    """Return the secrets in the settings."""
     for name in dir(settings):
         if _SECRET_NAMES.search(name) and name.isupper():
             value = getattr(settings, name)
@@ -176,15 +179,15 @@ def _long_enough(secret: str) -> Iterable[str]:
         yield secret
 
 
-def tame_foreign_record(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """Records of Django and Celery that quote paths, arguments or exceptions say the same without them."""
+def redact_foreign_record(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Replace the text of records of Django and Celery that quote paths, arguments or exceptions."""
     record: logging.LogRecord = event["_record"]
     if record.name == "celery.app.trace" and isinstance(task := getattr(record, "data", None), dict):
-        # Its text has the exception's.
+        # Its text contains that of the exception.
         event["event"] = f"celery.task {task.get('description', 'traced')}"
         event["task"], event["task_id"] = task.get("name"), task.get("id")
     elif record.name.startswith("django.") and hasattr(record, "status_code"):
-        # Its text has the path, and a path may hold an Idempotency-Key; the line of the request has the route.
+        # Its text contains the path, which may contain an idempotency key. The access log has the route.
         event["event"] = "django.response"
         event["status"] = record.status_code
     return event

@@ -1,4 +1,4 @@
-"""Where log lines go: standard error, at once or not at all."""
+"""Write log lines to standard error, at once or not at all."""
 
 from __future__ import annotations
 
@@ -16,67 +16,63 @@ from django.conf import settings
 _STDERR = 2
 
 
-class LineHandler(logging.Handler):
-    """Writes each record as one line; a reader that has stopped reading costs lines and never time.
+class StderrHandler(logging.Handler):
+    """Write each record as one line. If the reader of a pipe stops reading, lines are dropped; the process never waits.
 
-    Written directly and by nobody's queue: what is told just before a process ends itself, or is killed, is told. A pipe is
-    opened a second time to be written to without waiting, since that flag of the shared one would be every process's.
+    Lines are written directly, without a queue, so that the last ones before a process is killed are there. The pipe is opened a
+    second time to be written to without waiting, because the O_NONBLOCK flag of standard error is shared by all its processes.
     """
 
     def __init__(self, *, own_pipe: bool = True) -> None:
         super().__init__()
-        self._fd = _own_pipe() if own_pipe else _STDERR
+        self._fd = _open_pipe() if own_pipe else _STDERR
         self._ready = select.poll()
         self._ready.register(self._fd, select.POLLOUT)
-        self._rest = b""  # of a line that a full pipe took half of
+        self._rest = b""  # of a line that a full pipe took in part
         self._dropped = 0
-        # Whose half a line it is: the parent writes the other half.
-        os.register_at_fork(after_in_child=self._begin_anew)
+        # The parent writes its own rest.
+        os.register_at_fork(after_in_child=self._reset)
 
-    def _begin_anew(self) -> None:
+    def _reset(self) -> None:
         self._rest, self._dropped = b"", 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """The line is written, or counted as lost. Raises nothing of its own; the lock of the handler is held."""
+        """Write the record, or count it as dropped. Never raise an error of logging itself."""
         try:
             line = self.format(record)
         except SoftTimeLimitExceeded:
-            raise  # a signal to the attempt, which came while it was logging
+            raise  # a signal for the attempt that is logging
         except Exception as error:  # noqa: BLE001
-            line = _bare_line(
-                "log.failed",
-                record.levelname,
-                record.name,
-                error=f"{type(error).__module__}.{type(error).__qualname__}",
-            )
+            kind = f"{type(error).__module__}.{type(error).__qualname__}"
+            line = _bare_line("log.failed", record.levelname, record.name, error=kind)
         with contextlib.suppress(OSError, ValueError):
             self._write(f"{line}\n".encode(errors="backslashreplace"))
 
     def _write(self, line: bytes) -> None:
-        told = self._dropped
-        if told:
-            line = f"{_bare_line('log.dropped', 'WARNING', __name__, lines=told)}\n".encode() + line
+        dropped = self._dropped
+        if dropped:
+            line = f"{_bare_line('log.dropped', 'WARNING', __name__, lines=dropped)}\n".encode() + line
         if self._rest:
             self._flush(self._rest)
         if not self._rest and self._flush(line):
-            self._dropped -= told
+            self._dropped -= dropped
         else:
             self._dropped += 1
 
-    def _flush(self, whole: bytes) -> bool:
-        """Whether it is on its way: written, or begun, the rest kept to be written first next time."""
+    def _flush(self, text: bytes) -> bool:
+        """Write the text, in part if the pipe is nearly full, and keep the rest. Return False if nothing was written."""
         if not self._ready.poll(0):
             return False
         try:
-            written = os.write(self._fd, whole)
+            written = os.write(self._fd, text)
         except BlockingIOError:
             return False
-        self._rest = whole[written:]
+        self._rest = text[written:]
         return True
 
 
-def say(event: str, *, logger: str) -> None:
-    """A line is written without any of logging's machinery: for signal handlers."""
+def write_line(event: str, *, logger: str) -> None:
+    """Write a log line without the locks of `logging`: for signal handlers."""
     with contextlib.suppress(OSError):
         os.write(_STDERR, f"{_bare_line(event, 'INFO', logger)}\n".encode(errors="backslashreplace"))
 
@@ -87,8 +83,8 @@ def _bare_line(event: str, level: str, logger: str, **members: object) -> str:
     return json.dumps({**base, "event": event, **members})
 
 
-def _own_pipe() -> int:
-    """Standard error; where it is a pipe that may be opened anew, without waiting."""
+def _open_pipe() -> int:
+    """Return a non-blocking descriptor of its own for standard error if that is a pipe; else standard error."""
     with contextlib.suppress(OSError):
         if stat.S_ISFIFO(os.fstat(_STDERR).st_mode):
             return os.open(f"/proc/self/fd/{_STDERR}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -9,7 +9,7 @@ from typing import Any
 from celery.apps import worker
 from celery.worker.control import control_command
 
-from observability.stderr_handler import say
+from observability.stderr_handler import write_line
 
 
 def patch_celery() -> None:
@@ -20,7 +20,7 @@ def patch_celery() -> None:
 
 def _log_in_signal_handler(message: str, _file: object = None) -> None:
     """Write a log line without any lock (celery#9222: no buffered print in a signal handler)."""
-    say(message.strip(), logger="celery.apps.worker")
+    write_line(message.strip(), logger="celery.apps.worker")
 
 
 def _shut_down(state: Any, **_arguments: Any) -> dict[str, str]:  # noqa: ANN401 - Celery's signature

@@ -28,7 +28,7 @@ LOGGING = {
     "formatters": {"line": {"()": "observability.logs.line_formatter"}},
     "handlers": {
         "line": {
-            "class": "observability.stderr_handler.LineHandler",
+            "class": "observability.stderr_handler.StderrHandler",
             "formatter": "line",
             # A command writes to the standard error of its caller.
             "own_pipe": PROCESS is not Process.MANAGE,

@@ -1,4 +1,4 @@
-"""What a whole run writes to its logs: one JSON object a line, the same ids from request to effect, nothing secret."""
+"""The logs of a whole run: one JSON object per line, the same ids from request to effect, no secrets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def started(caller, way, request_id):
 
 @pytest.fixture
 def run(api_key, tmp_path):
-    """Return all that a stack wrote about these jobs, from its start to its end, and the jobs' ids by way."""
+    """Run a stack with one job per way of failing. Return all its logs, and the ids of the jobs by way."""
     operations = ",".join([*settings.OPERATIONS, "tests.support.operations.Leaky"])
     env = {"OPERATIONS": operations, "LOG_LEVEL": "DEBUG", "PAYMENT_PROVIDER_KEY": f"{CANARY}-provider"}
     with running_stack(tmp_path, **env) as stack:
@@ -55,30 +55,30 @@ def run(api_key, tmp_path):
     return logs, jobs
 
 
-def test_a_whole_run(run, api_key):
+def test_logs_of_a_whole_run(run, api_key):
     logs, jobs = run
-    # Every line of every process is one object with the same members in front.
+    # Every line of every process is one object with the same first members.
     lines = []
     for name, text in logs.items():
         assert text, f"{name} wrote nothing"
         for line in text.splitlines():
             if line == "an operation prints":
                 continue
-            told = json.loads(line)
-            assert list(told)[: len(BASE)] == BASE, line
-            assert datetime.fromisoformat(told["timestamp"]).utcoffset().total_seconds() == 0
-            assert told["process"] == name
-            lines.append(told)
-    # Nothing of what was sent, returned or raised, no credential, no key.
+            event = json.loads(line)
+            assert list(event)[: len(BASE)] == BASE, line
+            assert datetime.fromisoformat(event["timestamp"]).utcoffset().total_seconds() == 0
+            assert event["process"] == name
+            lines.append(event)
+    # No content that was sent, returned or raised; no credential; no key.
     everything = "\n".join(logs.values())
     for secret in (CANARY, KEY, parse_credential(api_key).secret, settings.SECRET_KEY):
         assert secret not in everything
-    # From the request over the job to its effect: the same ids.
-    followed = [told for told in lines if told.get("request_id") == "req-effect"]
-    told = {line["event"]: line for line in followed}
-    assert told.keys() >= {"request", "job.claimed", "effect.sent", "effect.in_doubt", "job.settled"}
+    # The request, the job and its effect have the same ids.
+    followed = [line for line in lines if line.get("request_id") == "req-effect"]
+    by_event = {line["event"]: line for line in followed}
+    assert by_event.keys() >= {"request", "job.claimed", "effect.sent", "effect.in_doubt", "job.settled"}
     assert {line["job_id"] for line in followed} == {jobs["effect"]}
-    request, sent = told["request"], told["effect.sent"]
+    request, sent = by_event["request"], by_event["effect.sent"]
     assert (request["process"], request["method"], request["route"], request["status"]) == (
         "api",
         "POST",
@@ -96,7 +96,7 @@ def test_a_whole_run(run, api_key):
         "test.leaky",
         "call",
     )
-    # Where an operation raised, and what of: without its text.
+    # The place and class of an exception, without its text.
     raised = next(t for t in lines if t["event"] == "job.raised" and t["request_id"] == "req-raise")
     assert raised["exception"]["type"] == "builtins.ValueError"
     assert any("quote" in frame for frame in raised["exception"]["frames"])

@@ -1,4 +1,4 @@
-"""Log lines as a process writes them: whole, without secrets, never in the way of the work."""
+"""Log lines of a process: whole, without secrets, and never blocking its work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECRET = "a-very-secret-value"
 
 
 def process(code, **env):
-    """A process that has set up Django and runs this code; its standard error is a pipe."""
+    """Start a process that sets up Django and runs this code; its standard error is a pipe."""
     return subprocess.Popen(
         [sys.executable, "-c", SETUP + code],
         cwd=ROOT,
@@ -30,14 +30,14 @@ def process(code, **env):
 
 
 def lines(code, **env):
-    """What the code logs."""
+    """Return what the code logs."""
     running = process(code, **env)
     _out, err = running.communicate(timeout=60)
     assert running.returncode == 0, err
     return [json.loads(line) for line in err.splitlines()]
 
 
-def test_a_reader_that_reads_no_more_costs_lines_and_no_time():
+def test_a_reader_that_stops_reading_costs_lines_but_no_time():
     code = """
 for number in range(20_000):
     log.info("line", number=number, filling="x" * 200)
@@ -46,21 +46,21 @@ import sys; sys.stdin.read()  # until there is room again
 log.info("afterwards")
 """
     running = process(code)
-    # Nobody reads standard error, and yet the work goes on to its end.
+    # Standard error is not read, but the process finishes its work.
     assert running.stdout.readline() == "done\n"
     first = os.read(running.stderr.fileno(), 1 << 20).decode()
     assert 0 < first.count("\n") < 20_000
     _out, err = running.communicate(timeout=60)
-    told = [json.loads(line) for line in (first + err).splitlines()]
-    numbers = [line["number"] for line in told if line["event"] == "line"]
+    logged = [json.loads(line) for line in (first + err).splitlines()]
+    numbers = [line["number"] for line in logged if line["event"] == "line"]
     assert numbers == sorted(numbers)
-    dropped = next(line for line in told if line["event"] == "log.dropped")
+    dropped = next(line for line in logged if line["event"] == "log.dropped")
     assert len(numbers) + dropped["lines"] == 20_000
-    assert told[-1]["event"] == "afterwards"
+    assert logged[-1]["event"] == "afterwards"
 
 
-def test_what_cannot_be_logged_costs_its_line_alone():
-    told = lines("""
+def test_an_event_that_cannot_be_logged_costs_only_its_line():
+    logged = lines("""
 class Broken:
     def __str__(self): raise RuntimeError("no")
     __repr__ = __str__
@@ -69,12 +69,12 @@ log.info("object", thing=Broken(), bad={Broken: 1}, surrogate="\\ud800", number=
 logging.getLogger("workers.test").error("%d", "not a number")
 log.info("after")
 """)
-    assert [line["event"] for line in told][-1] == "after"
-    assert len(told) == 3
+    assert [line["event"] for line in logged][-1] == "after"
+    assert len(logged) == 3
 
 
-def test_a_time_limit_that_comes_while_a_line_is_made_is_heard():
-    told = lines("""
+def test_a_time_limit_during_logging_reaches_the_attempt():
+    logged = lines("""
 from billiard.exceptions import SoftTimeLimitExceeded
 def interrupt(*_): raise SoftTimeLimitExceeded
 structlog.get_config()["processors"].insert(0, interrupt)
@@ -82,12 +82,12 @@ try:
     log.info("never")
 except SoftTimeLimitExceeded:
     structlog.get_config()["processors"].pop(0)
-    log.info("heard")
+    log.info("interrupted")
 """)
-    assert [line["event"] for line in told] == ["heard"]
+    assert [line["event"] for line in logged] == ["interrupted"]
 
 
-SAID = (
+TEXTS = (
     "connecting to postgres://semel:" + SECRET + "@db:5432/semel",
     "redis://:" + SECRET + "@broker:6379/0 is away",
     "Authorization: Bearer " + SECRET,
@@ -97,22 +97,22 @@ SAID = (
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_secrets_are_taken_out_wherever_they_stand(log_format):
+def test_secrets_are_removed_from_every_part_of_a_line(log_format):
     code = f"""
-for said in {SAID!r}:
-    log.warning("said", text=said, nested={{"list": [said]}})
-    logging.getLogger("kombu").warning("Said: %s", said)
-    log.warning(said)
+for text in {TEXTS!r}:
+    log.warning("texts", text=text, nested={{"list": [text]}})
+    logging.getLogger("kombu").warning("Text: %s", text)
+    log.warning(text)
     log.warning("next")
 """
     running = process(code, SECRET_KEY=SECRET * 3, PAYMENT_PROVIDER_KEY=SECRET, LOG_FORMAT=log_format)
     _out, err = running.communicate(timeout=60)
     assert SECRET not in err
     of_each = re.split(r"^.*\bnext\b.*\n", err, flags=re.MULTILINE)
-    assert [text.count("[redacted]") for text in of_each] == [4] * len(SAID) + [0], err
+    assert [text.count("[redacted]") for text in of_each] == [4] * len(TEXTS) + [0], err
 
 
-def test_members_that_nobody_should_log_are_hidden():
+def test_forbidden_members_are_hidden():
     (line,) = lines(
         "log.info('oops', params={'a': 1}, result='r', headers=['h'], idempotency_key='my-key', job={'payload': 1})"
     )
@@ -122,7 +122,7 @@ def test_members_that_nobody_should_log_are_hidden():
     assert len(line["idempotency_key_digest"]) == 16
 
 
-def test_an_uncaught_exception_is_one_line_without_its_text():
+def test_an_uncaught_exception_is_logged_without_its_text():
     code = f"""
 import threading
 thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()
@@ -130,8 +130,8 @@ raise ValueError({SECRET!r})
 """
     running = process(code)
     _out, err = running.communicate(timeout=60)
-    told = [json.loads(line) for line in err.splitlines()]
-    assert [line["exception"]["type"] for line in told] == [
+    logged = [json.loads(line) for line in err.splitlines()]
+    assert [line["exception"]["type"] for line in logged] == [
         "builtins.ZeroDivisionError",
         "builtins.ValueError",
     ]
@@ -147,7 +147,7 @@ def test_console_lines_are_for_people():
         json.loads(err)
 
 
-def test_another_format_is_refused_in_words():
+def test_an_unknown_log_format_is_refused():
     running = process("", LOG_FORMAT="xml")
     _out, err = running.communicate(timeout=60)
     assert running.returncode != 0
