@@ -1,4 +1,4 @@
-"""Whether this process is up (`/livez`), and whether it can do its work (`/readyz`)."""
+"""`/livez`: this process is up. `/readyz`: it can accept requests."""
 
 from __future__ import annotations
 
@@ -23,62 +23,59 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_NEVER_CACHED = {"Cache-Control": "no-store"}
+_NOT_CACHED = {"Cache-Control": "no-store"}
 
 
 def livez(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django's signature
-    """204 as long as the process answers at all."""
-    return HttpResponse(status=204, content_type="text/plain", headers=_NEVER_CACHED)
+    return HttpResponse(status=204, content_type="text/plain", headers=_NOT_CACHED)
 
 
 def readyz(request: HttpRequest) -> HttpResponse:
-    """200 while requests can be accepted: `ready`, or `degraded` without the broker. 503 without database or migrations.
+    """Return 200 if requests can be accepted: `ready`, or `degraded` without the broker. 503 without database or migrations.
 
-    The address is public, and what exactly is missing stands in the log; an API key with the scope admin, or a session of the
-    admin's, is told here as well.
+    The URL is public. Details are logged, and shown only to API keys with the scope admin and to operators who are logged in.
     """
     try:
-        missing = _missing_migrations()
-        may_know = _may_know(request)
+        missing = missing_migrations()
+        shows_details = _is_operator(request)
     except (DatabaseError, InterfaceError) as error:
         log.warning("readyz.database_down", error=repr(error))
         return unavailable(request, "The database does not answer.")
     if missing:
         log.warning("readyz.migrations_missing", migrations=missing)
-        told = f" Missing: {', '.join(missing)}." if may_know else ""
-        return unavailable(request, f"The database's schema is older than this release.{told}")
+        details = f" Missing: {', '.join(missing)}." if shows_details else ""
+        return unavailable(request, f"The database's schema is older than this release.{details}")
     has_broker = _broker_answers()
     document: dict[str, object] = {"status": "ready" if has_broker else "degraded"}
-    if may_know:
+    if shows_details:
         document["details"] = {
             "database": "answers",
             "broker": "answers" if has_broker else "does not answer",
             "migrations": "applied",
         }
-    return JsonResponse(document, headers=_NEVER_CACHED)
+    return JsonResponse(document, headers=_NOT_CACHED)
 
 
-def _may_know(request: HttpRequest) -> bool:
-    """Whether an operator asks. Nothing is looked up for whoever shows nothing, and a wrong key is told no more than none."""
+def _is_operator(request: HttpRequest) -> bool:
+    """Query nothing for a request without credentials. A wrong key gets the same response as none."""
     if request.user.is_authenticated and request.user.is_staff:
         return True
     try:
-        let_in = ApiKeyAuthentication().authenticate(cast("Request", request))
+        identity = ApiKeyAuthentication().authenticate(cast("Request", request))
     except AuthenticationFailed:
         return False
-    return let_in is not None and let_in[0].is_admin
+    return identity is not None and identity[0].is_admin
 
 
-def _missing_migrations() -> list[str]:
-    """Those of this release that the database has not seen. One statement."""
+def missing_migrations() -> list[str]:
+    """Return the migrations of this release that are not applied. One statement."""
     applied = MigrationRecorder(connection).applied_migrations()
-    return sorted(
-        f"{app}.{name}" for app, name in _migrations_of_this_release() if (app, name) not in applied
-    )
+    return [".".join(migration) for migration in sorted(release_migrations()) if migration not in applied]
 
 
 @cache
-def _migrations_of_this_release() -> frozenset[tuple[str, str]]:
+def release_migrations() -> frozenset[tuple[str, str]]:
+    """Return app and name of each migration of this release."""
     return frozenset(MigrationLoader(None).disk_migrations)
 
 

@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry, where its packages are installed and the environment names a receiver. Not imported otherwise."""
+"""Tracing with the OpenTelemetry SDK. Imported only if the environment names a receiver; needs requirements-otel.txt."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 _ERROR = 500
 
 
-class _OwnRoots(Sampler):
-    """A trace begins with a request or an attempt: a statement of the sweep's, or a poll, is no trace of its own."""
+class _RequestsAndAttempts(Sampler):
+    """Starts a trace only for a request or an attempt, not for statements of polls and sweeps."""
 
     def __init__(self, ratio: float) -> None:
         self._ratio = TraceIdRatioBased(ratio)
@@ -44,46 +44,46 @@ class _OwnRoots(Sampler):
         trace_id: int,
         name: str,
         kind: SpanKind | None = None,
-        *args: Any,  # noqa: ANN401 - passed on as they come
+        *args: Any,  # noqa: ANN401 - passed on
         **options: Any,  # noqa: ANN401
     ) -> SamplingResult:
-        """By the ratio, if it is one of ours."""
         if kind not in (SpanKind.SERVER, SpanKind.CONSUMER):
             return SamplingResult(Decision.DROP)
         return self._ratio.should_sample(parent_context, trace_id, name, kind, *args, **options)
 
     def get_description(self) -> str:
-        """For people."""
         return "requests and attempts"
 
 
 def start_tracing() -> None:
-    """Spans of this process go to the receiver that the environment names, by a thread of their own, which a fork begins anew."""
+    """Send this process's spans to the receiver that the environment names, from a thread that is restarted after a fork."""
     name = f"semel-{settings.PROCESS_KIND}"
     resource = Resource.create({"service.name": name} if not settings.OTEL_SERVICE_NAME else {})
-    provider = TracerProvider(resource=resource, sampler=ParentBased(_OwnRoots(settings.OTEL_SAMPLE_RATIO)))
+    provider = TracerProvider(
+        resource=resource, sampler=ParentBased(_RequestsAndAttempts(settings.OTEL_SAMPLE_RATIO))
+    )
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
-    # Texts of statements, with placeholders: never what is put in their places.
+    # Spans contain statements with placeholders, never their values.
     PsycopgInstrumentor().instrument(tracer_provider=provider)
     RedisInstrumentor().instrument(tracer_provider=provider)
 
 
 def flush(**_signal: Any) -> None:  # noqa: ANN401 - Celery's signature
-    """What was traced is sent before a worker's process ends; a receiver that is away costs a second."""
+    """Send the remaining spans before a worker process ends. A receiver that is down costs a second."""
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider):
         provider.force_flush(1_000)
 
 
 class TracingMiddleware:
-    """A span for each request, in the client's trace if it named one; jobs that it starts go on in it."""
+    """Opens a span for each request, in the client's trace if it sends a traceparent. Its jobs continue the trace."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """The answer, as it is. The span is named by the route: a path may hold a key."""
+        """Name the span by the route, because a path may contain an idempotency key."""
         request_id = request.META.get("semel.request_id")
         parent = request.headers.get("traceparent")
         with span("request", parent=parent, request_id=request_id) as opened:

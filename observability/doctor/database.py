@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connection, connections
-from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from foundation.processes import Process
 from observability.doctor import work
 from observability.doctor.findings import compare_clock, judge, ok
+from observability.health import missing_migrations, release_migrations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -139,11 +139,10 @@ def _vacuum(in_force: Mapping[str, str], tables: Mapping[str, list[str]]) -> Ite
 
 
 def _migrations() -> CheckMessage:
-    known = set(MigrationLoader(None).disk_migrations)
-    applied = set(MigrationRecorder(connection).applied_migrations())
+    known, missing = release_migrations(), missing_migrations()
     apps = {app for app, _ in known}
-    missing = [".".join(migration) for migration in sorted(known - applied)]
-    newer = [f"{app}.{name}" for app, name in sorted(applied - known) if app in apps]
+    applied = MigrationRecorder(connection).applied_migrations()
+    newer = [f"{app}.{name}" for app, name in sorted(applied.keys() - known) if app in apps]
     if missing:
         return judge(
             "database.migrations",

@@ -112,7 +112,7 @@ def test_a_view_that_explodes_tells_nothing_but_its_request_id(api, monkeypatch)
 
 
 def test_an_explosion_outside_of_the_api_is_a_problem_too(api, monkeypatch):
-    monkeypatch.setattr("observability.health._missing_migrations", lambda: 1 / 0)
+    monkeypatch.setattr("observability.health.missing_migrations", lambda: 1 / 0)
     problem(api.get("/readyz"), 500, "internal-error")
 
 

@@ -114,7 +114,7 @@ def test_details_are_for_operators_alone(api, tenant, admin_client, client, monk
     stranger.credentials(HTTP_AUTHORIZATION=f"Bearer {key}x")
     for asked in (api, stranger, client):
         assert asked.get("/readyz").json() == {"status": "ready"}
-    monkeypatch.setattr("observability.health._missing_migrations", lambda: ["jobs.0099_later"])
+    monkeypatch.setattr("observability.health.missing_migrations", lambda: ["jobs.0099_later"])
     assert "jobs.0099_later" in problem(operator.get("/readyz"), 503, "service-unavailable")["detail"]
     assert "0099" not in problem(api.get("/readyz"), 503, "service-unavailable")["detail"]
 
