@@ -8,8 +8,8 @@ from rest_framework import serializers
 
 from jobs.fields import StrictCharField
 from jobs.models import JobStep
+from jobs.services import verdict_errors
 from jobs.states import State
-from jobs.verdicts import verdict_errors
 
 _VERDICTS = {"done": JobStep.State.DONE, "not_done": JobStep.State.NOT_DONE}
 _TARGETS = {"succeed": State.SUCCEEDED, "fail": State.FAILED, "queue": State.QUEUED}

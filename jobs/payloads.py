@@ -13,6 +13,8 @@ from typing import Any
 from foundation import exact_json
 
 _PLAIN = b"\x01"
+# Characters of a foreign message that are kept: enough to recognise it, too few to fill a table.
+_TEXT_MAX = 2_000
 
 
 def encode_payload(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
@@ -31,6 +33,20 @@ def payload_json(payload: bytes | memoryview) -> bytes:
 def decode_payload(payload: bytes | memoryview) -> Any:  # noqa: ANN401 - any JSON value
     """Return the stored value. The limits on a client's JSON are checked when it is parsed, not here."""
     return json.loads(payload_json(payload), parse_float=_exact)
+
+
+def describe_failure(code: str, detail: str, *, cause: str | None = None) -> dict[str, str]:
+    """Return the error of a job or attempt to store; api/problem_catalogue.py has the title and retryability of each code.
+
+    cause: the operation's or the downstream's own code, such as `card_declined`.
+    """
+    error = {"code": code, "detail": printable(detail)}
+    return error if cause is None else {**error, "cause": printable(cause)}
+
+
+def printable(text: str) -> str:
+    """Return the text as jsonb and UTF-8 can hold it: no U+0000, no lone surrogate, not too long."""
+    return text[:_TEXT_MAX].replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 def _exact(text: str) -> int | Decimal:

@@ -19,11 +19,10 @@ from jobs.errors import (
     JobNotFound,
     KeyReassigned,
 )
-from jobs.failures import describe_failure, printable
 from jobs.models import Job, JobStep
 from jobs.operations import downstream_key
 from jobs.orphaned_files import remove_on_commit
-from jobs.payloads import decode_payload, encode_payload
+from jobs.payloads import decode_payload, describe_failure, encode_payload, printable
 from jobs.queries.artifacts import discard_artifacts
 from jobs.queries.erase import erase_job, lock_job
 from jobs.queries.history import request_cancel
@@ -31,11 +30,13 @@ from jobs.queries.steps import close_by_verdict, raise_generation, reference_of,
 from jobs.queries.submit import find_twin, lock_line
 from jobs.selectors import get_job
 from jobs.states import Event, State
-from jobs.verdicts import verdict_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
+
+_VERDICTS = (JobStep.State.DONE, JobStep.State.NOT_DONE)
+_TARGETS = (State.SUCCEEDED, State.FAILED, State.QUEUED)
 
 
 def cancel_job(
@@ -140,6 +141,23 @@ def resolve_job(
             actor=by, action="job.resolve", subject=job.resource, note=printable(note), details=decision
         )
     return resolved
+
+
+def verdict_errors(*, verdict: object, then: object, result: object = None) -> dict[str, str]:
+    """Return what is wrong with the verdict, by argument; empty where `resolve_job` accepts it.
+
+    then: the state in which the verdict leaves the job. result: that of the effect, any JSON value.
+    """
+    errors = {}
+    if verdict not in _VERDICTS:
+        errors["verdict"] = "A verdict is done or not_done."
+    if then not in _TARGETS:
+        errors["then"] = "A resolved job is succeeded, failed or queued."
+    if verdict == JobStep.State.NOT_DONE and then == State.SUCCEEDED:
+        errors["then"] = "A job whose effect was not done cannot succeed."
+    if verdict == JobStep.State.NOT_DONE and result is not None:
+        errors["result"] = "An effect that was not done has no result."
+    return errors
 
 
 def erase_payload(*, tenant_id: int, mode: str, job_id: UUID) -> Job:

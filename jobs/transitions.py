@@ -16,9 +16,8 @@ from psycopg.errors import UniqueViolation
 
 from broker.hints import DueJob, publish_hint_on_commit
 from jobs.errors import DuplicateOperation, IllegalTransition, JobErased, JobNotFound, StaleAttempt
-from jobs.failures import describe_failure
 from jobs.models import Job
-from jobs.payloads import encode_payload
+from jobs.payloads import describe_failure, encode_payload
 from jobs.queries.transition import apply_first_rule
 from jobs.states import Event, State, rules_for
 

@@ -14,13 +14,13 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from accounts import audit
-from jobs.failures import printable
 from jobs.ids import highest_id, lowest_id
 from jobs.models import BulkAction, Job, JobStep
+from jobs.payloads import printable
 from jobs.queries.bulk import count_wanted, lock_bulk
 from jobs.selectors import JobFilter
+from jobs.services import verdict_errors
 from jobs.states import TERMINAL, State
-from jobs.verdicts import verdict_errors
 from operators.job_actions import require_note
 
 # A preview counts up to 10,000 jobs, above which the exact number does not matter, among a bounded number of candidates.

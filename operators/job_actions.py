@@ -14,8 +14,8 @@ from accounts import audit
 from idempotency import key_lifetime
 from jobs import services
 from jobs.errors import JobNotFound
-from jobs.failures import printable
 from jobs.models import Job
+from jobs.payloads import printable
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -13,10 +13,9 @@ from django.db import transaction
 
 from accounts.scopes import format_scope
 from foundation.fault_points import reach
-from jobs.failures import printable
 from jobs.models import JobStep
 from jobs.operations import JobCanceled, JobHandle, LeaseLost, RunLater, TimeLimitReached
-from jobs.payloads import decode_payload, encode_payload
+from jobs.payloads import decode_payload, encode_payload, printable
 from jobs.queries.history import decline_cancel
 from jobs.queries.lease import write_progress
 from jobs.queries.steps import remember_step, steps_of

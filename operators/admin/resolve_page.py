@@ -11,8 +11,8 @@ from django.shortcuts import redirect
 from foundation import exact_json
 from foundation.exact_json import MalformedJson
 from jobs.models import JobStep
+from jobs.services import verdict_errors
 from jobs.states import State
-from jobs.verdicts import verdict_errors
 from operators.admin.action_page import get_job_or_404
 from operators.admin.page_base import ReasonForm, actor_of, form_data, render_page, run_service
 from operators.job_actions import resolve_job

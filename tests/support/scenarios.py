@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from django.db import IntegrityError, connection, transaction
 
 from jobs import transitions
-from jobs.failures import describe_failure
 from jobs.models import Job, JobAttempt, JobEvent, JobStep, Pause
-from jobs.payloads import encode_payload
+from jobs.payloads import describe_failure, encode_payload
 from jobs.queries.steps import begin_effect, close_effect
 from jobs.services import cancel_job
 from jobs.states import Guard, State
