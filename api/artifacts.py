@@ -1,4 +1,4 @@
-"""`/v1/jobs/{id}/artifacts/{name}`: a file that the job made, whole or in part."""
+"""`/v1/jobs/{id}/artifacts/{name}`: a file that the job produced, whole or in part."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.views import APIView
 
 from accounts.authentication import principal_of
-from api.conditional_requests import is_known
-from api.file_responses import AsyncSending, Sending
-from api.query_strings import check_no_query
-from api.ranges import Part, wanted_part
+from api.conditional_requests import is_not_modified
+from api.file_responses import AsyncFileChunks, FileChunks, Part, requested_part
+from api.forms import require_no_query
 from jobs.artifact_storage import open_file
 from jobs.errors import ArtifactUnreadable
 from jobs.selectors import get_artifact
@@ -33,38 +32,39 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_FOR_A_FALLBACK = re.compile(r"[^A-Za-z0-9._ -]", re.ASCII)
+_UNSAFE_IN_ASCII_NAME = re.compile(r"[^A-Za-z0-9._ -]", re.ASCII)
 
 
 class _FileNegotiation(BaseContentNegotiation):
-    """A file is what it is, whatever is preferred; a problem is JSON."""
+    """Ignore Accept: a file has one type, and a problem is JSON."""
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:  # noqa: ANN401, ARG002 - DRF's types
         return renderers[0], renderers[0].media_type
 
 
 class JobArtifactView(APIView):
-    """One artifact."""
+    """Download one artifact."""
 
     content_negotiation_class = _FileNegotiation
 
     def get(self, request: Request, job_id: UUID, name: str) -> HttpResponseBase:
-        """Its bytes, or those of one range; 304 where the client has them already."""
+        """Return the file, one range of it, or 304."""
         principal = principal_of(request)
-        check_no_query(request.query_params)
+        require_no_query(request)
         find = partial(
             get_artifact, tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id, name=name
         )
         artifact = find()
         tag = f'"{bytes(artifact.digest).hex()}"'
-        if is_known(tag, request.headers.get("If-None-Match", "")):
-            return _unchanged(tag)
+        if is_not_modified(tag, request.headers.get("If-None-Match", "")):
+            return _not_modified(tag)
         # Ranges are defined for GET alone (RFC 9110 §14.2).
-        part = wanted_part(request.headers, tag=tag, size=artifact.size) if request.method == "GET" else None
+        part = (
+            requested_part(request.headers, tag=tag, size=artifact.size) if request.method == "GET" else None
+        )
         file = _open(artifact)
         if file is None:
-            # Erased or expired in this instant, which is told; or its row is wrong.
-            find()
+            find()  # raises if it was erased or has expired meanwhile; else its row is wrong
             raise ArtifactUnreadable
         response = _send(request, artifact, part, file)
         for header, value in (_validators(tag) | _description(artifact)).items():
@@ -72,14 +72,14 @@ class JobArtifactView(APIView):
         return response
 
 
-def _unchanged(tag: str) -> HttpResponse:
+def _not_modified(tag: str) -> HttpResponse:
     response = HttpResponse(status=304, headers=_validators(tag))
     del response.headers["Content-Type"]
     return response
 
 
 def _open(artifact: JobArtifact) -> File[bytes] | None:
-    """The file; None where it is not what its row says, or cannot be reached. Whatever the storage raises."""
+    """Return the file, or None if it differs from its row or cannot be read, whatever the storage raises."""
     try:
         file = open_file(artifact.storage_name)
         size = file.size
@@ -99,10 +99,10 @@ def _send(request: Request, artifact: JobArtifact, part: Part | None, file: File
     if request.method == "HEAD":
         file.close()
         return HttpResponse(content_type=artifact.content_type, headers=headers)
-    sending = Sending(file, start, end)
-    is_async = isinstance(request._request, ASGIRequest)  # noqa: SLF001 - there, an iterator would be read whole first
+    chunks = FileChunks(file, start, end)
+    is_async = isinstance(request._request, ASGIRequest)  # noqa: SLF001 - ASGI would read a plain iterator whole first
     return StreamingHttpResponse(
-        AsyncSending(sending) if is_async else sending,
+        AsyncFileChunks(chunks) if is_async else chunks,
         status=206 if part else 200,
         content_type=artifact.content_type,
         headers=headers,
@@ -110,13 +110,13 @@ def _send(request: Request, artifact: JobArtifact, part: Part | None, file: File
 
 
 def _validators(tag: str) -> dict[str, str]:
-    """What a client's copy is known by. A proxy that compresses it would make the ranges of another."""
+    """Return the validators of a client's copy. A proxy must not compress it: ranges would no longer fit."""
     return {"ETag": tag, "Cache-Control": "private, no-cache, no-transform"}
 
 
 def _description(artifact: JobArtifact) -> dict[str, str]:
-    """What a client may do with it: nothing that a job wrote is run by a browser."""
-    fallback = _FOR_A_FALLBACK.sub("_", artifact.filename)
+    """Return headers that keep a browser from running what a job wrote."""
+    fallback = _UNSAFE_IN_ASCII_NAME.sub("_", artifact.filename)
     return {
         "Accept-Ranges": "bytes",
         "Content-Disposition": f"attachment; filename=\"{fallback}\"; filename*=UTF-8''{quote(artifact.filename, safe='')}",

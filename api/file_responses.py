@@ -1,60 +1,66 @@
-"""The bytes of a file on their way: a piece at a time, never more in memory; and how many files may be on theirs."""
+"""Files as responses: sent in chunks, limited in number, whole or one range (RFC 9110 §14)."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.conf import settings
 
-from jobs.errors import TooManyDownloads
+from jobs.errors import RangeNotSatisfiable, TooManyDownloads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from django.core.files import File
 
 log = structlog.get_logger(__name__)
 
-# Large enough that the way through Python costs little beside the copying, small beside a process.
-_PIECE_BYTES = 256 * 1024
+_RANGE = re.compile(r"bytes=[ \t]*(\d*)-(\d*)[ \t]*", re.ASCII | re.IGNORECASE)
+# More digits than the size of any file has.
+_DIGITS_MAX = 19
+
+# Large enough that Python's overhead is small beside the copying, small beside a process.
+_CHUNK_BYTES = 256 * 1024
 
 
-class _Places:
-    """So many files of this process may be on their way."""
+class _DownloadLimit:
+    """Limit the files that this process sends at once (DOWNLOADS_MAX)."""
 
     def __init__(self) -> None:
         self._taken = 0
         self._lock = threading.Lock()
 
-    def take(self) -> None:
-        """One place is taken, until it is given back. Raises TooManyDownloads."""
+    def acquire(self) -> None:
+        """Count one download. Raises TooManyDownloads."""
         with self._lock:
             if self._taken >= settings.DOWNLOADS_MAX:
                 raise TooManyDownloads
             self._taken += 1
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         with self._lock:
             self._taken -= 1
 
 
-_places = _Places()
+_downloads = _DownloadLimit()
 
 
-class Sending:
-    """Bytes `start` to `end` of the file, in pieces. It is closed at their end, by `close`, or when nobody holds it any more."""
+class FileChunks:
+    """Iterate over bytes `start` to `end` of a file. The file is closed at the end, by `close`, or on garbage collection."""
 
     def __init__(self, file: File[bytes], start: int, end: int) -> None:
-        """The file is this one's from now on. Raises TooManyDownloads."""
+        """Take ownership of the file. Raises TooManyDownloads."""
         self._file = file
         self._left = end - start
-        self._has_place = False
+        self._is_counted = False
         try:
-            _places.take()
-            self._has_place = True
+            _downloads.acquire()
+            self._is_counted = True
             file.seek(start)
         except Exception:
             self.close()
@@ -64,52 +70,97 @@ class Sending:
         return self
 
     def __next__(self) -> bytes:
-        """The next piece. Raises where the file ends too soon: the connection is cut, since the length was promised."""
+        """Return the next chunk. Raise if the file ends too soon: the connection is cut, because its length was announced."""
         if not self._left:
             self.close()
             raise StopIteration
         try:
-            piece = self._read()
+            chunk = self._read()
         except Exception:
             log.exception("artifact.cut", left=self._left)
             self.close()
             raise
-        self._left -= len(piece)
-        return piece
+        self._left -= len(chunk)
+        return chunk
 
     def _read(self) -> bytes:
-        piece: bytes = self._file.read(min(_PIECE_BYTES, self._left))
-        if not piece:
+        chunk: bytes = self._file.read(min(_CHUNK_BYTES, self._left))
+        if not chunk:
             raise EOFError(f"The file ends {self._left} bytes too soon.")
-        return piece
+        return chunk
 
     def close(self) -> None:
-        """The file is closed and its place free. Twice is once."""
+        """Close the file and free its place. May be called twice."""
         self._file.close()
-        if self._has_place:
-            self._has_place = False
-            _places.give_back()
+        if self._is_counted:
+            self._is_counted = False
+            _downloads.release()
 
     def __del__(self) -> None:
         self.close()
 
 
-class AsyncSending:
-    """The same for ASGI: each piece is read in a thread, so that the event loop waits for no disk."""
+class AsyncFileChunks:
+    """FileChunks for ASGI: each chunk is read in a thread, so that the event loop never waits for a disk."""
 
-    def __init__(self, sending: Sending) -> None:
-        self._sending = sending
+    def __init__(self, chunks: FileChunks) -> None:
+        self._chunks = chunks
 
-    def __aiter__(self) -> AsyncSending:
+    def __aiter__(self) -> AsyncFileChunks:
         return self
 
     async def __anext__(self) -> bytes:
-        """The next piece."""
-        piece: Any = await asyncio.to_thread(next, self._sending, None)
-        if piece is None:
+        chunk: Any = await asyncio.to_thread(next, self._chunks, None)
+        if chunk is None:
             raise StopAsyncIteration
-        return bytes(piece)
+        return bytes(chunk)
 
     def close(self) -> None:
-        """See Sending.close."""
-        self._sending.close()
+        self._chunks.close()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Bytes `start` (inclusive) to `end` (exclusive) of a file of `size` bytes."""
+
+    start: int
+    end: int
+    size: int
+
+    @property
+    def content_range(self) -> str:
+        """Return the value of Content-Range, which names the last byte."""
+        return f"bytes {self.start}-{self.end - 1}/{self.size}"
+
+
+def requested_part(headers: Mapping[str, str], *, tag: str, size: int) -> Part | None:
+    """Return the requested part, or None for the whole file. Raises RangeNotSatisfiable.
+
+    The whole is sent if If-Range names another version (RFC 9110 §13.1.5: strong comparison; a date matches none), if the unit
+    is unknown or the range is malformed, and if several ranges are requested, which a client must accept.
+    """
+    if_range = headers.get("If-Range")
+    found = _RANGE.fullmatch(headers.get("Range", "").strip())
+    if found is None or (if_range is not None and if_range.strip() != tag):
+        return None
+    first, last = found.groups()
+    if max(len(first), len(last)) > _DIGITS_MAX:
+        raise RangeNotSatisfiable(size)
+    if first:
+        return _from(int(first), int(last) if last else None, size)
+    return _suffix(int(last), size) if last else None
+
+
+def _from(first: int, last: int | None, size: int) -> Part | None:
+    if last is not None and last < first:
+        return None
+    if first >= size:
+        raise RangeNotSatisfiable(size)
+    return Part(first, size if last is None else min(last + 1, size), size)
+
+
+def _suffix(length: int, size: int) -> Part | None:
+    """Return the last bytes. Content-Range cannot name a part of an empty file."""
+    if length == 0:
+        raise RangeNotSatisfiable(size)
+    return Part(max(0, size - length), size, size) if size else None

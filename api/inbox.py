@@ -1,8 +1,7 @@
-"""`POST /v1/inbox/{source}`: an event of a provider's, handled exactly once however often it is delivered."""
+"""`POST /v1/inbox/{source}`: a provider's event, handled exactly once however often it is delivered."""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -10,10 +9,10 @@ from django.db import transaction
 from rest_framework.exceptions import AuthenticationFailed, NotFound, ValidationError
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from standardwebhooks import WebhookVerificationError
 
-from api.inbox_signature import NotSigned, verify
+from api.forms import require_no_query
 from api.inbox_sources import find_source
-from api.query_strings import check_no_query
 from idempotency.inbox import consume_once
 from idempotency.parsers import read_json, refuse_content_encoding
 
@@ -26,39 +25,58 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_MESSAGE_ID_MAX = 255
+
 
 class InboxView(APIView):
-    """Whoever can sign for a source is let in; an API key says nothing here."""
+    """Events are authenticated by their source's signature, not by an API key."""
 
     authentication_classes = []
     permission_classes = []
     throttle_classes = []
 
     def post(self, request: Request, source: str) -> Response:
-        """200 for the first and for each repeated delivery: the event has been acted upon, or is none that concerns us.
-
-        Any other answer asks for another delivery, and nothing was done.
-        """
-        check_no_query(request.query_params)
+        """Return 200 for the first and each repeated delivery. Any other status asks for another delivery; nothing was done."""
+        require_no_query(request)
         sender = find_source(source)
         if sender is None:
-            raise NotFound("No such source of events is known here.")
+            raise NotFound("This source of events is not configured.")
         refuse_content_encoding(request)
-        try:
-            signed = verify(request.headers, request.body, keys=sender.keys, now=time.time())
-        except NotSigned as error:
-            raise AuthenticationFailed(str(error)) from error
-        is_first = _receive(sender, signed.message_id, _read_event(request.body))
-        log.info("inbox.received", source=source, message_id=signed.message_id, is_first=is_first)
-        return Response({"id": signed.message_id, "first": is_first})
+        message_id = _verify(sender, request.headers, request.body)
+        is_first = _handle_once(sender, message_id, _read_event(request.body))
+        log.info("inbox.received", source=source, message_id=message_id, is_first=is_first)
+        return Response({"id": message_id, "first": is_first})
 
     def get_authenticate_header(self, request: Request) -> str:  # noqa: ARG002 - DRF's signature
-        """What a 401 carries: no scheme of HTTP's own, but the one that is meant."""
         return 'StandardWebhooks realm="semel"'
 
 
+def _verify(source: Source, headers: Mapping[str, str], body: bytes) -> str:
+    """Return the message id, once one of the source's secrets has signed exactly this body (Standard Webhooks)."""
+    message_id = headers.get("webhook-id", "")
+    if not (0 < len(message_id) <= _MESSAGE_ID_MAX and message_id.isascii() and message_id.isprintable()):
+        raise AuthenticationFailed(f"webhook-id must have 1 to {_MESSAGE_ID_MAX} printable ASCII characters.")
+    signed = {
+        name: headers.get(name, "") for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
+    }
+    reason = ""
+    for webhook in source.webhooks:
+        try:
+            webhook.verify(body, signed, json_parse=False)
+        # The library raises ValueError for a malformed signature, and for a body that is not UTF-8.
+        except (WebhookVerificationError, ValueError) as error:
+            reason = (
+                str(error) if isinstance(error, WebhookVerificationError) else "Malformed signature or body"
+            )
+        else:
+            return message_id
+    raise AuthenticationFailed(
+        f"{reason}. Check webhook-timestamp (at most 300 s from now) and webhook-signature (the source's secret)."
+    )
+
+
 def _read_event(body: bytes) -> Mapping[str, Any]:
-    """An event has a type and data. Raises MalformedJson or ValidationError."""
+    """Return the event, which has a type and data. Raises MalformedJson or ValidationError."""
     event = read_json(body)
     if not isinstance(event, dict):
         raise ValidationError("An event is a JSON object.")
@@ -72,8 +90,11 @@ def _read_event(body: bytes) -> Mapping[str, Any]:
     return event
 
 
-def _receive(source: Source, message_id: str, event: Mapping[str, Any]) -> bool:
-    """Whether the event was acted upon by this delivery. Dying before the commit: by the next one. After it: never again."""
+def _handle_once(source: Source, message_id: str, event: Mapping[str, Any]) -> bool:
+    """Handle the event unless it was consumed before; return whether this delivery was the first.
+
+    If the process dies before the commit, the next delivery handles it. After the commit no delivery does.
+    """
     with transaction.atomic(durable=True):
         if not consume_once(f"inbox/{source.name}", message_id):
             return False

@@ -1,4 +1,4 @@
-"""The job as a client sees it (API.md, "The job")."""
+"""The job's document, as clients see it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 _NOTHING = JobOutputs([], [])
 
 
-def job_document(job: Job, made: JobOutputs = _NOTHING) -> dict[str, Any]:
-    """One job's document. Params and result are the stored JSON text, so that every number stays exact."""
+def job_document(job: Job, outputs: JobOutputs = _NOTHING) -> dict[str, Any]:
+    """Return the job's document. Params and result are the stored JSON text, so that every number stays exact."""
     self_link = f"/v1/jobs/{job.id}"
-    # Where waiting is done: never the api, which would answer at once. Relative where nobody said at which address that is.
-    waiting = f"{settings.STREAMS_URL}{self_link}"
+    # Waiting is done by the streams process; without STREAMS_URL the link is relative.
+    streams_link = f"{settings.STREAMS_URL}{self_link}"
     links = {
         "self": self_link,
-        "events": f"{waiting}/events",
-        "wait": f"{waiting}?wait=30",
+        "events": f"{streams_link}/events",
+        "wait": f"{streams_link}?wait=30",
         "cancel": f"{self_link}/cancel",
     }
     return {
@@ -48,17 +48,17 @@ def job_document(job: Job, made: JobOutputs = _NOTHING) -> dict[str, Any]:
         "result": _json(job.result),
         "error": _error_document(job.error),
         "priority": Priority(job.priority).name.lower(),
-        "created_at": instant(job.created_at),
-        "run_at": instant(job.run_at),
-        "started_at": instant(job.started_at),
-        "finished_at": instant(job.finished_at),
-        "deadline": instant(job.deadline_at),
-        "cancel_requested_at": instant(job.cancel_requested_at),
+        "created_at": format_time(job.created_at),
+        "run_at": format_time(job.run_at),
+        "started_at": format_time(job.started_at),
+        "finished_at": format_time(job.finished_at),
+        "deadline": format_time(job.deadline_at),
+        "cancel_requested_at": format_time(job.cancel_requested_at),
         "concurrency_key": job.concurrency_key,
         "idempotency_key": job.idempotency_key,
-        "artifacts": [_artifact_document(artifact) for artifact in made.artifacts],
+        "artifacts": [_artifact_document(artifact) for artifact in outputs.artifacts],
         "effects": [
-            {"name": step.name, "state": step.state, "key": step.downstream_key} for step in made.effects
+            {"name": step.name, "state": step.state, "key": step.downstream_key} for step in outputs.effects
         ],
         "links": links,
     }
@@ -88,25 +88,24 @@ def _artifact_document(artifact: JobArtifact) -> dict[str, Any]:
 
 
 def event_document(event: JobEvent) -> dict[str, Any]:
-    """One line of a job's history."""
+    """Return the document of one event."""
     return {
         "seq": event.seq,
         "type": event.type,
         "attempt": event.attempt,
         "data": event.data,
-        "created_at": instant(event.created_at),
+        "created_at": format_time(event.created_at),
     }
 
 
-# A client that was told to come back much later might miss a cancel or a redrive by others.
+# A client that waits much longer could miss a cancel or a redrive by another client.
 _POLL_AFTER_MAX_SECONDS = 60
 
 
 def poll_after(job: Job) -> dict[str, str]:
-    """`Retry-After` while polling can still bring news: until the job has ended.
+    """Return `Retry-After` until the job has ended: the usual duration of such a job, counted from its start, at most a minute.
 
-    After as long as such a job usually runs, from when it is due or began; for a minute at most, and not before it is due.
-    One in `unknown` has not ended, and waits for a person or its provider's word: a minute.
+    A job in `unknown` has not ended: it waits for an operator or a provider event.
     """
     state = State(job.state)
     if state.is_terminal:
@@ -114,20 +113,19 @@ def poll_after(job: Job) -> dict[str, str]:
     if state is State.UNKNOWN:
         return {"Retry-After": str(_POLL_AFTER_MAX_SECONDS)}
     now = datetime.now(UTC)
-    # Of a running job what has passed is counted; a queued one begins when it is due, or at any moment.
-    begins = job.started_at if state == State.RUNNING and job.started_at else max(now, job.run_at)
-    left = (begins - now).total_seconds() + typical_durations.seconds_of(job)
+    starts_at = job.started_at if state == State.RUNNING and job.started_at else max(now, job.run_at)
+    left = (starts_at - now).total_seconds() + typical_durations.seconds_of(job)
     return {"Retry-After": str(min(max(1, math.ceil(left)), _POLL_AFTER_MAX_SECONDS))}
 
 
-def path_of(resource: str | None) -> str | None:
-    """Return the address of the job that an idempotency record names."""
+def resource_path(resource: str | None) -> str | None:
+    """Return the path of the job that an idempotency record names."""
     job_id = parse_job_resource(resource)
     return None if job_id is None else f"/v1/jobs/{job_id}"
 
 
-def instant(at: datetime | None) -> str | None:
-    """RFC 3339 in UTC, milliseconds, `Z`."""
+def format_time(at: datetime | None) -> str | None:
+    """Return RFC 3339 in UTC with milliseconds and `Z`."""
     return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

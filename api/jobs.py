@@ -10,19 +10,27 @@ from rest_framework.views import APIView
 
 from accounts.authentication import IsAdmin, IsTenant, principal_of
 from api.conditional_requests import conditional
+from api.content_negotiation import EventsNegotiation
+from api.forms import (
+    EventsQuery,
+    JobQuery,
+    ResolutionForm,
+    read_body,
+    read_list_query,
+    read_query,
+    require_empty_request,
+    require_no_query,
+)
 from api.job_documents import event_document, job_document, poll_after
-from api.negotiation import EventsNegotiation
-from api.origin import origin_of
-from api.query_strings import check_no_query, read_events, read_listing, read_wait
-from api.resolution import ResolutionForm
-from api.strict_forms import check_nothing_said, read_members
+from api.problems import current_request_id
 from api.submission import read_submission
+from foundation.spans import traceparent
 from idempotency.http import idempotent, reservation
 from jobs.ids import job_resource
 from jobs.keyset import encode_cursor
 from jobs.selectors import events_of, get_job, list_jobs, outputs_of
 from jobs.services import cancel_job, erase_payload, redrive_job, resolve_job
-from jobs.submission import Submission, submit_job
+from jobs.submission import Origin, Submission, submit_job
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -34,7 +42,7 @@ if TYPE_CHECKING:
 
 
 def _resource(job_id: UUID) -> str:
-    """What the records of requests about this job call it. An erasure's own answer holds nothing to be erased, and names none."""
+    """Name the job as the subject of a keyed request, so that an erasure finds its stored response."""
     return job_resource(job_id)
 
 
@@ -43,13 +51,13 @@ class JobsView(APIView):
 
     @idempotent(required=True, validate=read_submission, store_errors=())
     def post(self, request: Request, *, validated: Submission) -> Response:
-        """202 with the queued job. The key, the job and this answer are committed together."""
+        """Return 202 with the queued job. Key, job and this response are committed together."""
         principal, reserved = principal_of(request), reservation(request)
         job = submit_job(
             tenant_id=principal.tenant_id,
             mode=principal.mode,
             submission=validated,
-            origin=origin_of(request),
+            origin=Origin(request_id=current_request_id() or None, traceparent=traceparent()),
             idempotency_record_id=reserved.record_id if reserved else None,
             idempotency_key=reserved.key if reserved else None,
         )
@@ -59,9 +67,9 @@ class JobsView(APIView):
         return Response(job_document(job), status=202, headers=headers)
 
     def get(self, request: Request) -> HttpResponse:
-        """A page of jobs, newest first."""
+        """Return a page of jobs, newest first."""
         principal = principal_of(request)
-        job_filter, before, limit = read_listing(request.query_params)
+        job_filter, before, limit = read_list_query(request.query_params)
         page = list_jobs(
             tenant_id=principal.tenant_id,
             mode=principal.mode,
@@ -76,29 +84,32 @@ class JobsView(APIView):
 
 
 class JobView(APIView):
-    """One job."""
+    """Read one job."""
 
     def get(self, request: Request, job_id: UUID) -> HttpResponse:
-        """The job as it is now; 304 where the client has it already. `?wait` is checked, and kept by the streams process."""
+        """Return the job, or 304. `?wait` is only checked here; the streams process waits."""
         principal = principal_of(request)
-        read_wait(request.query_params)
-        return answer_now(request, get_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id))
+        read_query(JobQuery, request.query_params)
+        return job_response(
+            request, get_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
+        )
 
 
-def answer_now(request: Request, job: Job) -> HttpResponse:
-    """The job as it is, or 304."""
+def job_response(request: Request, job: Job) -> HttpResponse:
+    """Return the job, or 304."""
     return conditional(request, job_document(job, outputs_of([job])[job.id]), poll_after(job))
 
 
 class JobEventsView(APIView):
-    """A job's history."""
+    """Read the history of a job."""
 
     content_negotiation_class = EventsNegotiation
 
     def get(self, request: Request, job_id: UUID) -> HttpResponse:
-        """A page of the events after `?after=SEQ`, oldest first."""
+        """Return a page of the events after `?after=SEQ`, oldest first."""
         principal = principal_of(request)
-        after, limit = read_events(request.query_params)
+        params = read_query(EventsQuery, request.query_params)
+        after, limit = params["after"], params["limit"]
         job = get_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
         events = events_of(job=job, after=after, limit=limit + 1)
         next_after = events[limit - 1].seq if len(events) > limit else None
@@ -109,7 +120,7 @@ class JobEventsView(APIView):
 
 
 def _next_page(request: Request, **place: str | int | None) -> dict[str, str]:
-    """The Link header that leads on from this page to the one that begins at this place; nothing where there is none."""
+    """Return the Link header to the next page, or nothing if this is the last."""
     if None in place.values():
         return {}
     query = urlencode({**request.query_params.dict(), **place})
@@ -117,57 +128,56 @@ def _next_page(request: Request, **place: str | int | None) -> dict[str, str]:
 
 
 class JobCancelView(APIView):
-    """The wish that a job should not happen."""
+    """Cancel a job, or request it."""
 
     @idempotent(required=False, subject=_resource)
     def post(self, request: Request, job_id: UUID) -> Response:
-        """The job: canceled, or with `cancel_requested_at`, which its attempt honours while nothing has been done."""
+        """Return the job: canceled, or with `cancel_requested_at`. A running job stops unless it has completed effects."""
         principal = principal_of(request)
-        check_nothing_said(request)
+        require_empty_request(request)
         job = cancel_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
         return _changed(job)
 
 
 class JobRedriveView(APIView):
-    """Another go for a job that failed for good or was canceled."""
+    """Queue a failed or canceled job again."""
 
     @idempotent(required=False, subject=_resource)
     def post(self, request: Request, job_id: UUID) -> Response:
-        """The job, queued again: finished steps stay finished, and what was refused begins under a new downstream key."""
+        """Return the queued job. Finished steps stay finished; a refused effect starts under a new downstream key."""
         principal = principal_of(request)
-        check_nothing_said(request)
+        require_empty_request(request)
         job = redrive_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
         return _changed(job)
 
 
 class JobPayloadView(APIView):
-    """What a client gave and got."""
+    """Erase the payload of a job that has ended."""
 
     @idempotent(required=False)
     def delete(self, request: Request, job_id: UUID) -> Response:
-        """The job without its payload: ids, key and states stay. A retry of the first request is told that it is gone."""
-        check_nothing_said(request)
+        """Return the job without its payload. A retry of its first request gets 410."""
+        require_empty_request(request)
         principal = principal_of(request)
         job = erase_payload(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
         return _changed(job)
 
 
 class JobResolveView(APIView):
-    """An operator's word on an unknown outcome."""
+    """Apply an operator's verdict on an unknown outcome."""
 
     permission_classes = [IsTenant, IsAdmin]
 
     @idempotent(required=False, subject=_resource)
     def post(self, request: Request, job_id: UUID) -> Response:
-        """The job, gone where the operator's word sends it; who said what stays in its history."""
+        """Return the resolved job. Verdict, author and note are recorded as an event."""
         principal = principal_of(request)
-        check_no_query(request.query_params)
-        said = read_members(ResolutionForm, request.data)
+        require_no_query(request)
+        verdict = read_body(ResolutionForm, request.data)
         by = f"api key {principal.api_key_id}"
-        job = resolve_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id, by=by, **said)
+        job = resolve_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id, by=by, **verdict)
         return _changed(job)
 
 
 def _changed(job: Job) -> Response:
-    """The job as somebody's request left it."""
     return Response(job_document(job, outputs_of([job])[job.id]), headers=poll_after(job))

@@ -1,4 +1,4 @@
-"""What a form takes, and what is returned, as JSON Schema 2020-12. `/v1/operations` shows it, and `/schema` is made of it."""
+"""Forms as JSON Schema 2020-12, for `/v1/operations` and `/schema`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from rest_framework.serializers import Serializer
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-# What strings in requests may hold: anything but U+0000, which no string of PostgreSQL's can.
+# Strings in requests may hold anything but U+0000, which PostgreSQL cannot store.
 PRINTABLE: Mapping[str, Any] = {"pattern": r"^[^\u0000]*$"}
 
 
 class FormSchema(AutoSchema):
-    """drf-spectacular's mapping of forms, with what it does not know of ours."""
+    """drf-spectacular's mapping of serializers, extended for our fields."""
 
     def _map_serializer(
         self,
@@ -28,7 +28,7 @@ class FormSchema(AutoSchema):
         direction: str,
         bypass_extensions: bool = False,  # noqa: FBT001, FBT002 - its signature
     ) -> dict[str, Any]:
-        """The form's schema. A string that is sent may hold anything but U+0000, unless more is said of it."""
+        """Return the form's schema; exclude U+0000 from strings without a stricter rule."""
         schema: dict[str, Any] = super()._map_serializer(serializer, direction, bypass_extensions)
         members = schema.get("properties", {}).values() if direction == "request" else ()
         for member in members:
@@ -37,36 +37,36 @@ class FormSchema(AutoSchema):
         return schema
 
     def standalone(self, form: type[Serializer[Any]], direction: str) -> dict[str, Any]:
-        """The form's schema with the forms within it, as no other document is at hand to refer to."""
+        """Return the form's schema with its nested forms in `$defs`."""
         self.registry, self.path, self.method = ComponentRegistry(), "", "POST"
-        # With a context of its own, or drf-spectacular would take it from a view.
+        # With an own context, or drf-spectacular would read it from a view.
         schema = {"$schema": DIALECT, **self._map_serializer(form(context={"view": None}), direction)}
-        if within := self.registry.build({}).get("schemas"):
-            schema["$defs"] = within
-        plain: dict[str, Any] = _at_home(schema)
-        return plain
+        if nested := self.registry.build({}).get("schemas"):
+            schema["$defs"] = nested
+        local: dict[str, Any] = _localize(schema)
+        return local
 
 
 @cache
 def schema_of_params(form: type[Serializer[Any]]) -> Mapping[str, Any]:
-    """What the form takes, whole in itself; no member beyond its own."""
+    """Return the schema of an operation's params. It forbids other members."""
     return {**FormSchema().standalone(form, "request"), "additionalProperties": False}
 
 
 @cache
 def schema_of_result(form: type[Serializer[Any]]) -> Mapping[str, Any]:
-    """What the form says of what is returned, whole in itself. Members may be added within v1: it forbids none."""
+    """Return the schema of an operation's result. It allows other members, which may be added within v1."""
     return FormSchema().standalone(form, "response")
 
 
-def _at_home(node: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """What is within this document refers to this document, and holds no notes of drf-spectacular's to itself."""
+def _localize(node: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Make references point into this document, and remove drf-spectacular's internal notes."""
     if isinstance(node, dict):
-        kept = {name: _at_home(value) for name, value in node.items() if name != "x-spec-enum-id"}
+        kept = {name: _localize(value) for name, value in node.items() if name != "x-spec-enum-id"}
         if isinstance(reference := kept.get("$ref"), str):
             kept["$ref"] = reference.replace("#/components/schemas/", "#/$defs/")
         return kept
-    return [_at_home(value) for value in node] if isinstance(node, list) else node
+    return [_localize(value) for value in node] if isinstance(node, list) else node
 
 
 class _Object(OpenApiSerializerFieldExtension):
@@ -89,7 +89,7 @@ class _Metadata(OpenApiSerializerFieldExtension):
 
 
 class _Anything(OpenApiSerializerFieldExtension):
-    target_class = "api.resolution._AnyField"
+    target_class = "api.forms._AnyField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
         return {"$ref": "#/components/schemas/JsonValue"}
@@ -99,7 +99,7 @@ class _ConcurrencyKey(OpenApiSerializerFieldExtension):
     target_class = "api.submission._ConcurrencyKeyField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
-        # Printable characters of any script; the pattern says so of the first 128.
+        # Printable characters of any script; the pattern covers only ASCII.
         return {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[^\x00-\x1f\x7f]+$"}
 
 
@@ -111,8 +111,8 @@ class _Instant(OpenApiSerializerFieldExtension):
 
 
 class _Cursor(OpenApiSerializerFieldExtension):
-    target_class = "api.query_strings._CursorField"
+    target_class = "api.forms._CursorField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
-        # 128 bits, six to a character: the last one has two.
+        # 128 bits, six per character: the last character holds two.
         return {"type": "string", "pattern": "^[A-Za-z0-9_-]{21}[AQgw]$"}

@@ -1,4 +1,4 @@
-"""`/v1/operations`: the kinds of work that a client can ask for, described for machines."""
+"""`/v1/operations`: the operations of this deployment, described for machines."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from django.conf import settings
 from rest_framework.views import APIView
 
 from api.conditional_requests import conditional
+from api.forms import require_no_query
 from api.json_schema import DIALECT, schema_of_params, schema_of_result
-from api.query_strings import check_no_query
 from jobs.registry import current_operation, operations
 
 if TYPE_CHECKING:
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
     from jobs.operations import Operation
 
-# It changes with a deployment, if at all.
+# The list changes with a deployment at most.
 _CACHED = {"Cache-Control": "private, max-age=300"}
 
 
 class OperationsView(APIView):
-    """What work there is."""
+    """List the operations."""
 
     def get(self, request: Request) -> HttpResponse:
-        """Every operation by its name, in the version that a new job gets."""
-        check_no_query(request.query_params)
+        """Return every operation in the version that a new job gets."""
+        require_no_query(request)
         names = sorted({name for name, _ in operations()})
         return conditional(request, {"data": [_document(current_operation(name)) for name in names]}, _CACHED)
 
@@ -40,7 +40,7 @@ def _document(operation: Operation) -> dict[str, Any]:
         "object": "operation",
         "name": operation.name,
         "version": operation.version,
-        # Those under which jobs may still be about.
+        # All versions that existing jobs may have.
         "versions": sorted(version for name, version in operations() if name == operation.name),
         "description": inspect.getdoc(type(operation)) or "",
         "params": schema_of_params(operation.params),
@@ -58,14 +58,14 @@ def _document(operation: Operation) -> dict[str, Any]:
                 "max_seconds": settings.BACKOFF_MAX_SECONDS,
                 "jitter": "full",
             },
-            # After which a job whose worker died is tried again.
+            # The job of a dead worker is retried after this time.
             "lease_seconds": settings.LEASE_SECONDS,
         },
     }
 
 
 def _result(operation: Operation) -> Mapping[str, Any]:
-    """What the operation says of its result; anything where it says nothing."""
+    """Return the schema of the result; any value if the operation defines none."""
     if isinstance(operation.result, type):
         return schema_of_result(operation.result)
     return {"$schema": DIALECT, **(operation.result or {})}

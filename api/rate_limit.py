@@ -1,4 +1,4 @@
-"""Requests per second and tenant. DRF's own throttle reads and writes in two steps: 27 of 32 passed a limit of 5 a minute."""
+"""Rate limit per tenant. DRF's own throttle reads and writes in two steps: 27 of 32 requests passed a limit of 5 per minute."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TenantRateLimit(BaseThrottle):
-    """Refuses a tenant's requests over its rate. Fails open: without Redis there is no limit, and no error either."""
+    """Refuse a tenant's requests above its rate. Without Redis there is no limit and no error."""
 
     _wait_ms = 0
 

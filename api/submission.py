@@ -1,4 +1,4 @@
-"""The body of `POST /v1/jobs`, checked whole before anything is stored."""
+"""The body of `POST /v1/jobs`, validated before anything is stored."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from django.conf import settings
 from rest_framework import serializers
 
 from accounts.authentication import principal_of
-from api.query_strings import check_no_query
-from api.strict_forms import read_members
+from api.forms import read_body, require_no_query
 from jobs.errors import QueueFull
 from jobs.fields import InstantField, StrictCharField
 from jobs.models import Priority
@@ -66,7 +65,7 @@ class _ConcurrencyKeyField(StrictCharField):
 
 
 class SubmissionForm(serializers.Serializer[Any]):
-    """The members of the body; those of `params` are the operation's."""
+    """The members of the body. The operation defines those of `params`."""
 
     operation = StrictCharField(max_length=100)
     params = _ObjectField()
@@ -77,7 +76,7 @@ class SubmissionForm(serializers.Serializer[Any]):
     priority = serializers.ChoiceField(choices=list(_PRIORITIES), required=False, default="default")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Neither instant makes the job impossible. Judged once, by this process's clock; the rows obey the database's."""
+        """Refuse times that make the job impossible, by this process's clock. The database's clock decides when it runs."""
         now, errors = datetime.now(UTC), {}
         run_at, deadline = attrs.get("run_at"), attrs.get("deadline")
         if run_at and run_at - now > timedelta(seconds=settings.RUN_AT_MAX_SECONDS):
@@ -92,12 +91,12 @@ class SubmissionForm(serializers.Serializer[Any]):
 
 
 def read_submission(view: APIView, request: Request) -> Submission:  # noqa: ARG001 - the hook's signature
-    """The submission that the body asks for. Raises ValidationError, UnknownOperation or QueueFull; nothing is stored yet."""
-    check_no_query(request.query_params)
-    envelope = read_members(SubmissionForm, request.data)
+    """Return the submission in the body. Raises ValidationError, UnknownOperation or QueueFull. Stores nothing."""
+    require_no_query(request)
+    envelope = read_body(SubmissionForm, request.data)
     operation = current_operation(envelope["operation"])
     try:
-        read_members(operation.params, envelope["params"])
+        read_body(operation.params, envelope["params"])
     except serializers.ValidationError as error:
         raise serializers.ValidationError({"params": error.detail}) from error
     _refuse_over_cap(principal_of(request))
@@ -109,7 +108,7 @@ def _error(code: str, detail: str) -> serializers.ErrorDetail:
 
 
 def _refuse_over_cap(principal: Principal) -> None:
-    """The last check, after all that says something about the request itself. Concurrent requests may pass it by a few."""
+    """Checked last, so that errors in the request come first. Concurrent requests can exceed the limit slightly."""
     limit = settings.QUEUED_JOBS_MAX
     if limit and not has_room(tenant_id=principal.tenant_id, mode=principal.mode, limit=limit):
         raise QueueFull

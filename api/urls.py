@@ -1,4 +1,4 @@
-"""Where jobs are found."""
+"""Addresses under /v1."""
 
 from django.urls import path
 

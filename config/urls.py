@@ -4,10 +4,9 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from api.idempotency_policy import show_policy
+from api.idempotency_keys import show_policy
 from api.inbox import InboxView
-from api.openapi_pages import browse, show_schema
-from api.problem_pages import explain_problem
+from api.pages import browse, explain_problem, show_schema
 from api.problems import read_only
 from observability.health import livez, readyz
 from observability.metrics.page import show_metrics

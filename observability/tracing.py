@@ -21,7 +21,8 @@ from opentelemetry.sdk.trace.sampling import (
 )
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from foundation.spans import span, traceparent
+from api.problems import current_request_id
+from foundation.spans import span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,10 +85,8 @@ class TracingMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Name the span by the route, because a path may contain an idempotency key."""
-        request_id = request.META.get("semel.request_id")
         parent = request.headers.get("traceparent")
-        with span("request", parent=parent, request_id=request_id) as opened:
-            request.META["semel.traceparent"] = traceparent()
+        with span("request", parent=parent, request_id=current_request_id() or None) as opened:
             response = self.get_response(request)
             route = request.resolver_match.route if request.resolver_match else "unknown"
             opened.update_name(f"{request.method} {route}")

@@ -12,8 +12,8 @@ import structlog
 from django.conf import settings
 from django.urls import Resolver404, resolve
 
-from api.conditional_requests import is_known
-from api.negotiation import EVENT_STREAM
+from api.conditional_requests import is_not_modified
+from api.content_negotiation import EVENT_STREAM
 from jobs.signals import hold_began, hold_ended
 from streams.database_threads import BatchReader, DatabaseThreads
 from streams.hub import Hub
@@ -104,7 +104,7 @@ class WaitingApplication:
             return await self._gate.respond_now(scope)
         own = [(name.lower().encode(), value.encode()) for name, value in job.headers.items()]
         own.append((b"etag", job.tag.encode()))
-        if is_known(job.tag, poll.if_none_match):
+        if is_not_modified(job.tag, poll.if_none_match):
             rest = [header for header in poll.headers if header[0] != b"content-type"]
             return CompleteResponse(304, [*rest, *own], b"")
         length = (b"content-length", b"%d" % len(job.body))

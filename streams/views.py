@@ -9,9 +9,9 @@ from django.http import HttpResponse
 from rest_framework.renderers import BaseRenderer
 
 from accounts.authentication import principal_of
-from api.jobs import JobEventsView, JobView, answer_now
-from api.negotiation import EVENT_STREAM, EventsNegotiation
-from api.query_strings import read_after, read_last_event_id, read_wait
+from api.content_negotiation import EVENT_STREAM, EventsNegotiation
+from api.forms import JobQuery, StreamQuery, read_last_event_id, read_query
+from api.jobs import JobEventsView, JobView, job_response
 from jobs.errors import TooManyWaits
 from jobs.queries.watch import Position
 from jobs.selectors import get_job
@@ -63,11 +63,11 @@ class WaitingJobView(JobView):
     def get(self, request: Request, job_id: UUID) -> HttpResponse:
         """Return the job at once if it has settled; otherwise keep the request open."""
         principal = principal_of(request)
-        seconds = read_wait(request.query_params)
+        seconds = int(read_query(JobQuery, request.query_params)["wait"])
         job = get_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
         position = _position(job)
         if not seconds or position.is_settled or request.method == "HEAD":
-            return answer_now(request, job)
+            return job_response(request, job)
         _require_room(request)
         pending = LongPoll(
             job_id=job_id,
@@ -110,7 +110,7 @@ def _position(job: Job) -> Position:
 
 def _first_position(request: Request) -> int:
     """Return the number after which the stream begins: `Last-Event-ID` of an interrupted stream, else `?after`."""
-    after = read_after(request.query_params)
+    after = int(read_query(StreamQuery, request.query_params)["after"])
     last = request.headers.get("Last-Event-ID", "")
     return read_last_event_id(last) if last else after
 

@@ -61,13 +61,13 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "observability.metrics.requests.MetricsMiddleware",
-    "api.request_id.RequestIdMiddleware",
+    "api.middleware.RequestIdMiddleware",
     "observability.access_log.AccessLogMiddleware",
-    "api.header_limit.HeaderLimitMiddleware",
+    "api.middleware.HeaderLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "api.static_files.StaticFilesMiddleware",
+    "api.middleware.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "api.content_length.ContentLengthMiddleware",
+    "api.middleware.ContentLengthMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -109,7 +109,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["accounts.authentication.IsTenant"],
     "DEFAULT_THROTTLE_CLASSES": ["api.rate_limit.TenantRateLimit"],
     "DEFAULT_PARSER_CLASSES": ["idempotency.parsers.ExactJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["api.renderers.OrjsonRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["api.content_negotiation.OrjsonRenderer"],
     "EXCEPTION_HANDLER": "api.problems.handle_exception",
     # Errors of a body as a whole need a key that no member can have: no JSON name is a lone surrogate.
     "NON_FIELD_ERRORS_KEY": "\ud800",

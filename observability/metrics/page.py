@@ -12,7 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from api.problems import not_let_in
+from api.problems import unauthenticated
 from observability.metrics.database_metrics import DatabaseCollector
 from observability.metrics.registry import PROCESS_IDS, REGISTRY, start_at_zero
 
@@ -31,7 +31,7 @@ def show_metrics(request: HttpRequest) -> HttpResponse:
     if not settings.METRICS_TOKEN:
         raise Http404
     if not is_scraper(request.headers.get("Authorization", "")):
-        return not_let_in(request, "Send the METRICS_TOKEN as Authorization: Bearer <token>.")
+        return unauthenticated(request, "Send the METRICS_TOKEN as Authorization: Bearer <token>.")
     content = render_process_metrics() + generate_latest(DatabaseCollector())
     return HttpResponse(content, content_type=CONTENT_TYPE_PLAIN_0_0_4, headers={"Cache-Control": "no-store"})
 

@@ -7,7 +7,7 @@ import re
 import pytest
 from django.db import connection
 
-from api.query_strings import DEFAULT_EVENTS, MAX_EVENTS
+from api.forms import DEFAULT_EVENTS, MAX_EVENTS
 from jobs.queries.history import append_evidence
 from tests.support.client import problem
 from tests.support.factories import queued_job

@@ -15,11 +15,10 @@ from jsonschema import Draft202012Validator
 from rest_framework import serializers
 from rest_framework.test import APIClient
 
+from api.forms import EventsQuery, JobQuery, ListQuery, ResolutionForm
 from api.json_schema import FormSchema
 from api.openapi import FILE, document
 from api.problem_catalogue import PROBLEMS, Key
-from api.query_strings import EventsQuery, JobQuery, ListQuery
-from api.resolution import ResolutionForm
 from api.submission import SubmissionForm
 from idempotency.request_headers import MAX_KEY_LENGTH, MAX_TTL_SECONDS, MIN_TTL_SECONDS
 from jobs.models import JobStep, Priority

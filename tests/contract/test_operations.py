@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from rest_framework import serializers
 
+from api.forms import read_body
 from api.json_schema import schema_of_params, schema_of_result
-from api.strict_forms import read_members
 from foundation.exact_json import loads
 from jobs.operations import Operation
 from jobs.registry import current_operation, operations
@@ -211,7 +211,7 @@ def _params(form):
 
 def takes(form, text):
     try:
-        read_members(form, loads(text))
+        read_body(form, loads(text))
     except serializers.ValidationError:
         return False
     return True

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from api.request_id import MAX_LENGTH
+from api.middleware import REQUEST_ID_MAX_LENGTH
 from jobs.models import Job
 from jobs.states import State
 from tests.support.client import accepted, post
@@ -26,7 +26,7 @@ def test_a_job_carries_the_id_of_the_request_that_started_it(api):
 
 
 def test_the_longest_id_that_is_let_in_fits(api):
-    longest = "x" * MAX_LENGTH
+    longest = "x" * REQUEST_ID_MAX_LENGTH
     assert stored(accepted(post(api, X_Request_Id=longest))).request_id == longest
 
 

@@ -1,7 +1,8 @@
-"""`/schema`, the OpenAPI document as JSON or YAML, and `/docs`, where a person browses it. Both are public."""
+"""Public pages: `/schema` (OpenAPI as JSON or YAML), `/docs` (Swagger UI) and `/problems/{slug}`."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import cache
 from html import escape
 from threading import Lock
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import orjson
 import yaml
+from django.http import Http404
 from django.templatetags.static import static
 from rest_framework.exceptions import ErrorDetail
 
-from api.conditional_requests import conditional_bytes
+from api.conditional_requests import conditional, conditional_bytes
+from api.forms import InvalidQuery
 from api.openapi import document
-from api.query_strings import InvalidQuery
+from api.problem_catalogue import PROBLEMS, Problem
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -35,6 +38,12 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# The page of a problem loads nothing, and nothing can be injected into it. It changes with a release at most.
+_PROBLEM_HEADERS = {
+    "Cache-Control": "public, max-age=3600",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Vary": "Accept",
+}
 _render_lock = Lock()
 
 
@@ -72,3 +81,38 @@ def _render(name: str) -> bytes:
     return yaml.dump(
         document(), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, encoding="utf-8"
     )
+
+
+def explain_problem(request: HttpRequest, slug: str) -> HttpResponse:
+    """Return the explanation of a problem: JSON, or HTML if the client prefers it, as browsers do."""
+    problem = PROBLEMS.get(slug)
+    if problem is None:
+        raise Http404
+    if request.get_preferred_type(["application/json", "text/html"]) == "text/html":
+        page = _problem_page(slug, problem).encode()
+        return conditional_bytes(request, page, _PROBLEM_HEADERS, content_type="text/html; charset=utf-8")
+    fields = {name: value for name, value in asdict(problem).items() if name != "exceptions"}
+    key = {"use": problem.key, "reason": problem.key.reason}
+    return conditional(request, {"code": slug, **fields, "key": key}, _PROBLEM_HEADERS)
+
+
+def _problem_page(slug: str, problem: Problem) -> str:
+    """Return HTML 5 without scripts, styles or links."""
+    status = (
+        f"HTTP status {problem.status}" if problem.status else "Appears in the <code>error</code> of a job"
+    )
+    retry = (
+        "Yes: the same request can succeed later without a change. Wait for Retry-After, if there is one."
+        if problem.retryable
+        else "No: the same request would get the same response."
+    )
+    sections = {
+        "What it means": problem.meaning,
+        "Can I retry?": retry,
+        "Which Idempotency-Key to use": problem.key.reason,
+        "How to fix it": problem.advice,
+    }
+    text = "".join(f"<h2>{head}</h2><p>{escape(text)}</p>" for head, text in sections.items())
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{slug}</title>'
+    body = f"<h1>{slug}</h1><p><strong>{escape(problem.title)}</strong> {status}.</p>{text}"
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
