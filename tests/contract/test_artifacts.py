@@ -30,7 +30,7 @@ TAG = f'"{hashlib.sha256(CONTENT).hexdigest()}"'
 def _folder(folder):
     yield
     # Whatever a test did, no place is taken for good.
-    assert file_responses._places._taken == 0
+    assert file_responses._downloads._taken == 0
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_the_whole_file_comes_with_what_a_client_needs_to_keep_it(get):
 
 
 def test_it_is_read_in_pieces(api, tenant, script, monkeypatch):
-    monkeypatch.setattr(file_responses, "_PIECE_BYTES", 100)
+    monkeypatch.setattr(file_responses, "_CHUNK_BYTES", 100)
     response = api.get(url_of(job_with_file(tenant, script, CONTENT)))
     assert response.streaming
     pieces = list(response)

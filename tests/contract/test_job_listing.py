@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from api.job_documents import instant
+from api.job_documents import format_time
 from jobs.models import Job
 from jobs.states import State
 from tests.support.client import CHARGE, accepted, post, problem
@@ -121,7 +121,7 @@ def test_jobs_are_found_by_the_time_of_their_creation(api, tenant):
     old, middle, new = (queued_job(tenant) for _ in range(3))
     old = backdate(old.id, created_at=timedelta(minutes=4))
     middle = backdate(middle.id, created_at=timedelta(minutes=2))
-    between = [instant(job.created_at + timedelta(minutes=1)) for job in (old, middle)]
+    between = [format_time(job.created_at + timedelta(minutes=1)) for job in (old, middle)]
     assert ids(api.get("/v1/jobs", {"created_after": between[1]})) == [str(new.id)]
     assert ids(api.get("/v1/jobs", {"created_before": between[0]})) == [str(old.id)]
     both = {"created_after": between[0], "created_before": between[1]}

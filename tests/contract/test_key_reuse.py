@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from api.job_documents import instant
+from api.job_documents import format_time
 from idempotency.models import IdempotencyRecord
 from jobs.models import Job
 from tests.support.client import CHARGE, accepted, charge, post, problem
@@ -19,7 +19,7 @@ def test_another_body_under_the_same_key_is_refused(api):
     assert document["retryable"] is False
     assert document["mismatch"] == ["/params/amount"]
     assert document["resource"] == f"/v1/jobs/{job['id']}"
-    assert document["first_request_at"] == instant(IdempotencyRecord.objects.get().created_at)
+    assert document["first_request_at"] == format_time(IdempotencyRecord.objects.get().created_at)
     assert Job.objects.count() == 1
 
 
@@ -122,4 +122,4 @@ def test_the_refusal_shows_when_the_first_request_was_accepted(api):
         created_at=IdempotencyRecord.objects.get().created_at - timedelta(hours=3)
     )
     document = problem(post(api, charge(amount=5)), 409, "idempotency-key-reused")
-    assert document["first_request_at"] == instant(IdempotencyRecord.objects.get().created_at)
+    assert document["first_request_at"] == format_time(IdempotencyRecord.objects.get().created_at)

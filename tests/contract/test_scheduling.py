@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from django.conf import settings as django_settings
 
-from api.job_documents import instant
+from api.job_documents import format_time
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.models import Job, JobStep
@@ -26,7 +26,7 @@ GRACE = timedelta(seconds=django_settings.PUBLISH_GRACE_SECONDS)
 
 def ahead(**delta):
     """The instant so far from now, as a client would write it."""
-    return instant(datetime.now(UTC) + timedelta(**delta))
+    return format_time(datetime.now(UTC) + timedelta(**delta))
 
 
 def submit(api, **members):
@@ -225,7 +225,7 @@ def test_a_deadline_that_has_passed_is_refused(api):
 @pytest.mark.parametrize("minutes", [60, 59])
 def test_a_deadline_that_is_not_after_run_at_is_refused(api, minutes):
     now = datetime.now(UTC)
-    run_at, deadline = instant(now + HOUR), instant(now + timedelta(minutes=minutes))
+    run_at, deadline = format_time(now + HOUR), format_time(now + timedelta(minutes=minutes))
     document = problem(
         post(api, {**CHARGE, "run_at": run_at, "deadline": deadline}), 400, "validation-failed"
     )
