@@ -11,8 +11,8 @@ from jobs.fields import StrictCharField
 from jobs.keyset import decode_cursor
 from jobs.models import JobStep
 from jobs.selectors import JobFilter
-from jobs.states import State
 from jobs.services import verdict_errors
+from jobs.states import State
 
 if TYPE_CHECKING:
     from django.http import QueryDict
