@@ -10,11 +10,13 @@ import psycopg
 import pytest
 import redis
 from django.conf import settings
+from django.test import TransactionTestCase
 from rest_framework.test import APIClient
 
 from broker import hints
 from broker.circuit_breaker import redis_breaker
 from jobs.durations import typical_durations
+from tests.support.empty_tables import empty_tables
 from tests.support.factories import TenantFactory, new_api_key
 from tests.support.operations import SCRIPTS
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from accounts.models import Tenant
 
 FUZZ_EXAMPLES = 8  # some 20 seconds
+POISONED_JOBS = 25  # 75 processes die, each for some 0.7 s of a processor
 _VALKEY_DATABASES = 15  # numbers 1 to 15 of the server's default 16; 0 is left to a running stack
 
 
@@ -36,6 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=FUZZ_EXAMPLES,
         help="requests that schemathesis makes up for each endpoint; fifteen times as many params for each operation",
+    )
+    parser.addoption(
+        "--poisoned-jobs",
+        type=int,
+        default=POISONED_JOBS,
+        help="jobs that kill their worker process at each of their attempts, among twenty times as many good ones",
     )
     parser.addoption(
         "--rows", type=int, default=100_000, help="jobs in the table beside which the admin is measured"
@@ -61,9 +70,20 @@ def pytest_configure(config: pytest.Config) -> None:
     ]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run tests/faults first: its files take up to minutes each, and the last one would be waited for alone.
+
+    pytest-django has sorted the tests by their use of the database; that order stays otherwise.
+    """
+    items.sort(key=lambda item: "faults" not in item.path.parts)
+
+
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors: who waits for a lease to end, or for a process to start, needs none."""
-    return (os.cpu_count() or 1) + 1
+    """Return two for each processor: a test in tests/faults waits half of its time, for a lease or a health check.
+
+    Not more than six: each has a stack with some thirty sessions, and the server takes two hundred.
+    """
+    return min(2 * (os.cpu_count() or 1), 6)
 
 
 def pytest_report_header() -> str:
@@ -75,6 +95,13 @@ def pytest_report_header() -> str:
         told = broker.info("server")
         name, version = told.get("server_name", "redis"), told.get("valkey_version", told["redis_version"])
         return f"servers: PostgreSQL {database.info.parameter_status('server_version')}, {name} {version}"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_flush() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _test: empty_tables())
+        yield
 
 
 @pytest.fixture(autouse=True)

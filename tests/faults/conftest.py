@@ -6,35 +6,12 @@ import signal
 import sys
 
 import pytest
-from django.core.management import CommandError
-from django.test import TransactionTestCase
 
 from tests.support.factories import TenantFactory, new_api_key
 from tests.support.launcher import COMMAND, Launcher
 from tests.support.promises import Ledger
 from tests.support.stack import POLL_SECONDS, START_SECONDS, Caller
 from tests.support.waiting import until
-
-FLUSHES = 5
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _flush_beside_a_running_stack():
-    """Emptying the tables may meet a sweep or an audit in a deadlock: whoever is told to try again does."""
-    flush = TransactionTestCase._fixture_teardown
-
-    def flush_until_done(test):
-        for _ in range(FLUSHES - 1):
-            try:
-                return flush(test)
-            except CommandError as error:
-                if "deadlock detected" not in str(error.__cause__):
-                    raise
-        return flush(test)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TransactionTestCase, "_fixture_teardown", flush_until_done)
-        yield
 
 
 @pytest.fixture

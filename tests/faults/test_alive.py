@@ -48,7 +48,7 @@ def check(kind, folder, *, max_age="5"):
 
 def becomes(code, kind, folder):
     return until(
-        lambda: (result := check(kind, folder))[0] == code and result[1], seconds=60, pause_seconds=0.2
+        lambda: (result := check(kind, folder))[0] == code and result[1], seconds=60, pause_seconds=0.5
     )
 
 

@@ -38,6 +38,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory, proxy):
             # With a rate limit, so that all that talks to the broker must share one time-out.
             folder,
             REDIS_URL=proxy.url,
+            API_WORKERS="2",
             RATE_LIMIT_PER_SECOND="100000",
             RATE_LIMIT_BURST="100000",
         ) as stack,

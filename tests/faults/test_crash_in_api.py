@@ -32,7 +32,7 @@ def doomed(stack, api_key):
     callers = []
 
     def start(fault_point):
-        caller = Caller(stack.start_api("doomed", API_WORKERS="1", FAULT_POINT=fault_point), api_key)
+        caller = Caller(stack.start_api("doomed", FAULT_POINT=fault_point), api_key)
         callers.append(caller)
         return caller
 

@@ -39,7 +39,7 @@ def postgres(tmp_path_factory):
 def stack(tmp_path_factory, postgres):
     folder = tmp_path_factory.mktemp("database-away")
     with running_stack(
-        folder, "--slow-seconds", "2", DATABASE_URL=postgres.url, LEASE_SECONDS=LEASE_SECONDS
+        folder, "--slow-seconds", "2", DATABASE_URL=postgres.url, LEASE_SECONDS=LEASE_SECONDS, API_WORKERS="2"
     ) as stack:
         stack.start_workers("worker", "maintenance", "beat")
         stack.start_api()

@@ -69,7 +69,8 @@ def rows(table):
 
 
 def test_each_scenario_counts_as_expected_whatever_the_user_has_set(launch):
-    launcher = launch("demo", LEASE_SECONDS="3600", HEARTBEAT_SECONDS="1200", SWEEP_SECONDS="600")
+    intervals = {"LEASE_SECONDS": "3600", "HEARTBEAT_SECONDS": "1200", "SWEEP_SECONDS": "600"}
+    launcher = launch("demo", API_WORKERS="2", **intervals)
     launcher.wait_for_output("Ready")
     scratch = launcher.scratch()
     assert scratch.exists()

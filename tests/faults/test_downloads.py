@@ -32,8 +32,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
     env = {
         **SHORT_LEASE,
         "OPERATIONS": ",".join([*settings.OPERATIONS, "tests.support.operations.BigFile"]),
-        # One process, so that it is known which one is full.
-        "API_WORKERS": "1",
+        # The api has one process, so it is known which one is full.
         "DOWNLOADS_MAX": "2",
     }
     with django_db_blocker.unblock(), running_stack(folder, **env) as stack:

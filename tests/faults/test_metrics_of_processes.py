@@ -26,6 +26,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
     folder = tmp_path_factory.mktemp("metrics")
     env = {
         **SHORT_LEASE,
+        "API_WORKERS": "2",
         "METRICS_TOKEN": TOKEN,
         "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"),
         "OPERATIONS": "tests.support.operations.Quick,tests.support.operations.Poison",

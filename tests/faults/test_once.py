@@ -44,6 +44,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
             "0.3",
             PAYMENT_PROVIDER_TIMEOUT_SECONDS="3",
             SELFAUDIT_SECONDS="1",
+            API_WORKERS="2",
             LOG_LEVEL="INFO",
         ) as stack,
     ):

@@ -31,7 +31,7 @@ HOST = b"Host: localhost"
 @pytest.fixture(scope="module")
 def stack(django_db_setup, django_db_blocker, tmp_path_factory):
     folder = tmp_path_factory.mktemp("proxy")
-    with django_db_blocker.unblock(), running_stack(folder, STREAMS_URL="") as stack:
+    with django_db_blocker.unblock(), running_stack(folder, STREAMS_URL="", API_WORKERS="2") as stack:
         stack.start_api()
         stack.start_streams()
         yield stack

@@ -87,7 +87,8 @@ def receiver():
 
 
 def test_a_charge_is_one_trace_even_if_its_message_was_lost(receiver, api_key, tmp_path):
-    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    # An empty PYTHONPATH: these processes do find OpenTelemetry.
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_BSP_SCHEDULE_DELAY": "200", "PYTHONPATH": ""}
     with running_stack(tmp_path, **env) as stack:
         relay = Listening(stack.provider.url)
         stack.env["PAYMENT_PROVIDER_URL"] = relay.url

@@ -14,11 +14,15 @@ from pathlib import Path
 import psutil
 
 import run
+from tests.stack import WITHOUT_DEVELOPMENT
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 60
 # If run.py did not create this .venv, it would create it again during the tests: then start what it hands over to.
 COMMAND = [sys.executable, *(["run.py"] if run.is_ready() else ["-m", "devstack"])]
+
+# What makes a start cheaper: one process of the api, and no packages of development.
+CHEAP = {"API_WORKERS": "1", "PYTHONPATH": WITHOUT_DEVELOPMENT}
 
 
 def eventually(is_true, seconds, what):
@@ -62,7 +66,7 @@ class Launcher:
         self.mark = secrets.token_hex(8)
         ours = ("DATABASE_URL", "REDIS_URL", "PAYMENT_", "SECRET_KEY", "IDEMPOTENCY_", "SEMEL_", "PYTEST_")
         clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        self.env = clean | env | {"LAUNCHER_TEST": self.mark}
+        self.env = clean | CHEAP | env | {"LAUNCHER_TEST": self.mark}
         self.popen = subprocess.Popen(
             command,
             cwd=ROOT,
