@@ -6,7 +6,7 @@ import base64
 import json
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import redis
@@ -94,17 +94,13 @@ def _count(*, sent: int = 0, failed: int = 0, skipped: int = 0) -> None:
 
 
 def _send(job: DueJob) -> None:
-    redis_client().lpush(job.queue, json.dumps(_celery_message(job)))
-
-
-def _celery_message(job: DueJob) -> dict[str, Any]:
-    """Return the message as kombu's Redis transport stores it (Celery protocol 2).
+    """Push the message as kombu's Redis transport stores it (Celery protocol 2).
 
     Built here because Celery's own `delay` costs ten times the CPU of the LPUSH, and a second connection pool.
     """
     job_id = str(job.id)
     body = [[job_id], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
-    return {
+    message = {
         "body": base64.b64encode(json.dumps(body).encode()).decode(),
         "content-encoding": "utf-8",
         "content-type": "application/json",
@@ -113,12 +109,7 @@ def _celery_message(job: DueJob) -> dict[str, Any]:
             "task": RUN_JOB_TASK,
             "id": job_id,
             "root_id": job_id,
-            "parent_id": None,
-            "group": None,
             "retries": 0,
-            "eta": None,
-            "expires": None,
-            "timelimit": [None, None],
             "argsrepr": repr((job_id,)),
             "kwargsrepr": "{}",
             "ignore_result": True,
@@ -133,6 +124,7 @@ def _celery_message(job: DueJob) -> dict[str, Any]:
             "delivery_tag": str(uuid4()),
         },
     }
+    redis_client().lpush(job.queue, json.dumps(message))
 
 
 def _has_room_for_new(queue: str) -> bool:

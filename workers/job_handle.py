@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -19,11 +20,10 @@ from jobs.payloads import decode_payload, encode_payload, printable
 from jobs.queries.history import decline_cancel
 from jobs.queries.lease import write_progress
 from jobs.queries.steps import remember_step, steps_of
-from jobs.selectors import ended_without_effects, find_result
+from jobs.selectors import count_jobs_between, ended_without_effects, find_result, jobs_between
 from workers.artifacts import Artifacts, Draft
 from workers.compensation import Compensator, undo_name
 from workers.effects import Effect, Effects
-from workers.job_history import JobHistory
 from workers.shutdown import is_shutting_down
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ T = TypeVar("T")
 _PROGRESS_SECONDS = 1.0
 _MESSAGE_MAX = 200
 _NUMBER_MAX = 2**53
+# Jobs that are read at once: small enough for memory, large enough that the time of the statements does not matter.
+_HISTORY_BATCH = 1_000
 _NAME_MAX = 100  # characters of a step's name in its column, ":undo" included
 
 
@@ -52,13 +54,13 @@ class RunningJob(JobHandle):
         self.attempt = self.fence = job.attempt
         self.scope = format_scope(tenant_id=job.tenant_id, mode=job.mode)
         self._job = job
+        self._owner: dict[str, Any] = {"tenant_id": job.tenant_id, "mode": job.mode}
         self._lease = lease
         # A first attempt has no steps yet.
         self._steps = lease.retry_write(partial(steps_of, job.id)) if job.attempt > 1 else {}
         self._effects = Effects(job=job, lease=lease, steps=self._steps)
         self._compensator = Compensator(effects=self._effects, steps=self._steps)
         self._artifacts = Artifacts(job=job, lease=lease)
-        self._history = JobHistory(job=job, lease=lease)
         self._used_names: set[str] = set()
         self._progress_written_at = float("-inf")
         self._cancel_declined = False
@@ -96,62 +98,58 @@ class RunningJob(JobHandle):
         self._compensator.compensate_all(end, check=self._check_attempt)
 
     def commit(self, name: str, fn: Callable[[], T]) -> T:
-        if (recorded := self._recorded_result(name)) is not None:
-            return decode_payload(recorded)  # type: ignore[no-any-return]
-        with transaction.atomic(durable=True):
-            # `fn` before the fence: the fence locks the job's row, and would block our own heartbeat while `fn` runs.
-            result = fn()
-            reach("mid_step")
-            # In the transaction of `fn`, and lost or kept with it: nothing to retry.
-            if not remember_step(
-                job_id=self.id,
-                attempt=self.attempt,
-                name=name,
-                kind=JobStep.Kind.COMMIT,
-                result=encode_payload(result),
-            ):
-                self._lease.mark_lost()
-                raise LeaseLost(_not_recorded(name))
-        reach("after_record")
-        return result
+        return self._run_step(name, fn, JobStep.Kind.COMMIT)
 
     def step(self, name: str, fn: Callable[[], T]) -> T:
-        if (recorded := self._recorded_result(name)) is not None:
-            return decode_payload(recorded)  # type: ignore[no-any-return]
-        result = fn()
-        reach("mid_step")
-        self._lease.fenced_write(
-            remember_step,
-            name=name,
-            kind=JobStep.Kind.STEP,
-            result=encode_payload(result),
-            error=_not_recorded(name),
-        )
+        return self._run_step(name, fn, JobStep.Kind.STEP)
+
+    def _run_step(self, name: str, fn: Callable[[], T], kind: JobStep.Kind) -> T:
+        self._use_step_name(name)
+        self.check()
+        step = self._steps.get(name)
+        if step is not None and step.result is not None:
+            return decode_payload(step.result)  # type: ignore[no-any-return]
+        is_commit = kind is JobStep.Kind.COMMIT
+        with transaction.atomic(durable=True) if is_commit else nullcontext():
+            # `fn` before the fenced write, which locks the job's row: it would block our own heartbeat while `fn` runs.
+            result = fn()
+            reach("mid_step")
+            self._lease.fenced_write(
+                remember_step,
+                name=name,
+                kind=kind,
+                result=encode_payload(result),
+                error=f"Step {name!r} was not recorded: the job is another attempt's.",
+                retry=not is_commit,
+            )
         reach("after_record")
         return result
 
     def result_of(self, job_id: UUID, *, operation: str) -> Any:  # noqa: ANN401 - any JSON value
-        find = partial(
-            find_result,
-            tenant_id=self._job.tenant_id,
-            mode=self._job.mode,
-            job_id=job_id,
-            operation=operation,
-        )
+        find = partial(find_result, **self._owner, job_id=job_id, operation=operation)
         result = self._lease.retry_write(find)
         return None if result is None else decode_payload(result)
 
     def ended_without_effects(self, job_id: UUID) -> bool:
         # Not retried on a new connection: it may be part of a commit's transaction.
-        return ended_without_effects(tenant_id=self._job.tenant_id, mode=self._job.mode, job_id=job_id)
+        return ended_without_effects(**self._owner, job_id=job_id)
 
     def count_jobs(self, start: datetime, end: datetime) -> int:
-        return self._history.count(start, end)
+        end = min(end, self._job.created_at)
+        return self._lease.retry_write(partial(count_jobs_between, **self._owner, start=start, end=end))
 
     def jobs_between(
         self, start: datetime, end: datetime, *, results_of: str | None = None
     ) -> Iterator[list[JobSummary]]:
-        return self._history.between(start, end, results_of=results_of)
+        # Ends before this job, so that a report has an end. Each batch is one statement: no transaction stays open in between.
+        end = min(end, self._job.created_at)
+        read = partial(
+            jobs_between, **self._owner, start=start, end=end, results_of=results_of, limit=_HISTORY_BATCH
+        )
+        after: UUID | None = None
+        while jobs := self._lease.retry_write(partial(read, after=after)):
+            yield jobs
+            after = jobs[-1].id
 
     def artifact(
         self,
@@ -221,16 +219,6 @@ class RunningJob(JobHandle):
                 f"The name {name!r} was used before in this attempt: its record would answer for both."
             )
         self._used_names.add(name)
-
-    def _recorded_result(self, name: str) -> bytes | memoryview | None:
-        self._use_step_name(name)
-        self.check()
-        step = self._steps.get(name)
-        return None if step is None else step.result
-
-
-def _not_recorded(name: str) -> str:
-    return f"Step {name!r} was not recorded: the job is another attempt's."
 
 
 def _or_default(given: timedelta | None, default_seconds: float) -> timedelta:

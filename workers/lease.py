@@ -106,9 +106,20 @@ class Lease:
         if is_new:
             signals.write_refused.send_robust(sender=None)
 
-    def fenced_write(self, statement: Callable[..., T | None], *, error: str, **values: Any) -> T:  # noqa: ANN401
-        """Run a fenced statement of this attempt, as `retry_write` does. Raise LeaseLost with `error` if it matched no row."""
-        result = self.retry_write(partial(statement, job_id=self.job_id, attempt=self.attempt, **values))
+    def fenced_write(
+        self,
+        statement: Callable[..., T | None],
+        *,
+        error: str,
+        retry: bool = True,
+        **values: Any,  # noqa: ANN401
+    ) -> T:
+        """Run a fenced statement of this attempt. Raise LeaseLost with `error` if it matched no row.
+
+        retry: False inside a transaction, which is lost with its connection.
+        """
+        write = partial(statement, job_id=self.job_id, attempt=self.attempt, **values)
+        result = self.retry_write(write) if retry else write()
         if not result:
             self.mark_lost()
             raise LeaseLost(error)

@@ -30,7 +30,7 @@ from operations.reports.rows import HEADINGS
 from tests.support.factories import TenantFactory, claim, queued_job
 from tests.support.files import stored
 from tests.support.scenarios import write
-from workers import job_handle, job_history
+from workers import job_handle
 from workers.executor import execute_job
 from workers.testing import every_crash, run_operation
 
@@ -42,7 +42,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch):
-    monkeypatch.setattr(job_history, "_BATCH", 2)
+    monkeypatch.setattr(job_handle, "_HISTORY_BATCH", 2)
 
 
 def around(kind="csv", days=1):
