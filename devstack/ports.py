@@ -8,7 +8,7 @@ import socket
 from devstack.console import LauncherError
 
 HOST = "127.0.0.1"
-# Below the range that Linux and macOS use for outgoing connections: none of those takes a port before we use it.
+# Below the ports of outgoing connections on Linux (from 32,768) and macOS, also 1,000 above (companion_port).
 _FIRST, _LAST = 20_000, 31_700
 _TRIES = 200
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 import run
-from tests.stack import WITHOUT_DEVELOPMENT
+from tests.support.stack import WITHOUT_DEVELOPMENT
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 60
