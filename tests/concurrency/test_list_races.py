@@ -12,7 +12,7 @@ from jobs.selectors import JobFilter, list_jobs
 from jobs.services import cancel_job
 from jobs.states import State
 from tests.support.factories import TenantFactory, claim, queued_job
-from tests.support.threads import PATIENCE
+from tests.support.threads import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -23,7 +23,7 @@ def pages(tenant, wanted, *, until):
     while page := list_jobs(tenant_id=tenant.id, mode="test", job_filter=wanted, before=before, limit=3).rows:
         seen += page
         before = page[-1].id
-        until.wait(PATIENCE)  # a change between any two pages
+        until.wait(TIMEOUT_SECONDS)  # a change between any two pages
         until.clear()
     return seen
 
@@ -64,7 +64,7 @@ def test_pages_hold_what_was_there_once_and_in_order(wanted):
             seen = [job.id for job in pages(tenant, JobFilter(**wanted), until=changed)]
         finally:
             is_over.set()
-        writing.result(PATIENCE)
+        writing.result(TIMEOUT_SECONDS)
     assert seen == sorted(set(seen), reverse=True)
     assert {job.id for job in staying} <= set(seen)
     if "state" not in wanted:

@@ -16,7 +16,7 @@ from jobs.queries.pauses import hold_pauses, walk_on
 from operators import pauses
 from tests.support.factories import TenantFactory, make_due, queued_job
 from tests.support.row_locks import until_waiting
-from tests.support.threads import PATIENCE, at_once
+from tests.support.threads import TIMEOUT_SECONDS, at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,7 +43,7 @@ def test_a_resume_waits_for_a_sweep_that_parks_by_its_pause(transactional_db):
             assert mark().parked == 1
             resumed = pool.submit(closing, partial(pauses.resume, pause_id=made.id, actor="user ada"))
             until_waiting(1)
-        assert resumed.result(PATIENCE) is None
+        assert resumed.result(TIMEOUT_SECONDS) is None
     assert walk_on(10).freed == 1
     assert Job.objects.get(pk=job.id).next_publish_at < PARKED
 
@@ -56,7 +56,7 @@ def test_a_sweep_that_waited_for_a_resume_parks_nobody(transactional_db):
             pauses.resume(pause_id=made.id, actor="user ada")
             marked = pool.submit(closing, mark)
             until_waiting(1)
-        assert (len(marked.result(PATIENCE).due), marked.result().parked) == (1, 0)
+        assert (len(marked.result(TIMEOUT_SECONDS).due), marked.result().parked) == (1, 0)
 
 
 def test_a_pause_that_a_sweep_does_not_hold_parks_nobody(transactional_db, monkeypatch):

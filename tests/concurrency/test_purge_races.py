@@ -18,7 +18,7 @@ from jobs.states import State
 from tests.support.factories import TenantFactory
 from tests.support.keyed import expire_key, failed_long_ago, keyed_job
 from tests.support.row_locks import until_waiting
-from tests.support.threads import PATIENCE, at_once
+from tests.support.threads import TIMEOUT_SECONDS, at_once
 from workers import purge
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,7 +65,7 @@ def while_held(monkeypatch):
 
             delete = job_purge.delete_jobs
             monkeypatch.setattr(job_purge, "delete_jobs", look)
-            return lambda: begun[0].exception(PATIENCE) or begun[0].result()
+            return lambda: begun[0].exception(TIMEOUT_SECONDS) or begun[0].result()
 
         yield hold
 

@@ -18,7 +18,7 @@ from operators.job_actions import release_key
 from tests.support.factories import TenantFactory
 from tests.support.keyed import failed_long_ago, keyed_job
 from tests.support.row_locks import locked_record, until_waiting
-from tests.support.threads import PATIENCE, at_once
+from tests.support.threads import TIMEOUT_SECONDS, at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,7 +46,7 @@ def in_turn(job, *actions):
             for number, action in enumerate(actions, 1):
                 begun.append(pool.submit(run_and_close, action))
                 until_waiting(number)
-        return [future.exception(PATIENCE) or future.result() for future in begun]
+        return [future.exception(TIMEOUT_SECONDS) or future.result() for future in begun]
 
 
 def run_and_close(action):

@@ -59,12 +59,12 @@ def test_a_quoted_key_is_inspected_without_its_quotes(api):
 @pytest.mark.parametrize("owner", ["another tenant", "the other mode"])
 def test_another_tenants_or_modes_key_looks_unused(api, tenant, owner):
     accepted(post(api))
-    stranger = APIClient(raise_request_exception=False)
+    other_client = APIClient(raise_request_exception=False)
     other = TenantFactory() if owner == "another tenant" else tenant
     mode = "test" if owner == "another tenant" else "live"
-    stranger.credentials(HTTP_AUTHORIZATION=f"Bearer {new_api_key(other, mode=mode)}")
-    refused = problem(inspect(stranger, "a-key"), 404, "not-found")
-    unused = problem(inspect(stranger, "b-key"), 404, "not-found")
+    other_client.credentials(HTTP_AUTHORIZATION=f"Bearer {new_api_key(other, mode=mode)}")
+    refused = problem(inspect(other_client, "a-key"), 404, "not-found")
+    unused = problem(inspect(other_client, "b-key"), 404, "not-found")
     assert refused["detail"] == unused["detail"]
 
 

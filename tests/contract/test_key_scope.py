@@ -27,7 +27,7 @@ def client_of(tenant, **options):
 
 
 @pytest.fixture(params=["another tenant", "the other mode", "both"])
-def stranger(request, tenant):
+def other_client(request, tenant):
     """Return a client that must see nothing of the tenant's test mode."""
     owner = tenant if request.param == "the other mode" else TenantFactory()
     return client_of(owner, mode="test" if request.param == "another tenant" else "live")
@@ -48,51 +48,51 @@ def test_another_credential_of_the_tenant_may_retry(api, tenant):
     assert again["Idempotency-Replayed"] == "true"
 
 
-def test_the_same_key_in_another_scope_is_another_request(api, stranger):
-    mine, theirs = post(api), post(stranger, charge(amount=1))
+def test_the_same_key_in_another_scope_is_another_request(api, other_client):
+    mine, theirs = post(api), post(other_client, charge(amount=1))
     assert theirs["Idempotency-Replayed"] == "false"
     assert accepted(theirs)["id"] != accepted(mine)["id"]
-    assert post(stranger, charge(amount=1)).content == theirs.content
+    assert post(other_client, charge(amount=1)).content == theirs.content
     assert Job.objects.count() == 2
 
 
 @pytest.mark.parametrize(("method", "address"), ADDRESSES)
 @pytest.mark.parametrize("state", ["queued", "running"])
-def test_a_job_in_another_scope_looks_missing(api, stranger, method, address, state):
+def test_a_job_in_another_scope_looks_missing(api, other_client, method, address, state):
     job_id = accepted(post(api))["id"]
     if state == "running":
         claim(UUID(job_id))
-    theirs = stranger.generic(method, address.format(job_id))
+    theirs = other_client.generic(method, address.format(job_id))
     problem(theirs, 404, "not-found")
     for missing_id in (uuid4(), uuid_v7.uuid7()):
-        missing = stranger.generic(method, address.format(missing_id))
+        missing = other_client.generic(method, address.format(missing_id))
         assert facts(theirs, job_id) == facts(missing, missing_id)
     assert Job.objects.get().cancel_requested_at is None
     assert Job.objects.get().state == state
 
 
-def test_a_strangers_etag_proves_nothing(api, stranger):
+def test_an_etag_of_another_scope_is_not_found(api, other_client):
     job_id = accepted(post(api))["id"]
     tag = api.get(f"/v1/jobs/{job_id}")["ETag"]
     for known in (tag, "*"):
-        problem(stranger.get(f"/v1/jobs/{job_id}", headers={"If-None-Match": known}), 404, "not-found")
+        problem(other_client.get(f"/v1/jobs/{job_id}", headers={"If-None-Match": known}), 404, "not-found")
 
 
-def test_a_list_shows_nothing_of_a_stranger(api, stranger):
+def test_a_list_shows_nothing_of_another_scope(api, other_client):
     job = accepted(post(api))
     queries = ["", "?state=queued", "?operation=payments.charge", "?idempotency_key=a-key"]
     for query in queries:
         assert api.get(f"/v1/jobs{query}").json()["data"], query
-        assert stranger.get(f"/v1/jobs{query}").json() == {"data": [], "next_cursor": None}, query
-    accepted(post(stranger))
+        assert other_client.get(f"/v1/jobs{query}").json() == {"data": [], "next_cursor": None}, query
+    accepted(post(other_client))
     assert [seen["id"] for seen in api.get("/v1/jobs").json()["data"]] == [job["id"]]
 
 
-def test_a_cursor_of_a_stranger_opens_nothing(api, stranger):
+def test_a_cursor_of_another_scope_lists_nothing(api, other_client):
     for number in range(3):
         post(api, key=f"key-{number}")
     cursor = api.get("/v1/jobs?limit=1").json()["next_cursor"]
-    assert stranger.get("/v1/jobs", {"cursor": cursor}).json()["data"] == []
+    assert other_client.get("/v1/jobs", {"cursor": cursor}).json()["data"] == []
 
 
 def test_a_key_cannot_change_its_mode(tenant):
@@ -122,7 +122,7 @@ def test_a_key_cannot_change_its_mode(tenant):
         "Bearer {key},{key}",
     ],
 )
-def test_what_is_no_api_key_is_refused_in_the_same_words(tenant, header):
+def test_every_invalid_credential_gets_the_same_401(tenant, header):
     client = APIClient(raise_request_exception=False)
     header = header.replace("{key}", new_api_key(tenant))
     response = client.get("/v1/jobs", headers={"Authorization": header} if header else {})

@@ -95,9 +95,9 @@ def test_a_job_whose_key_has_been_reused_is_not_redriven(api, tenant, failed):
 
 
 def test_the_same_key_of_another_tenant_does_not_prevent_a_redrive(api, tenant, failed):
-    stranger = TenantFactory()
+    other_tenant = TenantFactory()
     accepted(post(api))
-    scope = format_scope(tenant_id=stranger.id, mode="test")
+    scope = format_scope(tenant_id=other_tenant.id, mode="test")
     IdempotencyRecord.objects.update(scope=scope)
     assert redrive(tenant, failed).state == State.QUEUED
     assert IdempotencyRecord.objects.filter(key="a-key").count() == 2

@@ -17,7 +17,7 @@ from tests.support.downstreams import Downstream, run, step_of
 from tests.support.factories import claimed_job, queued_job
 from tests.support.row_locks import until_waiting
 from tests.support.scenarios import HOUR, expire, history, outcomes
-from tests.support.threads import PATIENCE, at_once, begin
+from tests.support.threads import TIMEOUT_SECONDS, at_once, begin
 from workers.lease import Lease
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -139,7 +139,7 @@ def test_a_write_whose_commit_is_still_under_way_is_waited_for_and_counted_once(
         with transaction.atomic():
             begin_charge()
             has_written.set()
-            assert may_commit.wait(PATIENCE)
+            assert may_commit.wait(TIMEOUT_SECONDS)
 
     def write():
         tries.append("charge")
@@ -148,7 +148,7 @@ def test_a_write_whose_commit_is_still_under_way_is_waited_for_and_counted_once(
         return begin_charge()
 
     [committed] = begin(commit_slowly)
-    assert has_written.wait(PATIENCE)
+    assert has_written.wait(TIMEOUT_SECONDS)
     [insisted] = begin(lambda: lease.retry_write(write))
     until_waiting(1)
     may_commit.set()

@@ -19,7 +19,7 @@ from idempotency.models import InboxMessage
 from idempotency.record_purge import Counts
 from tests.support.factories import TenantFactory
 from tests.support.row_locks import connection_parameters, until_waiting
-from tests.support.threads import PATIENCE, at_once
+from tests.support.threads import TIMEOUT_SECONDS, at_once
 from workers import purge
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -119,7 +119,7 @@ def test_a_second_delivery_waits_for_the_end_of_the_first(is_committed, then):
             second = pool.submit(at_once, consume)
             until_waiting(1)
             transaction.set_rollback(not is_committed)
-        assert second.result(PATIENCE) == [then]
+        assert second.result(TIMEOUT_SECONDS) == [then]
     assert InboxMessage.objects.count() == 1
 
 

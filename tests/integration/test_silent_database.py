@@ -20,7 +20,7 @@ from tests.support.factories import TenantFactory, new_api_key, queued_job
 from tests.support.metrics import read
 from tests.support.scenarios import history
 from tests.support.stack import database_url
-from tests.support.threads import PATIENCE
+from tests.support.threads import TIMEOUT_SECONDS
 from tests.support.waiting import until
 from workers.executor import execute_job
 
@@ -101,7 +101,7 @@ def test_a_statement_without_an_answer_is_an_error_and_the_late_answer_is_nobody
         connection.close_if_unusable_or_obsolete()
         return value_of("SELECT 3")
 
-    assert in_thread(ask).result(PATIENCE) == 3
+    assert in_thread(ask).result(TIMEOUT_SECONDS) == 3
 
 
 def test_a_transaction_that_meets_silence_is_over(relay, in_thread):
@@ -120,7 +120,7 @@ def test_a_transaction_that_meets_silence_is_over(relay, in_thread):
         with transaction.atomic():
             return value_of("SELECT 3")
 
-    assert in_thread(ask).result(PATIENCE) == 3
+    assert in_thread(ask).result(TIMEOUT_SECONDS) == 3
 
 
 def test_a_kept_connection_that_is_silent_fails_its_health_check(relay, in_thread):
@@ -131,13 +131,13 @@ def test_a_kept_connection_that_is_silent_fails_its_health_check(relay, in_threa
         usable = connection.is_usable()
         return usable, connection.connection.answer_seconds
 
-    assert in_thread(ask).result(PATIENCE) == (False, None)
+    assert in_thread(ask).result(TIMEOUT_SECONDS) == (False, None)
 
 
 def test_a_server_that_accepts_and_says_no_more_is_an_error_of_connecting(relay, in_thread):
     relay.fall_silent()
     with pytest.raises(OperationalError, match="timeout"):
-        in_thread(value_of, "SELECT 1").result(PATIENCE)
+        in_thread(value_of, "SELECT 1").result(TIMEOUT_SECONDS)
     assert relay.accepted == 1
 
 
@@ -146,7 +146,7 @@ def test_a_connection_without_a_limit_waits_as_long_as_it_takes(relay, in_thread
         connection.settings_dict["OPTIONS"]["answer_seconds"] = None
         return value_of("SELECT 1"), value_of(f"SELECT pg_sleep({LONGER_SECONDS}) IS NOT NULL")
 
-    assert in_thread(ask).result(PATIENCE) == (1, True)
+    assert in_thread(ask).result(TIMEOUT_SECONDS) == (1, True)
 
 
 def test_copy_pipeline_and_notifications_work_as_ever(in_thread):
@@ -169,7 +169,7 @@ def test_copy_pipeline_and_notifications_work_as_ever(in_thread):
         heard = list(driver.notifies(timeout=LONGER_SECONDS))
         return rows, counted, heard, driver.closed, value_of("SELECT 1")
 
-    assert in_thread(use).result(PATIENCE) == (1_100, 1_100, [], False, 1)
+    assert in_thread(use).result(TIMEOUT_SECONDS) == (1_100, 1_100, [], False, 1)
 
 
 # --- a request -----------------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def test_copy_pipeline_and_notifications_work_as_ever(in_thread):
 def ask(in_thread):
     """One POST with the same key, every time."""
     client = APIClient(headers={"Authorization": f"Bearer {new_api_key(TenantFactory())}"})
-    return lambda: in_thread(post, client).result(PATIENCE)
+    return lambda: in_thread(post, client).result(TIMEOUT_SECONDS)
 
 
 def test_a_request_in_a_silent_database_is_asked_to_come_back(relay, ask):
@@ -218,11 +218,11 @@ def work(relay, in_thread, script, settings):
     def perform(_job):
         relay.fall_silent()
         has_begun.set()
-        return may_return.wait(PATIENCE)
+        return may_return.wait(TIMEOUT_SECONDS)
 
     job = queued_job(TenantFactory(), script=script(perform))
     attempt = in_thread(execute_job, job.id)
-    assert has_begun.wait(PATIENCE)
+    assert has_begun.wait(TIMEOUT_SECONDS)
     yield job, attempt, may_return
     may_return.set()
 
@@ -236,7 +236,7 @@ def test_a_heartbeat_in_a_silent_database_tries_again_and_keeps_the_lease(relay,
     relay.come_back()
     until(lambda: Job.objects.get(pk=job.id).lease_expires_at > first)
     may_return.set()
-    assert attempt.result(PATIENCE).state == State.SUCCEEDED
+    assert attempt.result(TIMEOUT_SECONDS).state == State.SUCCEEDED
     assert history(job.id) == ["submit", "claim", "succeed"]
 
 
@@ -246,7 +246,7 @@ def test_an_attempt_that_ends_in_a_silent_database_gets_on_record_when_it_speaks
     may_return.set()
     until(lambda: relay.accepted > before)
     relay.come_back()
-    attempt.result(PATIENCE)
+    attempt.result(TIMEOUT_SECONDS)
     assert Job.objects.get(pk=job.id).state == State.SUCCEEDED
     assert history(job.id) == ["submit", "claim", "succeed"]
 
@@ -260,7 +260,7 @@ def test_a_scrape_tells_what_was_counted_within_its_ten_seconds(relay, in_thread
         return time.monotonic() - began_at, read(answer.content.decode())
 
     settings.METRICS_TOKEN = "a-token"
-    seconds, found = in_thread(scrape).result(PATIENCE)
+    seconds, found = in_thread(scrape).result(TIMEOUT_SECONDS)
     assert seconds < 10
     assert found.of("semel_up", component="postgres") == 0
     assert found.has("semel_job_transitions_total")

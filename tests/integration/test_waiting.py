@@ -189,7 +189,7 @@ def test_without_a_hint_no_job_is_read_before_the_poll(streams, owner):
 @pytest.fixture
 def statements(monkeypatch):
     """Record the queries that the hub and the batch readers call, and the number of their keys."""
-    asked = []
+    calls = []
     for place, name in (
         ("streams.hub", "positions_beyond"),
         ("streams.hub", "live_key_ids"),
@@ -200,11 +200,11 @@ def statements(monkeypatch):
         real = getattr(module, name)
 
         def counted(*args, _real=real, _name=name, **options):
-            asked.append((_name, len(args[0])))
+            calls.append((_name, len(args[0])))
             return _real(*args, **options)
 
         monkeypatch.setattr(module, name, counted)
-    return asked
+    return calls
 
 
 def test_a_poll_is_one_statement_and_the_responses_are_read_in_batches(statements, streams, owner):

@@ -1,4 +1,4 @@
-"""Jobs with their idempotency records, as rows."""
+"""Create jobs together with their idempotency records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONG_AGO = timedelta(days=30, minutes=1)
 
 
 def keyed_job(tenant: Tenant, key: str) -> Job:
-    """A queued job and the record that stands for it, which has not expired."""
+    """Create a queued job and its unexpired record."""
     record = IdempotencyRecord.objects.create(
         scope=format_scope(tenant_id=tenant.id, mode="test"),
         key=key,
@@ -48,14 +48,14 @@ def keyed_job(tenant: Tenant, key: str) -> Job:
 
 
 def failed_long_ago(job: Job) -> Job:
-    """The queued job, after it had failed and its retention was over."""
-    held = claim(job.id)
-    transitions.fail_job(job_id=job.id, attempt=held.attempt, detail="no", cause="no")
+    """Let the queued job fail, so long ago that its retention is over."""
+    claimed = claim(job.id)
+    transitions.fail_job(job_id=job.id, attempt=claimed.attempt, detail="no", cause="no")
     return backdate(job.id, finished_at=LONG_AGO)
 
 
 def expire_key(job: Job) -> None:
-    """The key of the job has been remembered for long enough."""
+    """Backdate the job's key, so that it has expired."""
     IdempotencyRecord.objects.filter(pk=job.idempotency_record_id).update(
         created_at=F("created_at") - LONG_AGO, expires_at=F("expires_at") - LONG_AGO
     )

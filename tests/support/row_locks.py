@@ -1,4 +1,4 @@
-"""Another session that holds rows, and others seen to wait for it: how races are brought about without a clock."""
+"""Sessions that hold row locks, and counts of sessions that wait for them: for races without a clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WAITING = """
 
 
 def connection_parameters() -> dict[str, Any]:
-    """How a session of its own reaches this test's database."""
+    """Return the parameters for another session with this test's database."""
     parameters = connection.get_connection_params()
     names = ("host", "port", "dbname", "user", "password")
     return {name: parameters[name] for name in names if parameters.get(name)}
@@ -29,7 +29,7 @@ def connection_parameters() -> dict[str, Any]:
 
 @contextmanager
 def locked(*jobs: Job) -> Iterator[None]:
-    """These jobs' rows are held by a transaction of somebody else's, until the block ends."""
+    """Hold the jobs' rows in another transaction until the block ends."""
     with psycopg.connect(**connection_parameters()) as session:
         session.execute("SELECT FROM job WHERE id = ANY(%s) FOR UPDATE", [[job.id for job in jobs]])
         yield
@@ -38,7 +38,7 @@ def locked(*jobs: Job) -> Iterator[None]:
 
 @contextmanager
 def locked_record(record_id: int) -> Iterator[None]:
-    """The idempotency record is held by a transaction of somebody else's, until the block ends."""
+    """Hold the idempotency record in another transaction until the block ends."""
     with psycopg.connect(**connection_parameters()) as session:
         session.execute("SELECT FROM idempotency_record WHERE id = %s FOR UPDATE", [record_id])
         yield
@@ -47,7 +47,7 @@ def locked_record(record_id: int) -> Iterator[None]:
 
 @contextmanager
 def locked_key(*, scope: str, key: str) -> Iterator[None]:
-    """Somebody else's request under this key is being accepted, until the block ends; then it has never been."""
+    """Hold the key as an unfinished first request does, until the block ends; then roll back."""
     with psycopg.connect(**connection_parameters()) as session:
         session.execute(
             "INSERT INTO idempotency_record (scope, key, fingerprint, fingerprint_version, fingerprint_kid, method, path,"
@@ -59,13 +59,13 @@ def locked_key(*, scope: str, key: str) -> Iterator[None]:
 
 
 def sessions_waiting() -> int:
-    """How many sessions of this database wait for a lock."""
+    """Return how many sessions of this database wait for a lock."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_clear_snapshot()")  # a transaction sees the others as they first were
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # inside a transaction the view is cached
         cursor.execute(_WAITING)
         return int(cursor.fetchone()[0])
 
 
 def until_waiting(count: int) -> None:
-    """So many sessions wait for a lock."""
+    """Wait until this many sessions wait for a lock."""
     until(lambda: sessions_waiting() == count)

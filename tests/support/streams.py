@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from uuid import UUID
 
-PATIENCE = 20.0
+TIMEOUT_SECONDS = 20.0
 
 
 class Open:
@@ -65,7 +65,7 @@ class Open:
 
     def wait(self) -> Open:
         """Wait until the request has ended, and return it."""
-        self.done.result(PATIENCE)
+        self.done.result(TIMEOUT_SECONDS)
         return self
 
     @property
@@ -110,7 +110,7 @@ class Streams:
         async def run() -> Any:
             return function(*args)
 
-        return self.begin(run()).result(PATIENCE)
+        return self.begin(run()).result(TIMEOUT_SECONDS)
 
     def get(self, address: str, *, method: str = "GET", **headers: str) -> Open:
         """Begin a request; header names have underscores."""
@@ -147,14 +147,14 @@ class Streams:
 
     def run_hub(self) -> None:
         """Let the hub read the hinted jobs."""
-        self.begin(self.hub.run_once()).result(PATIENCE)
+        self.begin(self.hub.run_once()).result(TIMEOUT_SECONDS)
 
     def close(self) -> None:
         for threads in (self.application._gate_threads, self.application._reader_threads):
-            self.begin(threads.run(connections.close_all)).result(PATIENCE)
+            self.begin(threads.run(connections.close_all)).result(TIMEOUT_SECONDS)
         self.application.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT_SECONDS)
         self._loop.close()
 
 

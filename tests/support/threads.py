@@ -1,4 +1,4 @@
-"""Real threads with connections of their own."""
+"""Run actions in threads, each with its own connection."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
     from jobs.models import Job
 
-PATIENCE = 20.0  # seconds after which a test fails rather than hangs
+TIMEOUT_SECONDS = 20.0  # after this a test fails instead of hanging
 
 
 def at_once(*actions: Callable[[], Any]) -> list[Any]:
-    """What each of the actions returned, or the exception that it raised. They begin at the same moment."""
+    """Start the actions at the same moment and return what each returned, or the exception that it raised."""
     barrier = Barrier(len(actions))
-    return _run(actions, before=lambda: barrier.wait(PATIENCE))
+    return _run(actions, before=lambda: barrier.wait(TIMEOUT_SECONDS))
 
 
 def at_one_row(job: Job, *actions: Callable[[], Any]) -> list[Any]:
-    """As `at_once`; every action is seen to wait for the job's row before the first of them gets it."""
+    """Like `at_once`, but all actions wait for the job's row before the first gets it."""
     with ThreadPoolExecutor(len(actions)) as pool:
         with locked(job):
             begun = [pool.submit(_closing, action) for action in actions]
@@ -35,7 +35,7 @@ def at_one_row(job: Job, *actions: Callable[[], Any]) -> list[Any]:
 
 
 def in_turn(job: Job, *actions: Callable[[], Any], between: Callable[[], Any] = lambda: None) -> list[Any]:
-    """As `at_one_row`; they queue up for the row one after the other, the first is served first. `between`: meanwhile."""
+    """Like `at_one_row`, but the actions get the row in this order. `between` runs after each but the last has begun to wait."""
     with ThreadPoolExecutor(len(actions)) as pool:
         begun = []
         with locked(job):
@@ -48,11 +48,11 @@ def in_turn(job: Job, *actions: Callable[[], Any], between: Callable[[], Any] = 
 
 
 def begin(*actions: Callable[[], Any]) -> list[Callable[[], Any]]:
-    """The actions are under way. Ask each of what is returned for its result: it waits, and raises what the action raised."""
+    """Start the actions and return a function for each, which waits for its result and returns or raises it."""
     pool = ThreadPoolExecutor(len(actions))
     begun = [pool.submit(_closing, action) for action in actions]
     pool.shutdown(wait=False)
-    return [partial(future.result, PATIENCE) for future in begun]
+    return [partial(future.result, TIMEOUT_SECONDS) for future in begun]
 
 
 def _run(actions: Iterable[Callable[[], Any]], *, before: Callable[[], Any]) -> list[Any]:
@@ -74,5 +74,5 @@ def _closing(function: Callable[..., Any], *values: Any) -> Any:
 
 
 def _outcome(future: Any) -> Any:
-    error = future.exception(timeout=PATIENCE)
+    error = future.exception(timeout=TIMEOUT_SECONDS)
     return future.result() if error is None else error

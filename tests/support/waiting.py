@@ -1,4 +1,4 @@
-"""Waiting for a fact, for as long as a slow machine may need and not a moment longer."""
+"""Wait for a fact instead of for time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def until(fact: Callable[[], T], *, seconds: float = 20.0, pause_seconds: float = 0.005) -> T:
-    """The first true value that `fact` gives. Fails the test where none comes in time."""
+    """Call `fact` until it returns a true value, and return that. Fails the test after `seconds`."""
     end, pause = time.monotonic() + seconds, Event()
     while not (value := fact()):
         assert time.monotonic() < end, f"waited {seconds} s in vain for {fact}"
