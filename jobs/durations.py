@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
 from foundation.debounced_task import DebouncedTask
-from jobs.queries.durations import Kind, median_seconds
+from jobs.queries.statistics import JobKind, median_seconds
 
 if TYPE_CHECKING:
     from jobs.models import Job
@@ -28,15 +28,15 @@ class TypicalDurations:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._seconds: dict[Kind, float] = {}
-        self._requested: set[Kind] = set()
+        self._seconds: dict[JobKind, float] = {}
+        self._requested: set[JobKind] = set()
         self._refresh_task = DebouncedTask(
             "typical-durations", self.refresh, seconds=lambda: settings.DURATIONS_REFRESH_SECONDS
         )
 
     def seconds_of(self, job: Job) -> float:
         """Return how long such a job typically runs, 0 if not known yet; request a refresh."""
-        kind = Kind(job.tenant_id, job.mode, job.operation)
+        kind = JobKind(job.tenant_id, job.mode, job.operation)
         with self._lock:
             if len(self._requested) < _KINDS_AT_ONCE:
                 self._requested.add(kind)

@@ -10,8 +10,8 @@ from django.db import transaction
 
 from jobs import artifact_storage
 from jobs.queries.artifacts import (
+    delete_orphaned_files,
     expire_artifacts,
-    forget_files,
     is_published,
     postpone_removal,
     removable_files,
@@ -78,7 +78,7 @@ def _remove(storage_names: Collection[str]) -> int:
             break
         removed.append(name)
     if removed:
-        forget_files(removed)
+        delete_orphaned_files(removed)
     if failed is not None:
         postpone_removal(failed, pause=_RETRY_AFTER)
     return len(removed)

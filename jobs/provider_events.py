@@ -15,7 +15,7 @@ from django.db import transaction
 from idempotency.queries import lock_record
 from jobs.errors import IllegalTransition, InvalidVerdict, JobError
 from jobs.models import Job, JobStep
-from jobs.queries.provider_events import append_provider_event, find_told_jobs
+from jobs.queries.events import append_provider_event, find_resolvable_jobs
 from jobs.services import lock_concurrency_queue, resolve_job
 from jobs.states import State
 
@@ -59,7 +59,7 @@ def record_provider_event(event: ProviderEvent) -> None:
 def resolve_from_events(*, limit: int) -> int:
     """Resolve unknown jobs by events that their histories held before; return how many. One transaction each."""
     resolved = 0
-    for found in find_told_jobs(limit=limit):
+    for found in find_resolvable_jobs(limit=limit):
         event = ProviderEvent(job_id=found.job_id, **found.data)
         resolved += _resolve(Job.objects.get(pk=found.job_id), found.step, event)
     return resolved

@@ -90,7 +90,9 @@ def run_once(*, window: timedelta, seconds: float | None = None) -> Counts:
         keys.update(record.id for record in batch)
     new = _report(found.values())
     with transaction.atomic():
-        violations.forget(age=timedelta(seconds=settings.JOB_RETENTION_SECONDS), limit=settings.BATCH_ROWS)
+        violations.delete_resolved_violations(
+            age=timedelta(seconds=settings.JOB_RETENTION_SECONDS), limit=settings.BATCH_ROWS
+        )
     counts = Counts(
         jobs=len(jobs),
         keys=len(keys),
@@ -202,7 +204,7 @@ def _recheck(known: Sequence[tuple[str, str]], found: Findings) -> int:
         _collect(_check_records(record_ids), found)
     _collect(_check_purge(), found)
     gone = [violation for violation in known if violation not in found]
-    return violations.resolve(gone) if gone else 0
+    return violations.resolve_violations(gone) if gone else 0
 
 
 def _collect(findings: Iterable[Finding], found: Findings) -> None:
@@ -217,7 +219,7 @@ def _report(findings: Iterable[Finding]) -> int:
     for finding in findings:
         by_rule[finding.rule].append(finding)
     reported = [finding for group in by_rule.values() for finding in group[:_REPORTED_PER_RULE]]
-    new = violations.note(reported) if reported else []
+    new = violations.record_findings(reported) if reported else []
     for finding in new:
         details = {f"found_{name}": value for name, value in finding.details.items()}
         log.error(

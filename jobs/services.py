@@ -25,9 +25,9 @@ from jobs.orphaned_files import remove_on_commit
 from jobs.payloads import decode_payload, describe_failure, encode_payload, printable
 from jobs.queries.artifacts import discard_artifacts
 from jobs.queries.erase import erase_job, lock_job
-from jobs.queries.history import request_cancel
+from jobs.queries.events import request_cancel
 from jobs.queries.steps import close_by_verdict, raise_generation, reference_of, steps_of
-from jobs.queries.submit import find_twin, lock_line
+from jobs.queries.submit import find_job_by_identity, lock_concurrency_key
 from jobs.selectors import get_job
 from jobs.states import Event, State
 
@@ -49,7 +49,7 @@ def cancel_job(
     """
     get_job(tenant_id=tenant_id, mode=mode, job_id=job_id)
     canceled = transitions.cancel_queued_job(job_id=job_id, event_data=event_data)
-    requested = None if canceled else request_cancel(job_id=job_id, said=event_data)
+    requested = None if canceled else request_cancel(job_id=job_id, event_data=event_data)
     if requested is not None and requested.state == State.QUEUED:
         # A retry queued the job between the two statements: cancel it now instead of at its next attempt.
         canceled = transitions.cancel_queued_job(job_id=job_id, event_data=event_data)
@@ -82,7 +82,7 @@ def redrive_job(
         except DuplicateOperation as error:
             raise DuplicateOperation(_find_duplicate(job)) from error
         for step in steps_of(job_id).values():
-            if step.begins_anew_on_redrive:
+            if step.needs_new_key_on_redrive:
                 key = downstream_key(job_id, step.name, step.generation + 1)
                 raise_generation(job_id=job_id, name=step.name, key=key)
     return job
@@ -192,7 +192,7 @@ def erase_payload(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
 def lock_concurrency_queue(job: Job) -> None:
     """Lock the queue of the job's concurrency key, if it has one, before the job is queued again at its tail."""
     if job.concurrency_key is not None:
-        lock_line(tenant_id=job.tenant_id, mode=job.mode, concurrency_key=job.concurrency_key)
+        lock_concurrency_key(tenant_id=job.tenant_id, mode=job.mode, concurrency_key=job.concurrency_key)
 
 
 def _prepare_requeue(job: Job) -> None:
@@ -234,6 +234,6 @@ def _has_compensated(job_id: UUID, closed_step: str) -> bool:
 def _find_duplicate(job: Job) -> UUID | None:
     if job.identity is None:
         return None
-    return find_twin(
+    return find_job_by_identity(
         tenant_id=job.tenant_id, mode=job.mode, operation=job.operation, identity=bytes(job.identity)
     )

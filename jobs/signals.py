@@ -1,4 +1,4 @@
-"""Facts that jobs announces and others act on; nobody here knows who listens."""
+"""Signals that observability counts and logs."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from django.dispatch import Signal
 
 
 @dataclass(frozen=True)
-class JobMove:
-    """A job came into being, or from one state to another."""
+class StateChange:
+    """A new job, or a change of a job's state."""
 
     operation: str
     event: str
     state: str
-    # Of a claim: since when the job had been due.
+    # Of a claim: how long the job had been due.
     wait_seconds: float | None = None
 
 
 # Sent once for each rule that the self-audit found broken: ``violation_found.send_robust(sender=None, finding=Finding)``.
 violation_found = Signal()
-# Sent after the commit that moved a job, for whoever counts: ``job_moved.send_robust(sender=None, move=JobMove)``.
-job_moved = Signal()
-# On the streams process a request began to wait, or no longer does: kind ("wait" or "stream"); at its end also seconds.
-hold_began = Signal()
-hold_ended = Signal()
+# Sent after the commit that changed a job's state: ``state_changed.send_robust(sender=None, change=StateChange)``.
+state_changed = Signal()
+# Sent by the streams process when a request starts or stops waiting: kind ("wait" or "stream"); at the end also seconds.
+wait_started = Signal()
+wait_ended = Signal()
 
 
-def announce_move(move: JobMove) -> None:
-    """Once this transaction is committed, whoever counts is told. Called by each statement that gives a job its state."""
-    transaction.on_commit(lambda: _send_move(move), robust=True)
+def announce_state_change(change: StateChange) -> None:
+    """Send the signal once this transaction is committed. Called after each statement that sets a job's state."""
+    transaction.on_commit(lambda: _send(change), robust=True)
 
 
-def _send_move(move: JobMove) -> None:
-    job_moved.send_robust(sender=None, move=move)
+def _send(change: StateChange) -> None:
+    state_changed.send_robust(sender=None, change=change)

@@ -1,6 +1,6 @@
-"""Every state of a job and every way between them: DESIGN §5 as data. ``transitions.py`` is the only writer.
+"""The states of a job and the rules between them, as data. Only transitions.py writes a job's state.
 
-A rule is one guarded UPDATE. An event with several rules takes the first whose guards hold.
+A rule is one guarded UPDATE. An event with several rules takes the first whose guards hold. docs/states.md explains the table.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a job stands. Each line says who moves it on."""
+    """The state of a job. Each comment names what changes it."""
 
-    QUEUED = "queued"  # a worker claims it, once due; the sweeper publishes it again until then
-    RUNNING = "running"  # its attempt settles it; the sweeper ends a lease that ran out
-    SUCCEEDED = "succeeded"  # nobody: the result stands
-    FAILED = "failed"  # client or operator, by redrive
-    CANCELED = "canceled"  # client or operator, by redrive
-    UNKNOWN = "unknown"  # an operator, by resolve: nobody else can know
+    QUEUED = "queued"  # a worker claims it once it is due; the sweeper publishes it until then
+    RUNNING = "running"  # its attempt settles it; the sweeper ends an expired lease
+    SUCCEEDED = "succeeded"  # final
+    FAILED = "failed"  # a redrive by client or operator
+    CANCELED = "canceled"  # a redrive by client or operator
+    UNKNOWN = "unknown"  # the verdict of an operator or of a provider event
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the job has ended. ``unknown`` has not: a person must say what happened."""
+        """Whether the job has ended. ``unknown`` has not: it needs a verdict."""
         return self in TERMINAL
 
     @property
     def is_settled(self) -> bool:
-        """Whether no process of ours moves the job on: it has ended, or waits for a person in ``unknown``."""
+        """Whether no process of ours will change the job: it has ended, or is ``unknown``."""
         return self in TERMINAL or self is State.UNKNOWN
 
 
@@ -34,7 +34,7 @@ TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELED})
 
 
 class Event(StrEnum):
-    """What happens to a job."""
+    """What happens to a job. Clients read the values in a job's history, so they keep their names."""
 
     SUBMIT = "submit"
     CLAIM = "claim"
@@ -43,197 +43,117 @@ class Event(StrEnum):
     RETRY = "retry"
     POSTPONE = "postpone"
     EXPIRE = "expire"
-    DOUBT = "doubt"
-    LAPSE = "lapse"
-    CANCEL = "cancel"
-    CANCELED = "canceled"
+    OUTCOME_UNKNOWN = "doubt"
+    DEADLINE_PASSED = "lapse"
+    CANCEL = "cancel"  # a queued job, by the API
+    STOP = "canceled"  # a running job, by its worker, after a cancel request
     RESOLVE = "resolve"
     REDRIVE = "redrive"
 
 
 class Guard(StrEnum):
-    """A condition on the job's row; ``queries/transition.py`` holds the SQL of each."""
+    """A condition on the job's row; its SQL is in queries/transition.py."""
 
     DUE = "due"
     ATTEMPTS_LEFT = "attempts_left"
     NO_ATTEMPTS_LEFT = "no_attempts_left"
-    NOT_LAPSED = "not_lapsed"
-    LAPSED = "lapsed"
+    DEADLINE_NOT_PASSED = "deadline_not_passed"
+    DEADLINE_PASSED = "deadline_passed"
     NOT_BLOCKED = "not_blocked"
     NOT_PAUSED = "not_paused"
-    LEASE_OVER = "lease_over"
+    LEASE_EXPIRED = "lease_expired"
     NO_OPEN_EFFECTS = "no_open_effects"
     OPEN_EFFECTS = "open_effects"
     NO_DONE_EFFECTS = "no_done_effects"
-    CANCEL_ASKED = "cancel_asked"
+    CANCEL_REQUESTED = "cancel_requested"
     NOT_RECONCILE_ONLY = "not_reconcile_only"
     NOT_ERASED = "not_erased"
 
 
 class Fence(StrEnum):
-    """What an event has to do with the fencing token."""
+    """How an event uses the fencing token (`job.attempt`)."""
 
     NONE = "none"
-    MINTS = "mints"
-    CHECKS = "checks"
+    MINTS = "mints"  # raises it by one
+    CHECKS = "checks"  # requires it
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Rule:
-    """One way from ``sources`` to ``target``, taken only while every guard holds."""
+    """A change from one of ``sources`` to ``target``, made only while every guard holds."""
 
     event: Event
     sources: frozenset[State]
     target: State
+    fence: Fence
     guards: tuple[Guard, ...] = ()
-    fence: Fence = Fence.NONE
-    # An attempt that may only find out what became of a begun effect: it sends nothing new.
+    # The next attempt may only reconcile open effects; it sends nothing new.
     reconcile_only: bool = False
 
     @property
     def recorded_as(self) -> Event:
-        """The event's name in the job's history: a retry that ended the job is told by its end."""
+        """The event's name in the job's history: a retry that ends the job is recorded as that end."""
         if self.event in (Event.RETRY, Event.POSTPONE):
             return _ENDS.get(self.target, self.event)
         return self.event
 
 
-_ENDS = {State.FAILED: Event.FAIL, State.CANCELED: Event.CANCELED, State.UNKNOWN: Event.DOUBT}
-_QUEUED, _RUNNING, _UNKNOWN = (
-    frozenset({State.QUEUED}),
-    frozenset({State.RUNNING}),
-    frozenset({State.UNKNOWN}),
-)
+_ENDS = {State.FAILED: Event.FAIL, State.CANCELED: Event.STOP, State.UNKNOWN: Event.OUTCOME_UNKNOWN}
+_QUEUED, _RUNNING, _UNKNOWN = (frozenset({state}) for state in (State.QUEUED, State.RUNNING, State.UNKNOWN))
+_FAILED_OR_CANCELED = frozenset({State.FAILED, State.CANCELED})
+
 _UNTOUCHED = (Guard.NO_OPEN_EFFECTS, Guard.NO_DONE_EFFECTS)
-_CANCELABLE = (Guard.CANCEL_ASKED, *_UNTOUCHED)
-_OVER = (Guard.LEASE_OVER, Guard.NO_ATTEMPTS_LEFT)
+_CANCELABLE = (Guard.CANCEL_REQUESTED, *_UNTOUCHED)
+# After the last attempt: fail, reconcile once, or become unknown.
+_FAILS = (Guard.NO_ATTEMPTS_LEFT, Guard.NO_OPEN_EFFECTS)
+_RECONCILES = (Guard.NO_ATTEMPTS_LEFT, Guard.OPEN_EFFECTS, Guard.NOT_RECONCILE_ONLY)
+_IS_UNKNOWN = (Guard.NO_ATTEMPTS_LEFT, Guard.OPEN_EFFECTS)
+_EXPIRED = Guard.LEASE_EXPIRED
 
 RULES: tuple[Rule, ...] = (
     Rule(
-        event=Event.CLAIM,
-        sources=_QUEUED,
-        target=State.RUNNING,
-        guards=(Guard.DUE, Guard.ATTEMPTS_LEFT, Guard.NOT_LAPSED, Guard.NOT_BLOCKED, Guard.NOT_PAUSED),
-        fence=Fence.MINTS,
+        Event.CLAIM,
+        _QUEUED,
+        State.RUNNING,
+        Fence.MINTS,
+        (Guard.DUE, Guard.ATTEMPTS_LEFT, Guard.DEADLINE_NOT_PASSED, Guard.NOT_BLOCKED, Guard.NOT_PAUSED),
     ),
+    Rule(Event.SUCCEED, _RUNNING, State.SUCCEEDED, Fence.CHECKS, (Guard.NO_OPEN_EFFECTS,)),
+    Rule(Event.FAIL, _RUNNING, State.FAILED, Fence.CHECKS, (Guard.NO_OPEN_EFFECTS,)),
+    # A requested cancel comes first, then another attempt.
+    Rule(Event.RETRY, _RUNNING, State.CANCELED, Fence.CHECKS, _CANCELABLE),
+    Rule(Event.RETRY, _RUNNING, State.QUEUED, Fence.CHECKS, (Guard.ATTEMPTS_LEFT,)),
+    Rule(Event.RETRY, _RUNNING, State.FAILED, Fence.CHECKS, _FAILS),
+    Rule(Event.RETRY, _RUNNING, State.QUEUED, Fence.CHECKS, _RECONCILES, reconcile_only=True),
+    Rule(Event.RETRY, _RUNNING, State.UNKNOWN, Fence.CHECKS, _IS_UNKNOWN),
+    # A retry that charges no attempt: it was too early to ask, or the worker shuts down.
+    Rule(Event.POSTPONE, _RUNNING, State.CANCELED, Fence.CHECKS, _CANCELABLE),
+    Rule(Event.POSTPONE, _RUNNING, State.QUEUED, Fence.CHECKS),
+    # As a retry, after the lease has expired.
+    Rule(Event.EXPIRE, _RUNNING, State.QUEUED, Fence.CHECKS, (_EXPIRED, Guard.ATTEMPTS_LEFT)),
     Rule(
-        event=Event.SUCCEED,
-        sources=_RUNNING,
-        target=State.SUCCEEDED,
-        guards=(Guard.NO_OPEN_EFFECTS,),
-        fence=Fence.CHECKS,
+        Event.EXPIRE,
+        _RUNNING,
+        State.CANCELED,
+        Fence.CHECKS,
+        (_EXPIRED, Guard.NO_ATTEMPTS_LEFT, *_CANCELABLE),
     ),
-    Rule(
-        event=Event.FAIL,
-        sources=_RUNNING,
-        target=State.FAILED,
-        guards=(Guard.NO_OPEN_EFFECTS,),
-        fence=Fence.CHECKS,
-    ),
-    # retry: cancel first, then another attempt, then the end of attempts in its three shapes
-    Rule(event=Event.RETRY, sources=_RUNNING, target=State.CANCELED, guards=_CANCELABLE, fence=Fence.CHECKS),
-    Rule(
-        event=Event.RETRY,
-        sources=_RUNNING,
-        target=State.QUEUED,
-        guards=(Guard.ATTEMPTS_LEFT,),
-        fence=Fence.CHECKS,
-    ),
-    Rule(
-        event=Event.RETRY,
-        sources=_RUNNING,
-        target=State.FAILED,
-        guards=(Guard.NO_ATTEMPTS_LEFT, Guard.NO_OPEN_EFFECTS),
-        fence=Fence.CHECKS,
-    ),
-    Rule(
-        event=Event.RETRY,
-        sources=_RUNNING,
-        target=State.QUEUED,
-        guards=(Guard.NO_ATTEMPTS_LEFT, Guard.OPEN_EFFECTS, Guard.NOT_RECONCILE_ONLY),
-        fence=Fence.CHECKS,
-        reconcile_only=True,
-    ),
-    Rule(
-        event=Event.RETRY,
-        sources=_RUNNING,
-        target=State.UNKNOWN,
-        guards=(Guard.NO_ATTEMPTS_LEFT, Guard.OPEN_EFFECTS),
-        fence=Fence.CHECKS,
-    ),
-    # postpone: a retry that costs no attempt (asked too early; the worker shuts down)
-    Rule(
-        event=Event.POSTPONE, sources=_RUNNING, target=State.CANCELED, guards=_CANCELABLE, fence=Fence.CHECKS
-    ),
-    Rule(event=Event.POSTPONE, sources=_RUNNING, target=State.QUEUED, fence=Fence.CHECKS),
-    # expire: the same end of attempts, reached by a lease that ran out
-    Rule(
-        event=Event.EXPIRE,
-        sources=_RUNNING,
-        target=State.QUEUED,
-        guards=(Guard.LEASE_OVER, Guard.ATTEMPTS_LEFT),
-        fence=Fence.CHECKS,
-    ),
-    Rule(
-        event=Event.EXPIRE,
-        sources=_RUNNING,
-        target=State.CANCELED,
-        guards=(*_OVER, *_CANCELABLE),
-        fence=Fence.CHECKS,
-    ),
-    Rule(
-        event=Event.EXPIRE,
-        sources=_RUNNING,
-        target=State.FAILED,
-        guards=(*_OVER, Guard.NO_OPEN_EFFECTS),
-        fence=Fence.CHECKS,
-    ),
-    Rule(
-        event=Event.EXPIRE,
-        sources=_RUNNING,
-        target=State.QUEUED,
-        guards=(*_OVER, Guard.OPEN_EFFECTS, Guard.NOT_RECONCILE_ONLY),
-        fence=Fence.CHECKS,
-        reconcile_only=True,
-    ),
-    Rule(
-        event=Event.EXPIRE,
-        sources=_RUNNING,
-        target=State.UNKNOWN,
-        guards=(*_OVER, Guard.OPEN_EFFECTS),
-        fence=Fence.CHECKS,
-    ),
-    # Without an open effect there would be no step whose outcome a person could name.
-    Rule(
-        event=Event.DOUBT,
-        sources=_RUNNING,
-        target=State.UNKNOWN,
-        guards=(Guard.OPEN_EFFECTS,),
-        fence=Fence.CHECKS,
-    ),
-    Rule(
-        event=Event.LAPSE,
-        sources=_QUEUED,
-        target=State.FAILED,
-        guards=(Guard.LAPSED, *_UNTOUCHED),
-    ),
-    Rule(event=Event.CANCEL, sources=_QUEUED, target=State.CANCELED, guards=_UNTOUCHED),
-    Rule(
-        event=Event.CANCELED, sources=_RUNNING, target=State.CANCELED, guards=_UNTOUCHED, fence=Fence.CHECKS
-    ),
-    Rule(event=Event.RESOLVE, sources=_UNKNOWN, target=State.SUCCEEDED, guards=(Guard.NO_OPEN_EFFECTS,)),
-    Rule(event=Event.RESOLVE, sources=_UNKNOWN, target=State.FAILED, guards=(Guard.NO_OPEN_EFFECTS,)),
-    Rule(event=Event.RESOLVE, sources=_UNKNOWN, target=State.QUEUED),
-    # Without its params a job cannot run again. A word on an unknown one needs no such guard: only ended jobs are erased.
-    Rule(
-        event=Event.REDRIVE,
-        sources=frozenset({State.FAILED, State.CANCELED}),
-        target=State.QUEUED,
-        guards=(Guard.NOT_ERASED,),
-    ),
+    Rule(Event.EXPIRE, _RUNNING, State.FAILED, Fence.CHECKS, (_EXPIRED, *_FAILS)),
+    Rule(Event.EXPIRE, _RUNNING, State.QUEUED, Fence.CHECKS, (_EXPIRED, *_RECONCILES), reconcile_only=True),
+    Rule(Event.EXPIRE, _RUNNING, State.UNKNOWN, Fence.CHECKS, (_EXPIRED, *_IS_UNKNOWN)),
+    # Without an open effect there would be no step for a verdict.
+    Rule(Event.OUTCOME_UNKNOWN, _RUNNING, State.UNKNOWN, Fence.CHECKS, (Guard.OPEN_EFFECTS,)),
+    Rule(Event.DEADLINE_PASSED, _QUEUED, State.FAILED, Fence.NONE, (Guard.DEADLINE_PASSED, *_UNTOUCHED)),
+    Rule(Event.CANCEL, _QUEUED, State.CANCELED, Fence.NONE, _UNTOUCHED),
+    Rule(Event.STOP, _RUNNING, State.CANCELED, Fence.CHECKS, _UNTOUCHED),
+    Rule(Event.RESOLVE, _UNKNOWN, State.SUCCEEDED, Fence.NONE, (Guard.NO_OPEN_EFFECTS,)),
+    Rule(Event.RESOLVE, _UNKNOWN, State.FAILED, Fence.NONE, (Guard.NO_OPEN_EFFECTS,)),
+    Rule(Event.RESOLVE, _UNKNOWN, State.QUEUED, Fence.NONE),
+    # A job cannot run again without its params. RESOLVE needs no such guard: only ended jobs are erased.
+    Rule(Event.REDRIVE, _FAILED_OR_CANCELED, State.QUEUED, Fence.NONE, (Guard.NOT_ERASED,)),
 )
 
 
 def rules_for(event: Event) -> tuple[Rule, ...]:
-    """The event's rules in the order in which they are tried."""
+    """Return the event's rules in the order in which they are tried."""
     return tuple(rule for rule in RULES if rule.event is event)

@@ -14,7 +14,7 @@ from broker.hints import DueJob, publish_hint_on_commit
 from jobs.errors import DuplicateOperation
 from jobs.models import Job, Priority
 from jobs.payloads import encode_payload
-from jobs.queries.submit import find_twin, insert_job, lock_line
+from jobs.queries.submit import find_job_by_identity, insert_job, lock_concurrency_key
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -65,7 +65,7 @@ def submit_job(
     owner: dict[str, Any] = {"tenant_id": tenant_id, "mode": mode}
     identity = _identity_of(submission)
     if submission.concurrency_key is not None:
-        lock_line(**owner, concurrency_key=submission.concurrency_key)
+        lock_concurrency_key(**owner, concurrency_key=submission.concurrency_key)
     job = _insert_unless_duplicate(
         **owner,
         operation=operation.name,
@@ -96,7 +96,9 @@ def _insert_unless_duplicate(**row: Any) -> Job:  # noqa: ANN401 - the row's col
         job = insert_job(job_id=uuid.uuid7(), **row)
         if job is not None:
             return job
-        duplicate = find_twin(**{name: row[name] for name in ("tenant_id", "mode", "operation", "identity")})
+        duplicate = find_job_by_identity(
+            **{name: row[name] for name in ("tenant_id", "mode", "operation", "identity")}
+        )
         if duplicate is not None:
             raise DuplicateOperation(duplicate)
     raise DuplicateOperation(None)

@@ -53,7 +53,7 @@ def claim_job(*, job_id: UUID, worker: str, known_operations: Collection[str]) -
             return None
         raise
     if job is None:
-        lapse_job(job_id=job_id)
+        fail_past_deadline(job_id=job_id)
     return job
 
 
@@ -92,14 +92,16 @@ def postpone_job(*, job_id: UUID, attempt: int, delay: timedelta, detail: str) -
     return _settle(Event.POSTPONE, job_id, attempt, delay=delay, **errors)
 
 
-def doubt_job(*, job_id: UUID, attempt: int, detail: str) -> Job:
+def stop_as_unknown(*, job_id: UUID, attempt: int, detail: str) -> Job:
     """Stop the job in `unknown`: an effect began, and its outcome cannot be learned."""
-    return _settle(Event.DOUBT, job_id, attempt, **_errors("outcome-unknown", detail, "outcome-unknown"))
+    return _settle(
+        Event.OUTCOME_UNKNOWN, job_id, attempt, **_errors("outcome-unknown", detail, "outcome-unknown")
+    )
 
 
-def end_canceled_job(*, job_id: UUID, attempt: int) -> Job:
+def stop_canceled_job(*, job_id: UUID, attempt: int) -> Job:
     """End the running job as canceled, as requested. Raises IllegalTransition if an effect is open or done."""
-    return _settle(Event.CANCELED, job_id, attempt, attempt_error=None)
+    return _settle(Event.STOP, job_id, attempt, attempt_error=None)
 
 
 def expire_job(*, job_id: UUID, attempt: int, delay: timedelta) -> Job | None:
@@ -112,11 +114,11 @@ def expire_job(*, job_id: UUID, attempt: int, delay: timedelta) -> Job | None:
     return apply_first_rule(rules_for(Event.EXPIRE), job_id=job_id, attempt=attempt, delay=delay, **errors)
 
 
-def lapse_job(*, job_id: UUID) -> Job | None:
+def fail_past_deadline(*, job_id: UUID) -> Job | None:
     """Fail the queued job, whose deadline has passed. Return None if it was claimed in time or an effect is open or done."""
     detail = "The job's deadline passed before anything was done."
     errors = _errors("deadline-exceeded", detail, "deadline-exceeded")
-    return apply_first_rule(rules_for(Event.LAPSE), job_id=job_id, **errors)
+    return apply_first_rule(rules_for(Event.DEADLINE_PASSED), job_id=job_id, **errors)
 
 
 def cancel_queued_job(*, job_id: UUID, event_data: Mapping[str, str] | None = None) -> Job | None:

@@ -17,7 +17,7 @@ from accounts import audit
 from jobs.ids import highest_id, lowest_id
 from jobs.models import BulkAction, Job, JobStep
 from jobs.payloads import printable
-from jobs.queries.bulk import count_wanted, lock_bulk
+from jobs.queries.search import count_matching_jobs, lock_bulk_action
 from jobs.selectors import JobFilter
 from jobs.services import verdict_errors
 from jobs.states import TERMINAL, State
@@ -51,7 +51,7 @@ def preview(job_filter: JobFilter) -> Preview:
         "first_id": job_filter.created_from and lowest_id(job_filter.created_from),
         "last_id": job_filter.created_before and highest_id(job_filter.created_before),
     }
-    count, more = count_wanted({**asdict(job_filter), **bounds}, examined=_MAX_CANDIDATES)
+    count, more = count_matching_jobs({**asdict(job_filter), **bounds}, examined=_MAX_CANDIDATES)
     return Preview(min(count, MAX_COUNT), has_more=more or count > MAX_COUNT)
 
 
@@ -84,7 +84,7 @@ def start_bulk_action(
         bulk = BulkAction.objects.create(
             action=action,
             selection=_filter_to_json(job_filter),
-            said=options,
+            resolution=options,
             note=printable(note),
             by=actor,
             until=newest or UUID(int=0),
@@ -97,7 +97,7 @@ def start_bulk_action(
 def stop_bulk_action(*, bulk_id: int, actor: str, note: str = "") -> bool:
     """Stop the action; jobs that it has changed stay changed. Audited. Return False if it has finished or does not exist."""
     with transaction.atomic():
-        bulk = lock_bulk(bulk_id)
+        bulk = lock_bulk_action(bulk_id)
         if bulk is None:
             return False
         BulkAction.objects.filter(pk=bulk_id).update(finished_at=Now(), is_stopped=True)

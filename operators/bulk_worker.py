@@ -21,7 +21,7 @@ from idempotency.key_lifetime import release_key
 from jobs import services
 from jobs.errors import JobError
 from jobs.models import BulkAction, Job, JobStep
-from jobs.queries.bulk import lock_bulk
+from jobs.queries.search import lock_bulk_action
 from jobs.selectors import JobFilter, filter_jobs
 from jobs.states import State
 from operators.bulk_actions import filter_of
@@ -99,7 +99,7 @@ def _move_cursor(bulk_id: int, end: UUID | None) -> None:
 def _visit(bulk_id: int, job_filter: JobFilter, job_id: UUID) -> Counts:
     """Change or refuse the job, move the cursor to it and count it, in one transaction."""
     with transaction.atomic():
-        bulk = lock_bulk(bulk_id)
+        bulk = lock_bulk_action(bulk_id)
         if bulk is None or bulk.cursor >= job_id:  # stopped, or visited by another worker
             return Counts()
         refusal = _refusal(bulk, job_filter, job_id)
@@ -143,8 +143,8 @@ def _act(bulk: BulkAction, job: Job) -> str | None:
             services.resolve_job(
                 **owner_of(job),
                 step=effects[0].name,
-                verdict=JobStep.State(bulk.said["verdict"]),
-                then=State(bulk.said["then"]),
+                verdict=JobStep.State(bulk.resolution["verdict"]),
+                then=State(bulk.resolution["then"]),
                 note=bulk.note,
                 by=bulk.by,
             )

@@ -90,7 +90,7 @@ _OUTCOMES = {
     JobAttempt.Outcome.FAILED: (Tone.BAD, "failed"),
     JobAttempt.Outcome.RETRIED: (Tone.BAD, "failed, to be retried"),
     JobAttempt.Outcome.EXPIRED: (Tone.BAD, "lease expired"),
-    JobAttempt.Outcome.IN_DOUBT: (Tone.WARN, "outcome unknown"),
+    JobAttempt.Outcome.OUTCOME_UNKNOWN: (Tone.WARN, "outcome unknown"),
     JobAttempt.Outcome.POSTPONED: (Tone.QUIET, "postponed"),
     JobAttempt.Outcome.CANCELED: (Tone.QUIET, "canceled"),
 }

@@ -14,7 +14,7 @@ from django.urls import Resolver404, resolve
 
 from api.conditional_requests import is_not_modified
 from api.content_negotiation import EVENT_STREAM
-from jobs.signals import hold_began, hold_ended
+from jobs.signals import wait_ended, wait_started
 from streams.database_threads import BatchReader, DatabaseThreads
 from streams.hub import Hub
 from streams.rendering import render_events, render_jobs
@@ -173,11 +173,11 @@ def _waiting(waiter: Waiter, pending: LongPoll | EventStream, kind: str) -> Iter
     waiter.start(pending.position, key_id=pending.key_id)
     log.debug("streams.waiting", job_id=str(pending.job_id))
     began_at = time.monotonic()
-    hold_began.send_robust(sender=None, kind=kind)
+    wait_started.send_robust(sender=None, kind=kind)
     try:
         yield
     finally:
-        hold_ended.send_robust(sender=None, kind=kind, seconds=time.monotonic() - began_at)
+        wait_ended.send_robust(sender=None, kind=kind, seconds=time.monotonic() - began_at)
 
 
 async def _send_response(waiter: Waiter, response: CompleteResponse) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from accounts.queries import live_key_ids
-from jobs.queries.watch import positions_beyond
+from jobs.queries.watch import positions_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -108,7 +108,7 @@ class Hub:
         known = {job_id: self._watched[job_id].seq for job_id in job_ids if job_id in self._watched}
         if not known:
             return
-        for job_id, position in (await self._threads.run(positions_beyond, known)).items():
+        for job_id, position in (await self._threads.run(positions_after, known)).items():
             watched = self._watched.get(job_id)
             if watched is None:  # its last waiter has left in the meantime
                 continue

@@ -9,7 +9,7 @@ import orjson
 
 from api.conditional_requests import REVALIDATED, entity_tag
 from api.job_documents import event_document, job_document, poll_after
-from jobs.queries.watch import events_beyond
+from jobs.queries.watch import events_after
 from jobs.selectors import jobs_by_id, outputs_of
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def render_events(positions: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int
     """Return the next events after each job and number, if there are any. One statement."""
     return {
         position: RenderedEvents(b"".join(map(_render_event, events)), events[-1].seq)
-        for position, events in events_beyond(positions, limit=EVENTS_AT_ONCE).items()
+        for position, events in events_after(positions, limit=EVENTS_AT_ONCE).items()
         if events
     }
 

@@ -30,7 +30,7 @@ from jobs.operations import (
     downstream_key,
 )
 from jobs.payloads import decode_payload, encode_payload
-from jobs.queries.history import append_evidence
+from jobs.queries.events import append_late_effect
 from jobs.queries.steps import begin_effect, close_effect, reference_of, seconds_since_start
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Effects:
             lease=self._lease.length,
             attempt_limit=self._lease.attempt_limit,
             undoes=effect.undoes,
-            because=effect.because,
+            original_error=effect.because,
             error=f"Effect {effect.name!r} was not begun.",
         )
         self.open += not is_repeat
@@ -215,7 +215,7 @@ class Effects:
         text = (result or b"").decode(errors="replace")[1:_LATE_RESULT_MAX]
         data = {"step": name, "outcome": state, "result": text}
         self._lease.retry_unfenced_write(
-            partial(append_evidence, job_id=self._job.id, attempt=self._job.attempt, data=data)
+            partial(append_late_effect, job_id=self._job.id, attempt=self._job.attempt, data=data)
         )
         log.warning("effect.late", outcome=state)
 

@@ -195,8 +195,8 @@ def _write(job: Job, outcome: Outcome) -> Job | None:
         case Failed(detail, cause):
             return transitions.fail_job(**fence, detail=detail, cause=cause)
         case Unknown(detail):
-            return transitions.doubt_job(**fence, detail=detail)
+            return transitions.stop_as_unknown(**fence, detail=detail)
         case Canceled():
-            return transitions.end_canceled_job(**fence)
+            return transitions.stop_canceled_job(**fence)
         case Lost():
             return None

@@ -17,9 +17,9 @@ from foundation.fault_points import reach
 from jobs.models import JobStep
 from jobs.operations import JobCanceled, JobHandle, LeaseLost, RunLater, TimeLimitReached
 from jobs.payloads import decode_payload, encode_payload, printable
-from jobs.queries.history import decline_cancel
+from jobs.queries.events import decline_cancel
 from jobs.queries.lease import write_progress
-from jobs.queries.steps import remember_step, steps_of
+from jobs.queries.steps import record_step, steps_of
 from jobs.selectors import count_jobs_between, ended_without_effects, find_result, jobs_between
 from workers.artifacts import Artifacts, Draft
 from workers.compensation import Compensator, undo_name
@@ -115,7 +115,7 @@ class RunningJob(JobHandle):
             result = fn()
             reach("mid_step")
             self._lease.fenced_write(
-                remember_step,
+                record_step,
                 name=name,
                 kind=kind,
                 result=encode_payload(result),

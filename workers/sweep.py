@@ -17,17 +17,17 @@ from broker.queue_lengths import queue_lengths
 from foundation.fault_points import reach
 from jobs import transitions
 from jobs.provider_events import resolve_from_events
-from jobs.queries.due import (
-    FIRST_LAPSED,
+from jobs.queries.pauses import unpark_resumed_jobs
+from jobs.queries.sweep import (
+    FIRST_DEADLINE,
     FIRST_LEASE,
-    Marked,
+    PublishBatch,
     count_due,
     due_queues,
     expired_leases,
-    lapsed_jobs,
+    jobs_past_deadline,
     mark_published,
 )
-from jobs.queries.pauses import walk_on
 from workers import signals
 from workers.backoff import retry_delay
 from workers.batches import BatchCounts, interleave_batches
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from jobs.models import Job
-    from jobs.queries.due import OverdueLease
+    from jobs.queries.sweep import OverdueLease
 
 log = structlog.get_logger(__name__)
 
@@ -93,11 +93,13 @@ def _expire(lease: OverdueLease) -> bool:
 
 
 def _lapse_jobs() -> Iterator[Counts]:
-    limit, after = settings.BATCH_ROWS, FIRST_LAPSED
+    limit, after = settings.BATCH_ROWS, FIRST_DEADLINE
     while True:
-        jobs = lapsed_jobs(limit=limit, after=after)
+        jobs = jobs_past_deadline(limit=limit, after=after)
         yield Counts(
-            lapsed=sum(_changes_job(partial(transitions.lapse_job, job_id=job.job_id)) for job in jobs)
+            lapsed=sum(
+                _changes_job(partial(transitions.fail_past_deadline, job_id=job.job_id)) for job in jobs
+            )
         )
         if len(jobs) < limit:
             return
@@ -134,8 +136,8 @@ def _resolve_jobs() -> Iterator[Counts]:
 
 
 def _unpark_resumed_jobs() -> Iterator[Counts]:
-    while (walked := walk_on(settings.BATCH_ROWS)) is not None:
-        yield Counts(resumed=walked.freed)
+    while (progress := unpark_resumed_jobs(settings.BATCH_ROWS)) is not None:
+        yield Counts(resumed=progress.unparked)
 
 
 def _publish_due_jobs() -> Iterator[Counts]:
@@ -150,7 +152,7 @@ def _publish_due_jobs() -> Iterator[Counts]:
         for queue in queues:
             room = settings.PUBLISH_QUEUE_CAP - lengths[queue]
             limit = min(settings.BATCH_ROWS, room)
-            marked = _mark(queue, limit=limit) if room > 0 else Marked()
+            marked = _mark(queue, limit=limit) if room > 0 else PublishBatch()
             if marked.due:
                 reach("mid_sweep")
             published = publish_hints(marked.due)
@@ -166,7 +168,7 @@ def _publish_due_jobs() -> Iterator[Counts]:
         queues = unfinished
 
 
-def _mark(queue: str, *, limit: int) -> Marked:
+def _mark(queue: str, *, limit: int) -> PublishBatch:
     return mark_published(
         queue=queue,
         limit=limit,

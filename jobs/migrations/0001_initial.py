@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='StrayFile',
+            name='OrphanedFile',
             fields=[
                 ('storage_name', models.CharField(max_length=100, primary_key=True, serialize=False)),
                 ('job_id', models.UUIDField()),
@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                 ('removable_at', models.DateTimeField(db_index=True)),
             ],
             options={
-                'db_table': 'stray_file',
+                'db_table': 'orphaned_file',
             },
         ),
         migrations.CreateModel(
@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('action', models.CharField(choices=[('cancel', 'Cancel'), ('redrive', 'Redrive'), ('resolve', 'Resolve'), ('release', 'Release')], max_length=7)),
                 ('selection', models.JSONField()),
-                ('said', models.JSONField(default=dict)),
+                ('resolution', models.JSONField(default=dict)),
                 ('note', models.TextField()),
                 ('by', models.CharField(max_length=200)),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
@@ -165,7 +165,7 @@ class Migration(migrations.Migration):
                 ('worker', models.CharField(max_length=255)),
                 ('started_at', models.DateTimeField()),
                 ('ended_at', models.DateTimeField(null=True)),
-                ('outcome', models.CharField(choices=[('succeed', 'Succeeded'), ('fail', 'Failed'), ('retry', 'Retried'), ('postpone', 'Postponed'), ('expire', 'Expired'), ('doubt', 'In Doubt'), ('canceled', 'Canceled')], max_length=9, null=True)),
+                ('outcome', models.CharField(choices=[('succeed', 'Succeeded'), ('fail', 'Failed'), ('retry', 'Retried'), ('postpone', 'Postponed'), ('expire', 'Expired'), ('doubt', 'Outcome Unknown'), ('canceled', 'Canceled')], max_length=9, null=True)),
                 ('error', models.BinaryField(null=True)),
                 ('job', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='attempts', to='jobs.job')),
             ],
@@ -234,7 +234,7 @@ class Migration(migrations.Migration):
                 ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('note', models.TextField()),
                 ('resumed_at', models.DateTimeField(null=True)),
-                ('walked_to', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
+                ('unparked_to', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
             ],
             options={
                 'db_table': 'job_pause',

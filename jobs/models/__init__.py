@@ -1,10 +1,10 @@
-"""The job's rows, a file for each noun. Their constraints repeat states.py: the database refuses what the table does not allow.
+"""The tables of jobs, one file per noun. Their constraints repeat states.py, so that the database refuses illegal states.
 
-No foreign key is enforced between these tables: every child row is written by the statement that holds its job's row, and
-purged under the same lock; enforcing it would cost each accept and each transition a second lock.
+No foreign key between these tables is enforced: every child row is written and purged by a statement that has locked its job's
+row. Enforcing it would cost each accept and each transition a second lock.
 """
 
-from jobs.models.artifact import JobArtifact, StrayFile
+from jobs.models.artifact import JobArtifact, OrphanedFile
 from jobs.models.attempt import JobAttempt
 from jobs.models.bulk_action import BulkAction
 from jobs.models.event import JobEvent
@@ -21,8 +21,8 @@ __all__ = [
     "JobAttempt",
     "JobEvent",
     "JobStep",
+    "OrphanedFile",
     "Pause",
     "Priority",
-    "StrayFile",
     "Violation",
 ]

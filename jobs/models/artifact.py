@@ -1,4 +1,4 @@
-"""The files that jobs make: those that are theirs, and those that are nobody's."""
+"""The files that jobs produce: artifacts, and orphaned files in storage."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from jobs.models.job import Job
 
 
 class JobArtifact(models.Model):
-    """A file that a job made, whole in storage since before this row was written."""
+    """A file that a job produced. It is complete in storage before this row is written."""
 
     pk = models.CompositePrimaryKey("job_id", "name")
     job = models.ForeignKey(
         Job, related_name="artifacts", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False
     )
-    name = models.CharField(max_length=100)  # as its address has it
+    name = models.CharField(max_length=100)  # part of its URL
     content_type = models.CharField(max_length=200)
-    filename = models.CharField(max_length=200)  # what a download is called
+    filename = models.CharField(max_length=200)  # file name of a download
     size = models.PositiveBigIntegerField()  # bytes
     digest = models.BinaryField(max_length=32)  # SHA-256 of the bytes
     storage_name = models.CharField(max_length=100)  # never used twice
-    attempt = models.PositiveIntegerField()  # which made it
+    attempt = models.PositiveIntegerField()  # that produced it
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True)  # NULL: kept as long as its job
 
@@ -39,22 +39,20 @@ class JobArtifact(models.Model):
         return f"artifact {self.name} of {self.job_id}"
 
 
-class StrayFile(models.Model):
-    """A file that may lie in storage and is no artifact: not yet, or no longer. The purge removes it when its time has come.
+class OrphanedFile(models.Model):
+    """A file that may be in storage and is not, or no longer, an artifact. The purge removes it after `removable_at`.
 
-    Written before the file, and deleted by the statement that makes an artifact of it, or after the file is removed: so
-    there is no instant at which a process can die and leave a file that nobody knows of.
+    The row is written before the file, and deleted by the statement that publishes the artifact or after the file is removed.
+    So a process that dies at any moment leaves no file without a row.
     """
 
     storage_name = models.CharField(primary_key=True, max_length=100)
     job_id = models.UUIDField()
-    attempt = (
-        models.PositiveIntegerField()
-    )  # which may make an artifact of it while it holds the job; 0: none
+    attempt = models.PositiveIntegerField()  # that may still publish it; 0: none
     removable_at = models.DateTimeField(db_index=True)
 
     class Meta:
-        db_table = "stray_file"
+        db_table = "orphaned_file"
 
     def __str__(self) -> str:
-        return f"stray file {self.storage_name} of {self.job_id}"
+        return f"orphaned file {self.storage_name} of {self.job_id}"

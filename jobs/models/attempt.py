@@ -9,7 +9,7 @@ from jobs.models.job import Job
 
 
 class JobAttempt(models.Model):
-    """One execution of a job. Its number is the fencing token that every write of it must show."""
+    """One execution of a job. Its number is the fencing token that each of its writes must match."""
 
     class Outcome(models.TextChoices):
         """How an attempt ended: the event that ended it."""
@@ -19,7 +19,7 @@ class JobAttempt(models.Model):
         RETRIED = "retry"
         POSTPONED = "postpone"
         EXPIRED = "expire"
-        IN_DOUBT = "doubt"
+        OUTCOME_UNKNOWN = "doubt"
         CANCELED = "canceled"
 
     pk = models.CompositePrimaryKey("job_id", "number")
@@ -31,7 +31,7 @@ class JobAttempt(models.Model):
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
     outcome = models.CharField(max_length=9, choices=Outcome.choices, null=True)  # noqa: DJ001 - NULL: still running
-    error = models.BinaryField(null=True)  # encoded
+    error = models.BinaryField(null=True)  # encoded (payloads.py)
 
     class Meta:
         db_table = "job_attempt"

@@ -1,4 +1,4 @@
-"""What an operator does to many jobs at once."""
+"""A bulk action of an operator."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from django.db.models.functions import Now
 
 
 class BulkAction(models.Model):
-    """One act of an operator on all jobs of a filter: how far it has come, and what came of it (operators/bulk_actions.py)."""
+    """An action on all jobs of a filter, with its progress and results (operators/bulk_actions.py)."""
 
     class Action(models.TextChoices):
-        """What is done to each job."""
-
         CANCEL = "cancel"
         REDRIVE = "redrive"
         RESOLVE = "resolve"
@@ -22,16 +20,16 @@ class BulkAction(models.Model):
 
     action = models.CharField(max_length=7, choices=Action.choices)
     selection = models.JSONField()  # the filter: jobs.selectors.JobFilter
-    said = models.JSONField(default=dict)  # of a resolve: verdict and then
+    resolution = models.JSONField(default=dict)  # of a resolve: verdict and then
     note = models.TextField()
     by = models.CharField(max_length=200)
     created_at = models.DateTimeField(db_default=Now())
-    until = models.UUIDField()  # the newest job at the start: those behind it are left alone
-    cursor = models.UUIDField(default=UUID(int=0))  # the last job that was met or passed by
+    until = models.UUIDField()  # the newest job at the start; later ones are not touched
+    cursor = models.UUIDField(default=UUID(int=0))  # the last job that was processed or skipped
     changed = models.PositiveBigIntegerField(default=0)
-    refused = models.JSONField(default=dict)  # how many, by reason
+    refused = models.JSONField(default=dict)  # counts by reason
     finished_at = models.DateTimeField(null=True)
-    is_stopped = models.BooleanField(default=False)  # finished by an operator before its end
+    is_stopped = models.BooleanField(default=False)  # an operator stopped it before its end
 
     class Meta:
         db_table = "job_bulk_action"

@@ -8,7 +8,7 @@ from jobs.models.job import Job
 
 
 class JobEvent(models.Model):
-    """What happened to a job: append-only, numbered without a gap, in the order of commits."""
+    """An entry in a job's history: append-only, numbered without gaps in the order of commits."""
 
     pk = models.CompositePrimaryKey("job_id", "seq")
     job = models.ForeignKey(

@@ -1,4 +1,4 @@
-"""A job, and the rules of its states that the database itself keeps (jobs/states.py)."""
+"""A job, and the rules of jobs/states.py as constraints."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from django.db.models.functions import Now
 from jobs.ids import job_resource
 from jobs.states import TERMINAL, State
 
-# When a job that a pause keeps would be published: a resume brings that day nearer.
+# The `next_publish_at` of a job that waits for a pause to be resumed.
 PARKED = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class Priority(models.IntegerChoices):
-    """Which queue a job waits in."""
+    """The queue of a job."""
 
     HIGH = 0
     DEFAULT = 1
@@ -24,9 +24,9 @@ class Priority(models.IntegerChoices):
 
 
 class Job(models.Model):
-    """What a client asked for, and the whole truth about it; it is its own outbox (`next_publish_at`)."""
+    """A job. The row is its own outbox: the sweeper publishes it at `next_publish_at`."""
 
-    id = models.UUIDField(primary_key=True, editable=False)  # UUIDv7: newest last, made by the application
+    id = models.UUIDField(primary_key=True, editable=False)  # UUIDv7, minted by the application
     tenant = models.ForeignKey(
         "accounts.Tenant", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False
     )
@@ -36,33 +36,31 @@ class Job(models.Model):
     params = models.BinaryField()  # encoded
     result = models.BinaryField(null=True)  # encoded
     error = models.BinaryField(null=True)  # encoded
-    # The error's code and cause once more, for those who group and look for them. Names, and no payload: they outlive an erasure.
-    error_code = models.CharField(max_length=30, null=True)  # noqa: DJ001 - NULL: no error, or from before there was this column
+    # The error's code and cause again, to group and search failures. They are no payload, so an erasure keeps the code.
+    error_code = models.CharField(max_length=30, null=True)  # noqa: DJ001 - NULL: no error
     error_cause = models.CharField(max_length=100, null=True)  # noqa: DJ001 - as error_code
     metadata = models.JSONField(db_default=models.Value({}, models.JSONField()), default=dict)
     state = models.CharField(max_length=9, choices=[(state.value, state.value) for state in State])
-    attempt = models.PositiveIntegerField(db_default=0, default=0)  # the fence: it only rises
+    attempt = models.PositiveIntegerField(db_default=0, default=0)  # the fencing token: it only rises
     attempts_left = models.PositiveSmallIntegerField()
     max_attempts = models.PositiveSmallIntegerField()
-    reconcile_only = models.BooleanField(
-        db_default=False, default=False
-    )  # the next attempt sends nothing new
-    open_effects = models.PositiveSmallIntegerField(db_default=0, default=0)  # begun, outcome not recorded
+    # The next attempt asks what became of open effects, and sends nothing new.
+    reconcile_only = models.BooleanField(db_default=False, default=False)
+    open_effects = models.PositiveSmallIntegerField(db_default=0, default=0)  # started, outcome not recorded
     done_effects = models.PositiveSmallIntegerField(db_default=0, default=0)  # done and not compensated
     event_seq = models.PositiveIntegerField(db_default=1, default=1)
     run_at = models.DateTimeField(db_default=Now())
     next_publish_at = models.DateTimeField(null=True)  # when the sweeper publishes it (again)
-    publications = models.PositiveSmallIntegerField(
-        db_default=0, default=0
-    )  # by the sweeper, since it was queued
+    # By the sweeper, since the job was queued.
+    publications = models.PositiveSmallIntegerField(db_default=0, default=0)
     lease_expires_at = models.DateTimeField(null=True)  # in no index, so that a renewal stays a HOT update
-    worker = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: no worker holds it
+    worker = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: not running
     deadline_at = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)
-    erased_at = models.DateTimeField(null=True)  # since when params, result and errors are gone
-    identity = models.BinaryField(null=True)  # digest of the business intent, where the operation names one
-    concurrency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: runs beside any other
-    accept_seq = models.BigIntegerField(null=True)  # the order among jobs of one concurrency key
+    erased_at = models.DateTimeField(null=True)  # params, result and errors are gone since then
+    identity = models.BinaryField(null=True)  # digest of the business intent, if the operation defines one
+    concurrency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: in no concurrency queue
+    accept_seq = models.BigIntegerField(null=True)  # the order in its concurrency queue
     queue = models.CharField(max_length=50)
     priority = models.PositiveSmallIntegerField(choices=Priority.choices, default=Priority.DEFAULT)
     progress = models.JSONField(null=True)
@@ -71,27 +69,27 @@ class Job(models.Model):
     finished_at = models.DateTimeField(null=True)
     idempotency_record_id = models.BigIntegerField(null=True)  # no constraint: the record may be purged first
     idempotency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: submitted without one
-    # Which request asked, for those who follow it; on the row, since a sweep publishes without any request at hand.
+    # The request that submitted the job, for logs and traces. On the row, because the sweeper knows no request.
     request_id = models.CharField(max_length=128, null=True)  # noqa: DJ001 - NULL: submitted by no request
     traceparent = models.CharField(max_length=55, null=True)  # noqa: DJ001 - NULL: not traced (W3C Trace Context)
 
     class Meta:
         db_table = "job"
-        # Whatever an operator does to jobs, keys and pauses; a job is never changed by a form.
+        # For all actions of operators; no form changes a job.
         permissions = [("operate_job", "Can cancel, redrive, resolve, release, pause and resume")]
         indexes = [
-            # By queue first: the jobs of a full one, due and left alone, must not stand before those of another.
+            # By queue first, so that the due jobs of a full queue are not in front of those of another.
             models.Index(
                 fields=["queue", "next_publish_at"],
                 name="job_queued_by_queue",
                 condition=Q(state=State.QUEUED),
             ),
             models.Index(fields=["id"], name="job_running", condition=Q(state=State.RUNNING)),
-            # Of operators: what failed lately; what failed half done, until somebody redrives it.
+            # For operators: latest failures; jobs that failed half done and were not redriven.
             models.Index(fields=["finished_at"], name="job_failed", condition=Q(state=State.FAILED)),
             models.Index(fields=["id"], name="job_partially_done", condition=Q(error_code="partially-done")),
             models.Index(fields=["id"], name="job_parked", condition=Q(next_publish_at=PARKED)),
-            # Since when the longest waiting is due, in each queue; without those that wait in a line or under a pause.
+            # For metrics: the oldest due job of each queue, without jobs that are blocked or paused.
             models.Index(
                 fields=["queue", "run_at"],
                 name="job_due",
@@ -109,8 +107,8 @@ class Job(models.Model):
             ),
             models.Index(
                 fields=["finished_at", "id"], name="job_ended", condition=Q(finished_at__isnull=False)
-            ),  # purge, in this order
-            # Whosever they are, for operators; no index for the states of the happy path, which would pay for it.
+            ),  # for the purge
+            # For operators, across tenants. The other states have no such index, because every job would pay for it.
             models.Index(
                 fields=["state", "id"],
                 name="job_in_trouble",
@@ -126,7 +124,7 @@ class Job(models.Model):
                 name="job_list_by_key",
                 condition=Q(idempotency_key__isnull=False),
             ),
-            # Across tenants: whoever is on call has the id from a log line or a client's report.
+            # For operators, across tenants: they have the id from the log or a client's report.
             models.Index(
                 fields=["request_id"], name="job_by_request_id", condition=Q(request_id__isnull=False)
             ),

@@ -1,4 +1,4 @@
-"""What is held back by an operator."""
+"""A pause by an operator."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from django.db.models.functions import Coalesce, Now
 
 
 class Pause(models.Model):
-    """Such jobs are not claimed: of an operation, of a tenant, of both together; of everything where neither is named."""
+    """Jobs of an operation, of a tenant or of both that are not claimed; all jobs if neither is set."""
 
-    operation = models.CharField(max_length=100, null=True)  # noqa: DJ001 - NULL: of every operation
+    operation = models.CharField(max_length=100, null=True)  # noqa: DJ001 - NULL: every operation
     tenant = models.ForeignKey("accounts.Tenant", null=True, on_delete=models.PROTECT, db_index=False)
     by = models.CharField(max_length=200)
     at = models.DateTimeField(db_default=Now())
     note = models.TextField()
-    resumed_at = models.DateTimeField(
-        null=True
-    )  # from then on it holds nobody back; gone once nobody is parked
-    walked_to = models.UUIDField(default=UUID(int=0))  # as far as parked jobs have been looked at since
+    resumed_at = models.DateTimeField(null=True)  # ends the pause; the row stays until no job is parked
+    unparked_to = models.UUIDField(default=UUID(int=0))  # the last parked job that was made due since then
 
     class Meta:
         db_table = "job_pause"

@@ -1,4 +1,4 @@
-"""What a job has done, or is about to do, step by step."""
+"""The recorded steps of a job."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from jobs.models.job import Job
 
 
 class JobStep(models.Model):
-    """A named, recorded piece of an operation: what an attempt did to the world, or remembered."""
+    """A named, recorded part of an operation: an effect, a remembered result or a commit."""
 
     class Kind(models.TextChoices):
-        """What a step's record promises."""
+        """What the record of a step guarantees."""
 
         STEP = "step"  # a result remembered between attempts
         EFFECT = "effect"  # a change outside our database, recorded before and after
         COMMIT = "commit"  # a change inside our database, exactly once
 
     class State(models.TextChoices):
-        """What is known of a step."""
+        """What is known about a step."""
 
         STARTED = "started"
         DONE = "done"
@@ -36,19 +36,19 @@ class JobStep(models.Model):
     state = models.CharField(max_length=11, choices=State.choices)
     generation = models.PositiveSmallIntegerField(db_default=1, default=1)
     downstream_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: not an effect
-    # What the downstream calls what it did ("ch_…"), where its answer says so. An id: it stays when the payload is erased.
-    reference = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: it said none
-    attempt = models.PositiveIntegerField()  # the latest that touched it
+    # The downstream's id of the effect ("ch_…"), if its answer has one. It stays when the payload is erased.
+    reference = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: it returned none
+    attempt = models.PositiveIntegerField()  # the latest that wrote it
     first_started_at = models.DateTimeField()
     last_started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
     result = models.BinaryField(null=True)  # encoded
-    undoes = models.CharField(max_length=100, null=True)  # noqa: DJ001 - NULL: not the compensation of another step
+    undoes = models.CharField(max_length=100, null=True)  # noqa: DJ001 - NULL: not a compensation
 
     class Meta:
         db_table = "job_step"
         indexes = [
-            # Across tenants: whoever is on call has the downstream's id from its page or a complaint.
+            # For operators, across tenants: they have the downstream's id from its dashboard or a complaint.
             models.Index(
                 fields=["reference"], name="job_step_by_reference", condition=Q(reference__isnull=False)
             ),
@@ -80,11 +80,10 @@ class JobStep(models.Model):
         return f"{self.kind} {self.name} of {self.job_id} ({self.state})"
 
     @property
-    def begins_anew_on_redrive(self) -> bool:
-        """Whether its key has had its answer: it was refused, or undone, or is itself what undid another.
+    def needs_new_key_on_redrive(self) -> bool:
+        """True if a redrive must use a new downstream key: refused, compensated, or a finished compensation.
 
-        What was not done keeps its key, be it an effect or what undoes one: should a call of its past land all the same, the
-        downstream knows the next one for a repeat.
+        A step that was not done keeps its key. If an earlier call still arrives, the downstream treats the next one as a repeat.
         """
-        has_undone = self.undoes is not None and self.state == self.State.DONE
-        return has_undone or self.state in (self.State.REFUSED, self.State.COMPENSATED)
+        is_finished_compensation = self.undoes is not None and self.state == self.State.DONE
+        return is_finished_compensation or self.state in (self.State.REFUSED, self.State.COMPENSATED)

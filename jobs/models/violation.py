@@ -1,4 +1,4 @@
-"""What the self-audit has found."""
+"""A violation that the self-audit has found."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from django.db.models.functions import Now
 
 
 class Violation(models.Model):
-    """A rule that the self-audit found broken (selfaudit.py): a notice to whoever is on call. One open row a rule and subject."""
+    """A rule that the self-audit found broken (selfaudit.py). One open row per rule and subject."""
 
     invariant = models.CharField(max_length=4)  # "I4", as DESIGN.md numbers them
     rule = models.CharField(max_length=50)
     subject = models.CharField(max_length=100)  # "job/<id>", "record/<id>", "purge/<kind>"
-    details = models.JSONField(default=dict)  # figures and names, never a payload
+    details = models.JSONField(default=dict)  # numbers and names, never a payload
     first_seen_at = models.DateTimeField(db_default=Now())
     last_seen_at = models.DateTimeField(db_default=Now())
-    resolved_at = models.DateTimeField(null=True)  # since when it is not so any more, by a later audit
+    resolved_at = models.DateTimeField(null=True)  # set by a later audit that no longer finds it
 
     class Meta:
         db_table = "violation"

@@ -1,13 +1,12 @@
-"""What somebody should look at, across tenants: each question reads a bounded number of entries of one index."""
+"""Jobs that need an operator, across tenants. Each statement reads a bounded number of entries of one index."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db import connection
-
 from jobs.queries.pauses import PAUSED
+from jobs.queries.rows import fetch_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +24,7 @@ _OVERDUE_LEASES = """
     SELECT id FROM job WHERE state = 'running' AND lease_expires_at <= (SELECT clock_timestamp()) - %(age)s
     ORDER BY id LIMIT %(limit)s"""
 
-# What is due is published again within the longest pause between publications; what is not, or is parked, lies behind that.
+# A due job's next publication is at most the longest interval ahead; jobs that are not due or parked come after that.
 _OVERDUE_JOBS = f"""
     SELECT job.id FROM unnest(%(queues)s::text[]) AS queues (name), LATERAL (
         SELECT id, run_at, operation, tenant_id FROM job
@@ -55,10 +54,10 @@ _COUNT_FAILED = """
 
 @dataclass(frozen=True, slots=True)
 class ErrorGroup:
-    """Jobs of one operation that failed, or stand in `unknown`, for one reason. Fields in the order of the query's columns."""
+    """Jobs of one operation that failed or are unknown for the same reason. Fields in the order of the query's columns."""
 
     operation: str
-    code: str | None  # None: from before codes were kept as a column
+    code: str | None
     cause: str | None
     count: int
     latest_at: datetime
@@ -66,53 +65,46 @@ class ErrorGroup:
 
 
 def unknown_jobs(*, limit: int) -> list[UUID]:
-    """The newest jobs in `unknown`. Served by job_in_trouble."""
+    """Return the newest unknown jobs. Served by job_in_trouble."""
     return _ids(_UNKNOWN, limit=limit)
 
 
 def partially_done_jobs(*, limit: int) -> list[UUID]:
-    """The newest jobs that failed after a part had taken effect, and were not redriven. Served by job_partially_done."""
+    """Return the newest jobs that failed with a done effect and were not redriven. Served by job_partially_done."""
     return _ids(_PARTIALLY_DONE, limit=limit)
 
 
 def failed_jobs(*, since: datetime, limit: int) -> list[UUID]:
-    """The jobs that failed last. Served by job_failed."""
+    """Return the latest failed jobs. Served by job_failed."""
     return _ids(_FAILED, since=since, limit=limit)
 
 
 def overdue_leases(*, age: timedelta, limit: int) -> list[UUID]:
-    """Running jobs whose lease has been over for so long: no sweep has ended it. Reads the running jobs (job_running)."""
+    """Return running jobs whose lease expired so long ago that a sweep should have ended it. Reads job_running."""
     return _ids(_OVERDUE_LEASES, age=age, limit=limit)
 
 
 def overdue_jobs(
     *, age: timedelta, longest: timedelta, queues: Sequence[str], examined: int, limit: int
 ) -> list[UUID]:
-    """Queued jobs that are due for so long and not paused, longest first, among the `examined` first ones of each queue.
+    """Return unpaused jobs that have been due for `age`, oldest first, among the first `examined` jobs of each queue.
 
-    Served by job_queued_by_queue. With a backlog of more than that the age of the oldest is the figure to look at.
+    Served by job_queued_by_queue. For a larger backlog look at the age of its oldest job instead.
     """
     return _ids(_OVERDUE_JOBS, age=age, longest=longest, queues=list(queues), examined=examined, limit=limit)
 
 
 def group_errors(*, since: datetime, operation: str | None, examined: int, limit: int) -> list[ErrorGroup]:
-    """The most frequent kinds of failure among the `examined` newest ones. Served by job_failed and job_in_trouble."""
-    rows = _fetch(_ERRORS, since=since, operation=operation, examined=examined, limit=limit)
+    """Group the `examined` newest failures, most frequent first. Served by job_failed and job_in_trouble."""
+    rows = fetch_all(_ERRORS, since=since, operation=operation, examined=examined, limit=limit)
     return [ErrorGroup(*row) for row in rows]
 
 
 def count_failed(*, since: datetime, at_most: int) -> int:
-    """How many jobs have failed since then, counted up to `at_most`. Served by job_failed."""
-    ((count,),) = _fetch(_COUNT_FAILED, since=since, at_most=at_most)
+    """Count the jobs that have failed since then, up to `at_most`. Served by job_failed."""
+    ((count,),) = fetch_all(_COUNT_FAILED, since=since, at_most=at_most)
     return int(count)
 
 
 def _ids(statement: str, **values: Any) -> list[UUID]:  # noqa: ANN401 - statement parameters
-    return [job_id for (job_id,) in _fetch(statement, **values)]
-
-
-def _fetch(statement: str, **values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - statement parameters
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
+    return [job_id for (job_id,) in fetch_all(statement, **values)]

@@ -1,4 +1,4 @@
-"""The payload of a job that has ended, gone for good; ids, keys and states stay."""
+"""Erase the payload of an ended job; ids, keys and states stay."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from broker.wakeups import wake_waiters_on_commit
 from jobs.models import Job
 from jobs.payloads import encode_payload
-from jobs.queries.history import KEPT_WHEN_ERASED
+from jobs.queries.events import KEPT_WHEN_ERASED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
     from uuid import UUID
 
-# One part for each table that holds what a client gave or the world answered; tests/contract/test_erase_payload.py reads every
-# table there is. An intent goes where nothing stands for it any more; that of a job that succeeded still refuses a second one.
+# One part for each table that holds data of a client or an external system; tests/contract/test_erase_payload.py reads every
+# table. The identity of a succeeded job stays, so that it still refuses a duplicate.
 _ERASE = """
     WITH erased AS (
         UPDATE job SET params = %(nothing)s, result = CASE WHEN result IS NOT NULL THEN %(nothing)s END::bytea,
@@ -30,8 +30,8 @@ _ERASE = """
         UPDATE job_step SET result = %(nothing)s FROM erased WHERE job_step.job_id = erased.id AND job_step.result IS NOT NULL
     ), events AS (
         UPDATE job_event SET data = (
-            SELECT coalesce(jsonb_object_agg(said.key, said.value), '{}') FROM jsonb_each(job_event.data) AS said
-            WHERE said.key = ANY(%(kept)s)
+            SELECT coalesce(jsonb_object_agg(member.key, member.value), '{}') FROM jsonb_each(job_event.data) AS member
+            WHERE member.key = ANY(%(kept)s)
         )
         FROM erased WHERE job_event.job_id = erased.id AND job_event.data - %(kept)s::text[] <> '{}'
     ), event AS (
@@ -42,14 +42,14 @@ _ERASE = """
 
 
 def lock_job(job_id: UUID) -> Job | None:
-    """The job's row is this transaction's until it ends; None where it is gone. The record's lock comes before."""
+    """Lock the job's row until this transaction ends; None if it is gone. Lock order: after the record."""
     return Job.objects.select_for_update(no_key=True).filter(pk=job_id).first()
 
 
 def erase_job(*, job_id: UUID, error: Mapping[str, Any]) -> Job | None:
-    """Params, metadata, result, errors, progress, step results and the history's words are gone; `error` stands for the job's.
+    """Erase params, metadata, result, errors, progress, step results and event texts; `error` replaces the job's error.
 
-    None where that was done before, or the job has not ended. One statement; locks the job's row, then its children's.
+    None if the job was erased before or has not ended. One statement; locks the job's row, then its children's.
     """
     values = {
         "job_id": job_id,

@@ -1,47 +1,47 @@
-"""Pauses: what keeps jobs from being claimed, and from being published in vain meanwhile.
+"""Pauses stop jobs from being claimed, and park them so that they are not published in vain.
 
-A pause that is in force has no `resumed_at`. A queued job that the sweeper finds due and paused is parked: its next
-publication lies at the end of time (PARKED), so that it costs no later sweep anything. A pause that was resumed stays until
-a walk over the parked jobs has made those due that nothing pauses any more.
+A pause in force has no `resumed_at`. The sweeper parks each queued job that it finds due and paused: `next_publish_at` becomes
+PARKED, so that later sweeps skip it. A resumed pause stays until all parked jobs that nothing else pauses have been made due.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from jobs.models import PARKED, Pause
+from jobs.queries.rows import fetch_all, fetch_one
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-# Of the job in question. The table has a handful of rows, and nearly always none.
+# True for a paused `job`. The table has few rows, and nearly always none.
 PAUSED = """EXISTS (SELECT FROM job_pause AS pause WHERE pause.resumed_at IS NULL
         AND (pause.operation IS NULL OR pause.operation = job.operation)
         AND (pause.tenant_id IS NULL OR pause.tenant_id = job.tenant_id))"""
-# Of those that the asking transaction holds.
-PAUSED_BY_HELD = PAUSED.replace("WHERE", "WHERE pause.id = ANY(%(held)s) AND", 1)
+# Considers only the pauses that this transaction has locked.
+PAUSED_BY_LOCKED = PAUSED.replace("WHERE", "WHERE pause.id = ANY(%(locked)s) AND", 1)
 PARKED_AT = f"TIMESTAMPTZ '{PARKED.isoformat()}'"
 
-# SHARE: a resume waits for whoever parks by this pause, and whoever parks after a resume does not see the pause any more. So
-# no job is parked behind the walk that a resume begins.
-_HOLD = "SELECT id FROM job_pause WHERE resumed_at IS NULL FOR SHARE"
+# SHARE: a resume waits for transactions that park by this pause, and later ones no longer see the pause. So no job is parked
+# behind the position that unparking has reached.
+_LOCK = "SELECT id FROM job_pause WHERE resumed_at IS NULL FOR SHARE"
 
 _RESUMED = """
-    SELECT id, walked_to FROM job_pause WHERE resumed_at IS NOT NULL ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED"""
+    SELECT id, unparked_to FROM job_pause WHERE resumed_at IS NOT NULL ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED"""
 
-# No SKIP LOCKED: a job that is passed by would stay parked for good. Whoever holds its row holds no other that we want.
+# Without SKIP LOCKED: a skipped job would stay parked for good. A transaction that has locked its row waits for none of ours.
 _UNPARK = f"""
     WITH parked AS MATERIALIZED (
         SELECT id FROM job WHERE next_publish_at = {PARKED_AT} AND id > %(after)s ORDER BY id LIMIT %(limit)s
-    ), freed AS (
+    ), unparked AS (
         UPDATE job SET next_publish_at = GREATEST(job.run_at, clock_timestamp()), publications = 0
         FROM parked WHERE job.id = parked.id AND job.next_publish_at = {PARKED_AT} AND NOT {PAUSED}
         RETURNING 1
     )
-    SELECT (SELECT count(*) FROM parked), (SELECT count(*) FROM freed), (SELECT id FROM parked ORDER BY id DESC LIMIT 1)"""
+    SELECT (SELECT count(*) FROM parked), (SELECT count(*) FROM unparked), (SELECT id FROM parked ORDER BY id DESC LIMIT 1)"""
 
 _COUNT_RUNNING = """
     SELECT pause.id, (SELECT count(*) FROM job WHERE job.state = 'running'
@@ -51,45 +51,37 @@ _COUNT_RUNNING = """
 
 
 @dataclass(frozen=True, slots=True)
-class Walked:
-    """One step of a walk over the parked jobs."""
+class UnparkProgress:
+    """The result of one batch."""
 
-    freed: int
+    unparked: int
     is_done: bool
 
 
-def hold_pauses() -> list[int]:
-    """The pauses in force, which stay so until this transaction ends. The lock comes before those of jobs."""
-    with connection.cursor() as cursor:
-        cursor.execute(_HOLD)
-        return [pause_id for (pause_id,) in cursor.fetchall()]
+def lock_pauses() -> list[int]:
+    """Lock the pauses in force against a resume until this transaction ends. Lock order: before any job."""
+    return [pause_id for (pause_id,) in fetch_all(_LOCK)]
 
 
-def walk_on(limit: int) -> Walked | None:
-    """The next `limit` parked jobs behind a resumed pause's mark are due, but for those that another pause keeps.
+def unpark_resumed_jobs(limit: int) -> UnparkProgress | None:
+    """Make the next `limit` parked jobs after the resumed pause's position due, except those that another pause keeps.
 
-    None where no pause was resumed, or another sweeper walks for it. Locks the pause, then those jobs; served by job_parked.
-    The pause is gone after the last step. Dying in a step leaves the mark where it was.
+    Return None if no pause was resumed, or another sweeper is working on it. Locks the pause, then those jobs; served by
+    job_parked. The last batch deletes the pause. Dying in a batch leaves the position as it was.
     """
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(_RESUMED)
-        row = cursor.fetchone()
+    with transaction.atomic():
+        row = fetch_one(_RESUMED)
         if row is None:
             return None
         pause_id, after = row
-        values: dict[str, Any] = {"after": after, "limit": limit}
-        cursor.execute(_UNPARK, values)
-        seen, freed, last = cursor.fetchone()
-        if seen < limit:
+        ((parked, unparked, last),) = fetch_all(_UNPARK, after=after, limit=limit)
+        if parked < limit:
             Pause.objects.filter(pk=pause_id).delete()
         else:
-            Pause.objects.filter(pk=pause_id).update(walked_to=last)
-    return Walked(freed, is_done=seen < limit)
+            Pause.objects.filter(pk=pause_id).update(unparked_to=last)
+    return UnparkProgress(unparked, is_done=parked < limit)
 
 
 def count_running(pause_ids: Collection[int]) -> dict[int, int]:
-    """How many attempts still run under each of these pauses. Reads the running jobs once a pause (job_running)."""
-    values: dict[str, Any] = {"ids": list(pause_ids)}
-    with connection.cursor() as cursor:
-        cursor.execute(_COUNT_RUNNING, values)
-        return dict(cursor.fetchall())
+    """Count the attempts that still run under each of these pauses. Reads the running jobs once per pause (job_running)."""
+    return dict(fetch_all(_COUNT_RUNNING, ids=list(pause_ids)))

@@ -1,26 +1,24 @@
-"""The rows of what an attempt did to the world. Each write holds the job's row first and shows the fence."""
+"""The rows of effects and steps. Each write locks the job's row first and checks the fence."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from django.db import connection
+from typing import TYPE_CHECKING
 
 from jobs.models import JobStep
+from jobs.queries.rows import execute, fetch_all, fetch_one
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import timedelta
     from uuid import UUID
 
-_REFERENCE_MAX = 255  # characters, as the column has it
+_REFERENCE_MAX = 255  # characters of job_step.reference
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FENCED = "job.id = %(job_id)s AND job.attempt = %(attempt)s AND job.state = 'running'"
 _STARTED = "EXISTS (SELECT FROM job_step WHERE job_id = %(job_id)s AND name = %(name)s AND state = 'started')"
 
-# The count rises with the step's first start and not with a repeat; a step known not to be done starts anew, window and all.
+# open_effects rises only if the step was not started. A `not_done` step gets a new first_started_at, and so a new key window.
 _BEGIN = f"""
     WITH fenced AS (
         UPDATE job SET open_effects = job.open_effects + CASE WHEN {_STARTED} THEN 0 ELSE 1 END,
@@ -31,7 +29,7 @@ _BEGIN = f"""
     ), step AS (
         INSERT INTO job_step (job_id, name, kind, state, generation, downstream_key, attempt, first_started_at, last_started_at,
             undoes, result)
-        SELECT id, %(name)s, 'effect', 'started', 1, %(key)s, attempt, clock.at, clock.at, %(undoes)s, %(because)s::bytea
+        SELECT id, %(name)s, 'effect', 'started', 1, %(key)s, attempt, clock.at, clock.at, %(undoes)s, %(original_error)s::bytea
         FROM fenced, (SELECT clock_timestamp() AS at) AS clock
         ON CONFLICT (job_id, name) DO UPDATE SET state = 'started', attempt = EXCLUDED.attempt, ended_at = NULL,
             result = EXCLUDED.result,
@@ -45,11 +43,11 @@ _BEGIN = f"""
         EXTRACT(EPOCH FROM fenced.lease_expires_at - clock_timestamp())::float8
     FROM step, fenced"""
 
-# One more is done to the world; or, where the step undoes another, one less.
+# How done_effects changes: by one, or by minus one for a compensation.
 _DONE = """CASE WHEN %(state)s <> 'done' THEN 0
         WHEN EXISTS (SELECT FROM job_step WHERE job_id = %(job_id)s AND name = %(name)s AND undoes IS NOT NULL) THEN -1
         ELSE 1 END"""
-_UNDONE = """UPDATE job_step SET state = 'compensated' FROM step
+_COMPENSATE = """UPDATE job_step SET state = 'compensated' FROM step
         WHERE job_step.job_id = %(job_id)s AND job_step.name = step.undoes AND %(state)s = 'done'"""
 
 _CLOSE = f"""
@@ -62,15 +60,15 @@ _CLOSE = f"""
             reference = COALESCE(%(reference)s, job_step.reference), attempt = fenced.attempt, ended_at = clock_timestamp()
         FROM fenced WHERE job_step.job_id = fenced.id AND job_step.name = %(name)s
         RETURNING job_step.undoes
-    ), undone AS (
-        {_UNDONE}
+    ), compensated AS (
+        {_COMPENSATE}
     )
     SELECT 1 FROM step
     UNION ALL
     SELECT 1 FROM job JOIN job_step ON job_step.job_id = job.id AND job_step.name = %(name)s
     WHERE {_FENCED} AND job_step.state = %(state)s AND job_step.attempt = %(attempt)s"""
 
-_REMEMBER = f"""
+_RECORD = f"""
     WITH fenced AS (SELECT id, attempt FROM job WHERE {_FENCED} FOR NO KEY UPDATE)
     INSERT INTO job_step (job_id, name, kind, state, attempt, first_started_at, last_started_at, ended_at, result)
     SELECT id, %(name)s, %(kind)s, 'done', attempt, clock.at, clock.at, clock.at, %(result)s
@@ -80,7 +78,7 @@ _REMEMBER = f"""
     RETURNING 1"""
 
 _VERDICT = f"""
-    WITH held AS (
+    WITH fenced AS (
         UPDATE job SET open_effects = job.open_effects - 1, done_effects = job.done_effects + {_DONE}
         WHERE job.id = %(job_id)s AND job.state = 'unknown'
           AND EXISTS (SELECT FROM job_step WHERE job_id = %(job_id)s AND name = %(name)s AND state = 'started')
@@ -89,10 +87,10 @@ _VERDICT = f"""
         UPDATE job_step SET state = %(state)s, reference = COALESCE(%(reference)s, job_step.reference),
             result = COALESCE(CASE WHEN job_step.undoes IS NOT NULL THEN job_step.result END, %(result)s::bytea),
             ended_at = clock_timestamp()
-        FROM held WHERE job_step.job_id = held.id AND job_step.name = %(name)s
+        FROM fenced WHERE job_step.job_id = fenced.id AND job_step.name = %(name)s
         RETURNING job_step.undoes
-    ), undone AS (
-        {_UNDONE}
+    ), compensated AS (
+        {_COMPENSATE}
     )
     SELECT 1 FROM step"""
 
@@ -100,7 +98,7 @@ _RAISE_GENERATION = """
     UPDATE job_step SET generation = generation + 1, state = 'not_done', downstream_key = %(key)s, result = NULL
     WHERE job_id = %(job_id)s AND name = %(name)s AND state <> 'started'"""
 
-_SINCE_LAST_START = """
+_SECONDS_SINCE_START = """
     SELECT EXTRACT(EPOCH FROM clock_timestamp() - first_started_at)::float8,
            EXTRACT(EPOCH FROM clock_timestamp() - last_started_at)::float8
     FROM job_step WHERE job_id = %(job_id)s AND name = %(name)s"""
@@ -108,7 +106,7 @@ _SINCE_LAST_START = """
 
 @dataclass(frozen=True)
 class BegunEffect:
-    """A started effect: the key for the downstream, seconds since its first start, seconds that the lease still runs."""
+    """A started effect: its downstream key, seconds since its first start, seconds left on the lease."""
 
     key: str
     age_seconds: float
@@ -116,7 +114,7 @@ class BegunEffect:
 
 
 def steps_of(job_id: UUID) -> dict[str, JobStep]:
-    """The job's steps by name; job_step_pkey serves it."""
+    """Return the job's steps by name. Served by job_step_pkey."""
     return {step.name: step for step in JobStep.objects.filter(job_id=job_id)}
 
 
@@ -129,35 +127,35 @@ def begin_effect(
     lease: timedelta,
     attempt_limit: timedelta,
     undoes: str | None = None,
-    because: bytes | None = None,
+    original_error: bytes | None = None,
 ) -> BegunEffect | None:
-    """The step is `started`, counted among the open effects, and the lease renewed: all in one commit, before anything is sent.
+    """Record the effect as `started`, raise open_effects and renew the lease in one commit, before anything is sent.
 
-    None where the attempt holds the job no more. Locks the job's row, then the step's. `key` is used for a new step only.
-    `undoes`: the step that it compensates, `because` (encoded) of an end that the next attempt must know of.
+    None if the attempt is stale or its lease expired. Locks the job's row, then the step's. `key` is used for a new step only.
+    undoes: the step that this one compensates. original_error: why (encoded), for an attempt that continues the compensation.
     """
-    values = {
-        "job_id": job_id,
-        "attempt": attempt,
-        "name": name,
-        "key": key,
-        "lease": lease,
-        "attempt_limit": attempt_limit,
-        "undoes": undoes,
-        "because": because,
-    }
-    row = _fetch(_BEGIN, values)
+    row = fetch_one(
+        _BEGIN,
+        job_id=job_id,
+        attempt=attempt,
+        name=name,
+        key=key,
+        lease=lease,
+        attempt_limit=attempt_limit,
+        undoes=undoes,
+        original_error=original_error,
+    )
     return BegunEffect(*row) if row else None
 
 
 def reference_of(answer: object) -> str | None:
-    """What the downstream calls what it did: its answer's `id`, as most name it; None where it has none that we can keep."""
-    found = answer.get("id") if isinstance(answer, dict) else None
-    return found if isinstance(found, str) and is_searchable(found) else None
+    """Return the `id` in the downstream's answer, by which most name what they did; None if there is none that we can store."""
+    reference = answer.get("id") if isinstance(answer, dict) else None
+    return reference if isinstance(reference, str) and is_searchable(reference) else None
 
 
 def is_searchable(text: str) -> bool:
-    """Whether a reference, or what is looked for, can be in a column: 1 to 255 characters that PostgreSQL and UTF-8 know."""
+    """Whether the text can be a stored reference: 1 to 255 characters, no U+0000, no surrogate."""
     return 0 < len(text) <= _REFERENCE_MAX and "\x00" not in text and _SURROGATE.search(text) is None
 
 
@@ -170,60 +168,45 @@ def close_effect(
     result: bytes | None = None,
     reference: str | None = None,
 ) -> bool:
-    """The started step is closed as `state` and no longer open; False where the attempt holds the job no more.
+    """Close the started effect as `state` and lower open_effects; False if the attempt is stale.
 
-    May be repeated by the attempt that closed it so: the reply to the first COMMIT can have been lost.
-    A compensation that is done makes the step that it undoes `compensated`. Locks the job's row, then the steps'.
+    The attempt may repeat it, because the reply to the first COMMIT can be lost. A compensation that is done sets the step that
+    it undoes to `compensated`. Locks the job's row, then the steps'.
     """
-    values = {
-        "job_id": job_id,
-        "attempt": attempt,
-        "name": name,
-        "state": state,
-        "result": result,
-        "reference": reference,
-    }
-    return _fetch(_CLOSE, values) is not None
+    row = fetch_one(
+        _CLOSE, job_id=job_id, attempt=attempt, name=name, state=state, result=result, reference=reference
+    )
+    return row is not None
 
 
-def remember_step(*, job_id: UUID, attempt: int, name: str, kind: str, result: bytes) -> bool:
-    """The step is `done` with its result; False where the attempt holds the job no more, or an earlier one recorded it.
+def record_step(*, job_id: UUID, attempt: int, name: str, kind: str, result: bytes) -> bool:
+    """Record the step as `done` with its result; False if the attempt is stale or an earlier one recorded it.
 
-    May be repeated by the attempt that recorded it: the reply to the first COMMIT can have been lost.
-    Locks the job's row until the end of the transaction, so that a commit step's changes stand or fall with the fence.
+    The attempt may repeat it, because the reply to the first COMMIT can be lost. Locks the job's row until the end of the
+    transaction, so that the changes of a commit step are committed only while the fence holds.
     """
-    values = {"job_id": job_id, "attempt": attempt, "name": name, "kind": kind, "result": result}
-    return _fetch(_REMEMBER, values) is not None
+    row = fetch_one(_RECORD, job_id=job_id, attempt=attempt, name=name, kind=kind, result=result)
+    return row is not None
 
 
 def close_by_verdict(
     *, job_id: UUID, name: str, state: str, result: bytes | None = None, reference: str | None = None
 ) -> bool:
-    """The started step of an `unknown` job is closed by a person's word; False where there is no such step or state.
+    """Close the started effect of an `unknown` job by a verdict; False if there is no such effect or job.
 
-    As with `close_effect`, of a compensation too, whose record keeps why it was begun: the next attempt ends for that reason.
-    Locks the job's row, then the steps'.
+    As with `close_effect`; a compensation keeps its original error, with which the next attempt ends. Locks the job's row, then
+    the steps'.
     """
-    values = {"job_id": job_id, "name": name, "state": state, "result": result, "reference": reference}
-    return _fetch(_VERDICT, values) is not None
+    row = fetch_one(_VERDICT, job_id=job_id, name=name, state=state, result=result, reference=reference)
+    return row is not None
 
 
 def raise_generation(*, job_id: UUID, name: str, key: str) -> None:
-    """The refused or undone step begins anew under another downstream key. The caller holds the job's row."""
-    with connection.cursor() as cursor:
-        cursor.execute(_RAISE_GENERATION, {"job_id": job_id, "name": name, "key": key})
+    """Give the refused or compensated step a new downstream key. The caller has locked the job's row."""
+    execute(_RAISE_GENERATION, job_id=job_id, name=name, key=key)
 
 
 def seconds_since_start(*, job_id: UUID, name: str) -> tuple[float, float]:
-    """Seconds since the step's first and its last start, by the database's clock."""
-    row = _fetch(_SINCE_LAST_START, {"job_id": job_id, "name": name})
-    if row is None:
-        raise LookupError(f"Job {job_id} has no step {name!r}.")
-    return row[0], row[1]
-
-
-def _fetch(statement: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        row: tuple[Any, ...] | None = cursor.fetchone()
-    return row
+    """Return the seconds since the step's first and last start, by the database's clock."""
+    ((first, last),) = fetch_all(_SECONDS_SINCE_START, job_id=job_id, name=name)
+    return first, last

@@ -1,24 +1,23 @@
-"""The row that makes a job, and its first event, in one statement."""
+"""Insert a job with its first event."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
-
-from django.db import connection
 
 from jobs.models import Job
-from jobs.signals import JobMove, announce_move
+from jobs.queries.rows import execute, fetch_one
+from jobs.signals import StateChange, announce_state_change
 from jobs.states import Event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from uuid import UUID
 
-# Two keys of one hash wait for one another, and nothing else comes of it.
-_LOCK_LINE = "SELECT pg_advisory_xact_lock(hashtextextended(%(line)s, 0))"
+# Two keys with the same hash wait for each other, which does no harm.
+_LOCK_KEY = "SELECT pg_advisory_xact_lock(hashtextextended(%(concurrency_queue)s, 0))"
 
-# DO NOTHING: of two jobs with one identity the second is refused without breaking the transaction that accepts it.
+# DO NOTHING: a duplicate identity is refused without aborting the transaction.
 _INSERT = """
     WITH submitted AS (
         INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, metadata, state, attempts_left, max_attempts,
@@ -39,42 +38,33 @@ _INSERT = """
     )
     SELECT * FROM submitted"""
 
-_FIND_TWIN = """
+_FIND_BY_IDENTITY = """
     SELECT id FROM job WHERE tenant_id = %(tenant_id)s AND mode = %(mode)s AND operation = %(operation)s
         AND identity = %(identity)s AND identity IS NOT NULL AND NOT (state IN ('canceled', 'failed'))"""
 
 
-def lock_line(*, tenant_id: int, mode: str, concurrency_key: str) -> None:
-    """Until this transaction ends nobody else enters the line of this key, so that its numbers rise in the order of commits.
+def lock_concurrency_key(*, tenant_id: int, mode: str, concurrency_key: str) -> None:
+    """Let no other transaction enter this concurrency queue until ours ends, so that accept_seq rises in the order of commits.
 
-    Waits for whoever enters it just now. Lock order: after the idempotency record, before any job.
+    Waits for a transaction that is entering it. Lock order: after the idempotency record, before any job.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_LOCK_LINE, {"line": f"{tenant_id}/{mode}/{concurrency_key}"})
+    execute(_LOCK_KEY, concurrency_queue=f"{tenant_id}/{mode}/{concurrency_key}")
 
 
 def insert_job(*, job_id: UUID, metadata: Mapping[str, str], **values: Any) -> Job | None:  # noqa: ANN401 - statement parameters
-    """The new job, queued and due now or at `run_at`, with event 1; None where a live job has its identity.
+    """Insert the job with event 1, due now or at `run_at`; None if a live job has its identity.
 
-    Locks nothing that others could hold: the id is fresh. With an identity it waits for another job of it that is being
-    accepted, under the connection's lock_timeout; job_one_per_identity serves it.
+    Locks no existing row. With an identity it waits, within lock_timeout, for a transaction that inserts the same one;
+    served by job_one_per_identity.
     """
     parameters = {"id": job_id, "metadata": json.dumps(dict(metadata)), **values}
     job = next(iter(Job.objects.raw(_INSERT, parameters)), None)
     if job is not None:
-        announce_move(JobMove(job.operation, Event.SUBMIT.value, job.state))
+        announce_state_change(StateChange(job.operation, Event.SUBMIT.value, job.state))
     return job
 
 
-def find_twin(*, tenant_id: int, mode: str, operation: str, identity: bytes) -> UUID | None:
-    """The live job with this identity; None where it has just failed or been canceled. Served by job_one_per_identity."""
-    values: dict[str, Any] = {
-        "tenant_id": tenant_id,
-        "mode": mode,
-        "operation": operation,
-        "identity": identity,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(_FIND_TWIN, values)
-        row = cursor.fetchone()
-    return row and UUID(str(row[0]))
+def find_job_by_identity(*, tenant_id: int, mode: str, operation: str, identity: bytes) -> UUID | None:
+    """Return the live job with this identity; None if it has just failed or been canceled. Served by job_one_per_identity."""
+    row = fetch_one(_FIND_BY_IDENTITY, tenant_id=tenant_id, mode=mode, operation=operation, identity=identity)
+    return None if row is None else row[0]

@@ -18,7 +18,7 @@ from broker.hints import DueJob, publish_hint_on_commit
 from broker.wakeups import wake_waiters_on_commit
 from jobs.models import Job
 from jobs.queries.pauses import PAUSED
-from jobs.signals import JobMove, announce_move
+from jobs.signals import StateChange, announce_state_change
 from jobs.states import Event, Fence, Guard, Rule, State
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ GUARDS: Mapping[Guard, str] = {
     Guard.DUE: f"job.run_at <= {_NOW}",
     Guard.ATTEMPTS_LEFT: "job.attempts_left > 0",
     Guard.NO_ATTEMPTS_LEFT: "job.attempts_left = 0",
-    Guard.LAPSED: f"job.deadline_at <= {_NOW}",
+    Guard.DEADLINE_PASSED: f"job.deadline_at <= {_NOW}",
     # A begun effect must be reconciled, and a done one completed or compensated, however late it is.
-    Guard.NOT_LAPSED: f"""(job.deadline_at IS NULL OR job.deadline_at > {_NOW}
+    Guard.DEADLINE_NOT_PASSED: f"""(job.deadline_at IS NULL OR job.deadline_at > {_NOW}
         OR job.open_effects > 0 OR job.done_effects > 0)""",
     # An earlier job keeps its place while it backs off (attempt > 0), but not before it was first due.
     # Two conditions, each with its own index: a single one would read the whole queue to find that none of its jobs is running.
@@ -43,11 +43,11 @@ GUARDS: Mapping[Guard, str] = {
         AND NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_KEY.format("job")} AND other.state = 'queued'
             AND other.accept_seq < job.accept_seq AND (other.attempt > 0 OR other.run_at <= {_NOW}))))""",
     Guard.NOT_PAUSED: f"NOT {PAUSED}",
-    Guard.LEASE_OVER: f"job.lease_expires_at <= {_NOW}",
+    Guard.LEASE_EXPIRED: f"job.lease_expires_at <= {_NOW}",
     Guard.NO_OPEN_EFFECTS: "job.open_effects = 0",
     Guard.OPEN_EFFECTS: "job.open_effects > 0",
     Guard.NO_DONE_EFFECTS: "job.done_effects = 0",
-    Guard.CANCEL_ASKED: "job.cancel_requested_at IS NOT NULL",
+    Guard.CANCEL_REQUESTED: "job.cancel_requested_at IS NOT NULL",
     Guard.NOT_RECONCILE_ONLY: "NOT job.reconcile_only",
     Guard.NOT_ERASED: "job.erased_at IS NULL",
 }
@@ -128,7 +128,7 @@ def apply_first_rule(
         for job in Job.objects.raw(render_rule(rule, has_concurrency_key=has_concurrency_key), parameters):
             next_id, next_queue = (vars(job).pop(name, None) for name in ("next_id", "next_queue"))
             wake_waiters_on_commit(job.id, job.event_seq)
-            announce_move(_move(rule, job))
+            announce_state_change(_state_change(rule, job))
             if next_id is not None:
                 publish_hint_on_commit(DueJob(next_id, next_queue))
             return job
@@ -164,7 +164,7 @@ def render_rule(rule: Rule, *, has_concurrency_key: bool = True) -> str:
     else:
         attempt = "SELECT"
     # Until now it was in its concurrency queue: running, or queued and ended from there.
-    leaves_queue = State.RUNNING in rule.sources or rule.event in (Event.CANCEL, Event.LAPSE)
+    leaves_queue = State.RUNNING in rule.sources or rule.event in (Event.CANCEL, Event.DEADLINE_PASSED)
     return f"""
         WITH changed AS (
             UPDATE job SET {", ".join(changes)} WHERE {" AND ".join(conditions)} RETURNING job.*
@@ -176,7 +176,7 @@ def render_rule(rule: Rule, *, has_concurrency_key: bool = True) -> str:
         {_RELEASE_NEXT if has_concurrency_key and leaves_queue else ") SELECT * FROM changed"}"""
 
 
-def _move(rule: Rule, job: Job) -> JobMove:
+def _state_change(rule: Rule, job: Job) -> StateChange:
     is_claim = rule.event is Event.CLAIM and job.started_at is not None
     wait = (job.started_at - job.run_at).total_seconds() if is_claim and job.started_at else None
-    return JobMove(job.operation, rule.event.value, rule.target.value, wait)
+    return StateChange(job.operation, rule.event.value, rule.target.value, wait)

@@ -1,20 +1,19 @@
-"""What waiting asks: where the watched jobs stand, and what has happened to them. Each question is for all of them at once."""
+"""The position of watched jobs and their new events. One statement serves all jobs that are watched."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from django.db import connection
+from typing import TYPE_CHECKING, NamedTuple
 
 from jobs.models import JobEvent
+from jobs.queries.rows import fetch_all
 from jobs.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from uuid import UUID
 
-# LATERAL with a LIMIT: each job is looked up by its key, whatever the planner thinks of the length of the list.
+# LATERAL with a LIMIT: each job is looked up by its key, however long the planner expects the list to be.
 _POSITIONS = """
     SELECT watched.id, job.event_seq, job.state
     FROM unnest(%(ids)s::uuid[], %(seqs)s::bigint[]) AS watched (id, seq)
@@ -22,18 +21,18 @@ _POSITIONS = """
     WHERE job.event_seq IS NULL OR job.event_seq > watched.seq"""
 
 _EVENTS = """
-    SELECT asked.id, asked.seq, event.seq, event.type, event.attempt, event.data, event.created_at
-    FROM unnest(%(ids)s::uuid[], %(seqs)s::bigint[]) AS asked (id, seq)
+    SELECT known.id, known.seq, event.seq, event.type, event.attempt, event.data, event.created_at
+    FROM unnest(%(ids)s::uuid[], %(seqs)s::bigint[]) AS known (id, seq)
     CROSS JOIN LATERAL (
         SELECT seq, type, attempt, data, created_at FROM job_event
-        WHERE job_event.job_id = asked.id AND job_event.seq > asked.seq
+        WHERE job_event.job_id = known.id AND job_event.seq > known.seq
         ORDER BY job_event.seq LIMIT %(limit)s
     ) AS event
-    ORDER BY asked.id, asked.seq, event.seq"""
+    ORDER BY known.id, known.seq, event.seq"""
 
 
 class Position(NamedTuple):
-    """How far a job has come: the number of its latest event, and its state after it. No state: the job is gone."""
+    """The number of a job's latest event, and its state after it. Without a state the job has been purged."""
 
     seq: int
     state: State | None
@@ -45,41 +44,36 @@ class Position(NamedTuple):
 
     @property
     def is_over(self) -> bool:
-        """Whether a stream ends: an `unknown` job has not ended, and what a person says of it is an event."""
+        """Whether a stream ends. An `unknown` job continues: its verdict is an event."""
         return self.state is None or self.state.is_terminal
 
 
-def positions_beyond(known: Mapping[UUID, int]) -> dict[UUID, Position]:
-    """Those of the jobs that have an event after the known one, or are gone; a quiet second returns nothing.
+def positions_after(known: Mapping[UUID, int]) -> dict[UUID, Position]:
+    """Return the jobs that have an event after the known one or are gone; empty if nothing happened.
 
-    One statement, one look at job_pkey for each job; locks nothing. State and number are of one snapshot.
+    One statement, one look-up in job_pkey per job; locks nothing. State and number are of one snapshot.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_POSITIONS, {"ids": list(known), "seqs": list(known.values())})
-        rows = cursor.fetchall()
+    rows = fetch_all(_POSITIONS, ids=list(known), seqs=list(known.values()))
     return {
         job_id: Position(0, None) if state is None else Position(seq, State(state))
         for job_id, seq, state in rows
     }
 
 
-def events_beyond(
-    asked: Collection[tuple[UUID, int]], *, limit: int
+def events_after(
+    known: Collection[tuple[UUID, int]], *, limit: int
 ) -> dict[tuple[UUID, int], list[JobEvent]]:
-    """For each job and number the events after that number, oldest first, at most `limit` of each.
+    """Return for each job and number the events after that number, oldest first, at most `limit` per job.
 
     One statement; each job's events are a range of job_event's primary key. Locks nothing.
     """
-    values: dict[str, Any] = {
-        "ids": [job_id for job_id, _ in asked],
-        "seqs": [seq for _, seq in asked],
-        "limit": limit,
-    }
-    found: dict[tuple[UUID, int], list[JobEvent]] = {key: [] for key in asked}
-    with connection.cursor() as cursor:
-        cursor.execute(_EVENTS, values)
-        for job_id, after, seq, kind, attempt, data, created_at in cursor.fetchall():
-            event = JobEvent(
+    events: dict[tuple[UUID, int], list[JobEvent]] = {key: [] for key in known}
+    ids, seqs = [job_id for job_id, _ in known], [seq for _, seq in known]
+    for job_id, after, seq, kind, attempt, data, created_at in fetch_all(
+        _EVENTS, ids=ids, seqs=seqs, limit=limit
+    ):
+        events[job_id, after].append(
+            JobEvent(
                 job_id=job_id,
                 seq=seq,
                 type=kind,
@@ -87,5 +81,5 @@ def events_beyond(
                 data=json.loads(data),
                 created_at=created_at,
             )
-            found[job_id, after].append(event)
-    return found
+        )
+    return events

@@ -12,7 +12,7 @@ from idempotency.fingerprint import parse_keyring
 from idempotency.models import IdempotencyRecord
 from jobs.models import Job
 from jobs.queries.attention import overdue_leases
-from jobs.queries.backlog import count_live, due_jobs
+from jobs.queries.statistics import count_by_operation, due_jobs
 from jobs.states import State
 from observability.doctor.findings import judge
 
@@ -47,7 +47,7 @@ def findings() -> Iterator[CheckMessage]:
         means="No sweep has run since then: jobs of dead workers are not retried.",
         do="python -m observability.liveness beat; the same for maintenance. To sweep once: python manage.py sweep.",
     )
-    unknown = sum(count_live(State.UNKNOWN, at_most=_UNKNOWN_COUNTED).values())
+    unknown = sum(count_by_operation(State.UNKNOWN, at_most=_UNKNOWN_COUNTED).values())
     if unknown:
         yield judge(
             "work.unknown",

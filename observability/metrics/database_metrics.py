@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from broker.queue_lengths import queue_lengths
 from idempotency.record_purge import purge_lag_seconds
 from jobs.models import Priority
-from jobs.queries.backlog import LIVE, bounded, count_live, due_jobs
+from jobs.queries.statistics import COUNTED_STATES, count_by_operation, due_jobs, statement_timeout
 from observability.metrics.registry import operation_label, operation_names
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class DatabaseCollector(Collector):
 
 def _run(name: str, query: Callable[[], list[GaugeMetricFamily]]) -> list[GaugeMetricFamily] | None:
     try:
-        with bounded(milliseconds=settings.METRICS_STATEMENT_TIMEOUT_MS):
+        with statement_timeout(milliseconds=settings.METRICS_STATEMENT_TIMEOUT_MS):
             return query()
     except (DatabaseError, InterfaceError) as error:
         log.warning("metrics.question_failed", question=name, error=repr(error))
@@ -99,9 +99,9 @@ def _due() -> list[GaugeMetricFamily]:
 
 def _live() -> list[GaugeMetricFamily]:
     jobs = _gauge("jobs")
-    for state in LIVE:
+    for state in COUNTED_STATES:
         counts = dict.fromkeys(operation_names(), 0)
-        for operation, count in count_live(state, at_most=COUNTED).items():
+        for operation, count in count_by_operation(state, at_most=COUNTED).items():
             label = operation_label(operation)
             counts[label] = counts.get(label, 0) + count
         for operation, count in counts.items():

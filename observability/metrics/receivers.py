@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from broker.circuit_breaker import redis_breaker
 from broker.signals import breaker_closed, breaker_opened, hints_published
 from idempotency import signals as keys
-from jobs.signals import hold_began, hold_ended, job_moved, violation_found
+from jobs.signals import state_changed, violation_found, wait_ended, wait_started
 from observability.metrics import registry
 from observability.metrics.registry import operation_label
 from workers import signals as work
 
 if TYPE_CHECKING:
     from idempotency.records import Record
-    from jobs.signals import JobMove
+    from jobs.signals import StateChange
     from workers import purge, sweep
 
 # ruff: noqa: ANN401 - other arguments of a signal
@@ -28,9 +28,9 @@ def connect() -> None:
         (keys.replayed, _count_replay),
         (keys.mismatched, lambda **_: registry.KEYED.labels("reused").inc()),
         (keys.in_progress, lambda **_: registry.KEYED.labels("in_progress").inc()),
-        (job_moved, _count_transition),
-        (hold_began, lambda kind, **_: registry.OPEN_STREAMS.labels(kind).inc()),
-        (hold_ended, _count_stream_end),
+        (state_changed, _count_transition),
+        (wait_started, lambda kind, **_: registry.OPEN_STREAMS.labels(kind).inc()),
+        (wait_ended, _count_stream_end),
         (work.delivery_dropped, lambda reason, **_: registry.DROPPED.labels(reason).inc()),
         (work.attempt_ended, _count_attempt),
         (work.write_refused, lambda **_: registry.STALE.inc()),
@@ -56,11 +56,11 @@ def _count_replay(*, record: Record, has_waited: bool, **_: Any) -> None:
     registry.REPLAY_LIFE.observe(age / (record.expires_at - record.created_at).total_seconds())
 
 
-def _count_transition(*, move: JobMove, **_: Any) -> None:
-    operation = operation_label(move.operation)
-    registry.TRANSITIONS.labels(operation, move.event, move.state).inc()
-    if move.wait_seconds is not None:
-        registry.WAIT_SECONDS.labels(operation).observe(max(0.0, move.wait_seconds))
+def _count_transition(*, change: StateChange, **_: Any) -> None:
+    operation = operation_label(change.operation)
+    registry.TRANSITIONS.labels(operation, change.event, change.state).inc()
+    if change.wait_seconds is not None:
+        registry.WAIT_SECONDS.labels(operation).observe(max(0.0, change.wait_seconds))
 
 
 def _count_stream_end(*, kind: str, seconds: float, **_: Any) -> None:

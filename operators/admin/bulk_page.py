@@ -151,7 +151,7 @@ def show_bulk_actions(request: HttpRequest) -> HttpResponse:
 def show_bulk_action(request: HttpRequest, bulk_id: int) -> HttpResponse:
     """Show the progress and the refusals. The page refreshes automatically until the action has finished."""
     bulk = get_object_or_404(BulkAction, pk=bulk_id)
-    options = {**bulk.selection, **bulk.said}
+    options = {**bulk.selection, **bulk.resolution}
     return render_page(
         request,
         "bulk_progress.html",

@@ -22,7 +22,7 @@ from django.db import connection, connections, transaction
 
 from jobs import transitions
 from jobs.payloads import encode_payload
-from jobs.queries.watch import positions_beyond
+from jobs.queries.watch import positions_after
 from tests.support.factories import TenantFactory, claim, new_api_key, queued_job
 from tests.support.stack import running_stack
 
@@ -175,5 +175,5 @@ def test_one_poll(transactional_db):
         known = {queued_job(owner).id: 1 for _ in range(COUNT)}
     began = time.perf_counter()
     for _ in range(POLLS):
-        assert positions_beyond(known) == {}
+        assert positions_after(known) == {}
     print(f"\none poll of {COUNT} jobs: {1000 * (time.perf_counter() - began) / POLLS:.1f} ms")

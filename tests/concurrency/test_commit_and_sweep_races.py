@@ -12,7 +12,7 @@ from jobs import transitions
 from jobs.models import Job, JobStep
 from jobs.operations import LeaseLost
 from jobs.payloads import encode_payload
-from jobs.queries.steps import remember_step
+from jobs.queries.steps import record_step
 from jobs.states import State
 from tests.support.factories import TenantFactory, claim, claimed_job, end_lease, make_due, queued_job
 from tests.support.row_locks import until_waiting
@@ -48,7 +48,7 @@ def test_a_commit_of_an_attempt_that_lost_its_job_meanwhile_is_undone(tenant):
             TenantFactory(name="made by the commit")
             (other,) = at_once(lambda: expire(now(job), delay=-HOUR) and claim(job.id))
             taken.append(other.attempt)
-            if not remember_step(
+            if not record_step(
                 job_id=job.id, attempt=1, name="book", kind="commit", result=encode_payload(1)
             ):
                 raise LeaseLost
@@ -64,9 +64,7 @@ def test_a_commit_that_recorded_itself_cannot_lose_its_job_before_it_is_committe
     job = end_lease(claimed_job(tenant).id)
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
-            assert remember_step(
-                job_id=job.id, attempt=1, name="book", kind="commit", result=encode_payload(1)
-            )
+            assert record_step(job_id=job.id, attempt=1, name="book", kind="commit", result=encode_payload(1))
             expired = pool.submit(_expire_and_close, job)
             until_waiting(1)
             assert now(job).state == State.RUNNING

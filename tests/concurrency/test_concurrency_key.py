@@ -142,7 +142,7 @@ def test_an_unknown_job_holds_up_nobody(tenant):
     first, second = line_up(tenant, 2)
     held = try_to_claim(first)
     begin(held, "charge")
-    transitions.doubt_job(job_id=first.id, attempt=1, detail="who knows")
+    transitions.stop_as_unknown(job_id=first.id, attempt=1, detail="who knows")
     assert try_to_claim(second).state == State.RUNNING
 
 

@@ -12,7 +12,7 @@ from idempotency.models import IdempotencyRecord
 from jobs import services, transitions
 from jobs.errors import DuplicateOperation
 from jobs.models import Job
-from jobs.queries.submit import find_twin
+from jobs.queries.submit import find_job_by_identity
 from jobs.states import State
 from jobs.submission import Submission, submit_job
 from operations.payments.charge import ChargePayment
@@ -118,9 +118,9 @@ def test_a_twin_that_fails_before_it_could_be_named_refuses_nobody(submit, monke
     def fail_first(**values):
         if Job.objects.get(pk=twin.id).state == State.RUNNING:
             at_once(failing(twin))
-        return find_twin(**values)
+        return find_job_by_identity(**values)
 
-    monkeypatch.setattr("jobs.submission.find_twin", fail_first)
+    monkeypatch.setattr("jobs.submission.find_job_by_identity", fail_first)
     assert accepted(submit("b")())["id"] != str(twin.id)
 
 

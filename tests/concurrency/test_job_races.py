@@ -14,10 +14,10 @@ from jobs.errors import IllegalTransition, StaleAttempt
 from jobs.models import Job, JobStep
 from jobs.payloads import encode_payload
 from jobs.provider_events import ProviderEvent, record_provider_event
-from jobs.queries.history import append_evidence
+from jobs.queries.events import append_late_effect
 from jobs.queries.lease import renew_lease
 from jobs.queries.steps import begin_effect
-from jobs.queries.submit import lock_line
+from jobs.queries.submit import lock_concurrency_key
 from jobs.services import cancel_job, redrive_job, resolve_job
 from jobs.states import State
 from tests.support.factories import TenantFactory, backdate, claimed_job, end_lease, queued_job
@@ -124,13 +124,13 @@ def test_a_cancel_before_an_effect_begins_is_seen_and_one_after_it_is_kept(tenan
     begun, canceled = in_turn(job, beginning(job), canceling(job))
     assert (begun.key, canceled.state) == ("k-charge", State.RUNNING)
     with pytest.raises(IllegalTransition):
-        transitions.end_canceled_job(job_id=job.id, attempt=1)
+        transitions.stop_canceled_job(job_id=job.id, attempt=1)
     assert now(job).state == State.RUNNING
 
 
 def test_an_effect_cannot_begin_once_the_attempt_was_canceled(tenant):
     job = claimed_job(tenant)
-    cancel = partial(transitions.end_canceled_job, job_id=job.id, attempt=1)
+    cancel = partial(transitions.stop_canceled_job, job_id=job.id, attempt=1)
     canceled, begun = in_turn(job, cancel, beginning(job))
     assert (canceled.state, begun) == (State.CANCELED, None)
     assert not JobStep.objects.filter(job_id=job.id).exists()
@@ -193,7 +193,7 @@ def test_many_settlements_of_one_attempt_settle_it_once(tenant):
         partial(transitions.fail_job, **held, detail="no", cause="no"),
         partial(transitions.retry_job, **held, delay=ZERO, detail="no", cause="no"),
         partial(transitions.postpone_job, **held, delay=ZERO, detail="no"),
-        partial(transitions.end_canceled_job, **held),
+        partial(transitions.stop_canceled_job, **held),
     )
     assert sum(isinstance(result, Job) for result in results) == 1
     assert sum(isinstance(result, StaleAttempt) for result in results) == 4
@@ -277,7 +277,7 @@ def test_an_operator_and_a_provider_resolve_a_job_once(tenant, first):
 def test_events_are_numbered_without_a_gap_whoever_writes_them(tenant):
     job = claimed_job(tenant)
     begin(job, "charge")
-    late = partial(append_evidence, job_id=job.id, attempt=1, data={})
+    late = partial(append_late_effect, job_id=job.id, attempt=1, data={})
     at_one_row(job, late, late, canceling(job), canceling(job), late)
     assert sorted(history(job.id)) == [
         "cancel-requested",
@@ -291,7 +291,7 @@ def test_events_are_numbered_without_a_gap_whoever_writes_them(tenant):
 
 def prove_that_it_waits_for_the_line_before_it_holds_the_job(job, action):
     with transaction.atomic(), connection.cursor() as cursor:
-        lock_line(tenant_id=job.tenant_id, mode="test", concurrency_key=job.concurrency_key)
+        lock_concurrency_key(tenant_id=job.tenant_id, mode="test", concurrency_key=job.concurrency_key)
         [begun] = under_way(action)
         until_waiting(1)
         # Whoever is in the line may want the job itself.

@@ -17,7 +17,7 @@ from broker import hints
 from jobs import transitions
 from jobs.models import Job, JobAttempt
 from jobs.payloads import encode_payload
-from jobs.queries.due import mark_published
+from jobs.queries.sweep import mark_published
 from jobs.services import cancel_job, redrive_job
 from jobs.states import State
 from tests.support.factories import TenantFactory, backdate, claim, make_due, queued_job
@@ -147,12 +147,12 @@ def cancel(job):
 
 def lapse(job):
     write(job.id, "deadline_at = clock_timestamp()")
-    return transitions.lapse_job(job_id=job.id)
+    return transitions.fail_past_deadline(job_id=job.id)
 
 
 def doubt(job):
     begin(job, "charge")
-    return transitions.doubt_job(**hold(job), detail="who knows")
+    return transitions.stop_as_unknown(**hold(job), detail="who knows")
 
 
 def exhaust(job):
@@ -174,7 +174,7 @@ def retry_canceled(job):
 FROM_RUNNING = {
     "succeed": lambda job: transitions.succeed_job(**hold(job), result=encode_payload(None)),
     "fail": lambda job: transitions.fail_job(**hold(job), detail="no", cause="no"),
-    "canceled": lambda job: transitions.end_canceled_job(**hold(job)),
+    "canceled": lambda job: transitions.stop_canceled_job(**hold(job)),
     "doubt": doubt,
     "the end of retries": exhaust,
     "a retry that was canceled": retry_canceled,

@@ -11,8 +11,8 @@ from django.db import connection, transaction
 
 from jobs.errors import AlreadyPaused, NotPaused
 from jobs.models import PARKED, Job, Pause
-from jobs.queries.due import mark_published
-from jobs.queries.pauses import hold_pauses, walk_on
+from jobs.queries.pauses import lock_pauses, unpark_resumed_jobs
+from jobs.queries.sweep import mark_published
 from operators import pauses
 from tests.support.factories import TenantFactory, make_due, queued_job
 from tests.support.row_locks import until_waiting
@@ -44,7 +44,7 @@ def test_a_resume_waits_for_a_sweep_that_parks_by_its_pause(transactional_db):
             resumed = pool.submit(closing, partial(pauses.resume, pause_id=made.id, actor="user ada"))
             until_waiting(1)
         assert resumed.result(TIMEOUT_SECONDS) is None
-    assert walk_on(10).freed == 1
+    assert unpark_resumed_jobs(10).freed == 1
     assert Job.objects.get(pk=job.id).next_publish_at < PARKED
 
 
@@ -64,11 +64,11 @@ def test_a_pause_that_a_sweep_does_not_hold_parks_nobody(transactional_db, monke
     job = make_due(queued_job(TenantFactory()).id)
 
     def hold():
-        held = hold_pauses()
+        held = lock_pauses()
         pauses.pause(**SAID)
         return held
 
-    monkeypatch.setattr("jobs.queries.due.hold_pauses", hold)
+    monkeypatch.setattr("jobs.queries.sweep.lock_pauses", hold)
     marked = mark()
     assert ([due.id for due in marked.due], marked.parked) == ([job.id], 0)
     monkeypatch.undo()
@@ -93,7 +93,7 @@ def test_of_walks_at_once_each_parked_job_is_freed_by_one(transactional_db):
     pauses.resume(pause_id=made.id, actor="user ada")
 
     def walk():
-        return sum(step.freed for step in iter(partial(walk_on, 3), None))
+        return sum(step.freed for step in iter(partial(unpark_resumed_jobs, 3), None))
 
     assert sum(at_once(*[walk] * 3)) == 20
     assert not Pause.objects.exists()

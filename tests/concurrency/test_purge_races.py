@@ -13,7 +13,7 @@ from idempotency.record_purge import Counts
 from jobs import job_purge, services
 from jobs.errors import JobNotFound
 from jobs.models import Job, JobAttempt, JobEvent, JobStep
-from jobs.queries.history import append_evidence
+from jobs.queries.events import append_late_effect
 from jobs.states import State
 from tests.support.factories import TenantFactory
 from tests.support.keyed import expire_key, failed_long_ago, keyed_job
@@ -97,7 +97,7 @@ def test_a_cancel_whose_job_is_purged_between_its_looks_finds_none(tenant, monke
 
 def test_what_a_stale_attempt_heard_while_its_job_is_purged_leaves_no_row_behind(tenant, while_held):
     job = old_job(tenant, with_key=False)
-    outcome = while_held(partial(append_evidence, job_id=job.id, attempt=1, data={}))
+    outcome = while_held(partial(append_late_effect, job_id=job.id, attempt=1, data={}))
     job_purge.run_once(10)
     assert outcome() is None
     assert is_gone(job)

@@ -86,7 +86,7 @@ def test_a_keyed_cancel_is_replayed(api, tenant):
     first = cancel(api, job_id, **{"Idempotency-Key": "stop"})
     assert first["Idempotency-Replayed"] == "false"
     running = Job.objects.get()
-    transitions.end_canceled_job(job_id=job_id, attempt=running.attempt)
+    transitions.stop_canceled_job(job_id=job_id, attempt=running.attempt)
     again = cancel(api, job_id, **{"Idempotency-Key": "stop"})
     assert again["Idempotency-Replayed"] == "true"
     assert again.content == first.content

@@ -16,9 +16,9 @@ from idempotency.replay_counter import replay_counter
 from jobs import transitions
 from jobs.models import Job, JobEvent
 from jobs.payloads import encode_payload
-from jobs.queries.history import append_evidence
+from jobs.queries.events import append_late_effect
 from jobs.queries.lease import write_progress
-from jobs.queries.steps import remember_step
+from jobs.queries.steps import record_step
 from jobs.states import TERMINAL, State
 from operations.payments.charge import ChargePayment
 from tests.support.client import accepted, charge, post, problem
@@ -69,7 +69,7 @@ def work(job_id, attempt):
     if attempt == 1:
         begin(job, "charge")
         close(job, "charge", "done", {"secret": SECRET})
-        remember_step(job_id=job_id, attempt=1, name="look", kind="step", result=encode_payload(SECRET))
+        record_step(job_id=job_id, attempt=1, name="look", kind="step", result=encode_payload(SECRET))
 
 
 def live(api, end):
@@ -80,7 +80,7 @@ def live(api, end):
     transitions.retry_job(job_id=job_id, attempt=1, delay=-HOUR, detail=SECRET, cause=SECRET)
     attempt = claim(job_id).attempt
     work(job_id, attempt)
-    append_evidence(job_id=job_id, attempt=1, data={"step": "charge", "outcome": "done", "result": SECRET})
+    append_late_effect(job_id=job_id, attempt=1, data={"step": "charge", "outcome": "done", "result": SECRET})
     held = {"job_id": job_id, "attempt": attempt}
     if end is State.SUCCEEDED:
         transitions.succeed_job(**held, result=encode_payload({"secret": SECRET}))
@@ -94,7 +94,7 @@ def live_among_people(api):
     job_id = UUID(accepted(post(api, BODY))["id"])
     answers = [keyed(api, job_id, "a-cancel"), keyed(api, job_id, "a-redrive")]
     begin(claim(job_id), "charge")
-    transitions.doubt_job(job_id=job_id, attempt=1, detail=SECRET)
+    transitions.stop_as_unknown(job_id=job_id, attempt=1, detail=SECRET)
     answers.append(keyed(api, job_id, "a-word"))
     assert [(answer.status_code, SECRET in answer.text) for answer in answers] == [(200, True)] * 3
     assert Job.objects.get(pk=job_id).state == State.FAILED
@@ -191,7 +191,7 @@ def test_its_intent_goes_where_nothing_stands_for_it_any_more(api, monkeypatch, 
 def test_what_a_stale_attempt_hears_afterwards_is_not_kept(api):
     job_id = live(api, State.FAILED)
     erase(api, job_id)
-    append_evidence(job_id=job_id, attempt=1, data={"step": "charge", "outcome": "done", "result": SECRET})
+    append_late_effect(job_id=job_id, attempt=1, data={"step": "charge", "outcome": "done", "result": SECRET})
     assert SECRET not in whole_database()
     assert JobEvent.objects.filter(job_id=job_id).latest("seq").data == {"step": "charge", "outcome": "done"}
 

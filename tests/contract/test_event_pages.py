@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from api.forms import DEFAULT_EVENTS, MAX_EVENTS
-from jobs.queries.history import append_evidence
+from jobs.queries.events import append_late_effect
 from tests.support.client import problem
 from tests.support.factories import queued_job
 
@@ -77,7 +77,7 @@ def test_a_page_that_is_exactly_full_is_the_last_one(api, long_path):
 def test_events_that_arrive_come_after_the_last_page(api, path, tenant):
     _, seqs = read(api, path)
     job_id = path.split("/")[3]
-    append_evidence(job_id=job_id, attempt=0, data={})
+    append_late_effect(job_id=job_id, attempt=0, data={})
     _, later = read(api, f"{path}?after={seqs[-1]}")
     assert later == [2]
 

@@ -74,7 +74,7 @@ def in_doubt(tenant, script=None):
     """A job that is unknown, since nobody could tell what became of its charge."""
     job = claimed_job(tenant, **({} if script is None else {"script": script}))
     begin(job, "charge")
-    return transitions.doubt_job(job_id=job.id, attempt=job.attempt, detail="who knows")
+    return transitions.stop_as_unknown(job_id=job.id, attempt=job.attempt, detail="who knows")
 
 
 def charging(job):
@@ -241,7 +241,7 @@ def test_an_event_that_comes_before_the_doubt_settles_it_when_it_comes(tenant, s
     begin(job, "charge")
     deliver(succeeded(job))
     assert Job.objects.get(pk=job.id).state == State.RUNNING
-    transitions.doubt_job(job_id=job.id, attempt=job.attempt, detail="who knows")
+    transitions.stop_as_unknown(job_id=job.id, attempt=job.attempt, detail="who knows")
     assert sweep.run_once().resolved == 1
     assert run_to_end(job.id).job.state == State.SUCCEEDED
     assert sweep.run_once().resolved == 0

@@ -12,7 +12,7 @@ from api.job_documents import format_time
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.models import Job, JobStep
-from jobs.queries.due import mark_published
+from jobs.queries.sweep import mark_published
 from jobs.registry import known_operations
 from jobs.states import State
 from tests.support.client import CHARGE, accepted, pointers, post, problem

@@ -110,7 +110,7 @@ def doubtful_charge(tenant, key):
     held = claimed(tenant, key)
     begin(held, "charge")
     detail = "The request was cut after it was sent, and the provider cannot be asked about it any more."
-    return transitions.doubt_job(job_id=held.id, attempt=held.attempt, detail=detail)
+    return transitions.stop_as_unknown(job_id=held.id, attempt=held.attempt, detail=detail)
 
 
 def some_others(tenant):

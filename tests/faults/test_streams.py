@@ -18,7 +18,7 @@ from django.db import connection
 
 from jobs import transitions
 from jobs.payloads import encode_payload
-from jobs.queries.history import append_evidence
+from jobs.queries.events import append_late_effect
 from jobs.services import cancel_job
 from tests.support.broker_proxy import broker_proxy
 from tests.support.client import CHARGE
@@ -232,7 +232,7 @@ def test_a_client_that_reconnects_ten_times_gets_every_event_once_and_in_order(s
         try:
             for number in range(count):
                 until(lambda number=number: len(client.ids) > number - 2 * piece)
-                append_evidence(job_id=job.id, attempt=1, data={"number": number})
+                append_late_effect(job_id=job.id, attempt=1, data={"number": number})
             transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1))
         finally:
             connection.close()
@@ -285,7 +285,7 @@ def test_a_client_that_does_not_read_is_disconnected(tmp_path, owner, api_key):
     """The history exceeds all buffers; after STREAMS_SEND_TIMEOUT_SECONDS the server closes the connection and frees them."""
     job = claim(queued_job(owner).id)
     for _ in range(250):
-        append_evidence(job_id=job.id, attempt=1, data={"much": "x" * 100_000})
+        append_late_effect(job_id=job.id, attempt=1, data={"much": "x" * 100_000})
     head = (
         f"GET /v1/jobs/{job.id}/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {api_key}\r\n"
         "Accept: text/event-stream\r\n\r\n"

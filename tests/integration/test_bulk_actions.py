@@ -107,7 +107,7 @@ def test_unknown_jobs_are_resolved_where_one_effect_is_in_doubt(tenant):
     job, other = in_state(tenant, State.UNKNOWN), claimed_job(tenant)
     begin(other, "charge")
     begin(other, "mail")
-    transitions.doubt_job(job_id=other.id, attempt=1, detail="who knows")
+    transitions.stop_as_unknown(job_id=other.id, attempt=1, detail="who knows")
     made = started(RESOLVE, JobFilter(state=State.UNKNOWN), verdict=JobStep.State.NOT_DONE, then=State.FAILED)
     assert run_once() == Counts(changed=1, refused=1)
     assert states([job, other]) == [State.FAILED, State.UNKNOWN]

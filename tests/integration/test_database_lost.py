@@ -10,7 +10,7 @@ from django.db import OperationalError, connection, transaction
 
 from jobs.models import Job
 from jobs.payloads import decode_payload
-from jobs.queries.history import append_evidence
+from jobs.queries.events import append_late_effect
 from jobs.queries.steps import begin_effect
 from jobs.states import State
 from tests.support.downstreams import Downstream, run, step_of
@@ -91,10 +91,10 @@ def test_evidence_of_a_late_answer_is_kept_although_the_connection_is_cut(tenant
         tries.append(evidence)
         if len(tries) == 1:
             cut()
-        append_evidence(**evidence)
+        append_late_effect(**evidence)
 
     tries = []
-    monkeypatch.setattr("workers.effects.append_evidence", cut_once)
+    monkeypatch.setattr("workers.effects.append_late_effect", cut_once)
     queued = queued_job(tenant, script=script(lambda handle: handle.effect("charge", overtaken)))
     run(queued.id)
     assert history(queued.id) == ["submit", "claim", "expire", "late-effect"]

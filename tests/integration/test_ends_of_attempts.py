@@ -48,8 +48,8 @@ END = {
     Event.EXPIRE: lambda held: transitions.expire_job(**held, delay=ZERO),
     Event.SUCCEED: lambda held: transitions.succeed_job(**held, result=encode_payload(1)),
     Event.FAIL: lambda held: transitions.fail_job(**held, detail="never", cause="test"),
-    Event.DOUBT: lambda held: transitions.doubt_job(**held, detail="who knows"),
-    Event.CANCELED: lambda held: transitions.end_canceled_job(**held),
+    Event.OUTCOME_UNKNOWN: lambda held: transitions.stop_as_unknown(**held, detail="who knows"),
+    Event.STOP: lambda held: transitions.stop_canceled_job(**held),
 }
 
 
@@ -192,7 +192,7 @@ def test_a_deadline_that_passed_fails_the_job_and_no_claim_takes_it(tenant):
     write(job.id, "deadline_at = clock_timestamp()")
     assert transitions.claim_job(job_id=job.id, worker="w", known_operations=["test.scripted@1"]) is None
     lapsed = Job.objects.get(pk=job.id)
-    assert transitions.lapse_job(job_id=job.id) is None
+    assert transitions.fail_past_deadline(job_id=job.id) is None
     assert decode_payload(lapsed.error)["code"] == "deadline-exceeded"
     assert (lapsed.state, lapsed.attempt) == (State.FAILED, 0)
     assert history(job.id) == ["submit", "lapse"]
@@ -202,7 +202,7 @@ def test_a_job_with_an_open_effect_runs_on_after_its_deadline(tenant):
     job = claimed_job(tenant)
     begin(job, "charge")
     write(expire(job, delay=-HOUR).id, "deadline_at = clock_timestamp()")
-    assert transitions.lapse_job(job_id=job.id) is None
+    assert transitions.fail_past_deadline(job_id=job.id) is None
     assert claim(job.id).attempt == 2
 
 

@@ -12,7 +12,7 @@ from jobs.operations import (
     EffectRefused,
 )
 from jobs.payloads import encode_payload
-from jobs.queries.steps import close_effect, remember_step
+from jobs.queries.steps import close_effect, record_step
 from jobs.states import State
 from tests.support.downstreams import Downstream, charging, run, step_of
 from tests.support.factories import claim, claimed_job, queued_job
@@ -84,7 +84,7 @@ def test_a_write_whose_reply_was_lost_finds_its_own_record(tenant):
     remembering = {**held, "name": "count", "kind": JobStep.Kind.STEP, "result": encode_payload(7)}
     for _ in range(2):
         assert close_effect(**closing)
-        assert remember_step(**remembering)
+        assert record_step(**remembering)
     fresh = Job.objects.get(pk=job.id)
     assert (fresh.open_effects, fresh.done_effects) == (0, 1)
     # Of another outcome it is no repeat, and another attempt's record is not its own.
@@ -92,5 +92,5 @@ def test_a_write_whose_reply_was_lost_finds_its_own_record(tenant):
     expire(fresh, delay=-HOUR)
     second = claim(job.id)
     assert not close_effect(**{**closing, "attempt": second.attempt})
-    assert not remember_step(**{**remembering, "attempt": second.attempt})
+    assert not record_step(**{**remembering, "attempt": second.attempt})
     assert not close_effect(**closing)

@@ -82,7 +82,7 @@ def test_the_statement_timeout_applies_only_to_the_scrape(settings):
         assert cursor.fetchone() == before
     with (
         pytest.raises(OperationalError),
-        database_metrics.bounded(milliseconds=20),
+        database_metrics.statement_timeout(milliseconds=20),
         connection.cursor() as cursor,
     ):
         cursor.execute("SELECT pg_sleep(60)")

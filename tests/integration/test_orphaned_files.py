@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from jobs import job_purge
-from jobs.models import JobArtifact, StrayFile
+from jobs.models import JobArtifact, OrphanedFile
 from jobs.services import erase_payload
 from tests.support.factories import backdate
 from tests.support.files import (
@@ -116,7 +116,7 @@ def fail(_storage, _name):
 
 def orphaned_file(name, content, folder):
     (folder / name).write_bytes(content)
-    StrayFile.objects.create(
+    OrphanedFile.objects.create(
         storage_name=name,
         job_id="0199f3a4-7a3c-7000-8000-000000000000",
         attempt=1,
@@ -150,7 +150,7 @@ def test_a_file_that_cannot_be_removed_does_not_hold_up_the_others(folder, monke
         patch.setattr(FileSystemStorage, "delete", delete)
         for _ in range(2):
             purge.run_once()
-        assert list(StrayFile.objects.values_list("storage_name", flat=True)) == ["a"]
+        assert list(OrphanedFile.objects.values_list("storage_name", flat=True)) == ["a"]
     age_orphaned_files()
     purge.run_once()
     assert (stored(folder), count_orphaned_files()) == ([], 0)
@@ -173,6 +173,6 @@ def test_files_are_removed_outside_of_transactions_a_batch_at_a_time(folder, mon
         orphaned_file(f"f{number}", b"x", folder)
     with CaptureQueriesContext(connection) as captured:
         assert purge.run_once() == purge.Counts(files_deleted=5)
-    about = [query["sql"] for query in captured if "stray_file" in query["sql"]]
+    about = [query["sql"] for query in captured if "orphaned_file" in query["sql"]]
     assert sum("DELETE" in sql and "ANY" in sql for sql in about) == 3
     assert stored(folder) == []

@@ -20,7 +20,7 @@ from config.celery import app
 from jobs import transitions
 from jobs.models import Job
 from jobs.payloads import decode_payload
-from jobs.queries.due import mark_published
+from jobs.queries.sweep import mark_published
 from jobs.services import redrive_job
 from jobs.states import State
 from tests.support.factories import backdate, claim, claimed_job, make_due, queued_job

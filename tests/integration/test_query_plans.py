@@ -12,19 +12,8 @@ from django.utils import timezone
 from jobs import transitions
 from jobs.models import BulkAction, Job, Pause
 from jobs.payloads import encode_payload
-from jobs.queries.backlog import _DUE, _LIVE, count_live, due_jobs
-from jobs.queries.due import (
-    _DUE_QUEUES,
-    _MARK_PUBLISHED,
-    FIRST_LAPSED,
-    count_due,
-    due_queues,
-    expired_leases,
-    lapsed_jobs,
-    mark_published,
-)
 from jobs.queries.lease import renew_lease
-from jobs.queries.pauses import walk_on
+from jobs.queries.pauses import unpark_resumed_jobs
 from jobs.queries.purge import FIRST_ENDED, delete_jobs, lock_ended_batch, time_ago
 from jobs.queries.selfaudit import (
     JOB_RULES,
@@ -35,7 +24,18 @@ from jobs.queries.selfaudit import (
     overdue_jobs,
     owners_of,
 )
-from jobs.queries.watch import events_beyond, positions_beyond
+from jobs.queries.statistics import _COUNT_BY_STATE, _DUE, count_by_operation, due_jobs
+from jobs.queries.sweep import (
+    _DUE_QUEUES,
+    _MARK_PUBLISHED,
+    FIRST_DEADLINE,
+    count_due,
+    due_queues,
+    expired_leases,
+    jobs_past_deadline,
+    mark_published,
+)
+from jobs.queries.watch import events_after, positions_after
 from jobs.registry import current_operation
 from jobs.selectors import JobFilter, count_jobs_between, jobs_between, list_jobs
 from jobs.services import redrive_job
@@ -66,7 +66,7 @@ _FILL = """
         CASE state WHEN 'running' THEN 'w' END,
         CASE WHEN n %% 100 = 1 THEN now() + (n %% 1000 - 30) * interval '1 second' END,
         CASE WHEN n %% 50 = 2 THEN 'account-' || n END, n, 'default', 1,
-        at, CASE WHEN state IN ('succeeded', 'failed') THEN at END, '\\x01', '\\x01', 'key-' || n
+        at, CASE WHEN state IN ('succeeded', 'failed') THEN at END, '\\x016e756c6c', '\\x01', 'key-' || n
     FROM (SELECT n, now() - (30000 - n) * interval '86 seconds' AS at,
             CASE WHEN n > 29900 THEN 'running' WHEN n > 28500 THEN 'queued' WHEN n %% 20 = 3 THEN 'failed'
                  ELSE 'succeeded' END AS state
@@ -258,7 +258,7 @@ def test_the_backlog_of_one_queue_costs_another_nothing(backlog):
     assert (len(due), {job.queue for job in due}) == (20, {"default"})
     assert "job_queued_by_queue" in plans.indexes
     assert "Rows Removed" not in analyzed(
-        _MARK_PUBLISHED, queue="default", limit=20, grace=HOUR, longest=HOUR, held=[]
+        _MARK_PUBLISHED, queue="default", limit=20, grace=HOUR, longest=HOUR, locked=[]
     )
 
 
@@ -284,8 +284,8 @@ def test_only_running_jobs_are_looked_at_for_leases_that_are_over(full):
 @pytest.mark.parametrize("first", [True, False], ids=["first batch", "later batch"])
 def test_only_jobs_with_a_deadline_are_looked_at_for_deadlines_that_passed(full, first):
     write(queued_job(full).id, "deadline_at = clock_timestamp()")
-    after = FIRST_LAPSED if first else lapsed_jobs(limit=1)[0]
-    plans, lapsed = plan(lambda: lapsed_jobs(limit=500, after=after))
+    after = FIRST_DEADLINE if first else jobs_past_deadline(limit=1)[0]
+    plans, lapsed = plan(lambda: jobs_past_deadline(limit=500, after=after))
     assert lapsed
     assert plans.indexes == {"job_queued_by_deadline"}
 
@@ -383,10 +383,10 @@ def test_the_last_page_costs_what_the_first_costs(full):
 def test_watched_jobs_are_looked_up_by_their_keys_however_many_they_are(full, count):
     """On a table of 30,000 rows 5,000 of them would be read by a scan, which on thirty million rows would be a catastrophe."""
     known = dict.fromkeys(Job.objects.values_list("id", flat=True)[:count], 0)
-    plans, positions = plan(lambda: positions_beyond(known))
+    plans, positions = plan(lambda: positions_after(known))
     assert plans.indexes == {"job_pkey"}
     assert positions.keys() == known.keys()
-    assert positions_beyond({job_id: position.seq for job_id, position in positions.items()}) == {}
+    assert positions_after({job_id: position.seq for job_id, position in positions.items()}) == {}
 
 
 @pytest.mark.parametrize("count", [1, 200])
@@ -398,10 +398,10 @@ def test_events_of_many_jobs_are_ranges_of_their_key(full, count):
         )
         cursor.execute("ANALYZE job_event")
     asked = [(job_id, 1) for job_id in Job.objects.values_list("id", flat=True)[:count]]
-    plans, events = plan(lambda: events_beyond(asked, limit=2))
+    plans, events = plan(lambda: events_after(asked, limit=2))
     text = plans.texts[-1]
     assert "Seq Scan on job_event" not in text, text
-    assert re.search(r"Index Cond: .*job_id = asked.id\) AND \(seq > asked.seq", text), text
+    assert re.search(r"Index Cond: .*job_id = known.id\) AND \(seq > known.seq", text), text
     assert {key: [event.seq for event in found] for key, found in events.items()} == {
         key: [2, 3] for key in asked
     }
@@ -450,8 +450,8 @@ def test_parked_jobs_are_walked_over_in_the_order_of_their_ids(full):
         cursor.execute("UPDATE job SET next_publish_at = '9999-01-01 00:00:00+00' WHERE state = 'queued'")
         cursor.execute("ANALYZE job")
     Pause.objects.create(by="user ada", note="a test", resumed_at=NOW)
-    plans, walked = plan(lambda: walk_on(100))
-    assert (walked.freed, walked.is_done) == (100, False)
+    plans, progress = plan(lambda: unpark_resumed_jobs(100))
+    assert (progress.unparked, progress.is_done) == (100, False)
     assert "job_parked" in plans.indexes
     assert plans.indexes <= {"job_parked", "job_pkey"}
 
@@ -491,7 +491,7 @@ def test_errors_are_grouped_from_the_failed_jobs_alone(full):
     ],
 )
 def test_jobs_that_have_not_ended_are_counted_by_the_index_of_their_state(full, state, index):
-    plans, counts = plan(lambda: count_live(state, at_most=10))
+    plans, counts = plan(lambda: count_by_operation(state, at_most=10))
     assert plans.indexes == {index}
     assert sum(counts.values()) <= 10
     assert not re.search(r"Limit.*\n +-> +Sort", plans.texts[-1]), plans.texts[-1]
@@ -507,7 +507,7 @@ def test_the_oldest_due_job_of_each_queue_is_an_entry_of_an_index(backlog):
 def test_figures_read_no_more_of_a_backlog_than_they_tell(backlog):
     """20,000 jobs wait; the entries that are read are those that are counted, and one more for each queue."""
     assert rows_read(analyzed(_DUE, at_most=10)) <= 10 * len(due_jobs(at_most=1)) + 5
-    assert rows_read(analyzed(_LIVE[State.QUEUED], at_most=10)) == 10
+    assert rows_read(analyzed(_COUNT_BY_STATE[State.QUEUED], at_most=10)) == 10
 
 
 def test_a_preview_reads_the_jobs_of_its_state_alone(full):

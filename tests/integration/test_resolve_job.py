@@ -98,7 +98,7 @@ def test_a_job_cannot_end_with_another_effect_in_doubt(tenant, then):
     job = claimed_job(tenant)
     begin(job, "charge")
     begin(job, "notify")
-    transitions.doubt_job(job_id=job.id, attempt=1, detail="who knows")
+    transitions.stop_as_unknown(job_id=job.id, attempt=1, detail="who knows")
     before = everything(job.id)
     with pytest.raises(IllegalTransition):
         resolve(job, DONE, then)

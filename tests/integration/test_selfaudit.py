@@ -239,7 +239,7 @@ def test_each_of_many_is_told_once_though_the_clock_goes_on():
     findings = [
         Finding(invariant="I4", rule="fence-rises", subject=f"job/{number}") for number in range(2_000)
     ]
-    assert [len(violations.note(findings)) for _ in range(2)] == [2_000, 0]
+    assert [len(violations.record_findings(findings)) for _ in range(2)] == [2_000, 0]
 
 
 def test_a_listener_that_fails_keeps_nobody_from_being_told(tenant):
@@ -311,7 +311,7 @@ def test_no_way_that_a_job_can_go_is_a_violation(tenant):
     begin(job, "charge")
     job = claim(make_due(expire(job).id).id)  # one more attempt, that only asks
     assert job.reconcile_only
-    transitions.doubt_job(job_id=job.id, attempt=job.attempt, detail="who knows")
+    transitions.stop_as_unknown(job_id=job.id, attempt=job.attempt, detail="who knows")
     job = claimed_job(tenant)
     for _ in range(12):  # given back again and again, at no charge
         transitions.postpone_job(job_id=job.id, attempt=job.attempt, delay=-HOUR, detail="stopping")

@@ -133,7 +133,7 @@ def check_target(rule, before, after, began, ended):  # noqa: C901 - one case a 
             assert bytes(after.error) == errors()["error"]
         case State.CANCELED:
             assert (after.error, after.result) == (None, None)
-            assert (after.cancel_requested_at is None) == (rule.event is Event.CANCELED)
+            assert (after.cancel_requested_at is None) == (rule.event is Event.STOP)
         case State.UNKNOWN:
             assert bytes(after.error) == errors()["unknown_error"]
     if rule.target is not State.RUNNING:

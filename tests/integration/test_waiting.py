@@ -14,7 +14,7 @@ from broker.wakeups import JobChange
 from jobs import transitions
 from jobs.models import Job, JobStep
 from jobs.payloads import encode_payload
-from jobs.queries.history import append_evidence
+from jobs.queries.events import append_late_effect
 from jobs.services import cancel_job, redrive_job, resolve_job
 from jobs.states import State
 from streams import hub, rendering, request_gate
@@ -63,7 +63,7 @@ def fail(job):
 
 def doubt(job):
     begin(job, "charge")
-    transitions.doubt_job(job_id=job.id, attempt=job.attempt, detail="no reply")
+    transitions.stop_as_unknown(job_id=job.id, attempt=job.attempt, detail="no reply")
 
 
 # --- waiting for a job ---------------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ def test_the_response_equals_that_of_the_api(streams, owner, client):
     job = claimed_job(owner)
     request = wait(streams, job, x_request_id="mine")
     begin(job, "charge")
-    transitions.doubt_job(job_id=job.id, attempt=1, detail="no reply")
+    transitions.stop_as_unknown(job_id=job.id, attempt=1, detail="no reply")
     streams.poll()
     answer = request.wait()
     headers = {"Authorization": f"Bearer {streams.api_key}", "X-Request-Id": "mine"}
@@ -191,10 +191,10 @@ def statements(monkeypatch):
     """Record the queries that the hub and the batch readers call, and the number of their keys."""
     calls = []
     for place, name in (
-        ("streams.hub", "positions_beyond"),
+        ("streams.hub", "positions_after"),
         ("streams.hub", "live_key_ids"),
         ("streams.rendering", "jobs_by_id"),
-        ("streams.rendering", "events_beyond"),
+        ("streams.rendering", "events_after"),
     ):
         module = import_module(place)
         real = getattr(module, name)
@@ -212,13 +212,13 @@ def test_a_poll_is_one_statement_and_the_responses_are_read_in_batches(statement
     requests = [wait(streams, job) for job in jobs] + [wait(streams, jobs[0])]
     assert statements == []
     streams.poll()
-    assert statements == [("positions_beyond", 20), ("live_key_ids", 1)]
+    assert statements == [("positions_after", 20), ("live_key_ids", 1)]
     for job in jobs:
         succeed(job)
     statements.clear()
     streams.poll()
     assert [request.wait().status for request in requests] == [200] * 21
-    assert statements[0] == ("positions_beyond", 20)
+    assert statements[0] == ("positions_after", 20)
     # The responses were read in batches, not one by one.
     assert 1 <= sum(name == "jobs_by_id" for name, _ in statements) <= 3
     statements.clear()
@@ -418,7 +418,7 @@ def test_a_head_request_for_a_stream_is_answered_at_once(streams, owner):
 def test_a_long_history_is_sent_completely_in_several_pieces(streams, owner):
     job = claimed_job(owner)
     for number in range(250):
-        append_evidence(job_id=job.id, attempt=1, data={"number": number})
+        append_late_effect(job_id=job.id, attempt=1, data={"number": number})
     succeed(job)
     events = streams.stream(job.id).wait()
     assert events.seqs == list(range(1, 254))
@@ -508,7 +508,7 @@ def test_a_deleted_job_ends_the_requests_that_wait_for_it(streams, owner):
 def failing(monkeypatch):
     """Return a set: queries whose names are in it fail."""
     refused = set()
-    for name in ("jobs_by_id", "events_beyond"):
+    for name in ("jobs_by_id", "events_after"):
         real = getattr(rendering, name)
 
         def ask(*args, _real=real, _name=name, **options):
@@ -534,7 +534,7 @@ def test_the_api_answers_if_the_batch_read_fails(streams, owner, failing):
 def test_a_stream_survives_a_database_outage(streams, owner, failing, settings):
     job = claimed_job(owner)
     events = stream(streams, job)
-    failing.add("events_beyond")
+    failing.add("events_after")
     settings.STREAMS_POLL_SECONDS = 0.01
     succeed(job)
     streams.poll()
@@ -547,7 +547,7 @@ def test_a_stream_survives_a_database_outage(streams, owner, failing, settings):
 def test_the_hub_polls_again_after_a_database_error(streams, owner, monkeypatch, settings):
     job = claimed_job(owner)
     request, failures = wait(streams, job), []
-    real = hub.positions_beyond
+    real = hub.positions_after
 
     def refuse_twice(known):
         if len(failures) < 2:
@@ -555,7 +555,7 @@ def test_the_hub_polls_again_after_a_database_error(streams, owner, monkeypatch,
             raise OperationalError("the connection is lost")
         return real(known)
 
-    monkeypatch.setattr(hub, "positions_beyond", refuse_twice)
+    monkeypatch.setattr(hub, "positions_after", refuse_twice)
     streams.hub._poll_seconds = 0.01
     running = streams.begin(streams.hub.run())
     succeed(job)

@@ -12,7 +12,7 @@ from broker.wakeups import CHANNEL, JobChange, decode, encode, publish_wakeup
 from jobs import transitions
 from jobs.models import Job, JobEvent
 from jobs.payloads import encode_payload
-from jobs.queries.history import append_evidence, decline_cancel, request_cancel
+from jobs.queries.events import append_late_effect, decline_cancel, request_cancel
 from jobs.services import cancel_job, redrive_job
 from jobs.states import State
 from tests.support.client import accepted, post
@@ -79,7 +79,7 @@ def test_every_event_but_the_first_is_published(owner, published):
     request_cancel(job_id=job.id)
     decline_cancel(job_id=job.id, attempt=1, detail="too late")
     decline_cancel(job_id=job.id, attempt=1, detail="too late")
-    append_evidence(job_id=job.id, attempt=1, data={})
+    append_late_effect(job_id=job.id, attempt=1, data={})
     transitions.fail_job(job_id=job.id, attempt=1, detail="no", cause="no")
     redrive_job(tenant_id=owner.id, mode="test", job_id=job.id)
     cancel_job(tenant_id=owner.id, mode="test", job_id=job.id)

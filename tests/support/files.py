@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 
-from jobs.models import JobArtifact, StrayFile
+from jobs.models import JobArtifact, OrphanedFile
 from tests.support.downstreams import run
 from tests.support.factories import queued_job
 from tests.support.scenarios import HOUR
@@ -62,12 +62,12 @@ def stored(folder: Path) -> list[bytes]:
 
 def count_orphaned_files() -> int:
     """How many files are known that are no artifacts."""
-    return StrayFile.objects.count()
+    return OrphanedFile.objects.count()
 
 
 def age_orphaned_files(by: timedelta = LONG_AGO) -> None:
     """So much time has gone by for each orphaned file."""
-    _run("UPDATE stray_file SET removable_at = removable_at - %s", by)
+    _run("UPDATE orphaned_file SET removable_at = removable_at - %s", by)
 
 
 def age_artifacts(by: timedelta = LONG_AGO) -> None:

@@ -39,15 +39,15 @@ HOLDS = {
     Guard.DUE: lambda job: job.is_due,
     Guard.ATTEMPTS_LEFT: lambda job: job.attempts_left > 0,
     Guard.NO_ATTEMPTS_LEFT: lambda job: job.attempts_left == 0,
-    Guard.NOT_LAPSED: lambda job: not job.deadline_passed or not job.untouched,
-    Guard.LAPSED: lambda job: job.deadline_passed,
+    Guard.DEADLINE_NOT_PASSED: lambda job: not job.deadline_passed or not job.untouched,
+    Guard.DEADLINE_PASSED: lambda job: job.deadline_passed,
     Guard.NOT_BLOCKED: lambda job: not job.is_blocked,
     Guard.NOT_PAUSED: lambda job: not job.is_paused,
-    Guard.LEASE_OVER: lambda job: job.lease_over,
+    Guard.LEASE_EXPIRED: lambda job: job.lease_over,
     Guard.NO_OPEN_EFFECTS: lambda job: job.open_effects == 0,
     Guard.OPEN_EFFECTS: lambda job: job.open_effects > 0,
     Guard.NO_DONE_EFFECTS: lambda job: job.done_effects == 0,
-    Guard.CANCEL_ASKED: lambda job: job.cancel_asked,
+    Guard.CANCEL_REQUESTED: lambda job: job.cancel_asked,
     Guard.NOT_RECONCILE_ONLY: lambda job: not job.reconcile_only,
     Guard.NOT_ERASED: lambda job: not job.is_erased,
 }
@@ -73,7 +73,7 @@ def by_design(event: Event, job: Situation, *, wanted: State | None = None) -> W
             claimable = job.is_due and job.attempts_left > 0 and not lapsed and not job.is_blocked
             claimable = claimable and not job.is_paused
             return (State.RUNNING, False) if claimable else None
-        case State.QUEUED, Event.LAPSE:
+        case State.QUEUED, Event.DEADLINE_PASSED:
             return (State.FAILED, False) if job.deadline_passed and job.untouched else None
         case State.QUEUED, Event.CANCEL:
             return (State.CANCELED, False) if job.untouched else None
@@ -81,9 +81,9 @@ def by_design(event: Event, job: Situation, *, wanted: State | None = None) -> W
             return (State.SUCCEEDED, False) if job.open_effects == 0 else None
         case State.RUNNING, Event.FAIL:
             return (State.FAILED, False) if job.open_effects == 0 else None
-        case State.RUNNING, Event.CANCELED:
+        case State.RUNNING, Event.STOP:
             return (State.CANCELED, False) if job.untouched else None
-        case State.RUNNING, Event.DOUBT:
+        case State.RUNNING, Event.OUTCOME_UNKNOWN:
             return (State.UNKNOWN, False) if job.open_effects else None
         case State.RUNNING, Event.POSTPONE:
             return (State.CANCELED if job.cancel_asked and job.untouched else State.QUEUED, False)

@@ -29,15 +29,15 @@ WITH = {
     Guard.DUE: "run_at = clock_timestamp() - interval '1 hour'",
     Guard.ATTEMPTS_LEFT: "attempts_left = 2",
     Guard.NO_ATTEMPTS_LEFT: "attempts_left = 0",
-    Guard.NOT_LAPSED: "deadline_at = clock_timestamp() + interval '1 hour'",
-    Guard.LAPSED: "deadline_at = clock_timestamp() - interval '1 hour'",
+    Guard.DEADLINE_NOT_PASSED: "deadline_at = clock_timestamp() + interval '1 hour'",
+    Guard.DEADLINE_PASSED: "deadline_at = clock_timestamp() - interval '1 hour'",
     Guard.NOT_BLOCKED: "concurrency_key = 'free', accept_seq = 1",
     Guard.NOT_PAUSED: "operation = 'test.scripted'",
-    Guard.LEASE_OVER: "lease_expires_at = clock_timestamp() - interval '1 second'",
+    Guard.LEASE_EXPIRED: "lease_expires_at = clock_timestamp() - interval '1 second'",
     Guard.NO_OPEN_EFFECTS: "open_effects = 0",
     Guard.OPEN_EFFECTS: "open_effects = 1",
     Guard.NO_DONE_EFFECTS: "done_effects = 0",
-    Guard.CANCEL_ASKED: "cancel_requested_at = clock_timestamp()",
+    Guard.CANCEL_REQUESTED: "cancel_requested_at = clock_timestamp()",
     Guard.NOT_RECONCILE_ONLY: "reconcile_only = FALSE",
     Guard.NOT_ERASED: "erased_at = NULL",
 }
@@ -45,15 +45,15 @@ WITHOUT = {
     Guard.DUE: "run_at = clock_timestamp() + interval '1 hour'",
     Guard.ATTEMPTS_LEFT: WITH[Guard.NO_ATTEMPTS_LEFT],
     Guard.NO_ATTEMPTS_LEFT: WITH[Guard.ATTEMPTS_LEFT],
-    Guard.NOT_LAPSED: WITH[Guard.LAPSED],
-    Guard.LAPSED: WITH[Guard.NOT_LAPSED],
+    Guard.DEADLINE_NOT_PASSED: WITH[Guard.DEADLINE_PASSED],
+    Guard.DEADLINE_PASSED: WITH[Guard.DEADLINE_NOT_PASSED],
     Guard.NOT_BLOCKED: "concurrency_key = 'taken', accept_seq = 2",
     Guard.NOT_PAUSED: "operation = 'test.anything'",
-    Guard.LEASE_OVER: "lease_expires_at = clock_timestamp() + interval '1 hour'",
+    Guard.LEASE_EXPIRED: "lease_expires_at = clock_timestamp() + interval '1 hour'",
     Guard.NO_OPEN_EFFECTS: WITH[Guard.OPEN_EFFECTS],
     Guard.OPEN_EFFECTS: WITH[Guard.NO_OPEN_EFFECTS],
     Guard.NO_DONE_EFFECTS: "done_effects = 1",
-    Guard.CANCEL_ASKED: "cancel_requested_at = NULL",
+    Guard.CANCEL_REQUESTED: "cancel_requested_at = NULL",
     Guard.NOT_RECONCILE_ONLY: "reconcile_only = TRUE",
     Guard.NOT_ERASED: "erased_at = clock_timestamp()",
 }
@@ -98,7 +98,7 @@ def in_state(tenant: Tenant, state: State) -> Job:
         return transitions.fail_job(**held, detail="no", cause="no")
     if state is State.UNKNOWN:
         begin(job, "charge")
-        return transitions.doubt_job(**held, detail="who knows")
+        return transitions.stop_as_unknown(**held, detail="who knows")
     return job
 
 

@@ -10,7 +10,7 @@ import pytest
 from jobs.states import RULES, TERMINAL, Event, Fence, Guard, State, rules_for
 from tests.support.job_model import HOLDS, Situation, by_design, by_table, every_situation, is_ended, moved
 
-WORKER_EVENTS = (Event.SUCCEED, Event.FAIL, Event.RETRY, Event.POSTPONE, Event.DOUBT, Event.CANCELED)
+WORKER_EVENTS = (Event.SUCCEED, Event.FAIL, Event.RETRY, Event.POSTPONE, Event.OUTCOME_UNKNOWN, Event.STOP)
 
 
 def test_every_guard_can_be_asked_of_a_situation():
@@ -59,9 +59,9 @@ def test_a_retry_that_ends_the_job_is_told_by_its_end():
     told = {(rule.event, rule.target): rule.recorded_as for rule in RULES}
     assert told[Event.RETRY, State.QUEUED] is Event.RETRY
     assert told[Event.RETRY, State.FAILED] is Event.FAIL
-    assert told[Event.RETRY, State.CANCELED] is Event.CANCELED
-    assert told[Event.RETRY, State.UNKNOWN] is Event.DOUBT
-    assert told[Event.POSTPONE, State.CANCELED] is Event.CANCELED
+    assert told[Event.RETRY, State.CANCELED] is Event.STOP
+    assert told[Event.RETRY, State.UNKNOWN] is Event.OUTCOME_UNKNOWN
+    assert told[Event.POSTPONE, State.CANCELED] is Event.STOP
     assert {told[Event.EXPIRE, state] for state in State if (Event.EXPIRE, state) in told} == {Event.EXPIRE}
 
 
@@ -78,7 +78,7 @@ def test_no_sequence_of_events_leaves_a_job_stuck():
         if job.state is State.QUEUED:
             assert job.attempts_left > 0, job
             ready = replace(job, is_due=True, is_blocked=False, is_paused=False)
-            assert by_table(Event.CLAIM, ready) or by_table(Event.LAPSE, ready), job
+            assert by_table(Event.CLAIM, ready) or by_table(Event.DEADLINE_PASSED, ready), job
         elif job.state is State.RUNNING:
             assert by_table(Event.EXPIRE, replace(job, lease_over=True)), job
         elif job.state is State.UNKNOWN:
@@ -97,7 +97,7 @@ def test_a_job_whose_every_attempt_dies_ends_within_its_attempts_and_one_to_find
             job = replace(moved(job, Event.CLAIM, way), lease_over=True)
             job = moved(job, Event.EXPIRE, by_table(Event.EXPIRE, job))
             attempts += 1
-        lapsed = job.state is State.QUEUED and by_table(Event.LAPSE, job)
+        lapsed = job.state is State.QUEUED and by_table(Event.DEADLINE_PASSED, job)
         assert lapsed or is_ended(job) or job.state is State.UNKNOWN, (start, job)
         assert attempts <= start.attempts_left + 1, start
 

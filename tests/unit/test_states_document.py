@@ -47,5 +47,5 @@ def test_each_guard_is_explained():
 
 
 def test_each_state_says_who_moves_it_on():
-    told = [state for states, *_ in rows("Who moves a job on") for state in states.split(", ")]
+    told = [state for states, *_ in rows("Who changes a job") for state in states.split(", ")]
     assert sorted(told) == sorted(State)
