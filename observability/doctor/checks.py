@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.core.checks import WARNING, CheckMessage, Tags, register, run_checks
+from django.core.checks import ERROR, WARNING, CheckMessage, Tags, register, run_checks
 from django.db import DEFAULT_DB_ALIAS
 
 from observability.doctor import broker, database
-from observability.doctor.findings import ask_server, judge, ok
+from observability.doctor.findings import ADVICE, ask_server, judge
 from observability.liveness import liveness_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _TAG = "doctor"
 
@@ -33,58 +33,48 @@ def check_deployment(databases: Sequence[str] | None = None, **_options: Any) ->
     return [
         *_operations(),
         _storage(),
-        *ask_server("database", "DATABASE_URL", database.findings()),
-        *ask_server("broker", "REDIS_URL", broker.findings()),
+        *ask_server("database.reachable", database.findings()),
+        *ask_server("broker.reachable", broker.findings()),
     ]
 
 
 def _settings() -> list[CheckMessage]:
-    means = "The settings contradict each other, or do not fit a deployment."
-    problems = [
-        CheckMessage(
-            message.level,
-            f"{message.msg}\n{means}",
-            hint=message.hint or "See docs/settings.md.",
-            id=f"settings.{message.id or 'check'}",
-        )
+    messages = [
+        message
         for message in run_checks(include_deployment_checks=True)
         if message.level >= WARNING and not message.is_silenced()
     ]
-    return problems or [ok("settings", "The settings fit together.")]
+    findings = []
+    for message in messages:
+        is_error = message.level >= ERROR
+        finding = judge("settings", str(message.msg), error=is_error, warning=True)
+        finding.id, finding.hint = (
+            f"settings.{message.id or 'check'}",
+            message.hint or ADVICE["settings"]["do"],
+        )
+        findings.append(finding)
+    return findings or [judge("settings", "The settings fit together.")]
 
 
-def _operations() -> list[CheckMessage]:
+def _operations() -> Iterator[CheckMessage]:
     """Find operations whose external system is not configured."""
     names = {path.rpartition(".")[2] for path in settings.OPERATIONS}
-    return [
-        judge(
-            check,
-            f"{setting} is not set, but OPERATIONS contains {name}.",
-            warning=True,
-            means="Jobs of this operation are accepted and then fail.",
-            do="See docs/settings.md, or remove the operation from OPERATIONS.",
-        )
-        for check, setting, name in (
-            ("settings.payment_provider", "PAYMENT_PROVIDER_URL", "ChargePayment"),
-            ("settings.provision_database", "PROVISION_DATABASE_URL", "ProvisionDatabase"),
-        )
-        if name in names and not getattr(settings, setting)
-    ]
+    for check, setting, name in (
+        ("settings.payment_provider", "PAYMENT_PROVIDER_URL", "ChargePayment"),
+        ("settings.provision_database", "PROVISION_DATABASE_URL", "ProvisionDatabase"),
+    ):
+        if name in names and not getattr(settings, setting):
+            found = f"{setting} is not set, but OPERATIONS contains {name}."
+            yield judge(check, found, warning=True, advice="settings.operation")
 
 
 def _storage() -> CheckMessage:
-    folder, problem = liveness_folder(), None
+    folder = liveness_folder()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe = folder / "doctor"
         probe.write_text("")
         probe.unlink()
     except OSError as error:
-        problem = error.strerror
-    return judge(
-        "storage.alive",
-        f"{folder} is not writable: {problem}." if problem else f"{folder} is writable.",
-        warning=problem is not None,
-        means="Processes cannot write their liveness files: health checks report them as dead.",
-        do="Mount a tmpfs at /tmp, or set ALIVE_DIR.",
-    )
+        return judge("storage.alive", f"{folder} is not writable: {error.strerror}.", warning=True)
+    return judge("storage.alive", f"{folder} is writable.")

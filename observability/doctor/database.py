@@ -11,7 +11,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from foundation.processes import Process
 from observability.doctor import work
-from observability.doctor.findings import compare_clock, judge, ok
+from observability.doctor.findings import compare_clock, judge
 from observability.health import missing_migrations, release_migrations
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def findings() -> Iterator[CheckMessage]:
     """Examine the database, and the jobs and keys in it. Raise Django's Error if it does not answer."""
     with _session_of(Process.API):
         in_force = _settings_in_force()
-        yield ok("database.reachable", "The database answers.")
+        yield judge("database.reachable", "The database answers.")
         yield from _server(in_force)
         tables = dict(_fetch(_STORAGE_OPTIONS, _HOT_TABLES))
         yield from _vacuum(in_force, tables)
@@ -80,21 +80,10 @@ def _settings_in_force() -> dict[str, str]:
 
 
 def _server(in_force: Mapping[str, str]) -> Iterator[CheckMessage]:
-    yield judge(
-        "database.version",
-        f"PostgreSQL {in_force['server_version']}.",
-        error=int(in_force["server_version_num"]) < _OLDEST,
-        means="Semel is tested with version 14 and later.",
-        do="Upgrade PostgreSQL.",
-    )
+    is_old = int(in_force["server_version_num"]) < _OLDEST
+    yield judge("database.version", f"PostgreSQL {in_force['server_version']}.", error=is_old)
     roles = {name: in_force.get(name) for name in ("in_hot_standby", "default_transaction_read_only")}
-    yield judge(
-        "database.writable",
-        f"{_listed(roles)}.",
-        error="on" in roles.values(),
-        means="It is a replica or read-only: every POST gets 503. A replica must not serve look-ups either.",
-        do="Point DATABASE_URL at the primary. Reset default_transaction_read_only of the role and the database.",
-    )
+    yield judge("database.writable", f"{_listed(roles)}.", error="on" in roles.values())
     commits = {name: in_force[name] for name in ("fsync", "full_page_writes", "synchronous_commit")}
     standbys = in_force["synchronous_standby_names"]
     yield judge(
@@ -102,86 +91,47 @@ def _server(in_force: Mapping[str, str]) -> Iterator[CheckMessage]:
         f"{_listed(commits)}; synchronous standbys: {standbys or 'none'}.",
         error="off" in commits.values(),
         warning=bool(standbys) and commits["synchronous_commit"] == "local",
-        means="A crash, or with synchronous_commit = local a failover, can lose a commit: a 202 without its job, or an effect "
-        "without its record, which is then repeated.",
-        do="ALTER SYSTEM SET fsync = on, full_page_writes = on; RESET synchronous_commit of the role and the database.",
     )
     total = int(in_force["max_connections"]) - int(in_force["superuser_reserved_connections"])
     ((used,),) = _fetch("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
-    yield judge(
-        "database.connections",
-        f"{used} of {total} connections are in use.",
-        error=used >= 0.95 * total,
-        warning=used >= 0.8 * total,
-        means="The next process to start, or a burst of requests, gets no connection: 503.",
-        do="Raise max_connections, start fewer processes or threads (API_THREADS), or put PgBouncer in front.",
-    )
+    found = f"{used} of {total} connections are in use."
+    yield judge("database.connections", found, error=used >= 0.95 * total, warning=used >= 0.8 * total)
 
 
 def _vacuum(in_force: Mapping[str, str], tables: Mapping[str, list[str]]) -> Iterator[CheckMessage]:
     off = [name for name in ("autovacuum", "track_counts") if in_force[name] == "off"]
     off += [f"{table}.autovacuum_enabled" for table in tables if "autovacuum_enabled=false" in tables[table]]
-    yield judge(
-        "database.autovacuum",
-        f"Off: {', '.join(off)}." if off else "Autovacuum is on.",
-        error=bool(off),
-        means="Dead rows are never reclaimed: tables and indexes grow without bound, and claims get slow.",
-        do="ALTER SYSTEM SET autovacuum = on; ALTER TABLE … RESET (autovacuum_enabled); then VACUUM ANALYZE.",
-    )
+    found = f"Off: {', '.join(off)}." if off else "Autovacuum is on."
+    yield judge("database.autovacuum", found, error=bool(off))
     if _FILLFACTOR not in tables.get("job", [_FILLFACTOR]):
-        yield judge(
-            "database.fillfactor",
-            "The table job has lost its fillfactor of 70.",
-            warning=True,
-            means="Lease renewals find no room on their page and are no HOT updates: every index grows with each heartbeat.",
-            do="ALTER TABLE job SET (fillfactor = 70);",
-        )
+        yield judge("database.fillfactor", "The table job has lost its fillfactor of 70.", warning=True)
 
 
 def _migrations() -> CheckMessage:
-    known, missing = release_migrations(), missing_migrations()
+    check, known, missing = "database.migrations", release_migrations(), missing_migrations()
+    if missing:
+        found = f"{len(missing)} not applied: {', '.join(missing[:5])}{' …' if missing[5:] else ''}."
+        return judge(check, found, error=True, advice=f"{check}.missing")
     apps = {app for app, _ in known}
     applied = MigrationRecorder(connection).applied_migrations()
     newer = [f"{app}.{name}" for app, name in sorted(applied.keys() - known) if app in apps]
-    if missing:
-        return judge(
-            "database.migrations",
-            f"{len(missing)} not applied: {', '.join(missing[:5])}{' …' if missing[5:] else ''}.",
-            error=True,
-            means="The schema is older than this release, and /readyz returns 503.",
-            do="python manage.py migrate",
-        )
-    return judge(
-        "database.migrations",
-        f"All {len(known)} are applied; unknown to this release: {', '.join(newer[:5]) or 'none'}.",
-        warning=bool(newer),
-        means="The schema is newer than this code: normal during a deployment, wrong after it.",
-        do="Finish the deployment, or migrate backwards with the newer release's manage.py migrate.",
-    )
+    found = f"All {len(known)} are applied; unknown to this release: {', '.join(newer[:5]) or 'none'}."
+    return judge(check, found, warning=bool(newer), advice=f"{check}.newer")
 
 
 def _session(process: Process, in_force: Mapping[str, str]) -> Iterator[CheckMessage]:
+    check = f"database.session.{process}"
     timeouts = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
     expected = dict(zip(timeouts, map(str, settings.POSTGRES_TIMEOUTS_MS[process]), strict=True))
     expected["transaction_isolation"] = "read committed"
     wrong = {name: in_force[name] for name in expected if in_force[name] != expected[name]}
-    yield judge(
-        f"database.session.{process}",
-        f"Not as in the settings: {_listed(wrong)}." if wrong else "Isolation and time-outs are in force.",
-        error=bool(wrong),
-        means="Under another isolation racing duplicates fail with 40001. With other time-outs (ms; 0: none) a stuck "
-        "statement can hold a request or a job for ever.",
-        do="The pooler must pass on `options` (ignore_startup_parameters drops them), or set them with ALTER ROLE … SET.",
-    )
+    found = f"Not as in the settings: {_listed(wrong)}." if wrong else "Isolation and time-outs are in force."
+    yield judge(check, found, error=bool(wrong), advice="database.session.settings")
+    # Absent from PostgreSQL 16 and earlier: transaction_timeout.
     harmful = {name: in_force.get(name, "0") for name in ("idle_session_timeout", "transaction_timeout")}
     if any(value != "0" for value in harmful.values()):
-        yield judge(
-            f"database.session.{process}",
-            f"{_listed(harmful)} (milliseconds).",
-            warning=True,
-            means="The server ends kept connections or long transactions: each costs a request or an attempt.",
-            do="ALTER ROLE … SET idle_session_timeout = 0; the same for transaction_timeout.",
-        )
+        found = f"{_listed(harmful)} (milliseconds)."
+        yield judge(check, found, warning=True, advice="database.session.harmful")
 
 
 def _listed(values: Mapping[str, str | None]) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from django.core.checks import CheckMessage
 
+_WAIT_WARNING_SECONDS, _WAIT_ERROR_SECONDS = 60, 600
 _UNKNOWN_COUNTED = 1_000
 
 
@@ -30,42 +31,23 @@ def findings() -> Iterator[CheckMessage]:
     yield judge(
         "work.oldest_due",
         f"The oldest due job has waited for {oldest:.0f} s." if oldest else "No due job waits.",
-        error=oldest >= 600,  # noqa: PLR2004 - seconds
-        warning=oldest >= 60,  # noqa: PLR2004 - seconds
-        means="Jobs start late: too few workers, or none.",
-        do="python -m observability.liveness worker; then start more workers. See also broker.queues.",
+        error=oldest >= _WAIT_ERROR_SECONDS,
+        warning=oldest >= _WAIT_WARNING_SECONDS,
     )
     seconds = settings.SWEEP_SECONDS * 6
     is_late = _sweep_is_late(seconds)
-    yield judge(
-        "work.sweep",
-        f"A lease or deadline ended more than {seconds:g} s ago."
-        if is_late
-        else "Nothing waits for a sweep.",
-        error=is_late and _sweep_is_late(seconds * 10),
-        warning=is_late,
-        means="No sweep has run since then: jobs of dead workers are not retried.",
-        do="python -m observability.liveness beat; the same for maintenance. To sweep once: python manage.py sweep.",
+    found = (
+        f"A lease or deadline ended more than {seconds:g} s ago." if is_late else "Nothing waits for a sweep."
     )
+    yield judge("work.sweep", found, error=is_late and _sweep_is_late(seconds * 10), warning=is_late)
     unknown = sum(count_by_operation(State.UNKNOWN, at_most=_UNKNOWN_COUNTED).values())
     if unknown:
-        yield judge(
-            "work.unknown",
-            f"{unknown} jobs are in `unknown`.",
-            warning=True,
-            means="An effect may or may not have happened at the downstream. Only an operator can find out.",
-            do="Open each job in the admin, look its effect up at the downstream, and resolve it.",
-        )
+        yield judge("work.unknown", f"{unknown} jobs are in `unknown`.", warning=True)
     kids = parse_keyring(tuple(settings.IDEMPOTENCY_FINGERPRINT_KEYS))
     others = IdempotencyRecord.objects.exclude(fingerprint_kid__in=kids)
     missing = list(others.values_list("fingerprint_kid", flat=True).distinct()[:5])
-    yield judge(
-        "work.fingerprint_keys",
-        f"Kids of stored records that are not configured: {', '.join(missing) or 'none'}.",
-        warning=bool(missing),
-        means="A retry with such a key cannot be compared with its request. It is refused until the record expires.",
-        do="Put the old kid:secret back at the end of IDEMPOTENCY_FINGERPRINT_KEYS until those records are purged.",
-    )
+    found = f"Kids of stored records that are not configured: {', '.join(missing) or 'none'}."
+    yield judge("work.fingerprint_keys", found, warning=bool(missing))
 
 
 def _sweep_is_late(seconds: float) -> bool:
