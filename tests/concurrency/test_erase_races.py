@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 from idempotency.models import IdempotencyRecord
 from idempotency.record_purge import Counts
 from idempotency.record_purge import run_once as purge_keys
-from jobs import purge, transitions
+from jobs import job_purge, transitions
 from jobs.errors import IllegalTransition, JobErased, JobNotFound
 from jobs.models import Job, JobEvent
 from jobs.queries.purge import delete_jobs
@@ -207,9 +207,9 @@ def test_a_purge_passes_by_what_is_being_erased(failed):
     with transaction.atomic():
         erasing(job)()
         erasing(waiting)()
-        jobs, keys = at_once(partial(purge.run_once, 10), partial(purge_keys, 10))
+        jobs, keys = at_once(partial(job_purge.run_once, 10), partial(purge_keys, 10))
     assert (jobs, keys) == (Counts(), Counts())
-    assert (purge.run_once(10), purge_keys(10)) == (Counts(deleted=1), Counts(deleted=1))
+    assert (job_purge.run_once(10), purge_keys(10)) == (Counts(deleted=1), Counts(deleted=1))
 
 
 def test_erasures_redrives_cancels_and_take_overs_at_once_never_block_each_other(canceled, new_client):
