@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-# Seconds that a subscription may take to connect. Nobody waits for it, and it is tried again for ever.
+# Seconds that a subscription may take to connect. No request waits for it, and the listener retries for ever.
 _SUBSCRIBE_CONNECT_SECONDS: Final = 2.0
 # redis-py repeats nothing by itself: a time-out must reach the circuit breaker, and a subscriber must learn that it missed hints.
 _OPTIONS: Final[dict[str, Any]] = {"retry": Retry(NoBackoff(), 0)}
