@@ -1,4 +1,4 @@
-"""While the broker is down jobs are accepted in bounded time (I7); what it forgets is published again (I8)."""
+"""While the broker is down, jobs are accepted in bounded time (I7). After it lost its data, hints are published again (I8)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 # More than the api has threads, so that requests also wait for each other.
 CLIENTS = 32
-# The promise is 1.5 s (tests/bench/bench_broker_down.py measures it); the rest is for a machine that has other things to do.
+# The promise is 1.5 s (measured by tests/bench/bench_broker_down.py); the rest is a reserve for a busy machine.
 BOUND_SECONDS = 5.0
 
 
@@ -35,7 +35,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory, proxy):
     with (
         django_db_blocker.unblock(),
         running_stack(
-            # With a rate limit, so that all that talks to the broker must share one time-out.
+            # With a rate limit, so that everything that talks to the broker must share one time-out.
             folder,
             REDIS_URL=proxy.url,
             API_WORKERS="2",
@@ -49,7 +49,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory, proxy):
 
 @pytest.fixture
 def caller(stack, api_key, proxy):
-    """A client of an api that has not met a broken broker yet."""
+    """Return a client of an api that has not met a broken broker yet."""
     caller = Caller(stack.start_api(), api_key)
     with caller.http:
         yield caller
@@ -63,8 +63,8 @@ def charge_timed(caller, number):
     return answer, time.monotonic() - began
 
 
-def prove_that_it_works(caller, stack):
-    """The whole way has been gone once: nothing that follows is owed to a process that was still starting."""
+def wait_for_first_job(caller, stack):
+    """Run one job to its end, so that no process is still starting."""
     assert caller.charge("first").status_code == 202
     caller.when_ended(1, seconds=60, stack=stack)
 
@@ -73,14 +73,14 @@ def prove_that_it_works(caller, stack):
 def test_jobs_are_accepted_in_bounded_time_without_the_broker_and_run_once_it_is_back(
     stack, caller, proxy, way
 ):
-    prove_that_it_works(caller, stack)
+    wait_for_first_job(caller, stack)
     getattr(proxy, way)()
     with ThreadPoolExecutor(CLIENTS) as clients:
         told = list(clients.map(lambda number: charge_timed(caller, number), range(CLIENTS)))
     slowest = max(seconds for _answer, seconds in told)
     assert {answer.status_code for answer, _seconds in told} == {202}
     assert slowest < BOUND_SECONDS, f"the slowest of {CLIENTS} answers took {slowest:.2f} s"
-    # The trouble is known now: nobody tries the broker again, but for a look of each process once in a while.
+    # The breakers are open now: each process tries the broker only once in a while.
     tried = proxy.accepted
     with ThreadPoolExecutor(CLIENTS) as clients:
         told += clients.map(lambda number: charge_timed(caller, number), range(CLIENTS, 2 * CLIENTS))
@@ -100,8 +100,8 @@ def test_jobs_are_accepted_in_bounded_time_without_the_broker_and_run_once_it_is
     assert_nothing_is_left_over()
 
 
-def test_nothing_is_lost_with_all_that_the_broker_knows(stack, caller):
-    prove_that_it_works(caller, stack)
+def test_no_job_is_lost_when_the_broker_loses_its_data(stack, caller):
+    wait_for_first_job(caller, stack)
     stack.signal("worker", signal.SIGSTOP)
     try:
         for number in range(20):

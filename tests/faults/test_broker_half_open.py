@@ -1,4 +1,4 @@
-"""Connections to the broker that died without a word: whoever held one notices, and works on over a new one (I2, I8)."""
+"""Connections to the broker that died silently: each process notices and works on over a new one (I2, I8)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ pytestmark = pytest.mark.django_db(transaction=True)
 # How many messages the worker takes at once: one for each of its processes (devstack/services.py).
 SLOTS = 2
 PROCESSES = ("worker", "maintenance", "beat")
-# A health check every ten seconds, which may have to miss two answers; then a new connection, a tick, a sweep and the run.
+# A health check every ten seconds, which may miss two answers; then a new connection, a tick, a sweep and the run.
 NOTICED_SECONDS = 60.0
 
 
 class HalfOpenProxy(BrokerProxy):
-    """A relay whose present connections can be lost as in a network that drops them: neither bytes nor ends get through."""
+    """A relay that can drop its connections as a network does: neither bytes nor their end get through."""
 
     def __init__(self, url):
         self._dropped = set()
         super().__init__(url)
 
     def drop_present(self):
-        """The connections of this moment are silent for ever, on both sides; new ones work. Returns how many."""
+        """Silence all present connections for ever, on both sides; new ones work. Return how many."""
         with self._lock:
             self._dropped |= self._sockets
             return len(self._sockets) // 2
@@ -60,16 +60,14 @@ def proxy():
 def stack(transactional_db, tmp_path, proxy):
     with running_stack(tmp_path, "--slow-seconds", "3", REDIS_URL=proxy.url) as stack:
         stack.start_workers(*PROCESSES)
-        # An api that reaches no broker publishes nothing: jobs run only if beat ticks, maintenance sweeps and the worker listens.
+        # The api reaches no broker and publishes nothing: jobs run only if beat ticks, maintenance sweeps and the worker polls.
         stack.start_api(REDIS_URL=f"redis://{HOST}:{free_port()}/0")
         yield stack
 
 
-def test_beat_maintenance_and_worker_notice_that_their_connections_to_the_broker_are_dead(
-    stack, caller, proxy
-):
+def test_beat_maintenance_and_worker_replace_dead_connections_to_the_broker(stack, caller, proxy):
     charge_and_wait(caller, stack)
-    # Each time one message cannot be acknowledged. If it kept its place, the worker would take no more after the last.
+    # Each round one message cannot be acknowledged. If it kept its place, the worker would take no more after the last.
     for number in range(SLOTS):
         address = caller.charge(f"during-{number}", "tok_slow").headers["Location"]
         until(
@@ -81,7 +79,7 @@ def test_beat_maintenance_and_worker_notice_that_their_connections_to_the_broker
         assert {job["state"] for job in jobs} == {"succeeded"}
     for job in jobs:
         assert len(stack.provider.charges(f"semel-{job['id']}-charge-1")) == 1
-    # Each has gone on where it was, instead of ending and being started anew.
+    # No process has ended and been restarted.
     assert not [name for name in PROCESSES if stack.running[name].has_ended]
 
 
@@ -90,6 +88,6 @@ def has_begun(caller, address):
 
 
 def charge_and_wait(caller, stack):
-    """The whole way has been gone once: every connection that there will be is there."""
+    """Run one job to its end, so that every process has its connections."""
     assert caller.charge("before").status_code == 202
     caller.when_ended(1, seconds=START_SECONDS, stack=stack)

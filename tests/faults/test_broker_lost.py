@@ -1,4 +1,4 @@
-"""A broker that is killed, emptied, full or a replica: jobs are accepted (I7), none is lost (I8), nothing is left (I9)."""
+"""A broker that is killed, emptied, full or a replica: jobs are accepted (I7), none is lost (I8), no message is left (I9)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 # More than the api has threads, so that requests also wait for each other.
 CLIENTS = 32
-# The promise is 1.5 s (tests/bench/bench_broker_down.py measures it); the rest is for a machine that has other things to do.
+# The promise is 1.5 s (measured by tests/bench/bench_broker_down.py); the rest is a reserve for a busy machine.
 BOUND_SECONDS = 5.0
 PROCESSES = ("worker", "maintenance", "beat")
-# How many messages may be out at once: one for each process of worker and maintenance (devstack/services.py).
+# How many messages may be unacknowledged at once: one for each process of worker and maintenance (devstack/services.py).
 SLOTS = 3
 
 
@@ -38,7 +38,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory, valkey):
     with (
         django_db_blocker.unblock(),
         running_stack(
-            # With a rate limit, so that all that talks to the broker must share one time-out.
+            # With a rate limit, so that everything that talks to the broker must share one time-out.
             folder,
             "--slow-seconds",
             "2",
@@ -53,7 +53,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory, valkey):
 
 @pytest.fixture
 def caller(stack, api_key, valkey):
-    """A client of an api that has not met a broken broker yet; the whole way has been gone once."""
+    """Return a client of an api that has not met a broken broker yet, after one job has run to its end."""
     with valkey.client() as client:
         client.delete("unacked", "unacked_index")
     caller = Caller(stack.start_api(), api_key)
@@ -78,16 +78,16 @@ def test_a_lost_broker_costs_no_job_and_no_process(stack, caller, valkey, fault)
     under_way = begin(caller, 2)
     with fault(valkey):
         told = charge_all(caller)
-        # What was under way ends without the broker, which has only brought it.
+        # Jobs that run already end without the broker.
         for answer in under_way:
             until(lambda: job(caller, answer)["state"] == "succeeded", pause_seconds=POLL_SECONDS)  # noqa: B023
-    # A replica takes no acknowledgement: those messages come back after the visibility timeout, and match no row.
+    # A replica refuses acknowledgements: those messages return after the visibility timeout, and match no row.
     unacknowledged = SLOTS if fault is Valkey.demoted else 0
     prove_that_nothing_is_lost(stack, caller, valkey, under_way + told, unacknowledged=unacknowledged)
 
 
 def test_a_message_taken_from_a_full_broker_costs_no_job_and_no_process(stack, caller, valkey):
-    """Who pops a message and cannot write down that it is out has lost it; it listens again once there is room."""
+    """A worker that pops a message and cannot store it as unacknowledged loses it; it polls again once there is memory."""
     [under_way] = begin(caller, 1)
     with contextlib.ExitStack() as trouble:
         with stopped(stack, "worker", "maintenance"), valkey.client() as client:
@@ -95,7 +95,7 @@ def test_a_message_taken_from_a_full_broker_costs_no_job_and_no_process(stack, c
             until(lambda: client.llen("default") > CLIENTS // 2 and client.llen("maintenance") > 2)
             refused = valkey.refused("zadd")
             trouble.enter_context(valkey.full())
-        # One entry in the index of messages that are out for each of the two.
+        # One entry in the index of unacknowledged messages for each of the two.
         until(lambda: valkey.refused("zadd") >= refused + 2, pause_seconds=POLL_SECONDS)
         until(lambda: job(caller, under_way)["state"] == "succeeded", pause_seconds=POLL_SECONDS)
     prove_that_nothing_is_lost(stack, caller, valkey, [under_way, *told])
@@ -103,7 +103,7 @@ def test_a_message_taken_from_a_full_broker_costs_no_job_and_no_process(stack, c
 
 @contextlib.contextmanager
 def stopped(stack, *names):
-    """These processes are stopped, and what they have started works on."""
+    """Stop these processes inside the block; their children work on."""
     for name in names:
         stack.running[name].popen.send_signal(signal.SIGSTOP)
     try:
@@ -114,14 +114,14 @@ def stopped(stack, *names):
 
 
 def charge(caller, number, source="tok_visa"):
-    """The answer, and how long it took."""
+    """Return the response, and how long it took."""
     began = time.monotonic()
     answer = caller.charge(f"order-{number}", source, amount=100 + number)
     return answer, time.monotonic() - began
 
 
 def begin(caller, count):
-    """The answers to as many charges, which the provider is busy with."""
+    """Start this many charges and return their responses once the provider works on them."""
     answers = [charge(caller, CLIENTS + number, "tok_slow")[0] for number in range(count)]
     until(
         lambda: all(job(caller, answer)["effects"] for answer in answers),
@@ -132,7 +132,7 @@ def begin(caller, count):
 
 
 def charge_all(caller):
-    """The answers to CLIENTS charges at once: each accepted, and soon."""
+    """Send CLIENTS charges at once; each must be accepted in bounded time."""
     with ThreadPoolExecutor(CLIENTS) as clients:
         told = list(clients.map(lambda number: charge(caller, number), range(CLIENTS)))
     slowest = max(seconds for _answer, seconds in told)
@@ -146,7 +146,7 @@ def job(caller, answer):
 
 
 def prove_that_nothing_is_lost(stack, caller, valkey, answers, *, unacknowledged=0):
-    """Every job has succeeded with one charge, by the processes that were there before; nothing waits, but so many messages."""
+    """Assert that every job succeeded with one charge, by the same processes, and only so many messages are left."""
     jobs = caller.when_ended(len(answers) + 1, seconds=60, stack=stack)
     assert {one["id"] for one in jobs} > {answer.json()["id"] for answer in answers}
     assert {one["state"] for one in jobs} == {"succeeded"}
@@ -157,7 +157,7 @@ def prove_that_nothing_is_lost(stack, caller, valkey, answers, *, unacknowledged
 
 
 def left_over(valkey, unacknowledged):
-    """What has not returned to its baseline: messages that wait or are out, beyond so many, and open transactions."""
+    """Return what has not returned to its baseline: waiting or unacknowledged messages, and open transactions."""
     with valkey.client() as client, connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'"

@@ -1,4 +1,4 @@
-"""Celery's own commands against a running stack, as docs/celery.md describes them: they work, and none of them loses a job."""
+"""Celery's own commands against a running stack, as docs/celery.md describes them: they work, and none loses a job."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def caller(stack, transactional_db):
 
 
 def celery(stack, *words):
-    """What the command says. Fails the test where it does."""
+    """Return the command's output; fail the test if the command fails."""
     told = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "config", *words],
         cwd=ROOT,
@@ -58,12 +58,12 @@ def celery(stack, *words):
 
 
 def control(stack, *words):
-    """The worker has said that it heeds this; a busy machine needs more than the second that the command waits by itself."""
+    """Send a control command and wait for the worker's reply, longer than Celery's one second."""
     celery(stack, "control", "--timeout", "20", *words, "-d", WORKER)
 
 
 def ask(stack, *words):
-    """What each node answers to `inspect`."""
+    """Return each node's reply to `inspect`."""
     return json.loads(celery(stack, "inspect", *words, "--json", "--timeout", "4", "-d", WORKER))[WORKER]
 
 
@@ -79,12 +79,12 @@ def stop(caller, address):
     caller.job_when(address, "canceled")
 
 
-def test_inspect_shows_who_is_there_and_which_jobs_run(stack, caller):
+def test_inspect_shows_the_workers_and_their_running_jobs(stack, caller):
     address = sleep(caller, "long", 600)
     job = caller.job_when(address, "running")
     [task] = ask(stack, "active")
     assert (task["id"], task["args"], task["name"]) == (job["id"], [job["id"]], "workers.run_job")
-    # Who is named is not waited for beyond the answer.
+    # With a named destination the command does not wait beyond its reply.
     pong = celery(stack, "inspect", "ping", "--timeout", "4", "-d", f"{WORKER},{MAINTENANCE}")
     assert all(f"{node}: OK" in pong for node in (WORKER, MAINTENANCE))
     stats = ask(stack, "stats")
@@ -103,10 +103,10 @@ def test_a_pool_that_grows_runs_more_jobs_at_once(stack, caller):
     assert ask(stack, "stats")["pool"]["max-concurrency"] == 2
 
 
-def test_a_worker_takes_another_queue_and_leaves_it_and_none_of_its_own_is_forgotten(stack, caller):
+def test_a_worker_consumes_another_queue_and_leaves_it_and_keeps_its_own(stack, caller):
     control(stack, "add_consumer", "reports")
     until(lambda: queues(stack) == {"high", "default", "low", "reports"}, seconds=START_SECONDS)
-    # Nobody else publishes it: until then it was planned for another day.
+    # The sweep does not publish it: the job is not due until another day.
     job_id = sleep(caller, "report", 0, run_at=(timezone.now() + timedelta(days=1)).isoformat()).rpartition(
         "/"
     )[2]
@@ -124,9 +124,9 @@ def queues(stack):
 
 
 def test_purging_the_broker_loses_nothing(stack, caller):
-    """The messages are gone; the rows are published again."""
+    """The messages are gone; the sweep publishes hints of the rows again."""
     stack.kill("worker")
-    stack.kill("maintenance")  # so that none comes back before all are gone
+    stack.kill("maintenance")  # so that no hint is published again before all are gone
     addresses = [sleep(caller, f"purged-{number}", 0) for number in range(10)]
     until(lambda: messages() >= 10)
     told = celery(stack, "purge", "--force", "--queues", "high,default,low")
@@ -138,7 +138,7 @@ def test_purging_the_broker_loses_nothing(stack, caller):
         assert job["attempt"] == 1
 
 
-def test_a_worker_that_is_shut_down_gives_its_job_back_at_no_charge(stack, caller):
+def test_a_worker_that_is_shut_down_postpones_its_job(stack, caller):
     address = sleep(caller, "given-back", 600)
     caller.job_when(address, "running")
     control(stack, "shutdown")
@@ -162,7 +162,7 @@ def test_events_are_shown_once_they_are_switched_on(stack, caller, tmp_path):
         )
         try:
             control(stack, "enable_events")
-            # A worker's heartbeat: from here on everything is seen.
+            # A worker's heartbeat: from here on every event is received.
             until(lambda: "heartbeat" in file.read_text(), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
             job = caller.job_when(sleep(caller, "shown", 0), "succeeded")
             until(
@@ -177,7 +177,7 @@ def test_events_are_shown_once_they_are_switched_on(stack, caller, tmp_path):
 
 
 def seen(file, job_id):
-    """What was shown of the job's task, in single words."""
+    """Return the words that were shown for the job's task."""
     return {
         word
         for line in file.read_text().splitlines()

@@ -1,4 +1,4 @@
-"""An api process that dies, freezes or fails anywhere on a request's way: the retry elsewhere finds one job, or makes it."""
+"""An api process that dies, freezes or fails at any point of a request: a retry at another process finds or creates one job."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# Before the commit nothing is left, and the retry is the first request; after it the retry is a repeat.
+# Before the commit nothing is kept, and the retry is a first request. After it the retry is a replay.
 UNCOMMITTED = ("before_key", "before_job", "before_commit")
 COMMITTED = ("after_commit", "before_answer")
-# A frozen process answers nobody: how long the client waits for it.
+# How long the client waits for a frozen process.
 PATIENCE_SECONDS = 1.0
 
 
@@ -28,7 +28,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
 
 @pytest.fixture
 def doomed(stack, api_key):
-    """Start another api, of one process, that meets the fault point; it is gone at the end, whatever became of it."""
+    """Return a function that starts another api of one process with this fault point armed. It is killed at the end."""
     callers = []
 
     def start(fault_point):
@@ -55,7 +55,7 @@ def test_a_request_whose_server_was_killed_is_done_once_by_its_retry(ledger, doo
 
 
 @pytest.mark.parametrize("point", [*UNCOMMITTED, "before_answer"])
-def test_a_request_that_fails_unexpectedly_is_told_so_and_done_once_by_its_retry(ledger, doomed, point):
+def test_a_request_that_fails_unexpectedly_gets_500_and_is_done_once_by_its_retry(ledger, doomed, point):
     first = ledger.send("order-1", by=doomed(f"{point}:1:raise"))
     assert (first.status_code, first.json()["code"]) == (500, "internal-error")
     assert first.headers["Content-Type"] == "application/problem+json"
@@ -65,7 +65,7 @@ def test_a_request_that_fails_unexpectedly_is_told_so_and_done_once_by_its_retry
     assert ledger.settle()["order-1"]["state"] == "succeeded"
 
 
-def test_a_publication_that_fails_unexpectedly_costs_the_client_nothing(ledger, doomed):
+def test_a_hint_that_fails_unexpectedly_costs_the_client_nothing(ledger, doomed):
     ledger.charge("order-1", by=doomed("after_commit:1:raise"))
     assert ledger.settle()["order-1"]["state"] == "succeeded"
 
@@ -77,7 +77,7 @@ def test_a_request_whose_server_froze_is_done_once_by_its_retry(ledger, doomed, 
     first.http.timeout = PATIENCE_SECONDS
     with pytest.raises(httpx2.ReadTimeout):
         ledger.send("order-1", by=first)
-    # Until PostgreSQL ends the frozen transaction, nobody can say what will become of it.
+    # Until PostgreSQL ends the frozen transaction, its outcome is unknown.
     retry = ledger.send("order-1")
     if point == "before_commit":
         assert (retry.status_code, retry.json()["code"]) == (409, "idempotency-request-in-progress")

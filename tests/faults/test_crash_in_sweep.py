@@ -1,4 +1,4 @@
-"""A sweeper that dies, freezes, hangs or fails between marking and publishing: the next sweep does the rest (I2, I9)."""
+"""A sweep that dies, freezes, hangs or fails between marking and publishing: the next sweep does the rest (I2, I9)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ENV = {**SHORT_LEASE, "MAINTENANCE_TIME_LIMIT_SECONDS": "4"}
 
 @pytest.fixture(scope="module")
 def stack(django_db_setup, django_db_blocker, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sweeper")
+    folder = tmp_path_factory.mktemp("sweep")
     with django_db_blocker.unblock(), running_stack(folder, **ENV) as stack:
         stack.start_workers("worker", "beat")
-        # It reaches no broker: every message is the sweeper's.
+        # It reaches no broker: every hint comes from the sweep.
         stack.start_api(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
         yield stack
 
@@ -33,7 +33,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
         ("stop", "time limit (4s) exceeded"),
     ],
 )
-def test_a_sweeper_that_fails_before_it_publishes_leaves_the_jobs_to_the_next_sweep(
+def test_a_sweep_that_fails_before_it_publishes_leaves_the_jobs_to_the_next_sweep(
     stack, ledger, action, sign
 ):
     for key in KEYS:

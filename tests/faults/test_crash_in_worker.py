@@ -1,4 +1,4 @@
-"""A worker that dies, hangs or fails anywhere on a job's way: another attempt goes on from what is on record (I1, I2, I4, I5)."""
+"""A worker that dies, hangs or fails at any point of a job: another attempt continues from the record (I1, I2, I4, I5)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# What is on record of the job that was hit, and the provider's word for each call that it got.
+# The history of the job that was hit, and the provider's outcome of each call that it received.
 LEASE_RAN_OUT = ["submit", "claim", "expire", "claim", "succeed"]
 RETRIED = ["submit", "claim", "retry", "claim", "succeed"]
 UNTOUCHED = ["submit", "claim", "succeed"]
@@ -45,14 +45,14 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
 
 @pytest.fixture
 def doomed(stack):
-    """Start a worker that meets the fault point, and give its log; it is gone at the end, whatever became of it."""
+    """Return a function that starts a worker with this fault point armed. The worker is killed at the end."""
 
     def start(fault_point):
         stack.start_workers("doomed", FAULT_POINT=fault_point)
         return stack.running["doomed"]
 
     yield start
-    # Written on by a worker of that name that took over, if any.
+    # A worker that took over under that name appends to the same log.
     assert " is reached: " in stack.running["doomed"].log.read_text()
     stack.kill("doomed")
 
@@ -67,8 +67,8 @@ def doomed(stack):
         ("before_settle", LEASE_RAN_OUT, ONE_CALL),
     ],
 )
-def test_a_job_whose_process_was_killed_goes_on_from_what_is_on_record(ledger, doomed, point, history, calls):
-    # The second that comes by: by then the worker is in full swing.
+def test_a_job_whose_process_was_killed_continues_from_its_record(ledger, doomed, point, history, calls):
+    # The second job that reaches the point: by then the worker is warm.
     doomed(f"{point}:2:kill")
     for key in KEYS:
         ledger.charge(key)
@@ -123,7 +123,7 @@ def test_an_attempt_that_fails_unexpectedly_is_followed_by_another(ledger, doome
     until(lambda: "FaultPointReached" in worker.log.read_text(), pause_seconds=POLL_SECONDS)
 
 
-def test_a_message_that_was_lost_with_its_process_is_published_again(ledger, doomed):
+def test_a_hint_that_was_lost_with_its_process_is_published_again(ledger, doomed):
     worker = doomed("before_claim:1:kill")
     before = until(lambda: all_children_of(worker), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
     for key in KEYS:
@@ -134,13 +134,13 @@ def test_a_message_that_was_lost_with_its_process_is_published_again(ledger, doo
     assert len(before & children_of(worker)) == len(before) - 1
 
 
-def test_a_process_that_hangs_before_its_claim_costs_one_place_and_no_job(stack, ledger, doomed):
+def test_a_process_that_hangs_before_its_claim_costs_one_slot_and_no_job(stack, ledger, doomed):
     doomed("before_claim:1:hang")
     for key in KEYS:
         ledger.charge(key)
     jobs = ledger.caller.when_ended(len(KEYS), seconds=60, stack=stack)
     assert {job["state"] for job in jobs} == {"succeeded"}
-    # The message of the one that hangs is held for as long as its process lives.
+    # The hanging process's message stays unacknowledged as long as the process lives.
     redeliver(stack)
     ledger.settle()
     assert {tuple(ledger.history(key)) for key in KEYS} == {tuple(UNTOUCHED)}
@@ -149,7 +149,7 @@ def test_a_process_that_hangs_before_its_claim_costs_one_place_and_no_job(stack,
 @pytest.mark.parametrize(
     ("point", "calls"), [("after_claim", ONE_CALL), ("after_effect", REPEATED), ("before_settle", ONE_CALL)]
 )
-def test_an_attempt_that_hangs_is_ended_with_its_process_when_its_time_is_over(ledger, doomed, point, calls):
+def test_an_attempt_that_hangs_is_killed_with_its_process_when_its_time_is_over(ledger, doomed, point, calls):
     ledger.operation = "test.brief_charge"
     worker = doomed(f"{point}:1:hang")
     before = until(lambda: all_children_of(worker), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
@@ -161,7 +161,7 @@ def test_an_attempt_that_hangs_is_ended_with_its_process_when_its_time_is_over(l
 
 
 @pytest.mark.parametrize("action", ["kill", "raise"])
-def test_a_job_whose_message_was_not_acknowledged_is_not_run_again(stack, ledger, doomed, action):
+def test_a_settled_job_whose_message_was_not_acknowledged_is_not_run_again(stack, ledger, doomed, action):
     worker = doomed(f"before_ack:1:{action}")
     for key in KEYS:
         ledger.charge(key)
@@ -173,7 +173,7 @@ def test_a_job_whose_message_was_not_acknowledged_is_not_run_again(stack, ledger
     assert UNTOUCHED in [ledger.history(key) for key in KEYS]
 
 
-def test_a_worker_that_freezes_before_it_acknowledges_changes_nothing_when_it_wakes(stack, ledger, doomed):
+def test_a_worker_frozen_before_the_acknowledgement_changes_nothing_when_it_continues(stack, ledger, doomed):
     worker = doomed("before_ack:1:stop")
     frozen = psutil.Process(worker.popen.pid)
     for key in KEYS:
@@ -192,7 +192,7 @@ def test_a_worker_that_freezes_before_it_acknowledges_changes_nothing_when_it_wa
 
 
 def redeliver(stack):
-    """Another worker is there, and has taken over what the first one held."""
+    """Start another worker, which takes over the first one's unacknowledged messages."""
     stack.kill("doomed")
     let_messages_be_taken_over()
     stack.start_workers("doomed")
@@ -203,13 +203,13 @@ def children_of(worker):
 
 
 def all_children_of(worker):
-    """Each of the worker's processes, once all are there."""
+    """Return the worker's child processes, once all have started."""
     children = children_of(worker)
     return children if len(children) == CONCURRENCY else None
 
 
 def the_one_hit(ledger, history):
-    """The key of the one job with this history; the others' ran through."""
+    """Return the key of the one job with this history; all others must be untouched."""
     histories = {key: ledger.history(key) for key in KEYS}
     [hit] = [key for key in KEYS if histories[key] == history]
     assert all(histories[key] == UNTOUCHED for key in KEYS if key != hit), histories

@@ -1,4 +1,4 @@
-"""A worker that finds messages in every queue takes the urgent ones first, and forgets nobody."""
+"""A worker that finds messages in every queue takes high priority first, and starves no queue."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def stack(transactional_db, tmp_path):
-    # One job at a time: what is taken first is then begun first.
+    # One job at a time: the message taken first starts first.
     with running_stack(tmp_path, WORKER_PROCESSES="1") as stack:
         yield stack
 
 
 def backlog(priority, count):
-    """So many jobs wait in the priority's queue, the worker not yet there."""
+    """Queue this many jobs of the priority, before the worker starts."""
     tenant = TenantFactory()
     submission = Submission(
         operation=current_operation("demo.sleep"), params={"seconds": 0}, priority=priority
@@ -37,7 +37,7 @@ def backlog(priority, count):
 
 
 def begun(stack, count):
-    """The priorities of the jobs in the order in which they were begun, once all have succeeded."""
+    """Return the priorities of the jobs in the order in which they started, once all have succeeded."""
     ended = Job.objects.filter(state=State.SUCCEEDED)
     try:
         until(lambda: ended.count() == count, seconds=90, pause_seconds=POLL_SECONDS)
@@ -46,7 +46,7 @@ def begun(stack, count):
     return [Priority(job.priority) for job in ended.order_by("started_at")]
 
 
-def test_high_jobs_are_begun_before_those_that_came_first(stack):
+def test_high_jobs_start_before_earlier_jobs_of_lower_priority(stack):
     for priority in (Priority.LOW, Priority.DEFAULT, Priority.HIGH):
         backlog(priority, 3)
     stack.start_workers("worker")

@@ -1,4 +1,4 @@
-"""A sweeper that dies or freezes in the middle of its work leaves each row done or to be found again (I2, I8)."""
+"""A sweep that dies or freezes halfway leaves each row done or to be found again (I2, I8)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Swallowing(BrokerProxy):
-    """A relay that keeps the first message on its way to a queue, and all that its connection says after it."""
+    """A relay that withholds the first message to a queue, and everything that its connection sends after it."""
 
     def __init__(self, url):
         self.has_swallowed = Event()
@@ -40,7 +40,7 @@ class Swallowing(BrokerProxy):
 
 
 class _Tap:
-    """A socket that is never heard again once a message comes in."""
+    """A socket that delivers nothing more once a message comes in."""
 
     def __init__(self, source, has_swallowed):
         self._source, self._has_swallowed = source, has_swallowed
@@ -66,11 +66,11 @@ class _Tap:
 
 @pytest.fixture
 def start_sweep(tmp_path, transactional_db):
-    """Start `manage.py sweep`, as often as is asked; what still runs at the end is killed."""
+    """Return a function that starts `manage.py sweep`. Sweeps that still run at the end are killed."""
     running = []
 
     def begin(**env):
-        # It waits for its broker for as long as this test may need to kill it.
+        # A long budget: it must wait for its broker until this test kills it.
         env = {**os.environ, "DATABASE_URL": database_url(), "PUBLISH_BUDGET_SECONDS": "60", **env}
         running.append(start(Command("sweep", [sys.executable, "manage.py", "sweep"], env), tmp_path / "log"))
         return running[-1]
@@ -91,7 +91,7 @@ def kill(running):
     assert running.popen.wait() == -9, running.last_lines()
 
 
-def test_killed_between_mark_and_publication_it_costs_a_job_one_pause(tenant, start_sweep):
+def test_a_sweep_killed_between_mark_and_publication_costs_a_job_one_pause(tenant, start_sweep):
     queue = f"test-{uuid4()}"
     jobs = [write(make_due(queued_job(tenant).id).id, f"queue = '{queue}'") for _ in range(3)]
     proxy = Swallowing(settings.REDIS_URL)
@@ -115,7 +115,7 @@ def test_killed_between_mark_and_publication_it_costs_a_job_one_pause(tenant, st
         broker.delete(queue)
 
 
-def test_overtaken_while_it_was_frozen_it_publishes_once_more_and_changes_nothing(tenant, start_sweep):
+def test_a_sweep_overtaken_while_frozen_publishes_once_more_and_changes_nothing(tenant, start_sweep):
     queue = f"test-{uuid4()}"
     jobs = [write(make_due(queued_job(tenant).id).id, f"queue = '{queue}'") for _ in range(3)]
     running = start_sweep(FAULT_POINT="mid_sweep:1:stop")
@@ -131,13 +131,13 @@ def test_overtaken_while_it_was_frozen_it_publishes_once_more_and_changes_nothin
         assert sweep.run_once().published == broker.llen(queue) == 3
         sleeper.resume()
         assert running.popen.wait(START_SECONDS) == 0, running.last_lines()
-        # Three more messages, late: whoever claims second finds no row.
+        # Three more hints, late: the second claim of each job finds no row.
         assert broker.llen(queue) == 6
         broker.delete(queue)
     assert set(Job.objects.values_list("state", "publications")) == {(State.QUEUED, 2)}
 
 
-def test_killed_between_two_leases_it_leaves_the_second_to_the_next(tenant, start_sweep, monkeypatch):
+def test_a_sweep_killed_between_two_leases_leaves_the_second_to_the_next(tenant, start_sweep, monkeypatch):
     monkeypatch.setattr("workers.backoff.random.uniform", lambda _low, high: high)
     first, second = (end_lease(claimed_job(tenant).id) for _ in range(2))
     with psycopg.connect(**connection_parameters()) as session:
@@ -149,7 +149,7 @@ def test_killed_between_two_leases_it_leaves_the_second_to_the_next(tenant, star
         kill(running)
         assert [job.state for job in Job.objects.order_by("id")] == [State.QUEUED, State.RUNNING]
         with connection.cursor() as cursor:
-            # The dead sweeper's session does not know yet: its statement would still be carried out.
+            # The dead sweep's session has not noticed yet: its statement would still be executed.
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND wait_event_type = 'Lock'"

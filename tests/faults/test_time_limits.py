@@ -1,4 +1,4 @@
-"""Celery's time limits, the net below the lease's: an attempt that takes no hint gives up its place, or loses its process."""
+"""Celery's time limits, the last resort behind the lease: an attempt that does not stop loses its slot or its process."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 OPERATIONS = ("Stuck", "Stubborn", "Quick")
-# Each place of the worker is taken by one of them.
+# Each takes one slot of the worker.
 CONCURRENCY = 2
 ENV = {
     **SHORT_LEASE,
     "OPERATIONS": ",".join(f"tests.support.operations.{name}" for name in OPERATIONS),
     # Soft after 2 s, hard after 32: the least that the operations' own limit and its margin leave.
     "TASK_TIME_LIMIT_SECONDS": "32",
-    # The heart would end the process sooner.
+    # The heartbeat would end the process sooner.
     "LOST_LEASE_EXIT_SECONDS": "3600",
 }
 
@@ -40,7 +40,7 @@ def submit(caller, key, operation):
 
 
 def children(stack):
-    """The worker's processes, once all are there."""
+    """Return the worker's processes, once all have started."""
     found = {child.pid for child in psutil.Process(stack.running["worker"].popen.pid).children()}
     return found if len(found) == CONCURRENCY else None
 
@@ -48,17 +48,17 @@ def children(stack):
 @pytest.mark.parametrize(
     ("operation", "survivors"),
     [
-        # The soft limit is an exception in the attempt, whose process goes on to the next job.
+        # The soft limit raises in the attempt; its process takes the next job.
         ("test.stuck", CONCURRENCY),
-        # The hard one is the end of the process.
+        # The hard limit kills the process.
         ("test.stubborn", 0),
     ],
 )
-def test_attempts_that_take_no_hint_give_their_places_to_the_next_job(stack, caller, operation, survivors):
+def test_attempts_that_do_not_stop_give_their_slots_to_the_next_job(stack, caller, operation, survivors):
     before = until(lambda: children(stack), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
     endless = [submit(caller, f"endless-{number}", operation) for number in range(CONCURRENCY)]
     for address in endless:
-        # Who ends the attempt first, the soft limit or the lease, is all the same.
+        # It does not matter whether the soft limit or the lease ends the attempt first.
         assert caller.job_when(address, "failed")["error"]["cause"] in ("lease-expired", "time-limit")
     caller.job_when(submit(caller, "after", "test.quick"), "succeeded")
     after = until(lambda: children(stack), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""One trace from the request over the job to the downstream's call, in a receiver that speaks OTLP; none where nobody asked."""
+"""One trace from the request over the job to the downstream's call, received by OTLP; none if tracing is off."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CANARY = "CANARY-91b2"
 
 
 class Receiver(ThreadingHTTPServer):
-    """Takes what exporters send to /v1/traces."""
+    """Receives what exporters send to /v1/traces."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Taker)
@@ -65,11 +65,11 @@ class _Taker(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_words):
-        """Say nothing."""
+        """Log nothing."""
 
 
 class Listening(BrokerProxy):
-    """A relay that keeps what passes."""
+    """A relay that records what passes."""
 
     heard = b""
 
@@ -87,7 +87,7 @@ def receiver():
 
 
 def test_a_charge_is_one_trace_even_if_its_message_was_lost(receiver, api_key, tmp_path):
-    # An empty PYTHONPATH: these processes do find OpenTelemetry.
+    # An empty PYTHONPATH: these processes find OpenTelemetry's SDK.
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_BSP_SCHEDULE_DELAY": "200", "PYTHONPATH": ""}
     with running_stack(tmp_path, **env) as stack:
         relay = Listening(stack.provider.url)
@@ -109,7 +109,7 @@ def test_a_charge_is_one_trace_even_if_its_message_was_lost(receiver, api_key, t
         }  # fmt: skip
         until(lambda: wanted <= receiver.traces[TRACE], seconds=30)
         relay.refuse()
-    # The provider was told the span of the call itself.
+    # The provider received the span of the call itself.
     line = next(
         line
         for line in relay.heard.decode(errors="replace").splitlines()
@@ -123,7 +123,7 @@ def test_a_charge_is_one_trace_even_if_its_message_was_lost(receiver, api_key, t
         path.append(name)
     assert path == ["call", "effect", "attempt", "POST v1/jobs"]
     assert span_id == "00f067aa0ba902b7"
-    # Statements belong to their request or attempt; what nobody asked for is no trace.
+    # Statements belong to their request or attempt; ticks make no trace.
     assert any(name.startswith(("SELECT", "INSERT", "WITH")) for _service, name in receiver.traces[TRACE])
     assert not any(
         service in ("semel-beat", "semel-maintenance")
@@ -135,8 +135,8 @@ def test_a_charge_is_one_trace_even_if_its_message_was_lost(receiver, api_key, t
         assert secret.encode() not in receiver.raw
 
 
-def test_nothing_of_it_is_loaded_where_nobody_asked():
-    # redis-py loads OpenTelemetry's interface itself where it is installed; what costs, is ours to leave alone.
+def test_the_sdk_is_not_loaded_if_tracing_is_off():
+    # The API package is always loaded, and does nothing by itself.
     code = """
 import sys, django
 django.setup()

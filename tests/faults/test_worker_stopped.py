@@ -1,4 +1,4 @@
-"""Workers that are told to stop, that cannot stop, and that die of their jobs: no job is lost, and no place in a worker."""
+"""Workers that must stop, that cannot stop, and that their jobs kill: no job is lost, and no slot of a worker."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ENV = {
     "BACKOFF_MAX_SECONDS": "0.5",
     "WORKER_SOFT_SHUTDOWN_SECONDS": str(SOFT_SHUTDOWN_SECONDS),
 }
-# After which a worker that was told to stop has ended: its soft shutdown, and what a busy machine takes.
+# Until a worker has ended after a stop signal: its soft shutdown, and a reserve for a busy machine.
 ENDED_SECONDS = 60.0
 
 
@@ -64,7 +64,7 @@ def history(caller, address):
     return [event["type"] for event in caller.http.get(f"{address}/events").json()["data"]]
 
 
-def test_a_job_that_kills_its_worker_ends_after_its_attempts_and_holds_up_nobody(stack, caller):
+def test_a_job_that_kills_its_worker_ends_after_its_attempts_and_delays_no_other(stack, caller):
     poison = submit(caller, "poison", "test.poison")
     good = [submit(caller, f"good-{number}", "demo.sleep", seconds=0) for number in range(20)]
     for address in good:
@@ -75,7 +75,7 @@ def test_a_job_that_kills_its_worker_ends_after_its_attempts_and_holds_up_nobody
     assert history(caller, poison) == ["submit", *["claim", "expire"] * 3]
 
 
-def test_a_job_that_kills_its_worker_in_an_effect_ends_unknown_after_one_attempt_that_only_asks(
+def test_a_job_that_kills_its_worker_in_an_effect_ends_unknown_after_one_reconcile_only_attempt(
     stack, caller
 ):
     poison = submit(caller, "poison", "test.poisonous_charge")
@@ -85,7 +85,7 @@ def test_a_job_that_kills_its_worker_in_an_effect_ends_unknown_after_one_attempt
     assert history(caller, poison) == ["submit", *["claim", "expire"] * 2, "claim", "doubt"]
 
 
-def test_an_attempt_that_cannot_stop_is_ended_with_its_process(stack, caller):
+def test_an_attempt_that_does_not_stop_is_killed_with_its_process(stack, caller):
     stuck = [submit(caller, f"stuck-{number}", "test.stuck") for number in range(4)]
     for address in stuck:
         job = caller.job_when(address, "failed")
@@ -93,11 +93,11 @@ def test_an_attempt_that_cannot_stop_is_ended_with_its_process(stack, caller):
     caller.job_when(submit(caller, "after", "demo.sleep", seconds=0), "succeeded")
 
 
-def test_a_worker_that_is_told_to_stop_gives_its_job_back_at_no_charge(stack, caller):
+def test_a_stopping_worker_postpones_its_job_without_charging_an_attempt(stack, caller):
     address = submit(caller, "long", "demo.sleep", seconds=600)
     caller.job_when(address, "running")
-    tell_to_stop(stack)
-    # It has taken nothing more meanwhile.
+    stop_worker(stack)
+    # It has claimed no other job meanwhile.
     job = caller.http.get(address).json()
     assert (job["state"], job["attempt"], job["attempts_left"]) == ("queued", 1, 5)
     stack.start_workers("worker")
@@ -115,10 +115,10 @@ def test_a_worker_that_is_told_to_stop_gives_its_job_back_at_no_charge(stack, ca
     assert_nothing_is_left_over()
 
 
-def test_a_worker_that_is_told_to_stop_ends_the_call_that_has_begun(stack, caller):
+def test_a_stopping_worker_completes_the_call_that_has_begun(stack, caller):
     address = caller.charge("slow", "tok_slow").headers["Location"]
     until(lambda: caller.http.get(address).json()["effects"], seconds=60, pause_seconds=POLL_SECONDS)
-    tell_to_stop(stack)
+    stop_worker(stack)
     stack.start_workers("worker")
     job = caller.job_when(address, "succeeded")
     assert stack.provider.outcomes(f"semel-{job['id']}-charge-1") == ["charged"]
@@ -127,7 +127,7 @@ def test_a_worker_that_is_told_to_stop_ends_the_call_that_has_begun(stack, calle
     assert_nothing_is_left_over()
 
 
-def test_a_job_that_takes_no_hint_is_ended_with_its_worker_and_done_by_another(stack, caller):
+def test_a_job_that_ignores_the_stop_is_killed_with_its_worker_and_done_by_another(stack, caller):
     address = submit(caller, "deaf", "test.deaf")
     until(lambda: caller.http.get(address).json()["progress"], seconds=60, pause_seconds=POLL_SECONDS)
     stop_as_a_container(stack)
@@ -136,11 +136,11 @@ def test_a_job_that_takes_no_hint_is_ended_with_its_worker_and_done_by_another(s
     assert history(caller, address) == ["submit", "claim", "expire", "claim", "succeed"]
 
 
-def test_a_job_outlives_its_lease_and_hears_of_its_cancel_by_its_heartbeat_alone(caller):
+def test_the_heartbeat_alone_extends_the_lease_and_delivers_a_cancel_request(caller):
     address = submit(caller, "patient", "test.patient")
     caller.job_when(address, "running")
     job_id = address.rpartition("/")[2]
-    # The first lease has been over for as long as it was.
+    # The first lease expired one lease length ago.
     old = JobAttempt.objects.filter(
         job_id=job_id, started_at__lt=Now() - 2 * timedelta(seconds=LEASE_SECONDS)
     )
@@ -151,15 +151,15 @@ def test_a_job_outlives_its_lease_and_hears_of_its_cancel_by_its_heartbeat_alone
     assert history(caller, address) == ["submit", "claim", "cancel-requested", "canceled"]
 
 
-def tell_to_stop(stack):
-    """The worker is asked to stop, and has ended by itself."""
+def stop_worker(stack):
+    """Send SIGTERM to the worker and wait until it has ended by itself."""
     worker = stack.running["worker"]
     worker.popen.send_signal(signal.SIGTERM)
     until(lambda: worker.has_ended, seconds=ENDED_SECONDS, pause_seconds=POLL_SECONDS)
 
 
 def stop_as_a_container(stack):
-    """The worker is asked to stop, and killed where it has not ended within the grace."""
+    """Send SIGTERM to the worker, and kill it if it has not ended within the grace."""
     worker = stack.running["worker"].popen
     worker.send_signal(signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""Fault points: nothing by default, one place on its turn if told, and refused where a deployment is checked."""
+"""Fault points: off by default, fire at the nth reach if armed, and refused by the deployment check."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def _disarmed():
     arm("")
 
 
-def test_nothing_happens_anywhere_unless_told():
+def test_nothing_happens_at_any_place_unless_armed():
     for point in POINTS:
         reach(point)
 
 
-def test_the_place_that_was_told_is_met_on_its_turn_and_once():
+def test_the_armed_place_fires_once_at_the_nth_reach():
     arm("after_claim:2:raise")
     reach("after_claim")
     reach("before_claim")
@@ -31,7 +31,7 @@ def test_the_place_that_was_told_is_met_on_its_turn_and_once():
     reach("after_claim")
 
 
-def test_turns_are_counted_together_with_forked_processes():
+def test_forked_processes_count_together():
     arm("after_claim:2:raise")
     child = os.fork()
     if child == 0:
@@ -43,7 +43,7 @@ def test_turns_are_counted_together_with_forked_processes():
 
 
 @pytest.mark.parametrize(
-    "told",
+    "setting",
     [
         "after_claim",
         "after_claim:1",
@@ -55,12 +55,12 @@ def test_turns_are_counted_together_with_forked_processes():
         "after_claim:1:kill:",
     ],
 )
-def test_what_is_not_known_is_refused(told):
+def test_an_unknown_setting_is_refused(setting):
     with pytest.raises(ImproperlyConfigured, match="FAULT_POINT"):
-        arm(told)
+        arm(setting)
 
 
-def test_a_deployment_that_is_told_to_die_is_refused(settings):
+def test_a_deployment_with_an_armed_fault_point_is_refused(settings):
     assert check_fault_point() == []
     settings.FAULT_POINT = "after_claim:1:kill"
     assert [error.id for error in check_fault_point()] == ["semel.E007"]

@@ -1,4 +1,4 @@
-"""Which queue a worker looks into first: by priority, but for every tenth message."""
+"""The order in which a worker polls its queues: by priority, except for every tenth message."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def cycle_of(queues):
 
 
 def delivered_first(count, queues=QUEUES):
-    """Each queue that is looked into first, message by message, while none of them is empty."""
+    """Return the queue that is polled first, message by message, while no queue is empty."""
     cycle = cycle_of(queues)
     seen = []
     for _ in range(count):
@@ -32,7 +32,7 @@ def test_high_comes_first_and_then_default():
     assert cycle_of(QUEUES).consume(3) == QUEUES
 
 
-def test_a_queue_that_was_added_later_has_the_place_of_its_priority():
+def test_a_queue_added_later_is_ordered_by_its_priority():
     assert cycle_of(["low", "reports", "default", "high"]).consume(4) == ["high", "default", "low", "reports"]
     assert [priority.name.lower() for priority in Priority] == QUEUES
     assert "reports" in delivered_first(40, [*QUEUES, "reports"])
@@ -47,23 +47,23 @@ def test_each_lower_queue_has_its_turn():
     ]
 
 
-def test_at_a_turn_of_another_the_rest_keeps_its_order():
+def test_when_a_lower_queue_comes_first_the_rest_keeps_its_order():
     cycle = cycle_of(QUEUES)
     for _ in range(19):
         cycle.rotate("high")
     assert cycle.consume(3) == ["low", "high", "default"]
 
 
-def test_looking_in_vain_is_no_turn():
+def test_an_empty_poll_does_not_count():
     cycle = cycle_of(QUEUES)
     assert [cycle.consume(3)[0] for _ in range(50)] == ["high"] * 50
 
 
-def test_a_worker_of_one_queue_looks_there():
+def test_a_worker_of_one_queue_polls_it():
     assert delivered_first(12, ["maintenance"]) == ["maintenance"] * 12
 
 
-def test_a_queue_that_is_not_served_any_more_is_not_looked_into():
+def test_a_removed_queue_is_not_polled():
     cycle = cycle_of(QUEUES)
     cycle.update(["high", "low"])
     assert cycle.consume(2) == ["high", "low"]

@@ -1,4 +1,4 @@
-"""The breaker in front of the broker: who pays for a dead link, and how often."""
+"""The circuit breaker in front of Redis: how many callers wait for a dead broker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from broker import circuit_breaker
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that goes as the test says."""
+    """Return a clock that the test moves."""
     clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(circuit_breaker, "time", clock)
     return clock
@@ -30,13 +30,13 @@ def others():
         yield lambda action: thread.submit(action).result()
 
 
-def test_who_has_just_paid_is_not_asked_to_pay_again_at_once_and_others_are(link, others):
+def test_a_thread_that_has_just_failed_does_not_try_again_at_once_but_others_do(link, others):
     link.failed()
     assert not link.allows()
     assert others(link.allows)
 
 
-def test_who_has_paid_is_asked_again_for_the_next_client(link, clock):
+def test_a_thread_that_failed_tries_again_for_its_next_client(link, clock):
     link.failed()
     clock.now += 0.49
     assert not link.allows()
@@ -44,15 +44,13 @@ def test_who_has_paid_is_asked_again_for_the_next_client(link, clock):
     assert link.allows()
 
 
-def test_a_success_of_its_own_ends_the_sparing(link):
+def test_a_success_lets_the_thread_try_again_at_once(link):
     link.failed()
     link.succeeded()
     assert link.allows()
 
 
-def test_after_a_row_of_failures_nobody_pays_until_the_pause_is_over_and_then_one_at_a_time(
-    link, clock, others
-):
+def test_an_open_breaker_allows_no_caller_until_the_pause_is_over_and_then_one_at_a_time(link, clock, others):
     for _ in range(3):
         link.failed()
     clock.now += 4.9
@@ -66,8 +64,8 @@ def test_after_a_row_of_failures_nobody_pays_until_the_pause_is_over_and_then_on
     assert not link.allows()
 
 
-def test_one_who_is_spared_does_not_use_up_the_one_try_after_the_pause(link, clock, others):
-    """With a pause no longer than the sparing, the one who may try must be another."""
+def test_a_spared_thread_does_not_use_up_the_one_try_after_the_pause(link, clock, others):
+    """If the pause is shorter than the time that a thread is spared, another thread must get the try."""
     link = circuit_breaker.CircuitBreaker(failures=1, open_seconds=0.2)
     link.failed()
     clock.now += 0.3
@@ -75,7 +73,7 @@ def test_one_who_is_spared_does_not_use_up_the_one_try_after_the_pause(link, clo
     assert others(link.allows)
 
 
-def test_a_success_closes_it_for_everybody(link, clock, others):
+def test_a_success_closes_the_breaker_for_all_threads(link, clock, others):
     for _ in range(3):
         others(link.failed)
     clock.now += 5.1
@@ -85,7 +83,7 @@ def test_a_success_closes_it_for_everybody(link, clock, others):
     assert [link.allows(), others(link.allows), link.allows()] == [True, True, True]
 
 
-def test_failures_that_are_not_in_a_row_do_not_open_it(link, others):
+def test_failures_with_successes_in_between_do_not_open_it(link, others):
     for _ in range(5):
         others(link.failed)
         others(link.succeeded)

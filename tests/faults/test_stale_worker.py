@@ -1,4 +1,4 @@
-"""A worker that freezes, is overtaken and wakes: its writes change nothing; what it heard from the world is evidence (I4)."""
+"""A worker that freezes and is overtaken: its later writes change nothing; what it learned is kept as evidence (I4)."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
     [
         # It checks before it sends, and sends nothing.
         ("after_claim", ["charged"], []),
-        # It had checked already; only the key that does not change keeps the money safe.
+        # It had checked already; only the unchanging downstream key prevents a second charge.
         ("before_effect", ["charged", "replayed"], ["late-effect"]),
         ("after_effect", ["charged", "replayed"], ["late-effect"]),
         ("before_settle", ["charged"], []),
     ],
 )
-def test_a_zombie_changes_nothing(stack, ledger, frozen_at, *, point, calls, evidence):
+def test_a_stale_worker_changes_nothing(stack, ledger, frozen_at, *, point, calls, evidence):
     ledger.charge("order-1")
     frozen_at("zombie", point)
     stack.start_workers("worker")
@@ -49,14 +49,16 @@ def test_a_zombie_changes_nothing(stack, ledger, frozen_at, *, point, calls, evi
         seconds=30,
         pause_seconds=POLL_SECONDS,
     )
-    # Its message is acknowledged only when it has come to its end.
+    # Its message is acknowledged only when its attempt has ended.
     assert ledger.settle()["order-1"] == job
     assert ledger.history("order-1") == [*OVERTAKEN, *evidence]
     assert ledger.effects("order-1") == calls
     stack.kill("worker")
 
 
-def test_a_zombie_that_wakes_while_its_successor_runs_is_heard_as_a_witness_only(stack, ledger, frozen_at):
+def test_a_stale_worker_that_continues_while_its_successor_runs_leaves_evidence_only(
+    stack, ledger, frozen_at
+):
     accepted = ledger.charge("order-1")
     frozen_at("zombie", "after_effect")
     [charge] = stack.provider.charges(f"semel-{accepted['id']}-charge-1")
@@ -74,7 +76,7 @@ def test_a_zombie_that_wakes_while_its_successor_runs_is_heard_as_a_witness_only
     assert (job["state"], job["result"]["charge_id"]) == ("succeeded", charge["id"])
 
 
-def test_a_zombie_without_an_effect_is_stopped_by_its_next_check(stack, ledger, frozen_at, tmp_path):
+def test_a_stale_worker_without_an_effect_is_stopped_by_its_next_check(stack, ledger, frozen_at, tmp_path):
     marks = tmp_path / "marks"
     body = {"operation": "test.mark", "params": {"path": str(marks)}}
     address = ledger.caller.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": "mark"}).headers[
@@ -84,7 +86,7 @@ def test_a_zombie_without_an_effect_is_stopped_by_its_next_check(stack, ledger, 
     stack.start_workers("worker")
     assert ledger.caller.job_when(address, "succeeded")["attempt"] == 2
     stack.signal("zombie", signal.SIGCONT)
-    # Its message is acknowledged when it has come to its end.
+    # Its message is acknowledged when its attempt has ended.
     assert_nothing_is_left_over()
     assert marks.read_text() == "2\n"
     stack.kill("worker")

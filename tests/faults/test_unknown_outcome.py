@@ -1,4 +1,4 @@
-"""A crash between an effect and its record where the downstream forgets keys: it is asked if it can be, else a person is (I1)."""
+"""A crash between an effect and its record, past the key window: the downstream is asked if possible, else an operator (I1)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
 
 @pytest.fixture
 def caller(stack, transactional_db):
-    """A client whose key may also resolve."""
+    """Return a client whose API key may also resolve."""
     caller = Caller(stack.urls["api"], new_api_key(TenantFactory(), is_admin=True))
     with caller.http:
         yield caller
@@ -43,7 +43,7 @@ def caller(stack, transactional_db):
 
 @pytest.fixture
 def crashed(stack, caller):
-    """Submit the charge to a worker that dies with it at the point; who keeps account of it from then on."""
+    """Return a function that submits a charge to a worker that dies at this point."""
 
     def submit(operation, point, max_attempts):
         stack.start_workers("doomed", FAULT_POINT=f"{point}:1:kill")
@@ -60,14 +60,14 @@ def resolve(caller, job, verdict, then, **more):
     return caller.http.post(f"/v1/jobs/{job['id']}/resolve", json=said)
 
 
-def test_nobody_guesses_what_became_of_a_charge_that_cannot_be_asked_about(stack, caller, crashed):
+def test_a_charge_that_cannot_be_asked_about_ends_unknown(stack, caller, crashed):
     ledger = crashed("test.blind_charge", TAKEN, 5)
     job = ledger.settle(in_doubt=[KEY])[KEY]
     assert ledger.history(KEY) == ["submit", "claim", "expire", "claim", "doubt"]
     assert job["error"]["code"] == "outcome-unknown"
     assert [effect["state"] for effect in job["effects"]] == ["started"]
     [charge] = stack.provider.charges(f"semel-{job['id']}-charge-1")
-    # A person looks it up, and says so.
+    # An operator looks it up and resolves the job.
     result = {"charge_id": charge["id"]}
     resolved = resolve(caller, job, "done", "succeed", result=result)
     assert (resolved.status_code, resolved.json()["state"]) == (200, "succeeded")
@@ -75,7 +75,7 @@ def test_nobody_guesses_what_became_of_a_charge_that_cannot_be_asked_about(stack
     assert ledger.effects(KEY) == ["charged"]
 
 
-def test_what_a_zombie_heard_is_there_for_whoever_resolves(stack, caller, frozen_at):
+def test_what_a_stale_worker_learned_is_in_the_history_for_the_operator(stack, caller, frozen_at):
     ledger = Ledger(caller, stack, operation="test.blind_charge")
     ledger.charge(KEY)
     frozen_at("zombie", TAKEN)
@@ -93,7 +93,7 @@ def test_what_a_zombie_heard_is_there_for_whoever_resolves(stack, caller, frozen
     stack.kill("worker")
 
 
-def test_a_charge_that_a_person_finds_not_made_is_made_by_the_next_attempt(caller, crashed):
+def test_a_charge_resolved_as_not_done_is_made_by_the_next_attempt(caller, crashed):
     ledger = crashed("test.blind_charge", NOT_TAKEN, 5)
     job = ledger.settle(in_doubt=[KEY])[KEY]
     assert ledger.effects(KEY) == []
@@ -112,10 +112,10 @@ def test_with_no_attempts_left_the_downstream_is_asked_and_its_answer_is_the_res
     assert ledger.effects(KEY) == ["charged"]
 
 
-def test_with_no_attempts_left_what_was_not_done_stays_undone_until_it_is_redriven(caller, crashed):
+def test_with_no_attempts_left_a_charge_that_was_not_done_waits_for_a_redrive(caller, crashed):
     ledger = crashed("test.asking_charge", NOT_TAKEN, 1)
     job = ledger.settle()[KEY]
-    # Asked too early it proves nothing: a request may be under way for as long as its time-out and a while.
+    # An early answer proves nothing: the request may be under way for its time-out and a margin.
     assert ledger.history(KEY)[:4] == ["submit", "claim", "expire", "claim"]
     assert ledger.history(KEY)[-1] == "fail"
     assert (job["state"], job["error"]["code"]) == ("failed", "attempts-exhausted")
