@@ -24,7 +24,7 @@ T = TypeVar("T")
 # Safe in a URL without escaping, and never a path.
 ARTIFACT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 # The key window of a call that may be repeated without limit, because it sets a value. Not safe after its compensation: a frozen
-# process that wakes then repeats it (docs/reliability.md, "What it cannot do").
+# process that wakes then repeats it (docs/explanation/reliability.md, "What it cannot do").
 IDEMPOTENT_BY_NATURE = timedelta.max
 _DOWNSTREAM_KEY = re.compile(r"semel-(?P<job>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-")
 

@@ -1,6 +1,7 @@
 """The states of a job and the rules between them, as data. Only transitions.py writes a job's state.
 
-A rule is one guarded UPDATE. An event with several rules takes the first whose guards hold. docs/states.md explains the table.
+A rule is one guarded UPDATE. An event with several rules takes the first whose guards hold. docs/reference/states.md explains
+the table.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Compensation: if a job is canceled or fails for good, its done effects are undone, the last one first (docs/states.md).
+"""Compensation: if a job is canceled or fails for good, its done effects are undone, last one first (docs/reference/states.md).
 
 A compensation is an effect of its own: recorded before and after, under its own key. If the process dies before the first one
 has begun, the next attempt meets the same error and begins. Later, the next attempt meets an effect whose compensation has

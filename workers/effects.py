@@ -1,4 +1,6 @@
-"""The third guard: every effect is recorded before and after its call (docs/states.md). Compensation: workers/compensation.py.
+"""The third guard: every effect is recorded before and after its call (docs/reference/states.md).
+
+Compensation: workers/compensation.py.
 
 A process that dies before `begin_effect` commits has sent nothing. Between begin and close the step is `started`: the next
 attempt repeats the call under the same key, or asks the downstream, or stops as `unknown`. After the close the result is kept.

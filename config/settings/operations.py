@@ -23,7 +23,7 @@ INBOX_HANDLERS = env.list("INBOX_HANDLERS", default=["sandbox:operations.payment
 # --- Provisioned databases -------------------------------------------------------------------------------------------
 
 # A database on the server where databases are provisioned, with a role that has CREATEDB and CREATEROLE
-# (docs/provisioning.md), not through PgBouncer. Empty: those operations are retried until it is set.
+# (docs/how-to/provisioning.md), not through PgBouncer. Empty: those operations are retried until it is set.
 PROVISION_DATABASE_URL = env.str("PROVISION_DATABASE_URL", default="")
 # Address of that server for clients, host:port, if it differs from the workers' address.
 PROVISION_PUBLIC_ADDRESS = env.str("PROVISION_PUBLIC_ADDRESS", default="")

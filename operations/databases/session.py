@@ -25,7 +25,7 @@ _MILLISECONDS = 1_000
 # The server closed the connection or failed inside: the outcome is unknown. Any other error means that nothing was done.
 _OUTCOME_UNKNOWN = ("08", "57P", "58", "XX")
 _MEANINGS = {
-    "42501": ("server_forbids", "lacks a right that it needs; see docs/provisioning.md"),
+    "42501": ("server_forbids", "lacks a right that it needs; see docs/how-to/provisioning.md"),
     "53300": ("server_busy", "has no connection left"),
     "55006": ("server_busy", "has other sessions in the way, in its template database or in the one to be dropped"),
     "55P03": ("name_busy", "has another session at work under this name"),

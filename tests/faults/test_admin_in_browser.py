@@ -1,6 +1,6 @@
 """What a person on call does, in a real browser against a real api and worker: find, look, act, and read who did it.
 
-`--screenshots docs/screenshots` keeps the pictures that docs/admin.md shows.
+`--screenshots docs/screenshots` keeps the pictures that docs/how-to/admin.md shows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Celery's own commands against a running stack, as docs/celery.md describes them: they work, and none loses a job."""
+"""Celery's own commands against a running stack, as docs/reference/celery.md describes them: they work, and none loses a job."""
 
 from __future__ import annotations
 

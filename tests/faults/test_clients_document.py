@@ -1,4 +1,4 @@
-"""docs/clients.md: every command in it is run as it stands against a running stack, and says what the page says it does."""
+"""Every command in docs/how-to/clients.md runs against a stack and prints what the page shows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.stack import running_stack
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "clients.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "clients.md").read_text(encoding="utf-8")
 MARK = "--- next ---"
 ANYTHING = "…"  # in the page's output: what differs from run to run
 

@@ -1,4 +1,4 @@
-"""Run the code blocks of docs/idempotency.md."""
+"""Run the code blocks of docs/how-to/idempotency.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.idempotent_view import handle_exception, send
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "idempotency.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "how-to" / "idempotency.md"
 
 
 @pytest.fixture

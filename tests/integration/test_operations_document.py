@@ -1,4 +1,4 @@
-"""The code in docs/operations.md is run as it stands there, its tests included."""
+"""Run the code of docs/tutorial/write-an-operation.md, its tests included."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.django_db
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "tutorial" / "write-an-operation.md"
 NAME = "the_operations_document"
 
 

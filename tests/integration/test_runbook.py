@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from devstack.processes import ROOT
 from tests.support.factories import claimed_job, queued_job
 
-RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+RUNBOOK = (ROOT / "docs" / "how-to" / "runbook.md").read_text(encoding="utf-8")
 STATEMENTS = re.findall(r"```sql\n(.*?)```", RUNBOOK, flags=re.DOTALL)
 OWN_COMMANDS = sorted(set(re.findall(r"^manage\.py (\w+)$|`manage\.py (\w+)", RUNBOOK, flags=re.MULTILINE)))
 APPS = ("accounts", "observability", "workers", "django.core")

@@ -1,4 +1,4 @@
-"""Generate docs/settings.md from config/settings/: `python -m tests.support.settings_document`."""
+"""Generate docs/reference/settings.md from config/settings/: `python -m tests.support.settings_document`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOURCES = [
         re.MULTILINE,
     )
 ]
-DOCUMENT = ROOT / "docs" / "settings.md"
+DOCUMENT = ROOT / "docs" / "reference" / "settings.md"
 # What a value is, by the last word of its name, else by the reader that it is read with.
 UNITS = {
     "SECONDS": "seconds",

@@ -14,7 +14,8 @@ from observability.metrics.database_metrics import DatabaseCollector
 from observability.metrics.registry import REGISTRY
 
 RULES = ROOT / "deploy" / "prometheus"
-RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+RUNBOOK_FILE = ROOT / "docs" / "how-to" / "runbook.md"
+RUNBOOK = RUNBOOK_FILE.read_text(encoding="utf-8")
 # Suffixes of the series of each type of metric.
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
 
@@ -83,7 +84,7 @@ def test_an_alert_has_a_severity_a_summary_and_a_runbook_link(name):
     rule = ALERTS[name]
     assert rule["labels"]["severity"] in ("page", "ticket")
     assert rule["annotations"]["summary"].endswith(".")
-    assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{name.lower()}"
+    assert rule["annotations"]["runbook_url"] == f"docs/how-to/runbook.md#{name.lower()}"
 
 
 def test_alerts_and_sections_of_the_runbook_correspond():
@@ -101,7 +102,7 @@ def test_a_section_has_meaning_diagnosis_action_and_warning(name):
 
 def test_every_link_of_the_runbook_resolves():
     for file, anchor in re.findall(r"\]\(([\w./-]*)(?:#([\w-]+))?\)", RUNBOOK):
-        assert not file or (ROOT / "docs" / file).exists(), file
+        assert not file or (RUNBOOK_FILE.parent / file).exists(), file
         assert not anchor or anchor in anchors(RUNBOOK), anchor
 
 

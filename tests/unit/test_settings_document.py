@@ -1,4 +1,4 @@
-"""docs/settings.md lists every variable that is read, with its default and its reason."""
+"""docs/reference/settings.md lists every variable that is read, with its default and its reason."""
 
 from __future__ import annotations
 

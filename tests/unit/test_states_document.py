@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jobs.states import RULES, TERMINAL, Fence, Guard, State
 
-PAGE = (Path(__file__).parents[2] / "docs" / "states.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "states.md").read_text()
 NOTHING = "\N{EN DASH}"
 
 

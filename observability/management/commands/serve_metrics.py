@@ -27,7 +27,7 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, host: str, port: int, **_options: Any) -> None:  # noqa: ANN401 - Django's signature
         for name in ("METRICS_TOKEN", "PROMETHEUS_MULTIPROC_DIR"):
             if not getattr(settings, name):
-                raise CommandError(f"{name} is not set. See docs/settings.md.")
+                raise CommandError(f"{name} is not set. See docs/reference/settings.md.")
         with ThreadingHTTPServer((host, port), _Page) as server:
             self.stdout.write(f"http://{host}:{server.server_port}/metrics")
             self.stdout.flush()
