@@ -1,4 +1,4 @@
-"""What the runbook tells people to type at three in the morning works, and changes nothing."""
+"""The queries and commands of the runbook work, and the queries change nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ APPS = ("accounts", "observability", "workers", "django.core")
 
 
 @pytest.mark.parametrize("statement", STATEMENTS, ids=range(len(STATEMENTS)))
-def test_a_query_runs_and_only_reads(tenant, statement):
+def test_a_query_of_the_runbook_runs_and_only_reads(tenant, statement):
     queued_job(tenant)
     claimed_job(tenant)
     with transaction.atomic(), connection.cursor() as cursor:
@@ -30,7 +30,7 @@ def test_a_query_runs_and_only_reads(tenant, statement):
 
 
 @pytest.mark.parametrize("name", sorted({one or other for one, other in OWN_COMMANDS}))
-def test_a_command_is_there(name):
+def test_a_command_of_the_runbook_exists(name):
     def found(app):
         try:
             return load_command_class(app, name)
