@@ -1,4 +1,4 @@
-"""An erasure meets whoever reads, restarts or deletes the same job: no copy outlives it, and nobody waits for ever."""
+"""An erasure beside reads, redrives and purges of the same job: no copy survives, and nothing deadlocks."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def new_client(tenant):
 
 @pytest.fixture
 def failed(new_client):
-    """Submit a job that fails; the job."""
+    """Submit a job that fails and return it."""
 
     def submit(key="k"):
         job = claim(accepted(post(new_client(), BODY, key=key))["id"])
@@ -61,7 +61,7 @@ def failed(new_client):
 
 @pytest.fixture
 def canceled(new_client):
-    """Submit a job and cancel it, without a key and under these; the job."""
+    """Submit a job, cancel it without a key and under these keys, and return it."""
 
     def submit(key="k", *keys):
         job_id = accepted(post(new_client(), BODY, key=key))["id"]
@@ -85,7 +85,7 @@ def redriving(job):
 
 
 def is_erased(job):
-    """Whether the job has forgotten its params, and every answer that quoted them is gone too."""
+    """Return whether the job's params and every stored response that contained them are erased."""
     records = IdempotencyRecord.objects.filter(Q(resource=job.resource) | Q(subject=job.resource))
     kept = [Job.objects.get(pk=job.id).params, *records.values_list("body", flat=True)]
     return not any(SECRET.encode() in bytes(text) for text in kept if text)
@@ -107,7 +107,7 @@ def test_a_redrive_that_comes_first_keeps_the_payload(failed, prepare):
 
 
 @pytest.mark.parametrize("prepare", [lambda job: job, without_key], ids=["key there", "key purged"])
-def test_a_redrive_that_comes_second_is_told_and_queues_nothing(failed, prepare):
+def test_a_redrive_that_comes_second_is_refused_and_queues_nothing(failed, prepare):
     job = prepare(failed())
     before = IdempotencyRecord.objects.count()
     erased, refused = in_turn(job, erasing(job), redriving(job))
@@ -117,14 +117,14 @@ def test_a_redrive_that_comes_second_is_told_and_queues_nothing(failed, prepare)
     assert IdempotencyRecord.objects.count() == before
 
 
-def test_many_erasures_at_once_are_one(failed):
+def test_many_erasures_at_once_erase_once(failed):
     job = failed()
     results = at_one_row(without_key(job), *[erasing(job)] * 5)
     assert len({result.erased_at for result in results}) == 1
     assert history(job.id).count("payload-erased") == 1
 
 
-def test_many_erasures_that_meet_at_the_key_are_one(failed, new_client):
+def test_many_erasures_under_one_key_erase_once(failed, new_client):
     job = failed()
     path = f"/v1/jobs/{job.id}/payload"
     answers = at_once(*[partial(new_client().delete, path) for _ in range(5)])
@@ -133,8 +133,8 @@ def test_many_erasures_that_meet_at_the_key_are_one(failed, new_client):
     assert history(job.id).count("payload-erased") == 1
 
 
-def test_the_answer_of_a_cancel_under_way_is_erased_with_the_rest(canceled, new_client):
-    """It has read the job with its params, and nobody sees its record yet."""
+def test_the_response_of_a_cancel_in_progress_is_erased_too(canceled, new_client):
+    """The cancel has read the job with its params; its record is not committed yet."""
     job = canceled()
     answer, erased = in_turn(job, partial(send, new_client(), job.id, "cancel", "c"), erasing(job))
     assert SECRET in answer.text
@@ -143,7 +143,7 @@ def test_the_answer_of_a_cancel_under_way_is_erased_with_the_rest(canceled, new_
     assert send(new_client(), job.id, "cancel", "c").status_code == 410
 
 
-def test_the_answer_of_a_cancel_that_waited_for_an_erasure_quotes_nothing(canceled, new_client):
+def test_the_response_of_a_cancel_that_waited_for_an_erasure_holds_no_payload(canceled, new_client):
     job = canceled()
     _, answer = in_turn(job, erasing(job), partial(send, new_client(), job.id, "cancel", "c"))
     assert (answer.status_code, answer.json()["params"]) == (200, None)
@@ -161,7 +161,7 @@ def test_a_redrive_under_a_key_that_waited_for_an_erasure_is_refused_for_good(fa
     assert is_erased(job)
 
 
-def test_replays_give_the_old_bytes_until_they_are_told_that_they_are_gone(canceled, new_client):
+def test_replays_return_the_stored_bytes_until_they_return_payload_erased(canceled, new_client):
     job = canceled("k", "c")
 
     def repeat(request):
@@ -179,9 +179,9 @@ def test_replays_give_the_old_bytes_until_they_are_told_that_they_are_gone(cance
         client = new_client()
         return repeat(lambda: send(client, job.id, "cancel", "c"))
 
-    erased, *told = at_once(erasing(job), first, first, cancel, cancel)
+    erased, *replays = at_once(erasing(job), first, first, cancel, cancel)
     assert erased.erased_at is not None
-    for seen in told:
+    for seen in replays:
         assert len({answer.content for answer in seen[:-1]}) <= 1
         assert {answer.status_code for answer in seen[:-1]} <= {200, 202}
     assert Job.objects.count() == 1
@@ -201,7 +201,7 @@ def test_an_erasure_that_waits_for_the_purge_finds_no_job(failed):
     assert isinstance(outcome, JobNotFound)
 
 
-def test_a_purge_passes_by_what_is_being_erased(failed):
+def test_a_purge_skips_a_job_that_is_being_erased(failed):
     job, waiting = old(failed("a")), failed("b")
     expire_key(waiting)
     with transaction.atomic():
@@ -212,8 +212,8 @@ def test_a_purge_passes_by_what_is_being_erased(failed):
     assert (job_purge.run_once(10), purge_keys(10)) == (Counts(deleted=1), Counts(deleted=1))
 
 
-def test_erasures_redrives_cancels_and_take_overs_at_once_never_block_each_other(canceled, new_client):
-    """Each cancel's key has expired, so that it is taken over: its record is locked first, and its job last."""
+def test_erasures_redrives_cancels_and_take_overs_at_once_never_deadlock(canceled, new_client):
+    """Each cancel takes over an expired key: it locks the record first and the job last."""
     jobs = [canceled(f"k-{number}", f"c-{number}", f"d-{number}") for number in range(6)]
     IdempotencyRecord.objects.filter(subject__isnull=False).update(
         created_at=F("created_at") - LONG_AGO, expires_at=F("expires_at") - LONG_AGO

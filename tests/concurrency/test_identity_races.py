@@ -1,4 +1,4 @@
-"""One live job for each business intent, whoever comes at the same moment: `Operation.identity` under real commits."""
+"""One live job for each business intent under concurrency: `Operation.identity` with real commits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def tenant(transactional_db):
 
 @pytest.fixture
 def submit(tenant, monkeypatch):
-    """Give a key (and a body); its request, by a client for a thread of its own. A charge stands for its source."""
+    """Return a function that makes a request under a key, for a thread of its own. A charge's identity is its source."""
     monkeypatch.setattr(ChargePayment, "identity", lambda _operation, params: params["source"])
     credential = f"Bearer {new_api_key(tenant)}"
 
@@ -60,14 +60,14 @@ def live_jobs():
     return Job.objects.exclude(state__in=[State.FAILED, State.CANCELED])
 
 
-def assert_refused(answers, twin):
-    """Each was told whose intent it is, and left nothing behind."""
+def assert_refused(answers, duplicate):
+    """Each response names the duplicate, and nothing was stored."""
     for answer in answers:
-        assert problem(answer, 409, "duplicate-operation")["resource"] == f"/v1/jobs/{twin}"
+        assert problem(answer, 409, "duplicate-operation")["resource"] == f"/v1/jobs/{duplicate}"
 
 
 def split(answers):
-    """Those that were accepted, and those that were not."""
+    """Return the accepted and the other responses."""
     return [one for one in answers if one.status_code == 202], [
         one for one in answers if one.status_code != 202
     ]
@@ -91,51 +91,51 @@ def test_many_intents_at_once_are_accepted_once_each_whatever_their_order(submit
     assert Job.objects.count() == 5
 
 
-def test_a_request_that_comes_while_its_twin_fails_waits_and_is_accepted(submit):
-    twin = claim(accepted(submit("a")())["id"])
+def test_a_request_during_the_failure_of_its_duplicate_waits_and_is_accepted(submit):
+    duplicate = claim(accepted(submit("a")())["id"])
     with transaction.atomic():
-        failing(twin)()
+        failing(duplicate)()
         (answer,) = begin(submit("b"))
         until_waiting(1)
     second = accepted(answer())
-    assert second["id"] != str(twin.id)
+    assert second["id"] != str(duplicate.id)
     assert live_jobs().get().idempotency_key == "b"
 
 
-def test_a_request_that_comes_while_its_twin_nearly_fails_is_refused(submit):
-    twin = claim(accepted(submit("a")())["id"])
+def test_a_request_during_a_rolled_back_failure_of_its_duplicate_is_refused(submit):
+    duplicate = claim(accepted(submit("a")())["id"])
     with transaction.atomic():
-        failing(twin)()
+        failing(duplicate)()
         (answer,) = begin(submit("b"))
         until_waiting(1)
         transaction.set_rollback(True)
-    assert_refused([answer()], twin.id)
+    assert_refused([answer()], duplicate.id)
 
 
-def test_a_twin_that_fails_before_it_could_be_named_refuses_nobody(submit, monkeypatch):
-    twin = claim(accepted(submit("a")())["id"])
+def test_a_duplicate_that_fails_before_the_look_up_refuses_no_request(submit, monkeypatch):
+    duplicate = claim(accepted(submit("a")())["id"])
 
     def fail_first(**values):
-        if Job.objects.get(pk=twin.id).state == State.RUNNING:
-            at_once(failing(twin))
+        if Job.objects.get(pk=duplicate.id).state == State.RUNNING:
+            at_once(failing(duplicate))
         return find_job_by_identity(**values)
 
     monkeypatch.setattr("jobs.submission.find_job_by_identity", fail_first)
-    assert accepted(submit("b")())["id"] != str(twin.id)
+    assert accepted(submit("b")())["id"] != str(duplicate.id)
 
 
-def test_of_many_requests_beside_a_failing_twin_at_most_one_is_accepted(submit):
-    twin = claim(accepted(submit("a")())["id"])
-    _, *answers = at_once(failing(twin), *[submit(f"k-{number}") for number in range(6)])
+def test_of_many_requests_beside_a_failing_duplicate_at_most_one_is_accepted(submit):
+    duplicate = claim(accepted(submit("a")())["id"])
+    _, *answers = at_once(failing(duplicate), *[submit(f"k-{number}") for number in range(6)])
     won, others = split(answers)
     assert len(won) <= 1
     assert live_jobs().count() == len(won)
-    stands_for_it = {f"/v1/jobs/{job_id}" for job_id in (twin.id, *(accepted(one)["id"] for one in won))}
+    stands_for_it = {f"/v1/jobs/{job_id}" for job_id in (duplicate.id, *(accepted(one)["id"] for one in won))}
     assert {problem(one, 409, "duplicate-operation")["resource"] for one in others} <= stands_for_it
     assert submit("again")().status_code == (409 if won else 202)
 
 
-def test_a_redrive_is_refused_while_a_new_twin_is_being_accepted(submit):
+def test_a_redrive_is_refused_while_a_new_duplicate_is_being_accepted(submit):
     job = failed(submit("a")())
     with transaction.atomic():
         submission = Submission(operation=ChargePayment(), params=CHARGE["params"])
@@ -149,7 +149,7 @@ def test_a_redrive_is_refused_while_a_new_twin_is_being_accepted(submit):
     assert live_jobs().get().id == new.id
 
 
-def test_a_redrive_and_new_twins_at_once_leave_one_live_job(submit):
+def test_a_redrive_and_new_duplicates_at_once_leave_one_live_job(submit):
     job = failed(submit("a")())
     redriven, *answers = at_once(redriving(job), *[submit(f"k-{number}") for number in range(5)])
     won, others = split(answers)
@@ -162,7 +162,7 @@ def test_a_redrive_and_new_twins_at_once_leave_one_live_job(submit):
     assert_refused(others, live.id)
 
 
-def test_of_failed_twins_that_are_redriven_at_once_one_is_queued(submit):
+def test_of_failed_duplicates_that_are_redriven_at_once_one_is_queued(submit):
     jobs = [failed(submit(f"k-{number}")()) for number in range(4)]
     results = at_once(*[redriving(job) for job in jobs])
     live = live_jobs().get()
@@ -171,13 +171,13 @@ def test_of_failed_twins_that_are_redriven_at_once_one_is_queued(submit):
     assert [result.resource for result in refused] == [live.resource] * 3
 
 
-def test_one_request_repeated_at_once_is_its_own_twin_and_never_refused(submit):
+def test_one_request_repeated_at_once_is_never_refused_as_a_duplicate(submit):
     answers = at_once(*[submit("a")] * 5)
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.content for answer in answers}) == 1
 
 
-def test_redrives_of_one_job_and_a_new_twin_never_block_each_other(submit):
+def test_redrives_of_one_job_and_a_new_duplicate_never_deadlock(submit):
     job = failed(submit("a")())
     results = at_one_row(job, redriving(job), redriving(job))
     assert sum(isinstance(result, Job) for result in results) == 1

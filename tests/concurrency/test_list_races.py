@@ -1,4 +1,4 @@
-"""Pages stay right while jobs arrive and while their states change: what was there is seen once, in order."""
+"""Pages are correct while jobs arrive and change state: each existing job is listed once, in order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def pages(tenant, wanted, *, until):
-    """Every job of the list, page by page, and on until the others are through."""
+    """Return every job of the list, page by page."""
     seen, before = [], None
     while page := list_jobs(tenant_id=tenant.id, mode="test", job_filter=wanted, before=before, limit=3).rows:
         seen += page
@@ -38,10 +38,10 @@ def pages(tenant, wanted, *, until):
     ],
     ids=["all", "by operation", "by state", "by both"],
 )
-def test_pages_hold_what_was_there_once_and_in_order(wanted):
+def test_pages_hold_each_existing_job_once_and_in_order(wanted):
     tenant = TenantFactory()
     jobs = [queued_job(tenant) for _ in range(18)]
-    # Every second one changes its state twice while the list is read, from the oldest to the newest.
+    # Every second job changes its state twice while the list is read, from the oldest to the newest.
     changing, staying = jobs[::2], jobs[1::2]
     changed, is_over = threading.Event(), threading.Event()
 

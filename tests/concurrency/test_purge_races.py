@@ -1,4 +1,4 @@
-"""A purge meets a redrive: either the job is queued again and stays, or it is gone with all that was known of it."""
+"""A purge beside a redrive: either the job is queued again and stays, or it is deleted with all its rows."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def is_gone(job):
 
 @pytest.fixture
 def while_held(monkeypatch):
-    """Give an action; it is begun while a purge holds the jobs' rows, which goes on once it is seen to wait for one."""
+    """Run an action while a purge holds the locks of the jobs; the purge continues once the action waits for one."""
     begun = []
     with ThreadPoolExecutor() as pool:
 
@@ -77,7 +77,7 @@ def _closing(action):
         connection.close()
 
 
-def test_a_redrive_that_comes_while_its_job_is_purged_finds_none_and_takes_no_key(tenant, while_held):
+def test_a_redrive_during_the_purge_of_its_job_finds_none_and_takes_no_key(tenant, while_held):
     job = old_job(tenant, with_key=False)
     outcome = while_held(redriving(job))
     assert job_purge.run_once(10) == Counts(deleted=1)
@@ -86,7 +86,7 @@ def test_a_redrive_that_comes_while_its_job_is_purged_finds_none_and_takes_no_ke
     assert not IdempotencyRecord.objects.exists()
 
 
-def test_a_cancel_whose_job_is_purged_between_its_looks_finds_none(tenant, monkeypatch):
+def test_a_cancel_whose_job_is_purged_between_its_statements_finds_none(tenant, monkeypatch):
     job = old_job(tenant, with_key=False)
     monkeypatch.setattr(
         services, "request_cancel", lambda **_values: at_once(partial(job_purge.run_once, 10)) and None
@@ -95,7 +95,7 @@ def test_a_cancel_whose_job_is_purged_between_its_looks_finds_none(tenant, monke
         services.cancel_job(tenant_id=tenant.id, mode="test", job_id=job.id)
 
 
-def test_what_a_stale_attempt_heard_while_its_job_is_purged_leaves_no_row_behind(tenant, while_held):
+def test_evidence_of_a_stale_attempt_whose_job_is_purged_leaves_no_row(tenant, while_held):
     job = old_job(tenant, with_key=False)
     outcome = while_held(partial(append_late_effect, job_id=job.id, attempt=1, data={}))
     job_purge.run_once(10)
@@ -114,8 +114,8 @@ def test_a_redrive_before_its_commit_keeps_its_job(tenant, with_key):
     assert job_purge.run_once(10) == Counts()
 
 
-def test_a_redrive_that_holds_the_record_alone_keeps_its_job(tenant):
-    """It has extended the key, and is about to write the job."""
+def test_a_redrive_that_has_locked_only_the_record_keeps_its_job(tenant):
+    """The redrive has extended the key, and is about to write the job."""
     job = old_job(tenant)
     with transaction.atomic():
         IdempotencyRecord.objects.select_for_update().get()
@@ -125,7 +125,7 @@ def test_a_redrive_that_holds_the_record_alone_keeps_its_job(tenant):
     assert is_whole(job)
 
 
-def test_of_redrives_and_purges_at_once_each_job_has_one_that_got_its_way(tenant):
+def test_of_a_redrive_and_a_purge_at_once_exactly_one_takes_effect(tenant):
     jobs = [old_job(tenant, f"k-{number}", with_key=number % 3 != 0) for number in range(18)]
     for job in jobs[1::3]:
         expire_key(job)
@@ -133,11 +133,11 @@ def test_of_redrives_and_purges_at_once_each_job_has_one_that_got_its_way(tenant
     def redrive_all(mine):
         return [(job, _outcome(redriving(job))) for job in mine]
 
-    *told, first, second = at_once(
+    *redrives, first, second = at_once(
         *[partial(redrive_all, jobs[part::3]) for part in range(3)],
         *[partial(purge.run_once)] * 2,
     )
-    outcomes = [pair for part in told for pair in part]
+    outcomes = [pair for part in redrives for pair in part]
     for job, outcome in outcomes:
         if isinstance(outcome, JobNotFound):
             assert is_gone(job)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _intent(monkeypatch):
-    """A charge stands for its source."""
+    """A charge's business intent is its source."""
     monkeypatch.setattr(ChargePayment, "identity", lambda _operation, params: params["source"])
 
 
@@ -22,7 +22,7 @@ def test_a_second_job_of_one_intent_is_refused_until_the_first_has_failed_or_bee
     first = accepted(post(api, key="a"))
     document = problem(post(api, key="b"), 409, "duplicate-operation")
     assert document["resource"] == first["links"]["self"]
-    # Nothing is stored: the key stays free, and the first one's retry is its own.
+    # Nothing is stored: the key stays free, and a retry of the first request is replayed.
     assert IdempotencyRecord.objects.count() == Job.objects.count() == 1
     assert accepted(post(api, key="a"))["id"] == first["id"]
     accepted(post(api, charge(source="tok_other"), key="c"))

@@ -1,4 +1,4 @@
-"""DELETE /v1/jobs/{id}/payload: an ended job forgets what was sent and what came of it; its ids, keys and states stay."""
+"""DELETE /v1/jobs/{id}/payload erases what an ended job received and returned; its ids, keys and states stay."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ pytestmark = pytest.mark.django_db
 SECRET = "4242-SECRET"
 BODY = {**charge(description=SECRET), "metadata": {SECRET: SECRET}, "concurrency_key": SECRET}
 RESOLUTION = {"step": "charge", "verdict": "not_done", "then": "fail", "note": SECRET}
-# What is sent under a key of its own in the life of the job below.
-KEYED = {"a-cancel": ("cancel", b""), "a-redrive": ("redrive", b""), "a-word": ("resolve", RESOLUTION)}
+# The requests about the job below that carry keys.
+KEYED = {"a-cancel": ("cancel", b""), "a-redrive": ("redrive", b""), "a-resolve": ("resolve", RESOLUTION)}
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def keyed(api, job_id, key):
 
 
 def whole_database():
-    """Every value of every row of every table there is, but for the audit log, which is never changed."""
+    """Return every value of every table except the audit log, which never changes."""
     found = ""
     with connection.cursor() as cursor:
         for table in set(connection.introspection.table_names(cursor)) - {AuditEntry._meta.db_table}:
@@ -62,7 +62,7 @@ def whole_database():
 
 
 def work(job_id, attempt):
-    """The attempt does much, and tells the secret wherever it can."""
+    """Write the secret everywhere that an attempt can."""
     job = Job.objects.get(pk=job_id)
     progress = json.dumps({"done": 1, "total": 2, "message": SECRET})
     assert write_progress(job_id=job_id, attempt=attempt, progress=progress)
@@ -73,7 +73,7 @@ def work(job_id, attempt):
 
 
 def live(api, end):
-    """The id of a job that did much, told its secret everywhere, and ended."""
+    """Return the id of an ended job that wrote the secret everywhere."""
     job_id = UUID(accepted(post(api, BODY))["id"])
     claim(job_id)
     work(job_id, 1)
@@ -89,20 +89,20 @@ def live(api, end):
     return job_id
 
 
-def live_among_people(api):
-    """The id of a job that was canceled, redriven, in doubt and resolved, each under a key whose answer quotes it."""
+def live_with_operators(api):
+    """Return the id of a job that was canceled, redriven, unknown and resolved, each under a key whose response contains it."""
     job_id = UUID(accepted(post(api, BODY))["id"])
     answers = [keyed(api, job_id, "a-cancel"), keyed(api, job_id, "a-redrive")]
     begin(claim(job_id), "charge")
     transitions.stop_as_unknown(job_id=job_id, attempt=1, detail=SECRET)
-    answers.append(keyed(api, job_id, "a-word"))
+    answers.append(keyed(api, job_id, "a-resolve"))
     assert [(answer.status_code, SECRET in answer.text) for answer in answers] == [(200, True)] * 3
     assert Job.objects.get(pk=job_id).state == State.FAILED
     return job_id
 
 
 @pytest.mark.parametrize("end", [State.SUCCEEDED, State.FAILED])
-def test_nothing_of_it_is_left_in_any_row(api, end):
+def test_the_payload_is_left_in_no_row(api, end):
     job_id = live(api, end)
     before, names = api.get(f"/v1/jobs/{job_id}").json(), history(job_id)
     assert SECRET in whole_database()
@@ -118,8 +118,8 @@ def test_nothing_of_it_is_left_in_any_row(api, end):
     assert history(job_id) == [*names, "payload-erased"]
 
 
-def test_nothing_is_left_in_the_answers_to_a_cancel_a_redrive_or_a_word_under_keys_of_their_own(api):
-    job_id = live_among_people(api)
+def test_the_payload_is_left_in_no_stored_response_to_a_cancel_redrive_or_resolve(api):
+    job_id = live_with_operators(api)
     names = history(job_id)
     for key in KEYED:
         assert keyed(api, job_id, key)["Idempotency-Replayed"] == "true"
@@ -127,54 +127,54 @@ def test_nothing_is_left_in_the_answers_to_a_cancel_a_redrive_or_a_word_under_ke
     assert erase(api, job_id).status_code == 200
     assert SECRET not in whole_database()
     assert history(job_id) == [*names, "payload-erased"]
-    (told,) = JobEvent.objects.filter(job_id=job_id, type="resolve").values_list("data", flat=True)
-    assert told.keys() == {"step", "verdict", "then", "by"}
+    (data,) = JobEvent.objects.filter(job_id=job_id, type="resolve").values_list("data", flat=True)
+    assert data.keys() == {"step", "verdict", "then", "by"}
 
 
-def test_whoever_repeats_one_of_these_is_told_and_starts_nothing(api):
-    job_id = live_among_people(api)
+def test_a_repeat_of_such_a_request_gets_payload_erased_and_starts_nothing(api):
+    job_id = live_with_operators(api)
     erase(api, job_id)
     before = everything(job_id)
     for key in KEYED:
         assert problem(keyed(api, job_id, key), 410, "payload-erased")["resource"] == f"/v1/jobs/{job_id}"
-        told = api.get(f"/v1/idempotency-keys/{key}").json()
-        assert told["resource"] == f"/v1/jobs/{job_id}"
-        assert told["payload_erased_at"] is not None
+        record_document = api.get(f"/v1/idempotency-keys/{key}").json()
+        assert record_document["resource"] == f"/v1/jobs/{job_id}"
+        assert record_document["payload_erased_at"] is not None
     assert everything(job_id) == before
 
 
-def test_what_a_key_of_a_cancel_stands_for_is_told_before_it_is_erased_too(api):
-    job_id = live_among_people(api)
+def test_the_key_of_a_cancel_shows_its_job_before_and_after_the_erasure(api):
+    job_id = live_with_operators(api)
     other = post(api, b"", key="a-cancel", path=f"/v1/jobs/{job_id}/redrive")
     assert problem(other, 409, "idempotency-key-reused")["resource"] == f"/v1/jobs/{job_id}"
     assert api.get("/v1/idempotency-keys/a-cancel").json()["resource_state"] == "failed"
 
 
-def test_answers_about_another_job_stay(api):
+def test_responses_about_another_job_stay(api):
     other = UUID(accepted(post(api, BODY, key="another"))["id"])
     first = post(api, b"", key="another-cancel", path=f"/v1/jobs/{other}/cancel")
-    erase(api, live_among_people(api))
+    erase(api, live_with_operators(api))
     again = post(api, b"", key="another-cancel", path=f"/v1/jobs/{other}/cancel")
     assert again.content == first.content
     assert again["Idempotency-Replayed"] == "true"
 
 
-def test_a_refusal_that_was_kept_goes_too(api):
-    """The operator's note stands nowhere, and the digest of it went with the rest."""
+def test_a_stored_refusal_is_erased_too(api):
+    """The operator's note is stored nowhere, and its digest is erased too."""
     job_id = live(api, State.FAILED)
     problem(
-        post(api, RESOLUTION, key="a-word", path=f"/v1/jobs/{job_id}/resolve"),
+        post(api, RESOLUTION, key="a-resolve", path=f"/v1/jobs/{job_id}/resolve"),
         409,
         "illegal-state-transition",
     )
     erase(api, job_id)
-    record = IdempotencyRecord.objects.get(key="a-word")
+    record = IdempotencyRecord.objects.get(key="a-resolve")
     assert (record.body, record.members) == (None, None)
-    problem(keyed(api, job_id, "a-word"), 410, "payload-erased")
+    problem(keyed(api, job_id, "a-resolve"), 410, "payload-erased")
 
 
 @pytest.mark.parametrize("end", [State.SUCCEEDED, State.FAILED])
-def test_its_intent_goes_where_nothing_stands_for_it_any_more(api, monkeypatch, end):
+def test_the_business_intent_is_erased_unless_the_job_succeeded(api, monkeypatch, end):
     monkeypatch.setattr(ChargePayment, "identity", lambda _operation, params: params["description"])
     job_id = live(api, end)
     erase(api, job_id)
@@ -188,7 +188,7 @@ def test_its_intent_goes_where_nothing_stands_for_it_any_more(api, monkeypatch, 
         assert accepted(again)["id"] != str(job_id)
 
 
-def test_what_a_stale_attempt_hears_afterwards_is_not_kept(api):
+def test_evidence_of_a_stale_attempt_after_the_erasure_is_not_stored(api):
     job_id = live(api, State.FAILED)
     erase(api, job_id)
     append_late_effect(job_id=job_id, attempt=1, data={"step": "charge", "outcome": "done", "result": SECRET})
@@ -196,8 +196,8 @@ def test_what_a_stale_attempt_hears_afterwards_is_not_kept(api):
     assert JobEvent.objects.filter(job_id=job_id).latest("seq").data == {"step": "charge", "outcome": "done"}
 
 
-def test_what_is_asked_afterwards_quotes_nothing(api):
-    """A cancel of a canceled job answers with the job as it is now."""
+def test_responses_after_the_erasure_hold_no_payload(api):
+    """A cancel of a canceled job returns the job as it is now."""
     job_id = UUID(accepted(post(api, BODY))["id"])
     keyed(api, job_id, "a-cancel")
     erase(api, job_id)
@@ -206,7 +206,7 @@ def test_what_is_asked_afterwards_quotes_nothing(api):
     assert SECRET not in whole_database()
 
 
-def test_twice_is_once(api):
+def test_a_second_erasure_changes_nothing(api):
     job_id = live(api, State.FAILED)
     first = erase(api, job_id)
     before = everything(job_id)
@@ -215,7 +215,7 @@ def test_twice_is_once(api):
     assert everything(job_id) == before
 
 
-def test_under_a_key_it_is_replayed_also_when_it_was_erased_once_more(api):
+def test_an_erasure_under_a_key_is_replayed_even_after_another_erasure(api):
     job_id = live(api, State.FAILED)
     first, again = (erase(api, job_id, **{"Idempotency-Key": "an-erasure"}) for _ in range(2))
     assert again.content == first.content
@@ -225,8 +225,8 @@ def test_under_a_key_it_is_replayed_also_when_it_was_erased_once_more(api):
 
 
 @pytest.mark.parametrize("last", ["erase_by_subject", "erase_payload"])
-def test_an_erasure_that_breaks_off_leaves_all_as_it_was(api, monkeypatch, last):
-    job_id = live_among_people(api)
+def test_an_erasure_that_fails_half_way_changes_nothing(api, monkeypatch, last):
+    job_id = live_with_operators(api)
     before, database = everything(job_id), whole_database()
 
     def die(*_values):
@@ -249,7 +249,7 @@ def test_a_job_that_has_not_ended_keeps_its_payload(api, tenant, state):
     assert everything(job.id) == before
 
 
-def test_a_retry_of_its_request_and_a_redrive_are_told_and_start_nothing(api):
+def test_a_retry_of_the_submission_and_a_redrive_get_payload_erased_and_start_nothing(api):
     job_id = live(api, State.FAILED)
     erase(api, job_id)
     before = everything(job_id)
@@ -259,7 +259,7 @@ def test_a_retry_of_its_request_and_a_redrive_are_told_and_start_nothing(api):
     assert everything(job_id) == before
 
 
-def test_a_redrive_after_its_key_was_purged_takes_no_key_back(api):
+def test_a_redrive_after_its_key_was_purged_reclaims_no_key(api):
     job_id = live(api, State.FAILED)
     maintenance_queries.delete_records([Job.objects.get(pk=job_id).idempotency_record_id])
     erase(api, job_id)
@@ -267,6 +267,6 @@ def test_a_redrive_after_its_key_was_purged_takes_no_key_back(api):
     assert not IdempotencyRecord.objects.exists()
 
 
-def test_anothers_job_is_as_missing_as_none(api):
+def test_another_tenants_job_is_not_found(api):
     problem(erase(api, in_state(TenantFactory(), State.SUCCEEDED).id), 404, "not-found")
     problem(erase(api, UUID(int=1)), 404, "not-found")

@@ -1,4 +1,4 @@
-"""`POST /v1/inbox/{source}`: signed by Standard Webhooks, whose own library is the sender here; each event handled once."""
+"""`POST /v1/inbox/{source}`: signed by Standard Webhooks, whose own library sends here; each event is handled once."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.django_db
 
 SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
 OTHER = f"whsec_{base64.b64encode(bytes(range(1, 33))).decode()}"
-WORD = "provider-event"
-NOBODY = "0199aaaa-bbbb-7ccc-8ddd-eeeeffff0000"
+TYPE = "provider-event"
+UNKNOWN_JOB = "0199aaaa-bbbb-7ccc-8ddd-eeeeffff0000"
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def _sandbox_may_send(settings):
 def deliver(
     event, message_id="evt_1", *, secret=SECRET, ago=timedelta(0), source="sandbox", signed=None, **headers
 ):
-    """One delivery, signed as the library does; `signed`: the body that was signed, where another one is sent."""
+    """Send one delivery, signed by the library. `signed`: the body that was signed, where another one is sent."""
     body = event if isinstance(event, str) else json.dumps(event)
     at = datetime.now(UTC) - ago
     named = {
@@ -54,7 +54,7 @@ def deliver(
 
 
 def succeeded(job, *, key=None, **changes):
-    """What the provider says of the job's charge."""
+    """Return the provider's event about the job's charge."""
     key = key or f"semel-{job.id}-charge-1"
     data = {
         "id": "ch_1",
@@ -66,12 +66,12 @@ def succeeded(job, *, key=None, **changes):
     return {"type": "charge.succeeded", "data": {**data, **changes}}
 
 
-def words(job):
-    return [event.data for event in JobEvent.objects.filter(job_id=job.id, type=WORD).order_by("seq")]
+def provider_events_of(job):
+    return [event.data for event in JobEvent.objects.filter(job_id=job.id, type=TYPE).order_by("seq")]
 
 
-def in_doubt(tenant, script=None):
-    """A job that is unknown, since nobody could tell what became of its charge."""
+def unknown_job(tenant, script=None):
+    """Return a job that is unknown because of its charge."""
     job = claimed_job(tenant, **({} if script is None else {"script": script}))
     begin(job, "charge")
     return transitions.stop_as_unknown(job_id=job.id, attempt=job.attempt, detail="who knows")
@@ -85,21 +85,21 @@ def refuse_to_be_called(_key):
     raise AssertionError("it was charged already")
 
 
-# --- Who is let in -----------------------------------------------------------------------------------------------------
+# --- Authentication -----------------------------------------------------------------------------------------------------
 
 
-def test_a_signed_event_is_taken_and_a_repeated_delivery_too(tenant):
+def test_a_signed_event_is_accepted_and_a_repeated_delivery_too(tenant):
     event = succeeded(queued_job(tenant))
     first, *again = [deliver(event) for _ in range(3)]
     assert (first.status_code, first.json()) == (200, {"id": "evt_1", "first": True})
     assert [(one.status_code, one.json()["first"]) for one in again] == [(200, False), (200, False)]
 
 
-def test_an_event_is_acted_upon_once_however_often_it_is_delivered(tenant):
+def test_an_event_is_handled_once_however_often_it_is_delivered(tenant):
     job = queued_job(tenant)
     for _ in range(3):
         deliver(succeeded(job))
-    assert len(words(job)) == 1
+    assert len(provider_events_of(job)) == 1
     assert [message.message_id for message in InboxMessage.objects.all()] == ["evt_1"]
 
 
@@ -125,7 +125,7 @@ def test_an_event_is_acted_upon_once_however_often_it_is_delivered(tenant):
     ],
     ids=",".join,
 )
-def test_what_its_source_did_not_sign_is_refused_and_changes_nothing(tenant, wrong):
+def test_an_event_with_a_wrong_signature_is_refused_and_changes_nothing(tenant, wrong):
     job = queued_job(tenant)
     before = everything(job.id)
     document = problem(deliver(succeeded(job), **wrong), 401, "unauthenticated")
@@ -145,7 +145,7 @@ def test_one_of_several_signatures_is_enough_while_a_secret_is_rotated(settings,
         assert deliver(event, f"evt_r{number}", secret=secret).status_code == 200
 
 
-def test_a_source_that_nobody_configured_is_not_found(settings):
+def test_an_unconfigured_source_is_not_found(settings):
     problem(deliver({"type": "x", "data": {}}, source="stranger"), 404, "not-found")
     settings.INBOX_SECRETS = []
     problem(deliver({"type": "x", "data": {}}), 404, "not-found")
@@ -162,7 +162,7 @@ def test_a_source_that_nobody_configured_is_not_found(settings):
         ('{"type": "x", "data": {}, "data": {}}', "malformed-json"),
     ],
 )
-def test_a_signed_body_that_is_no_event_is_refused_and_may_come_again(body, code):
+def test_a_signed_body_that_is_no_event_is_refused_and_may_be_sent_again(body, code):
     problem(deliver(body), 400, code)
     assert not InboxMessage.objects.exists()
 
@@ -176,15 +176,15 @@ def test_other_methods_are_refused():
     problem(APIClient().get("/v1/inbox/sandbox"), 405, "method-not-allowed")
 
 
-# --- What an event does -------------------------------------------------------------------------------------------------
+# --- Effects of an event -------------------------------------------------------------------------------------------------
 
 
-def test_the_jobs_events_show_what_the_provider_said(tenant, api):
+def test_the_jobs_history_shows_the_providers_event(tenant, api):
     job = queued_job(tenant)
     deliver(succeeded(job))
-    told = api.get(f"/v1/jobs/{job.id}/events").json()["data"][-1]
-    assert told["type"] == WORD
-    assert told["data"] == {
+    event = api.get(f"/v1/jobs/{job.id}/events").json()["data"][-1]
+    assert event["type"] == TYPE
+    assert event["data"] == {
         "source": "sandbox",
         "message_id": "evt_1",
         "type": "charge.succeeded",
@@ -200,43 +200,49 @@ def test_the_jobs_events_show_what_the_provider_said(tenant, api):
         {"type": "charge.succeeded", "data": {}},
         {"type": "charge.succeeded", "data": {"request": {"idempotency_key": "another's"}}},
         {"type": "charge.succeeded", "data": {"request": {"idempotency_key": 1}}},
-        {"type": "charge.succeeded", "data": {"request": {"idempotency_key": f"semel-{NOBODY}-charge-1"}}},
-        {"type": "charge.succeeded", "data": {"request": 1, "idempotency_key": f"semel-{NOBODY}-charge-1"}},
+        {
+            "type": "charge.succeeded",
+            "data": {"request": {"idempotency_key": f"semel-{UNKNOWN_JOB}-charge-1"}},
+        },
+        {
+            "type": "charge.succeeded",
+            "data": {"request": 1, "idempotency_key": f"semel-{UNKNOWN_JOB}-charge-1"},
+        },
     ],
 )
-def test_what_concerns_no_job_of_ours_is_taken_and_passed_over(event):
+def test_an_event_about_no_job_of_ours_is_accepted_and_ignored(event):
     assert deliver(event).status_code == 200
-    assert not JobEvent.objects.filter(type=WORD).exists()
+    assert not JobEvent.objects.filter(type=TYPE).exists()
 
 
-def test_the_key_may_stand_beside_what_took_place(tenant, script):
-    job = in_doubt(tenant, script(charging))
+def test_the_key_may_be_outside_of_the_object(tenant, script):
+    job = unknown_job(tenant, script(charging))
     event = succeeded(job)
     event["data"] |= event["data"].pop("request")
     deliver(event)
     assert run_to_end(job.id).job.state == State.SUCCEEDED
 
 
-def test_a_charge_that_makes_no_sense_is_no_evidence(tenant):
-    job = in_doubt(tenant)
+def test_an_invalid_charge_resolves_nothing(tenant):
+    job = unknown_job(tenant)
     assert deliver(succeeded(job, status="failed")).status_code == 200
-    assert (words(job), Job.objects.get(pk=job.id).state) == ([], State.UNKNOWN)
+    assert (provider_events_of(job), Job.objects.get(pk=job.id).state) == ([], State.UNKNOWN)
 
 
-def test_an_event_resolves_the_job_that_is_unknown_for_want_of_it(tenant, script):
-    job = in_doubt(tenant, script(charging))
+def test_an_event_resolves_the_unknown_job(tenant, script):
+    job = unknown_job(tenant, script(charging))
     deliver(succeeded(job))
     resolved = Job.objects.get(pk=job.id)
     assert (resolved.state, resolved.open_effects, resolved.done_effects) == (State.QUEUED, 0, 1)
-    [said] = [event.data for event in JobEvent.objects.filter(job_id=job.id, type="resolve")]
-    assert (said["by"], said["note"]) == ("provider sandbox", "charge.succeeded, event evt_1")
+    [resolution] = [event.data for event in JobEvent.objects.filter(job_id=job.id, type="resolve")]
+    assert (resolution["by"], resolution["note"]) == ("provider sandbox", "charge.succeeded, event evt_1")
     job = run_to_end(job.id).job
     assert job.state == State.SUCCEEDED
     assert decode_payload(job.result)["charge"]["id"] == "ch_1"
-    assert history(job.id)[-4:] == [WORD, "resolve", "claim", "succeed"]
+    assert history(job.id)[-4:] == [TYPE, "resolve", "claim", "succeed"]
 
 
-def test_an_event_that_comes_before_the_doubt_settles_it_when_it_comes(tenant, script):
+def test_an_event_before_the_outcome_is_unknown_resolves_the_job_later(tenant, script):
     job = claimed_job(tenant, script=script(charging))
     begin(job, "charge")
     deliver(succeeded(job))
@@ -247,31 +253,33 @@ def test_an_event_that_comes_before_the_doubt_settles_it_when_it_comes(tenant, s
     assert sweep.run_once().resolved == 0
 
 
-def test_an_event_about_another_effect_settles_nothing(tenant):
-    job = in_doubt(tenant)
+def test_an_event_about_another_effect_resolves_nothing(tenant):
+    job = unknown_job(tenant)
     deliver(succeeded(job, key=f"semel-{job.id}-charge-2"))
     assert Job.objects.get(pk=job.id).state == State.UNKNOWN
     assert sweep.run_once().resolved == 0
 
 
-def test_an_event_that_comes_after_a_persons_word_changes_no_state(tenant, script):
-    job = in_doubt(tenant, script(charging))
+def test_an_event_after_an_operators_verdict_changes_no_state(tenant, script):
+    job = unknown_job(tenant, script(charging))
     deliver(succeeded(job))
     run_to_end(job.id)
     before = Job.objects.get(pk=job.id)
     deliver(succeeded(job), "evt_2")
     after = Job.objects.get(pk=job.id)
     assert (after.state, after.result, after.attempt) == (before.state, before.result, before.attempt)
-    assert [word["message_id"] for word in words(job)] == ["evt_1", "evt_2"]
+    assert [event["message_id"] for event in provider_events_of(job)] == ["evt_1", "evt_2"]
 
 
-def test_events_may_come_in_any_order_and_repeated(tenant):
+def test_events_may_arrive_in_any_order_and_repeatedly(tenant):
     job = queued_job(tenant)
     events = [(succeeded(job, amount=number), f"evt_{number}") for number in range(10)]
     deliveries = events * 3
     random.shuffle(deliveries)
     assert {deliver(*delivery).status_code for delivery in deliveries} == {200}
-    assert sorted(word["message_id"] for word in words(job)) == sorted(name for _, name in events)
+    assert sorted(event["message_id"] for event in provider_events_of(job)) == sorted(
+        name for _, name in events
+    )
 
 
 def test_a_handler_that_fails_leaves_the_event_to_be_delivered_again(tenant, monkeypatch):
@@ -288,11 +296,11 @@ def test_a_handler_that_fails_leaves_the_event_to_be_delivered_again(tenant, mon
     problem(deliver(succeeded(job)), 500, "internal-error")
     assert not InboxMessage.objects.exists()
     assert deliver(succeeded(job)).json()["first"] is True
-    assert len(words(job)) == 1
+    assert len(provider_events_of(job)) == 1
 
 
-def test_a_step_that_was_resolved_by_an_event_keeps_the_providers_word_as_its_result(tenant):
-    job = in_doubt(tenant)
+def test_a_step_that_an_event_resolved_has_the_providers_result(tenant):
+    job = unknown_job(tenant)
     deliver(succeeded(job))
     step = JobStep.objects.get(job_id=job.id, name="charge")
     assert (step.state, decode_payload(step.result)["id"]) == ("done", "ch_1")

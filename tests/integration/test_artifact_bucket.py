@@ -1,4 +1,4 @@
-"""Artifacts in an S3-compatible bucket: the same promises, and no more of a file is fetched than is sent."""
+"""Artifacts in an S3-compatible bucket: the same promises, and only the parts that are sent are fetched."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def url_of(job):
     return f"/v1/jobs/{job.id}/artifacts/report.csv"
 
 
-def test_a_file_is_stored_in_the_bucket_and_comes_back_whole_part_by_part(api, tenant, script, bucket):
+def test_a_file_is_stored_in_the_bucket_and_downloaded_in_parts(api, tenant, script, bucket):
     job = job_with_file(tenant, script, CONTENT)
     assert bucket.objects == {f"/files/{artifact_of(job).storage_name}": CONTENT}
     assert api.get(url_of(job)).getvalue() == CONTENT
@@ -41,11 +41,11 @@ def test_a_file_is_stored_in_the_bucket_and_comes_back_whole_part_by_part(api, t
 
 
 @pytest.mark.parametrize(
-    ("asked", "first", "last"),
+    ("requested", "first", "last"),
     [("0-9", 0, 9), ("-7", len(CONTENT) - 7, len(CONTENT) - 1), (f"{2 * MIB}-{2 * MIB}", 2 * MIB, 2 * MIB)],
 )
-def test_of_a_part_little_more_than_that_is_fetched(api, job, bucket, asked, first, last):  # noqa: PLR0917 - pytest's
-    response = api.get(url_of(job), headers={"Range": f"bytes={asked}"})
+def test_a_range_request_fetches_little_more_than_the_range(api, job, bucket, requested, first, last):  # noqa: PLR0917 - pytest's
+    response = api.get(url_of(job), headers={"Range": f"bytes={requested}"})
     assert (response.status_code, response.getvalue()) == (206, CONTENT[first : last + 1])
     assert sum(bucket.sent) <= MIB
 
@@ -56,7 +56,7 @@ def test_a_head_request_fetches_nothing(api, tenant, script, bucket):
     assert bucket.sent == []
 
 
-def test_an_object_that_is_missing_or_another_is_a_503(api, tenant, script, bucket):
+def test_a_missing_or_replaced_object_is_a_503(api, tenant, script, bucket):
     job = job_with_file(tenant, script, CONTENT)
     [path] = bucket.objects
     bucket.objects[path] = b"another"
@@ -65,7 +65,7 @@ def test_an_object_that_is_missing_or_another_is_a_503(api, tenant, script, buck
     problem(api.get(url_of(job)), 503, "service-unavailable")
 
 
-def test_an_object_that_was_replaced_meanwhile_is_not_sent_in_its_place(api, tenant, script, bucket):
+def test_an_object_that_is_replaced_during_a_download_is_not_sent(api, tenant, script, bucket):
     response = api.get(url_of(job_with_file(tenant, script, CONTENT)))
     [path] = bucket.objects
     bucket.objects[path] = CONTENT[::-1]

@@ -1,4 +1,4 @@
-"""The audit log tells what operators did, stands or falls with it, and cannot be changed."""
+"""An audit entry commits with the action that it describes, and cannot be changed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ ADA = "user ada"
 NOBODYS = "00000000-0000-7000-8000-000000000000"
 
 
-def told():
+def audited():
     return list(AuditEntry.objects.order_by("id").values_list("actor", "action", "subject", "note"))
 
 
-def last_told(job):
+def last_audited(job):
     return JobEvent.objects.filter(job_id=job.id).latest("seq").data
 
 
@@ -37,12 +37,12 @@ def entry(**values):
         return audit.record(**{"actor": ADA, "action": "test", "subject": "job/1", **values})
 
 
-def test_a_tenant_and_a_key_made_and_revoked_are_told():
+def test_creating_a_tenant_and_creating_and_revoking_a_key_are_audited():
     tenant = create_tenant(name="acme", actor=ADA)
     credential = create_api_key(tenant=tenant, mode="live", is_admin=True)
     assert revoke_api_key(key_id=credential.id, actor=ADA, note="it leaked")
     assert not revoke_api_key(key_id=credential.id, actor=ADA, note="again")
-    assert told() == [
+    assert audited() == [
         (ADA, "tenant.create", "tenant/acme", ""),
         ("command", "key.create", f"api-key/{credential.id}", ""),
         (ADA, "key.revoke", f"api-key/{credential.id}", "it leaked"),
@@ -52,18 +52,18 @@ def test_a_tenant_and_a_key_made_and_revoked_are_told():
     assert credential.secret not in str(AuditEntry.objects.values())
 
 
-def test_what_was_undone_is_not_told():
+def test_a_rolled_back_action_is_not_audited():
     with transaction.atomic():
         create_tenant(name="acme")
         transaction.set_rollback(True)
-    assert (Tenant.objects.count(), ApiKey.objects.count(), told()) == (0, 0, [])
+    assert (Tenant.objects.count(), ApiKey.objects.count(), audited()) == (0, 0, [])
 
 
 @pytest.mark.django_db(transaction=True)
 def test_an_entry_outside_of_a_transaction_is_refused():
     with pytest.raises(RuntimeError, match="transaction"):
         audit.record(actor=ADA, action="test", subject="job/1")
-    assert told() == []
+    assert audited() == []
 
 
 @pytest.mark.parametrize("statement", ["UPDATE audit_entry SET note = ''", "DELETE FROM audit_entry"])
@@ -75,45 +75,45 @@ def test_the_database_refuses_to_change_an_entry(statement):
         connection.cursor() as cursor,
     ):
         cursor.execute(statement)
-    assert [note for *_, note in told()] == ["as it was"]
+    assert [note for *_, note in audited()] == ["as it was"]
 
 
-def test_text_that_the_database_cannot_hold_does_not_stop_an_act():
+def test_text_that_the_database_cannot_hold_does_not_stop_an_action():
     assert entry(note="a\x00b\ud800c", subject="key/" + "k" * 999).note == "ab?c"
 
 
-def test_entries_are_purged_when_their_time_has_come_and_not_before(settings):
+def test_entries_are_purged_after_their_retention_and_not_before(settings):
     settings.AUDIT_RETENTION_SECONDS = 100 * 24 * 3600
     settings.BATCH_ROWS = 2
     for days in (103, 102, 101, 99, 1):
         at = timezone.now() - timedelta(days=days)
         AuditEntry.objects.create(at=at, actor=ADA, action="test", subject=str(days))
     assert purge.run_once() == purge.Counts(audit_deleted=3)
-    assert [subject for _, _, subject, _ in told()] == ["99", "1"]
+    assert [subject for _, _, subject, _ in audited()] == ["99", "1"]
 
 
-def test_a_cancel_by_an_operator_is_told_with_its_reason(tenant):
+def test_a_cancel_by_an_operator_is_audited_with_its_reason(tenant):
     waiting, running = in_state(tenant, State.QUEUED), in_state(tenant, State.RUNNING)
     assert job_actions.cancel_job(job_id=waiting.id, actor=ADA, note="a mistake").state == State.CANCELED
     assert job_actions.cancel_job(job_id=running.id, actor=ADA).cancel_requested_at is not None
-    assert told() == [
+    assert audited() == [
         (ADA, "job.cancel", waiting.resource, "a mistake"),
         (ADA, "job.cancel", running.resource, ""),
     ]
-    assert last_told(waiting) == {"by": ADA, "note": "a mistake"}
-    assert last_told(running) == {"by": ADA}
+    assert last_audited(waiting) == {"by": ADA, "note": "a mistake"}
+    assert last_audited(running) == {"by": ADA}
 
 
-def test_a_redrive_by_an_operator_is_told(tenant):
+def test_a_redrive_by_an_operator_is_audited(tenant):
     job = in_state(tenant, State.FAILED)
     assert job_actions.redrive_job(job_id=job.id, actor=ADA, note="the bank is back").state == State.QUEUED
-    assert told() == [(ADA, "job.redrive", job.resource, "the bank is back")]
-    assert last_told(job) == {"by": ADA, "note": "the bank is back"}
+    assert audited() == [(ADA, "job.redrive", job.resource, "the bank is back")]
+    assert last_audited(job) == {"by": ADA, "note": "the bank is back"}
 
 
-def test_a_word_on_an_unknown_outcome_is_told_and_needs_a_reason(tenant):
+def test_a_verdict_is_audited_and_needs_a_reason(tenant):
     job = in_state(tenant, State.UNKNOWN)
-    said = {
+    verdict = {
         "job_id": job.id,
         "step": "charge",
         "verdict": JobStep.State.NOT_DONE,
@@ -121,17 +121,17 @@ def test_a_word_on_an_unknown_outcome_is_told_and_needs_a_reason(tenant):
         "actor": ADA,
     }
     with pytest.raises(ValueError, match="note"):
-        job_actions.resolve_job(**said, note="  ")
-    assert told() == []
-    assert job_actions.resolve_job(**said, note="not in the bank's book").state == State.FAILED
-    assert told() == [(ADA, "job.resolve", job.resource, "not in the bank's book")]
+        job_actions.resolve_job(**verdict, note="  ")
+    assert audited() == []
+    assert job_actions.resolve_job(**verdict, note="not in the bank's book").state == State.FAILED
+    assert audited() == [(ADA, "job.resolve", job.resource, "not in the bank's book")]
     assert AuditEntry.objects.get().details == {"step": "charge", "verdict": "not_done", "then": "failed"}
 
 
-def test_an_erasure_by_an_operator_is_told_without_what_was_erased(tenant):
+def test_an_erasure_by_an_operator_is_audited_without_the_payload(tenant):
     job = in_state(tenant, State.SUCCEEDED)
     job_actions.erase_payload(job_id=job.id, actor=ADA, note="asked by the customer")
-    assert told() == [(ADA, "job.erase", job.resource, "asked by the customer")]
+    assert audited() == [(ADA, "job.erase", job.resource, "asked by the customer")]
     assert AuditEntry.objects.get().details == {}
 
 
@@ -143,19 +143,19 @@ def test_an_erasure_by_an_operator_is_told_without_what_was_erased(tenant):
         (job_actions.erase_payload, State.RUNNING),
     ],
 )
-def test_what_was_refused_is_not_told(tenant, act, state):
+def test_a_refused_action_is_not_audited(tenant, act, state):
     job = in_state(tenant, state)
     with pytest.raises(IllegalTransition):
         act(job_id=job.id, actor=ADA)
-    assert told() == []
+    assert audited() == []
     assert Job.objects.get(pk=job.id).state == state
 
 
-def test_a_job_that_is_gone_or_erased_is_not_acted_upon(tenant):
+def test_an_action_on_a_missing_or_erased_job_is_refused(tenant):
     job = in_state(tenant, State.FAILED)
     job_actions.erase_payload(job_id=job.id, actor=ADA)
     with pytest.raises(JobErased):
         job_actions.redrive_job(job_id=job.id, actor=ADA)
     with pytest.raises(JobNotFound):
         job_actions.cancel_job(job_id=NOBODYS, actor=ADA)
-    assert len(told()) == 1
+    assert len(audited()) == 1

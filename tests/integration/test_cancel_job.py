@@ -1,4 +1,4 @@
-"""A wish to cancel is granted while nothing has been done to the world, and else kept or refused, never half granted."""
+"""A job is canceled while no effect has begun; otherwise the cancel request is stored or refused."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def test_a_queued_job_is_canceled_at_once_and_once(tenant):
     assert history(job.id) == ["submit", "cancel"]
 
 
-def test_a_running_job_carries_the_wish_once_and_goes_on(tenant):
+def test_a_running_job_gets_one_cancel_request_and_continues(tenant):
     job = claimed_job(tenant)
-    asked = cancel(job)
-    assert (asked.state, asked.attempt) == (State.RUNNING, 1)
-    assert asked.cancel_requested_at is not None
-    assert cancel(job).cancel_requested_at == asked.cancel_requested_at
+    requested = cancel(job)
+    assert (requested.state, requested.attempt) == (State.RUNNING, 1)
+    assert requested.cancel_requested_at is not None
+    assert cancel(job).cancel_requested_at == requested.cancel_requested_at
     assert history(job.id) == ["submit", "claim", "cancel-requested"]
 
 
-def test_a_queued_job_that_has_done_something_carries_the_wish(tenant):
+def test_a_queued_job_with_a_done_effect_gets_a_cancel_request(tenant):
     job = claimed_job(tenant)
     begin(job, "charge")
     close(job, "charge", JobStep.State.DONE, {})
@@ -49,7 +49,7 @@ def test_a_queued_job_that_has_done_something_carries_the_wish(tenant):
     assert (cancel(job).state, cancel(job).cancel_requested_at is None) == (State.QUEUED, False)
 
 
-def test_a_queued_job_in_doubt_carries_the_wish(tenant):
+def test_a_queued_job_with_an_open_effect_gets_a_cancel_request(tenant):
     job = claimed_job(tenant)
     begin(job, "charge")
     expire(job)
@@ -62,7 +62,7 @@ def test_a_backing_off_job_is_canceled_at_once(tenant):
 
 
 @pytest.mark.parametrize("state", [State.SUCCEEDED, State.FAILED, State.UNKNOWN])
-def test_what_has_ended_otherwise_or_is_unknown_cannot_be_canceled(tenant, state):
+def test_succeeded_failed_and_unknown_jobs_cannot_be_canceled(tenant, state):
     job = in_state(tenant, state)
     before = everything(job.id)
     with pytest.raises(IllegalTransition) as refused:
@@ -72,7 +72,7 @@ def test_what_has_ended_otherwise_or_is_unknown_cannot_be_canceled(tenant, state
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.SUCCEEDED])
-def test_anothers_job_is_as_missing_as_none(tenant, state):
+def test_another_tenants_job_is_not_found(tenant, state):
     job = in_state(tenant, state)
     before = everything(job.id)
     for tenant_id, mode, job_id in (
@@ -85,7 +85,7 @@ def test_anothers_job_is_as_missing_as_none(tenant, state):
     assert everything(job.id) == before
 
 
-def test_a_retry_grants_the_wish_and_closes_the_attempt(tenant):
+def test_a_retry_grants_the_cancel_request_and_closes_the_attempt(tenant):
     job = claimed_job(tenant)
     cancel(job)
     ended = transitions.retry_job(job_id=job.id, attempt=1, delay=HOUR, detail="later", cause="test")
@@ -93,14 +93,14 @@ def test_a_retry_grants_the_wish_and_closes_the_attempt(tenant):
     assert history(job.id) == ["submit", "claim", "cancel-requested", "canceled"]
 
 
-def test_an_expired_lease_leaves_the_wish_to_the_next_attempt(tenant):
+def test_an_expired_lease_leaves_the_cancel_request_to_the_next_attempt(tenant):
     job = claimed_job(tenant)
     cancel(job)
     assert expire(job, delay=-HOUR).state == State.QUEUED
     assert claim(job.id).cancel_requested_at is not None
 
 
-def test_the_last_lease_that_expires_grants_the_wish(tenant):
+def test_the_last_expired_lease_grants_the_cancel_request(tenant):
     job = claimed_job(tenant)
     write(job.id, "attempts_left = 0")
     cancel(job)
@@ -108,7 +108,7 @@ def test_the_last_lease_that_expires_grants_the_wish(tenant):
     assert history(job.id)[-1] == "expire"
 
 
-def test_a_redrive_forgets_the_wish(tenant):
+def test_a_redrive_clears_the_cancel_request(tenant):
     job = queued_job(tenant)
     cancel(job)
     assert Job.objects.get(pk=job.id).cancel_requested_at is not None

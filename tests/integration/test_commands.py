@@ -22,7 +22,7 @@ from tests.support.factories import claimed_job, end_lease, make_due, queued_job
 pytestmark = pytest.mark.django_db
 
 
-def said(*words, **options):
+def output_of(*words, **options):
     out = StringIO()
     call_command(*words, stdout=out, stderr=StringIO(), **options)
     return out.getvalue()
@@ -33,8 +33,8 @@ def listing(key):
 
 
 def test_a_new_tenants_new_key_opens_the_api_until_it_is_revoked():
-    assert "acme" in said("create_tenant", "acme")
-    key = said("create_api_key", "acme", "--mode", "live").strip()
+    assert "acme" in output_of("create_tenant", "acme")
+    key = output_of("create_api_key", "acme", "--mode", "live").strip()
     assert key.startswith("live_")
     assert listing(key) == 200
     assert revoke_api_key(key_id=ApiKey.objects.get().id)
@@ -42,35 +42,35 @@ def test_a_new_tenants_new_key_opens_the_api_until_it_is_revoked():
 
 
 def test_the_secret_of_a_key_is_nowhere_in_the_database():
-    said("create_tenant", "acme")
-    key = said("create_api_key", "acme", "--mode", "test", "--admin").strip()
+    output_of("create_tenant", "acme")
+    key = output_of("create_api_key", "acme", "--mode", "test", "--admin").strip()
     row = ApiKey.objects.get()
     assert row.is_admin
     assert parse_credential(key).secret.encode() not in bytes(row.secret_sha256)
     assert len(bytes(row.secret_sha256)) == 32
 
 
-def test_a_name_is_taken_once():
-    said("create_tenant", "acme")
+def test_a_tenants_name_is_unique():
+    output_of("create_tenant", "acme")
     with pytest.raises(CommandError, match="acme"):
-        said("create_tenant", "acme")
-    assert "already" in said("create_tenant", "acme", "--exist-ok")
+        output_of("create_tenant", "acme")
+    assert "already" in output_of("create_tenant", "acme", "--exist-ok")
 
 
-def test_a_key_needs_its_tenant():
+def test_a_key_needs_an_existing_tenant():
     with pytest.raises(CommandError, match="create_tenant nobody"):
-        said("create_api_key", "nobody", "--mode", "test")
+        output_of("create_api_key", "nobody", "--mode", "test")
 
 
-def test_sweep_tells_what_it_did(tenant):
+def test_sweep_reports_its_counts(tenant):
     end_lease(claimed_job(tenant).id)
     job = make_due(queued_job(tenant).id)
-    assert said("sweep").startswith("expired: 1, lapsed: 0, published: ")
+    assert output_of("sweep").startswith("expired: 1, lapsed: 0, published: ")
     assert Job.objects.get(pk=job.id).publications == 1
     assert not Job.objects.filter(state=State.RUNNING).exists()
 
 
-def test_purge_tells_what_it_did():
+def test_purge_reports_its_counts():
     now = timezone.now()
     IdempotencyRecord.objects.create(
         scope="1:test",
@@ -83,6 +83,6 @@ def test_purge_tells_what_it_did():
         created_at=now - timedelta(hours=2),
         expires_at=now - timedelta(hours=1),
     )
-    told = said("purge")
-    assert re.fullmatch(r"keys_deleted: 1(, \w+: 0)+\n", told), told
+    output = output_of("purge")
+    assert re.fullmatch(r"keys_deleted: 1(, \w+: 0)+\n", output), output
     assert not IdempotencyRecord.objects.exists()

@@ -1,4 +1,4 @@
-"""Jobs past their retention go with all that the database holds of them, unless an idempotency key still stands for them."""
+"""Jobs past retention are deleted with all their rows, unless an idempotency key still refers to them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 
 def rows():
-    """How many rows there are of any job."""
+    """Count the rows of all tables about jobs."""
     return sum(model.objects.count() for model in (Job, JobAttempt, JobStep, JobEvent))
 
 
@@ -35,13 +35,13 @@ def ended_long_ago(tenant, state=State.SUCCEEDED):
 
 
 @pytest.mark.parametrize("state", sorted(TERMINAL))
-def test_a_job_that_ended_long_ago_goes_with_its_past(tenant, state):
+def test_a_job_past_retention_is_deleted_with_its_attempts_and_events(tenant, state):
     ended_long_ago(tenant, state)
     assert job_purge.run_once(10) == Counts(deleted=1)
     assert rows() == 0
 
 
-def test_the_steps_of_a_job_go_with_it_and_those_of_another_stay(tenant):
+def test_a_jobs_steps_are_deleted_with_it_and_those_of_another_stay(tenant):
     jobs = [claim(queued_job(tenant).id) for _ in range(2)]
     for job in jobs:
         begin(job, "charge")
@@ -83,7 +83,7 @@ def test_more_than_a_batch_is_deleted_in_as_many_short_transactions_as_it_takes(
     assert sum(query["sql"].startswith("SAVEPOINT") for query in captured) == 3
 
 
-def test_jobs_that_ended_at_the_same_instant_are_all_seen(tenant):
+def test_jobs_that_ended_at_the_same_instant_are_all_deleted(tenant):
     for _ in range(5):
         write(
             ended_long_ago(tenant).id,
@@ -95,7 +95,7 @@ def test_jobs_that_ended_at_the_same_instant_are_all_seen(tenant):
 # --- Keys ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_job_stays_for_as_long_as_its_key_stands_for_it(tenant):
+def test_a_job_stays_while_its_key_refers_to_it(tenant):
     job = failed_long_ago(keyed_job(tenant, "k"))
     before = everything(job.id)
     assert job_purge.run_once(10) == Counts(kept=1)
@@ -104,14 +104,14 @@ def test_a_job_stays_for_as_long_as_its_key_stands_for_it(tenant):
     assert job_purge.run_once(10) == Counts(deleted=1)
 
 
-def test_a_job_whose_key_has_started_another_since_goes(tenant):
+def test_a_job_whose_key_has_started_another_job_is_deleted(tenant):
     job = failed_long_ago(keyed_job(tenant, "k"))
     IdempotencyRecord.objects.update(resource=queued_job(tenant).resource)
     assert job_purge.run_once(10) == Counts(deleted=1)
     assert not Job.objects.filter(pk=job.id).exists()
 
 
-def test_jobs_that_must_stay_do_not_hold_up_those_behind_them(tenant):
+def test_jobs_that_must_stay_do_not_delay_those_behind_them(tenant):
     stuck = [failed_long_ago(keyed_job(tenant, f"stuck-{number}")) for number in range(5)]
     for job in stuck:
         backdate(job.id, finished_at=timedelta(hours=1))
@@ -121,13 +121,13 @@ def test_jobs_that_must_stay_do_not_hold_up_those_behind_them(tenant):
     assert set(Job.objects.values_list("pk", flat=True)) == {job.id for job in stuck}
 
 
-def test_an_expired_key_and_its_old_job_go_in_one_purge(tenant):
+def test_an_expired_key_and_its_old_job_are_deleted_in_one_purge(tenant):
     expire_key(failed_long_ago(keyed_job(tenant, "k")))
     assert purge.run_once() == purge.Counts(keys_deleted=1, jobs_deleted=1)
     assert (rows(), IdempotencyRecord.objects.count()) == (0, 0)
 
 
-def test_an_expired_key_goes_and_its_young_job_stays(tenant):
+def test_an_expired_key_is_deleted_and_its_young_job_stays(tenant):
     job = keyed_job(tenant, "k")
     expire_key(job)
     backdate(failed_long_ago(job).id, finished_at=timedelta(days=-1))
@@ -135,12 +135,10 @@ def test_an_expired_key_goes_and_its_young_job_stays(tenant):
     assert Job.objects.filter(pk=job.id).exists()
 
 
-# --- As it is run -----------------------------------------------------------------------------------------------------
+# --- The whole purge -----------------------------------------------------------------------------------------------------
 
 
-def test_a_purge_whose_time_is_over_has_dealt_with_a_batch_of_each_kind_and_the_next_goes_on(
-    tenant, settings
-):
+def test_a_purge_out_of_time_has_run_one_batch_of_each_kind_and_the_next_continues(tenant, settings):
     settings.BATCH_ROWS = 2
     for number in range(3):
         expire_key(keyed_job(tenant, f"going-on-{number}"))
@@ -156,7 +154,7 @@ def test_the_task_that_beat_sends_purges(tenant):
     assert rows() == 0
 
 
-def test_a_purged_job_is_one_that_never_was(tenant, api):
+def test_a_purged_job_is_not_found(tenant, api):
     job = ended_long_ago(tenant)
     assert api.get(f"/v1/jobs/{job.id}").status_code == 200
     job_purge.run_once(10)
@@ -170,11 +168,11 @@ def test_a_purged_job_is_one_that_never_was(tenant, api):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_job_that_somebody_holds_is_left_for_the_next_time():
+def test_a_locked_job_is_left_for_the_next_purge():
     tenant = TenantFactory()
     held, free = ended_long_ago(tenant), ended_long_ago(tenant)
     with connection.cursor() as cursor:
-        cursor.execute("SET lock_timeout = '5s'")  # to fail, rather than to wait for ever
+        cursor.execute("SET lock_timeout = '5s'")  # fail instead of waiting for ever
     with locked(held):
         assert job_purge.run_once(10) == Counts(deleted=1)
     assert not Job.objects.filter(pk=free.id).exists()
@@ -182,15 +180,15 @@ def test_a_job_that_somebody_holds_is_left_for_the_next_time():
     connection.close()
 
 
-def test_what_was_told_to_operators_goes_once_it_has_long_been_over(settings):
+def test_bulk_actions_that_finished_long_ago_are_deleted(settings):
     long_ago = timezone.now() - timedelta(seconds=settings.AUDIT_RETENTION_SECONDS, hours=1)
-    told = {"action": "cancel", "selection": {}, "note": "n", "by": "me", "until": UUID(int=1)}
+    fields = {"action": "cancel", "selection": {}, "note": "n", "by": "me", "until": UUID(int=1)}
     kept = [
-        BulkAction.objects.create(**told),
-        BulkAction.objects.create(**told, finished_at=timezone.now()),
+        BulkAction.objects.create(**fields),
+        BulkAction.objects.create(**fields, finished_at=timezone.now()),
     ]
     for _ in range(3):
-        BulkAction.objects.create(**told, finished_at=long_ago)
+        BulkAction.objects.create(**fields, finished_at=long_ago)
     assert list(job_purge.bulk_action_batches(2)) == [2, 1]
     assert list(BulkAction.objects.order_by("pk")) == kept
     assert purge.run_once().notices_deleted == 0

@@ -1,4 +1,4 @@
-"""Every filter of `GET /v1/jobs`, in every combination, reads what its page holds and not what its tenant has."""
+"""With every combination of filters, `GET /v1/jobs` reads as many rows as its page holds, not as many as the tenant has."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from jobs.states import State
 from tests.support.factories import TenantFactory
 
 LIMIT = 50
-# An operation's jobs stand in the index by their states: as many pages of entries may be read, and a job of each to go on from.
+# The index orders an operation's jobs within each state: one page of entries per state may be read, and one row more of each.
 MOST_ROWS = (LIMIT + 1) * len(State)
-# Jobs of the tenant: nothing that reads all of one filter's jobs would stay below MOST_ROWS.
+# Jobs of the tenant: a plan that reads all jobs of one filter reads more than MOST_ROWS.
 SIZE = 20_000
 NOW = timezone.now()
 
@@ -42,7 +42,7 @@ _FILL = """
 
 @pytest.fixture(scope="module")
 def _table(django_db_setup, django_db_blocker):
-    """A tenant with many jobs, made once for all of these tests, in a transaction that is undone."""
+    """Create a tenant with many jobs once for all of these tests, in a transaction that is rolled back."""
     with django_db_blocker.unblock(), transaction.atomic():
         mine, other = TenantFactory(), TenantFactory()
         with connection.cursor() as cursor:
@@ -74,7 +74,7 @@ RANGES = {
 
 
 def rows_read(plan):
-    """How many rows the steps that read the table gave and threw away, in all."""
+    """Count the rows that the scans of the table returned or discarded."""
     own = 0
     if plan.get("Relation Name") == "job":
         removed = plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0)
@@ -91,15 +91,15 @@ class Reads:
     def __call__(self, execute, sql, params, many, context):
         if re.match(r"\s*\(?SELECT\b", sql):
             execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}", params, many, context)
-            [(told,)] = context["cursor"].fetchall()
-            told = json.loads(told) if isinstance(told, str) else told
-            self.plans.append(told[0]["Plan"])
-            self.rows += rows_read(told[0]["Plan"])
+            [(explained,)] = context["cursor"].fetchall()
+            explained = json.loads(explained) if isinstance(explained, str) else explained
+            self.plans.append(explained[0]["Plan"])
+            self.rows += rows_read(explained[0]["Plan"])
         return execute(sql, params, many, context)
 
 
 @pytest.mark.parametrize("between", RANGES.values(), ids=RANGES)
-def test_a_page_reads_no_more_than_pages_whatever_is_asked_for(tenant, between):
+def test_a_page_reads_a_bounded_number_of_rows_for_any_combination_of_filters(tenant, between):
     names = ("id", "state", "operation", "idempotency_key", "created_at")
     everything = [*Job.objects.filter(tenant_id=tenant.id).order_by("-id").values(*names)]
     too_many = {}

@@ -1,4 +1,4 @@
-"""Files leave storage with what they were made for: an artifact's time, its payload or its job; and nothing else does."""
+"""A file is removed when its artifact expires, its payload is erased or its job is purged, and not before."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def erase(job):
 # --- Expiry --------------------------------------------------------------------------------------------------------------
 
 
-def test_an_artifact_goes_when_its_time_is_over_and_its_job_stays(tenant, script, folder):
+def test_an_expired_artifact_is_removed_and_its_job_stays(tenant, script, folder):
     job = job_with_file(tenant, script, b"x", keep=timedelta(hours=1))
     other = job_with_file(tenant, script, b"other")
     assert purge.run_once() == purge.Counts()
@@ -70,15 +70,15 @@ def test_an_erasure_removes_the_files_once_it_is_committed(
     assert artifact_of(kept)
 
 
-def test_files_of_an_erasure_that_died_after_its_commit_are_left_to_the_purge(tenant, script, folder):
+def test_files_of_an_erasure_that_crashed_after_its_commit_are_left_to_the_purge(tenant, script, folder):
     job = job_with_file(tenant, script, b"secret")
-    erase(job)  # what would follow the commit does not come about
+    erase(job)  # the callbacks after the commit do not run
     assert (stored(folder), count_orphaned_files(), JobArtifact.objects.count()) == ([b"secret"], 1, 0)
     assert purge.run_once() == purge.Counts(files_deleted=1)
     assert (stored(folder), count_orphaned_files()) == ([], 0)
 
 
-def test_an_erasure_whose_storage_fails_is_an_erasure_all_the_same(
+def test_an_erasure_succeeds_although_the_storage_fails(
     tenant, script, folder, monkeypatch, django_capture_on_commit_callbacks
 ):
     job = job_with_file(tenant, script, b"secret")
@@ -92,14 +92,14 @@ def test_an_erasure_whose_storage_fails_is_an_erasure_all_the_same(
     assert stored(folder) == []
 
 
-def test_a_purged_job_takes_its_files_along(tenant, script, folder):
+def test_the_files_of_a_purged_job_are_removed(tenant, script, folder):
     backdate(job_with_file(tenant, script, b"old").id, finished_at=LONG_AGO)
     job_with_file(tenant, script, b"young")
     assert purge.run_once() == purge.Counts(jobs_deleted=1, files_deleted=1)
     assert (stored(folder), count_orphaned_files(), JobArtifact.objects.count()) == ([b"young"], 0, 1)
 
 
-def test_a_purge_that_dies_between_rows_and_files_leaves_the_files_to_the_next(tenant, script, folder):
+def test_a_purge_that_crashes_between_rows_and_files_leaves_the_files_to_the_next(tenant, script, folder):
     backdate(job_with_file(tenant, script, b"old").id, finished_at=LONG_AGO)
     job_purge.run_once(10)
     assert (stored(folder), count_orphaned_files()) == ([b"old"], 1)
@@ -124,7 +124,7 @@ def orphaned_file(name, content, folder):
     )
 
 
-def test_a_file_that_is_gone_already_is_forgotten(folder):
+def test_the_row_of_a_missing_file_is_deleted(folder):
     orphaned_file("a", b"x", folder)
     (folder / "a").unlink()
     assert purge.run_once() == purge.Counts(files_deleted=1)
@@ -138,7 +138,7 @@ def test_an_orphaned_file_stays_until_it_is_removable(folder):
     assert stored(folder) == [b"x"]
 
 
-def test_a_file_that_cannot_be_removed_does_not_hold_up_the_others(folder, monkeypatch):
+def test_a_file_that_cannot_be_removed_does_not_block_the_others(folder, monkeypatch):
     def delete(storage, name, delete=FileSystemStorage.delete):
         if name == "a":
             fail(storage, name)
@@ -156,7 +156,7 @@ def test_a_file_that_cannot_be_removed_does_not_hold_up_the_others(folder, monke
     assert (stored(folder), count_orphaned_files()) == ([], 0)
 
 
-def test_a_storage_that_is_away_costs_a_purge_two_tries_however_many_files_there_are(folder, monkeypatch):
+def test_a_purge_tries_an_unavailable_storage_twice_however_many_files_there_are(folder, monkeypatch):
     tries = []
     for name in "abcdef":
         orphaned_file(name, b"x", folder)

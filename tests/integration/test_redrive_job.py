@@ -1,4 +1,4 @@
-"""A redriven job begins anew without doing anything twice, and only while its key is still its own."""
+"""A redriven job runs again without doing anything twice, and only while its key is still its own."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def keyed_job(tenant, record, *, key="k"):
     )
 
 
-def record_of(key="k", *, scope="somebody"):
+def record_of(key="k", *, scope="another"):
     now = timezone.now()
     return IdempotencyRecord.objects.create(
         scope=scope,
@@ -73,15 +73,15 @@ def test_a_redriven_job_has_all_its_attempts_again_and_is_published(
     write(
         job.id, "attempts_left = 0, deadline_at = clock_timestamp(), cancel_requested_at = clock_timestamp()"
     )
-    with django_capture_on_commit_callbacks() as told:
+    with django_capture_on_commit_callbacks() as callbacks:
         again = redrive(job)
-    assert len(publications(told)) == 1
+    assert len(publications(callbacks)) == 1
     assert (again.state, again.attempt, again.attempts_left) == (State.QUEUED, job.attempt, 3)
     assert (again.error, again.finished_at, again.deadline_at, again.cancel_requested_at) == (None,) * 4
     assert claim(job.id).attempt == job.attempt + 1
 
 
-def test_finished_steps_stay_finished_and_only_a_refused_one_begins_under_another_key(tenant):
+def test_finished_steps_stay_and_only_a_refused_one_gets_another_key(tenant):
     job = claimed_job(tenant)
     keys = {name: begin(job, name) for name in ("reserve", "notify", "charge")}
     close(job, "reserve", JobStep.State.DONE, {"id": 1})
@@ -113,14 +113,14 @@ def test_each_redrive_of_a_refusal_raises_its_generation(tenant):
         job = claim(job.id)
 
 
-def test_a_redriven_jobs_history_goes_on(tenant):
+def test_a_redriven_jobs_history_continues(tenant):
     job = in_state(tenant, State.CANCELED)
     redrive(job)
     assert history(job.id) == ["submit", "cancel", "redrive"]
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.SUCCEEDED, State.UNKNOWN])
-def test_only_what_failed_or_was_canceled_can_be_redriven(tenant, state):
+def test_only_failed_and_canceled_jobs_can_be_redriven(tenant, state):
     job = in_state(tenant, state)
     before = everything(job.id)
     with pytest.raises(IllegalTransition) as refused:
@@ -129,7 +129,7 @@ def test_only_what_failed_or_was_canceled_can_be_redriven(tenant, state):
     assert everything(job.id) == before
 
 
-def test_anothers_job_cannot_be_redriven(tenant):
+def test_another_tenants_job_cannot_be_redriven(tenant):
     job = in_state(tenant, State.FAILED)
     for tenant_id, mode in ((TenantFactory().id, "test"), (tenant.id, "live")):
         with pytest.raises(JobNotFound):
@@ -137,7 +137,7 @@ def test_anothers_job_cannot_be_redriven(tenant):
     assert Job.objects.get(pk=job.id).state == State.FAILED
 
 
-def test_a_redrive_keeps_the_key_and_lets_it_live_on(tenant):
+def test_a_redrive_keeps_the_key_and_extends_it(tenant):
     record = record_of()
     job = keyed_job(tenant, record)
     name_resource(record, job.resource)
@@ -171,7 +171,7 @@ def test_a_redrive_is_refused_once_the_key_was_purged_and_has_started_another_jo
     assert Job.objects.get(pk=job.id).state == State.FAILED
 
 
-def test_a_redrive_needs_no_record_that_was_purged(tenant):
+def test_a_redrive_reclaims_a_purged_key(tenant):
     record = record_of()
     job = keyed_job(tenant, record)
     fail(claim(job.id))

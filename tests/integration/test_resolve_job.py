@@ -1,4 +1,4 @@
-"""An unknown job goes on only by a person's word: verdict, state and audit line stand or fall together."""
+"""Resolving an unknown job: verdict, state, event and audit entry are one transaction."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.django_db
 DONE, NOT_DONE = JobStep.State.DONE, JobStep.State.NOT_DONE
 
 
-def resolve(job, verdict, then, **said):
-    given = {"step": "charge", "note": "asked the bank", "by": "ada", **said}
+def resolve(job, verdict, then, **fields):
+    given = {"step": "charge", "note": "asked the bank", "by": "ada", **fields}
     return resolve_job(
         tenant_id=job.tenant_id, mode="test", job_id=job.id, verdict=verdict, then=then, **given
     )
 
 
-def test_it_was_done_and_the_job_has_succeeded(tenant):
+def test_a_done_effect_and_a_succeeded_job(tenant):
     job = in_state(tenant, State.UNKNOWN)
     resolved = resolve(job, DONE, State.SUCCEEDED, result={"id": "ch_1"})
     assert (resolved.state, resolved.error) == (State.SUCCEEDED, None)
@@ -35,7 +35,7 @@ def test_it_was_done_and_the_job_has_succeeded(tenant):
     assert (step.state, decode_payload(step.result)) == ("done", {"id": "ch_1"})
 
 
-def test_it_was_not_done_and_the_job_has_failed(tenant):
+def test_an_effect_that_was_not_done_and_a_failed_job(tenant):
     job = in_state(tenant, State.UNKNOWN)
     resolved = resolve(job, NOT_DONE, State.FAILED)
     assert decode_payload(resolved.error)["code"] == "operation-failed"
@@ -43,24 +43,26 @@ def test_it_was_not_done_and_the_job_has_failed(tenant):
     assert JobStep.objects.get(job_id=job.id).state == "not_done"
 
 
-def test_it_was_done_and_the_job_has_failed_all_the_same(tenant):
+def test_a_done_effect_and_a_failed_job_is_partially_done(tenant):
     resolved = resolve(in_state(tenant, State.UNKNOWN), DONE, State.FAILED)
     assert decode_payload(resolved.error)["code"] == "partially-done"
 
 
 @pytest.mark.parametrize(("verdict", "done"), [(DONE, 1), (NOT_DONE, 0)])
-def test_the_job_goes_on_with_what_is_known_now(tenant, verdict, done, django_capture_on_commit_callbacks):
+def test_a_job_that_is_queued_again_gets_fresh_attempts(
+    tenant, verdict, done, django_capture_on_commit_callbacks
+):
     job = in_state(tenant, State.UNKNOWN)
     write(job.id, "attempts_left = 0, reconcile_only = TRUE, cancel_requested_at = clock_timestamp()")
-    with django_capture_on_commit_callbacks() as told:
+    with django_capture_on_commit_callbacks() as callbacks:
         resolved = resolve(job, verdict, State.QUEUED, result={"id": "ch_1"} if verdict is DONE else None)
-    assert len(publications(told)) == 1
+    assert len(publications(callbacks)) == 1
     assert (resolved.state, resolved.attempts_left, resolved.reconcile_only) == (State.QUEUED, 3, False)
     assert (resolved.open_effects, resolved.done_effects, resolved.error) == (0, done, None)
     assert claim(job.id).attempt == job.attempt + 1
 
 
-def test_who_said_what_is_in_the_history(tenant):
+def test_verdict_author_and_note_are_in_the_history(tenant):
     job = in_state(tenant, State.UNKNOWN)
     resolve(job, DONE, State.FAILED)
     assert history(job.id)[-1] == "resolve"
@@ -74,7 +76,7 @@ def test_who_said_what_is_in_the_history(tenant):
 
 
 @pytest.mark.parametrize("step", ["refund", "reserve"])
-def test_a_step_that_is_not_in_doubt_gets_no_verdict(tenant, step):
+def test_a_step_with_a_known_outcome_gets_no_verdict(tenant, step):
     job = in_state(tenant, State.UNKNOWN)
     JobStep.objects.create(
         job_id=job.id,
@@ -94,7 +96,7 @@ def test_a_step_that_is_not_in_doubt_gets_no_verdict(tenant, step):
 
 
 @pytest.mark.parametrize("then", [State.SUCCEEDED, State.FAILED])
-def test_a_job_cannot_end_with_another_effect_in_doubt(tenant, then):
+def test_a_job_cannot_end_with_another_effect_open(tenant, then):
     job = claimed_job(tenant)
     begin(job, "charge")
     begin(job, "notify")
@@ -116,7 +118,7 @@ def test_only_an_unknown_job_can_be_resolved(tenant, state):
     assert everything(job.id) == before
 
 
-def test_anothers_job_cannot_be_resolved(tenant):
+def test_another_tenants_job_cannot_be_resolved(tenant):
     job = in_state(tenant, State.UNKNOWN)
     job.tenant_id = TenantFactory().id
     before = everything(job.id)

@@ -1,4 +1,4 @@
-"""Each rule that the self-audit asks: broken on purpose, it is found, once; and a healthy stack has nothing to tell of."""
+"""Each rule of the self-audit, broken on purpose, is reported once; correct rows are not reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support.client import CHARGE
 from tests.support.factories import claim, claimed_job, make_due, queued_job
 from tests.support.scenarios import begin, close, expire, in_state
 
-# A snapshot is the first thing that its transaction does: not in one that a test is wrapped into.
+# A snapshot must be the first statement of its transaction, so tests may not run inside one.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 HOUR = timedelta(hours=1)
@@ -47,13 +47,13 @@ def audit(**options):
 
 
 def found():
-    """Invariant, rule and subject of what is open."""
+    """Return invariant, rule and subject of the open violations."""
     return sorted(Violation.objects.filter(resolved_at=None).values_list("invariant", "rule", "subject"))
 
 
 @pytest.fixture
 def _unconstrained(transactional_db):
-    """The database lets a test write what no code of ours could; the checks are back afterwards, and hold for what is left."""
+    """Drop the constraints, so that a test can write broken rows; restore them afterwards."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
@@ -70,15 +70,15 @@ def _unconstrained(transactional_db):
 
 
 def charged(tenant):
-    """A job that has succeeded, with one effect done."""
+    """Return a succeeded job with one done effect."""
     job = claimed_job(tenant)
     begin(job, "charge")
     close(job, "charge", JobStep.State.DONE, {"id": "ch_1"})
     return transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=encode_payload(1))
 
 
-def tired(tenant):
-    """A job that runs, with all its attempts behind it but this one."""
+def last_attempt_of(tenant):
+    """Return a job that runs its last attempt."""
     job = claimed_job(tenant)
     while job.attempts_left:
         transitions.retry_job(job_id=job.id, attempt=job.attempt, delay=-HOUR, detail="again", cause="test")
@@ -99,7 +99,10 @@ JOBS = {
         charged,
         ["UPDATE job_step SET downstream_key = downstream_key || 'x' WHERE job_id = %(id)s"],
     ),
-    ("I4", "attempts-gap-free"): (tired, ["DELETE FROM job_attempt WHERE job_id = %(id)s AND number = 2"]),
+    ("I4", "attempts-gap-free"): (
+        last_attempt_of,
+        ["DELETE FROM job_attempt WHERE job_id = %(id)s AND number = 2"],
+    ),
     ("I4", "events-gap-free"): (charged, ["UPDATE job SET event_seq = event_seq + 1 WHERE id = %(id)s"]),
     ("I4", "events-in-order"): (
         charged,
@@ -116,12 +119,15 @@ JOBS = {
         ["UPDATE job SET state = 'failed', error = result WHERE id = %(id)s"],
     ),
     ("I4", "fence-rises"): (
-        tired,
+        last_attempt_of,
         [
             "UPDATE job_event SET attempt = 1 WHERE job_id = %(id)s AND seq = (SELECT event_seq FROM job WHERE id = %(id)s)"
         ],
     ),
-    ("I5", "attempts-bounded"): (tired, ["UPDATE job SET max_attempts = max_attempts - 1 WHERE id = %(id)s"]),
+    ("I5", "attempts-bounded"): (
+        last_attempt_of,
+        ["UPDATE job SET max_attempts = max_attempts - 1 WHERE id = %(id)s"],
+    ),
     ("I10", "result-size"): (
         charged,
         ["UPDATE job SET result = repeat('x', 300000)::bytea WHERE id = %(id)s"],
@@ -142,11 +148,11 @@ def test_a_job_that_breaks_a_rule_is_found(tenant, rule):
     assert healthy.id != job.id
 
 
-def test_every_rule_of_jobs_is_tried_here():
+def test_every_rule_of_jobs_is_tested_here():
     assert set(JOB_RULES) - set(JOBS) == {("I3", "two-jobs-of-one-key")}
 
 
-def test_two_live_jobs_of_one_key_are_found_and_an_ended_one_may_have_had_it_before(tenant):
+def test_two_live_jobs_of_one_key_are_found_but_not_a_live_and_an_ended_one(tenant):
     first, second = queued_job(tenant), queued_job(tenant)
     sql("UPDATE job SET idempotency_key = 'a-key' WHERE id = ANY(%(ids)s)", ids=[first.id, second.id])
     audit()
@@ -174,7 +180,7 @@ RECORDS = {
 
 
 @pytest.mark.parametrize("rule", RECORDS)
-def test_a_key_that_no_retry_could_be_answered_from_is_found(record, rule):
+def test_a_key_whose_answer_cannot_be_replayed_is_found(record, rule):
     assert audit().is_clean
     sql(RECORDS[rule])
     audit()
@@ -187,9 +193,7 @@ def test_an_answer_beyond_the_limit_is_found(record, settings):
     assert found() == [("I10", "answer-size", f"record/{record.id}")]
 
 
-def test_a_purge_that_does_not_keep_pace_is_found_and_one_that_waits_for_a_job_is_not(
-    record, tenant, settings
-):
+def test_overdue_rows_are_found_unless_the_purge_must_keep_them(record, tenant, settings):
     sql(
         "UPDATE idempotency_record SET created_at = now() - interval '9 days', expires_at = now() - interval '2 hours'"
     )
@@ -207,19 +211,19 @@ def test_a_purge_that_does_not_keep_pace_is_found_and_one_that_waits_for_a_job_i
     assert audit().resolved == 2
 
 
-def test_a_violation_is_told_once_and_resolved_when_it_is_over(tenant):
+def test_a_violation_is_reported_once_and_resolved_when_it_is_gone(tenant):
     job = charged(tenant)
-    told = []
+    received = []
 
     def listen(*, finding, **_signal):
-        told.append(finding)
+        received.append(finding)
 
     violation_found.connect(listen)
     try:
         sql("UPDATE job SET done_effects = 2 WHERE id = %(id)s", id=job.id)
         with capture_logs() as logs:
             assert [audit().new for _ in range(3)] == [1, 0, 0]
-        assert [(one.invariant, one.rule, one.subject) for one in told] == [
+        assert [(one.invariant, one.rule, one.subject) for one in received] == [
             ("I1", "effects-counted", f"job/{job.id}")
         ]
         assert len([line for line in logs if line["event"] == "selfaudit.violation"]) == 1
@@ -229,20 +233,20 @@ def test_a_violation_is_told_once_and_resolved_when_it_is_over(tenant):
         assert audit().resolved == 1
         assert Violation.objects.get().resolved_at is not None
         sql("UPDATE job SET done_effects = 2 WHERE id = %(id)s", id=job.id)
-        assert audit().new == 1  # again, and told again
-        assert len(told) == 2
+        assert audit().new == 1  # it is back, and reported again
+        assert len(received) == 2
     finally:
         violation_found.disconnect(listen)
 
 
-def test_each_of_many_is_told_once_though_the_clock_goes_on():
+def test_each_of_many_violations_is_reported_once():
     findings = [
         Finding(invariant="I4", rule="fence-rises", subject=f"job/{number}") for number in range(2_000)
     ]
     assert [len(violations.record_findings(findings)) for _ in range(2)] == [2_000, 0]
 
 
-def test_a_listener_that_fails_keeps_nobody_from_being_told(tenant):
+def test_a_failing_receiver_does_not_stop_the_others(tenant):
     def fail(**_signal):
         raise RuntimeError
 
@@ -254,7 +258,7 @@ def test_a_listener_that_fails_keeps_nobody_from_being_told(tenant):
         violation_found.disconnect(fail)
 
 
-def test_what_is_old_and_was_found_is_looked_at_again(tenant):
+def test_a_known_violation_is_checked_again_even_if_its_job_is_old(tenant):
     job = charged(tenant)
     sql("UPDATE job SET done_effects = 2 WHERE id = %(id)s", id=job.id)
     audit()
@@ -265,7 +269,7 @@ def test_what_is_old_and_was_found_is_looked_at_again(tenant):
     assert audit().resolved == 1
 
 
-def test_details_are_figures_and_names(record):
+def test_details_hold_only_numbers_and_names(record):
     sql("UPDATE job SET idempotency_key = 'another'")
     audit()
     row = Violation.objects.get()
@@ -280,13 +284,13 @@ def test_a_defect_that_breaks_everything_does_not_flood_the_table(tenant):
     assert (audit().violations, Violation.objects.count()) == (120, 100)
 
 
-def test_the_time_is_kept_and_told(tenant):
+def test_a_run_stops_at_its_time_limit_and_reports_it(tenant):
     queued_job(tenant)
     assert audit(seconds=0).is_complete is False
     assert audit(seconds=60).is_complete is True
 
 
-def test_only_what_is_recent_is_looked_at(tenant):
+def test_only_recent_jobs_are_checked(tenant):
     old, ended = queued_job(tenant), charged(tenant)
     sql(
         "UPDATE job SET created_at = now() - interval '2 hours' WHERE id = ANY(%(ids)s)",
@@ -295,8 +299,8 @@ def test_only_what_is_recent_is_looked_at(tenant):
     assert audit().jobs == 1  # it ended just now
 
 
-def test_no_way_that_a_job_can_go_is_a_violation(tenant):
-    """Each state, reached as the product reaches it, and each way on from there by a person."""
+def test_no_legal_transition_is_a_violation(tenant):
+    """Reach each state as the product does, and take each way out of it that an operator has."""
     for state in State:
         in_state(tenant, state)
     job = in_state(tenant, State.FAILED)
@@ -307,23 +311,23 @@ def test_no_way_that_a_job_can_go_is_a_violation(tenant):
         verdict = {"step": "charge", "verdict": JobStep.State.DONE, "note": "seen", "by": "ada", "result": 1}
         resolve_job(tenant_id=tenant.id, mode="test", job_id=job.id, then=then, **verdict)
     erase_payload(tenant_id=tenant.id, mode="test", job_id=charged(tenant).id)
-    job = tired(tenant)
+    job = last_attempt_of(tenant)
     begin(job, "charge")
-    job = claim(make_due(expire(job).id).id)  # one more attempt, that only asks
+    job = claim(make_due(expire(job).id).id)  # one more attempt, which only reconciles
     assert job.reconcile_only
     transitions.stop_as_unknown(job_id=job.id, attempt=job.attempt, detail="who knows")
     job = claimed_job(tenant)
-    for _ in range(12):  # given back again and again, at no charge
+    for _ in range(12):  # postponed many times, which charges no attempt
         transitions.postpone_job(job_id=job.id, attempt=job.attempt, delay=-HOUR, detail="stopping")
         job = claim(make_due(job.id).id)
-    expire(tired(tenant))
+    expire(last_attempt_of(tenant))
     counts = audit()
     assert found() == []
     assert counts.jobs == 14
 
 
-def test_a_job_in_flux_is_seen_whole(tenant):
-    """Its change is committed between two questions of one batch; both are answered as of before."""
+def test_a_job_that_changes_during_a_run_is_read_in_one_snapshot(tenant):
+    """The change is committed between two statements of one batch; both read the state before it."""
     job = claimed_job(tenant)
 
     def settle():
@@ -341,7 +345,7 @@ def test_a_job_in_flux_is_seen_whole(tenant):
     assert audit().is_clean
 
 
-def said(**options):
+def run_command(**options):
     out = StringIO()
     try:
         call_command("selfaudit", stdout=out, **options)
@@ -350,16 +354,16 @@ def said(**options):
     return out.getvalue(), 0
 
 
-def test_the_command_tells_what_it_found_by_its_exit_code(tenant):
+def test_the_command_exits_with_1_if_it_found_a_violation(tenant):
     job = charged(tenant)
-    assert said() == ("jobs: 1, keys: 0, violations: 0, new: 0, resolved: 0, is_complete: True\n", 0)
+    assert run_command() == ("jobs: 1, keys: 0, violations: 0, new: 0, resolved: 0, is_complete: True\n", 0)
     sql("UPDATE job SET done_effects = 2 WHERE id = %(id)s", id=job.id)
-    text, code = said()
+    text, code = run_command()
     assert code == 1
     assert f"I1 effects-counted job/{job.id}" in text
 
 
-def test_the_admin_shows_what_was_found_and_changes_nothing(tenant):
+def test_the_admin_shows_violations_read_only(tenant):
     sql("UPDATE job SET done_effects = 2 WHERE id = %(id)s", id=charged(tenant).id)
     audit()
     admin = get_user_model().objects.create_superuser("ada", password="x" * 12)
@@ -373,7 +377,7 @@ def test_the_admin_shows_what_was_found_and_changes_nothing(tenant):
     assert client.post(f"/admin/jobs/violation/{row.id}/delete/", {"post": "yes"}).status_code == 403
 
 
-def test_a_violation_that_was_resolved_long_ago_is_forgotten(tenant, settings):
+def test_a_violation_that_was_resolved_long_ago_is_deleted(tenant, settings):
     age = timedelta(seconds=settings.JOB_RETENTION_SECONDS) + HOUR
     for resolved_at in (timezone.now() - age, timezone.now(), None):
         Violation.objects.create(invariant="I4", rule="fence-rises", subject="job/x", resolved_at=resolved_at)

@@ -1,4 +1,4 @@
-"""An operation that cannot work is told when a process starts: each mistake by its own number, with what to do."""
+"""The system checks report an operation that cannot work: each mistake by its own number, with what to do."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Good(Operation):
     def perform(self, params, job):
         options = {"key_window": timedelta(hours=1)}
         job.effect("remembered", lambda key: key, key_window=timedelta(hours=1))
-        job.effect("asked", lambda key: key, reconcile=lambda _key: None)
-        job.effect("told", lambda key: key, **options)
+        job.effect("reconciled", lambda key: key, reconcile=lambda _key: None)
+        job.effect("with options", lambda key: key, **options)
         job.effect("blind on purpose", lambda key: key)
 
     blind_effects = ("blind on purpose",)
@@ -78,11 +78,11 @@ def found(settings, name):
     return check_operations()
 
 
-def test_what_ships_is_right():
+def test_the_shipped_operations_pass():
     assert check_operations() == []
 
 
-def test_a_good_one_is_not_complained_of(settings):
+def test_a_correct_operation_passes(settings):
     assert found(settings, "Good") == []
 
 
@@ -101,19 +101,19 @@ def test_a_good_one_is_not_complained_of(settings):
         ("Blind", "semel.E026"),
     ],
 )
-def test_each_mistake_is_told_and_no_other(settings, name, wrong):
+def test_each_mistake_is_reported_by_its_own_number(settings, name, wrong):
     [error] = found(settings, name)
     assert error.id == wrong
     assert f"{__name__}.{name}" in error.msg
 
 
-def test_the_effect_nobody_could_tell_about_is_named_with_what_to_do(settings):
+def test_a_blind_effect_is_reported_with_what_to_do(settings):
     [error] = found(settings, "Blind")
     assert "'blind on purpose'" in error.msg
     assert 'blind_effects = ("blind on purpose",)' in error.hint
 
 
-def test_a_wrong_operation_stops_every_command_and_not_the_other_checks(settings):
+def test_a_wrong_operation_stops_every_command_but_not_the_other_checks(settings):
     settings.OPERATIONS = [f"{__name__}.NoForm"]
     forget_operations()
     try:

@@ -1,4 +1,4 @@
-"""A wish to cancel that meets a retry, a stale attempt or a second attempt: granted at once, or declined once, or not touched."""
+"""Cancel requests that meet a retry, a stale attempt or a second attempt: granted at once, or declined once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def retry(job, *, delay=HOUR):
 
 
 def handle(job, *, has_charged=False):
-    """Return what `perform` would be given, which knows of the wish; once it has charged, or met its charge again."""
+    """Return the handle of an attempt that sees a cancel request, optionally after it has charged."""
     lease = Lease(job_id=job.id, attempt=job.attempt, time_limit=HOUR, claimed_at=time.monotonic())
     running = RunningJob(job=job, lease=lease)
     if has_charged:
@@ -42,7 +42,7 @@ def handle(job, *, has_charged=False):
 
 
 def half_done(tenant):
-    """A running job that has done something to the world, and what its attempt holds of it."""
+    """A running job with a done effect, and the handle of its attempt."""
     job = claimed_job(tenant)
     running = handle(job, has_charged=True)
     return Job.objects.get(pk=job.id), running
@@ -50,7 +50,7 @@ def half_done(tenant):
 
 @pytest.fixture
 def meanwhile(monkeypatch):
-    """What is given happens right after the first of the two statements of `cancel_job` found nothing to cancel."""
+    """Run an action after the first statement of `cancel_job` has found no queued job."""
 
     def set_up(happen):
         first = [happen]
@@ -77,15 +77,15 @@ def test_a_running_job_that_a_retry_queues_in_between_is_canceled_at_once(tenant
     assert Job.objects.get(pk=job.id).state == State.CANCELED
 
 
-def test_a_job_with_a_done_effect_that_a_retry_queues_in_between_carries_the_wish(tenant, meanwhile):
+def test_a_job_with_a_done_effect_that_a_retry_queues_in_between_gets_a_cancel_request(tenant, meanwhile):
     job, _ = half_done(tenant)
     meanwhile(lambda: retry(job))
-    asked = cancel(job)
-    assert (asked.state, asked.cancel_requested_at is None) == (State.QUEUED, False)
+    requested = cancel(job)
+    assert (requested.state, requested.cancel_requested_at is None) == (State.QUEUED, False)
     assert history(job.id) == ["submit", "claim", "retry", "cancel-requested"]
 
 
-def test_a_job_that_is_claimed_again_in_between_carries_the_wish(tenant, meanwhile):
+def test_a_job_that_is_claimed_again_in_between_gets_a_cancel_request(tenant, meanwhile):
     job = claimed_job(tenant)
 
     def retry_and_claim():
@@ -93,10 +93,14 @@ def test_a_job_that_is_claimed_again_in_between_carries_the_wish(tenant, meanwhi
         claim(job.id)
 
     meanwhile(retry_and_claim)
-    asked = cancel(job)
-    assert (asked.state, asked.attempt, asked.cancel_requested_at is None) == (State.RUNNING, 2, False)
+    requested = cancel(job)
+    assert (requested.state, requested.attempt, requested.cancel_requested_at is None) == (
+        State.RUNNING,
+        2,
+        False,
+    )
     with pytest.raises(JobCanceled):
-        handle(asked).check()
+        handle(requested).check()
 
 
 def test_a_stale_attempt_declines_nothing(tenant):
@@ -122,7 +126,7 @@ def test_an_attempt_of_an_ended_job_declines_nothing(tenant):
     assert everything(stale.id) == before
 
 
-def test_a_wish_is_declined_once_however_many_attempts_meet_it(tenant, script):
+def test_a_cancel_request_is_declined_once_however_many_attempts_see_it(tenant, script):
     def perform(job):
         job.effect("charge", Downstream("ok").call)
         if job.attempt == 1:
@@ -140,12 +144,12 @@ def test_a_wish_is_declined_once_however_many_attempts_meet_it(tenant, script):
     assert JobEvent.objects.get(job_id=queued.id, type=DECLINED).attempt == 1
 
 
-def test_a_new_wish_after_a_redrive_is_declined_anew(tenant):
+def test_a_new_cancel_request_after_a_redrive_is_declined_again(tenant):
     job, running = half_done(tenant)
-    for wishes in (1, 2):
+    for requests in (1, 2):
         cancel(job)
         running.check()
-        assert history(job.id).count(DECLINED) == wishes
+        assert history(job.id).count(DECLINED) == requests
         transitions.fail_job(job_id=job.id, attempt=job.attempt, detail="no", cause="no")
         redrive_job(tenant_id=tenant.id, mode="test", job_id=job.id)
         job = claim(job.id)
