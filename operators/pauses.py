@@ -3,7 +3,7 @@
 The API accepts jobs as before. Paused jobs are not claimed; running jobs continue to their end; deadlines still expire. A claim
 that was under way at the instant of the pause may still succeed: `list_pauses` counts it a moment later. A paused job keeps
 its place at the head of its concurrency queue and blocks the jobs behind it, of whatever operation, because the client
-asked for that order.
+requested that order.
 """
 
 from __future__ import annotations

@@ -143,6 +143,11 @@ def format_duration(duration: timedelta) -> str:
     return f"{whole // size} {name}" + (f" {rest} {next_name}" if rest else "")
 
 
+def describe_outcome(attempt: JobAttempt) -> tuple[Tone, str]:
+    """Return how the attempt ended, or that it is running."""
+    return _OUTCOMES[JobAttempt.Outcome(attempt.outcome)] if attempt.outcome else (Tone.LIVE, "running")
+
+
 def _positions(instants: Iterable[datetime]) -> dict[datetime, float]:
     """Return each instant's position in percent. The width between neighbours grows with the logarithm of the time."""
     ordered = sorted({*instants})
@@ -164,8 +169,7 @@ def _spans(detail: JobDetail) -> Iterator[Span]:
     yield _mark("Accepted", Tone.QUIET, job.created_at, key)
     yield from _waits(detail)
     for attempt in detail.attempts:
-        outcome = attempt.outcome and JobAttempt.Outcome(attempt.outcome)
-        tone, text = _OUTCOMES[outcome] if outcome else (Tone.LIVE, "running")
+        tone, text = describe_outcome(attempt)
         yield Span(
             label=f"Attempt {attempt.number}",
             tone=tone,

@@ -1,4 +1,4 @@
-"""Idempotency keys in the admin: exact search, and what a key stands for. Stored responses are never shown."""
+"""Idempotency records in the admin: exact search by key. Stored responses are never shown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def show_keys(request: HttpRequest) -> HttpResponse:
     return render_page(
         request,
         "idempotency_keys.html",
-        title="Idempotency keys",
+        title="Idempotency records",
         key=key,
         found=find_records(key, limit=ROWS) if key else [],
         may_operate=may(request, "jobs.operate_job"),

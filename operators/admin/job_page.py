@@ -15,7 +15,7 @@ from operators.admin.action_page import actions_for
 from operators.admin.page_base import may, render_page
 from operators.job_detail import load_job_detail
 from operators.masking import format_payload, format_value, mask
-from operators.timeline import build_timeline, format_duration
+from operators.timeline import build_timeline, describe_outcome, format_duration
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -55,11 +55,12 @@ def show_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
     )
 
 
-def _attempt_cells(attempt: JobAttempt, detail: JobDetail) -> tuple[str, str]:
-    """Return the attempt's duration and error."""
+def _attempt_cells(attempt: JobAttempt, detail: JobDetail) -> tuple[str, str, str]:
+    """Return the attempt's duration, outcome and error."""
     error = _masked_error(attempt.error)
     text = f"{error.get('cause') or error.get('code')}: {error.get('detail')}" if error else ""
-    return format_duration((attempt.ended_at or detail.now) - attempt.started_at), text
+    duration = format_duration((attempt.ended_at or detail.now) - attempt.started_at)
+    return duration, describe_outcome(attempt)[1], text
 
 
 def _event_data(data: dict[str, Any]) -> str:

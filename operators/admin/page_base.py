@@ -54,6 +54,7 @@ class NoteForm(forms.Form):
     """An optional note."""
 
     note = forms.CharField(
+        label="Note (optional)",
         max_length=2_000,
         required=False,
         widget=forms.Textarea(attrs={"rows": 3}),
@@ -66,7 +67,7 @@ class ReasonForm(NoteForm):
 
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **options)  # type: ignore[arg-type] # passed on
-        self.fields["note"].required = True
+        self.fields["note"].required, self.fields["note"].label = True, "Reason"
 
 
 def _require(permission: str, view: View) -> View:

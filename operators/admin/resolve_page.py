@@ -74,7 +74,7 @@ class ResolveForm(VerdictForm):
         fields["note"].label = "How do you know?"
         fields[
             "note"
-        ].help_text = "Whom you asked and what they answered. Kept in the audit log and in the job's history with your name."
+        ].help_text = "Your source and what it reported. Kept in the audit log and in the job's history."
 
     def clean_result(self) -> Any:  # noqa: ANN401 - any JSON value
         """Return the value with exact numbers."""
