@@ -1,4 +1,4 @@
-"""Workers that walk over the same jobs at once, and clients in between: no job is met twice, and none is lost."""
+"""Two workers run a bulk action while a client acts on the same jobs: each job is changed once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.threads import at_once
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_of_two_workers_and_a_client_at_once_each_job_is_redriven_by_one(transactional_db):
+def test_two_workers_and_a_client_redrive_each_job_once(transactional_db):
     tenant = TenantFactory()
     jobs = [claimed_job(tenant) for _ in range(20)]
     for job in jobs:

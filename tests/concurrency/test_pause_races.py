@@ -1,4 +1,4 @@
-"""A resume meets a sweep that parks: no job is left parked that nothing pauses any more."""
+"""A resume races with a sweep that parks jobs: no job stays parked without a pause."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.threads import TIMEOUT_SECONDS, at_once
 pytestmark = pytest.mark.django_db(transaction=True)
 
 HOUR = timedelta(hours=1)
-SAID = {"actor": "user ada", "note": "a race"}
+REASON = {"actor": "user ada", "note": "a race"}
 
 
 def closing(action):
@@ -35,9 +35,9 @@ def mark():
     return mark_published(queue="default", limit=100, grace=HOUR, longest=HOUR)
 
 
-def test_a_resume_waits_for_a_sweep_that_parks_by_its_pause(transactional_db):
+def test_a_resume_waits_for_a_sweep_that_parks_under_its_pause(transactional_db):
     job = make_due(queued_job(TenantFactory()).id)
-    made = pauses.pause(**SAID)
+    made = pauses.pause(**REASON)
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
             assert mark().parked == 1
@@ -48,9 +48,9 @@ def test_a_resume_waits_for_a_sweep_that_parks_by_its_pause(transactional_db):
     assert Job.objects.get(pk=job.id).next_publish_at < PARKED
 
 
-def test_a_sweep_that_waited_for_a_resume_parks_nobody(transactional_db):
+def test_a_sweep_that_waited_for_a_resume_parks_no_job(transactional_db):
     make_due(queued_job(TenantFactory()).id)
-    made = pauses.pause(**SAID)
+    made = pauses.pause(**REASON)
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
             pauses.resume(pause_id=made.id, actor="user ada")
@@ -59,16 +59,16 @@ def test_a_sweep_that_waited_for_a_resume_parks_nobody(transactional_db):
         assert (len(marked.result(TIMEOUT_SECONDS).due), marked.result().parked) == (1, 0)
 
 
-def test_a_pause_that_a_sweep_does_not_hold_parks_nobody(transactional_db, monkeypatch):
-    """It could be resumed, and its walk be over, before what the sweep parks is there to be seen."""
+def test_a_sweep_parks_no_job_under_a_pause_that_it_has_not_locked(transactional_db, monkeypatch):
+    """The pause could be resumed, and its jobs unparked, before the sweep's parked job is visible."""
     job = make_due(queued_job(TenantFactory()).id)
 
-    def hold():
-        held = lock_pauses()
-        pauses.pause(**SAID)
-        return held
+    def lock_and_pause():
+        locked = lock_pauses()
+        pauses.pause(**REASON)
+        return locked
 
-    monkeypatch.setattr("jobs.queries.sweep.lock_pauses", hold)
+    monkeypatch.setattr("jobs.queries.sweep.lock_pauses", lock_and_pause)
     marked = mark()
     assert ([due.id for due in marked.due], marked.parked) == ([job.id], 0)
     monkeypatch.undo()
@@ -76,25 +76,25 @@ def test_a_pause_that_a_sweep_does_not_hold_parks_nobody(transactional_db, monke
     assert mark().parked == 1
 
 
-def test_of_pauses_and_resumes_at_once_one_is_taken(transactional_db):
-    outcomes = at_once(*[partial(pauses.pause, **SAID)] * 4)
+def test_of_simultaneous_pauses_and_resumes_one_succeeds(transactional_db):
+    outcomes = at_once(*[partial(pauses.pause, **REASON)] * 4)
     assert sorted(type(outcome) is AlreadyPaused for outcome in outcomes) == [False, True, True, True]
     resume = partial(pauses.resume, pause_id=Pause.objects.get().id, actor="user ada")
     outcomes = at_once(*[resume] * 4)
     assert sorted(type(outcome) is NotPaused for outcome in outcomes) == [False, True, True, True]
 
 
-def test_of_walks_at_once_each_parked_job_is_freed_by_one(transactional_db):
+def test_simultaneous_unparking_frees_each_job_once(transactional_db):
     tenant = TenantFactory()
     for _ in range(20):
         make_due(queued_job(tenant).id)
-    made = pauses.pause(**SAID)
+    made = pauses.pause(**REASON)
     assert mark().parked == 20
     pauses.resume(pause_id=made.id, actor="user ada")
 
-    def walk():
+    def unpark_all():
         return sum(step.freed for step in iter(partial(unpark_resumed_jobs, 3), None))
 
-    assert sum(at_once(*[walk] * 3)) == 20
+    assert sum(at_once(*[unpark_all] * 3)) == 20
     assert not Pause.objects.exists()
     assert not Job.objects.filter(next_publish_at=PARKED).exists()

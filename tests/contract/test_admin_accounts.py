@@ -20,21 +20,21 @@ from tests.support.factories import TenantFactory, new_api_key, queued_job
 pytestmark = pytest.mark.django_db
 
 TENANTS, KEYS, AUDIT = "/admin/accounts/tenant/", "/admin/accounts/apikey/", "/admin/accounts/auditentry/"
-LOOK = ("view_tenant", "view_apikey", "view_auditentry")
+READ_ONLY = ("view_tenant", "view_apikey", "view_auditentry")
 
 
 @pytest.fixture
 def reader():
-    return client_of(user_with(*LOOK))
+    return client_of(user_with(*READ_ONLY))
 
 
 @pytest.fixture
 def operator():
-    return client_of(user_with(*LOOK, "add_tenant", "add_apikey", "change_apikey", name="grace"))
+    return client_of(user_with(*READ_ONLY, "add_tenant", "add_apikey", "change_apikey", name="grace"))
 
 
-def asked(client, tenant, **changes):
-    """What the form for a new key sends, with these changes."""
+def form_data(client, tenant, **changes):
+    """Return the data of the form for a new key, with these changes."""
     html = client.get(f"{KEYS}add/").content.decode()
     key_id = re.search(r'name="key_id" value="(\w+)"', html)[1]
     return {"tenant": tenant.id, "mode": "test", "key_id": key_id, **changes}
@@ -47,8 +47,8 @@ def credential_in(answer):
 # --- API keys ---
 
 
-def test_a_key_is_shown_once_works_and_is_audited(tenant, operator):
-    answer = operator.post(f"{KEYS}add/", asked(operator, tenant))
+def test_a_new_key_is_shown_once_and_works_and_is_audited(tenant, operator):
+    answer = operator.post(f"{KEYS}add/", form_data(operator, tenant))
     credential = credential_in(answer)
     assert "no-store" in answer["Cache-Control"]
     client = APIClient()
@@ -59,8 +59,8 @@ def test_a_key_is_shown_once_works_and_is_audited(tenant, operator):
     assert parse_credential(credential).secret not in str(entry.details)
 
 
-def test_the_secret_is_kept_nowhere(tenant, operator):
-    answer = operator.post(f"{KEYS}add/", asked(operator, tenant))
+def test_the_secret_is_not_stored_in_pages_sessions_or_cookies(tenant, operator):
+    answer = operator.post(f"{KEYS}add/", form_data(operator, tenant))
     secret = parse_credential(credential_in(answer)).secret
     for path in (KEYS, f"{TENANTS}{tenant.id}/", AUDIT, f"{KEYS}add/", "/admin/"):
         assert secret not in operator.get(path).content.decode()
@@ -70,16 +70,16 @@ def test_the_secret_is_kept_nowhere(tenant, operator):
     )
 
 
-def test_a_form_that_is_sent_twice_makes_one_key_and_shows_it_once(tenant, operator):
-    said = asked(operator, tenant)
-    credential_in(operator.post(f"{KEYS}add/", said))
-    again = operator.post(f"{KEYS}add/", said)
+def test_a_form_sent_twice_creates_one_key_and_shows_it_once(tenant, operator):
+    data = form_data(operator, tenant)
+    credential_in(operator.post(f"{KEYS}add/", data))
+    again = operator.post(f"{KEYS}add/", data)
     assert "The secret is not shown again" in text_of(again)
     assert ApiKey.objects.count() == 1
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"key_id": "abc"}, "This form is damaged"),
         ({"mode": "both"}, "Select a valid choice"),
@@ -87,17 +87,17 @@ def test_a_form_that_is_sent_twice_makes_one_key_and_shows_it_once(tenant, opera
         ({"expires_at": "2001-01-01T00:00"}, "This time is in the past"),
     ],
 )
-def test_a_key_that_cannot_be_is_not_made(tenant, operator, changes, words):
-    answer = operator.post(f"{KEYS}add/", {**asked(operator, tenant), **changes})
-    assert words in answer.content.decode()
+def test_an_invalid_key_form_creates_no_key(tenant, operator, changes, message):
+    answer = operator.post(f"{KEYS}add/", {**form_data(operator, tenant), **changes})
+    assert message in answer.content.decode()
     assert not ApiKey.objects.exists()
 
 
-def test_a_key_may_expire_and_may_resolve(tenant, operator):
+def test_a_key_can_have_an_expiry_and_the_admin_scope(tenant, operator):
     soon = timezone.now() + timedelta(hours=2)
     operator.post(
         f"{KEYS}add/",
-        asked(operator, tenant, is_admin="on", expires_at=f"{soon:%Y-%m-%dT%H:%M}", mode="live"),
+        form_data(operator, tenant, is_admin="on", expires_at=f"{soon:%Y-%m-%dT%H:%M}", mode="live"),
     )
     key = ApiKey.objects.get()
     assert (key.is_admin, key.mode, key.tenant) == (True, "live", tenant)
@@ -123,7 +123,7 @@ def test_a_revoked_key_is_refused_from_the_next_request_on(tenant, operator):
 # --- Tenants ---
 
 
-def test_a_tenant_is_made_and_found_with_its_keys(operator):
+def test_a_new_tenant_has_a_page_with_its_keys(operator):
     answer = operator.post(f"{TENANTS}add/", {"name": "acme"}, follow=True)
     tenant = Tenant.objects.get(name="acme")
     assert answer.redirect_chain == [(f"{TENANTS}{tenant.id}/", 302)]
@@ -137,19 +137,19 @@ def test_a_tenant_is_made_and_found_with_its_keys(operator):
     assert str(ApiKey.objects.get()) in text_of(operator.get(f"{TENANTS}{tenant.id}/"))
 
 
-def test_tenants_are_found_by_the_beginning_of_their_name(reader):
+def test_tenants_are_found_by_the_start_of_their_name(reader):
     TenantFactory(name="acme"), TenantFactory(name="bolt")
-    said = text_of(reader.get(TENANTS, {"name": "ac"}))
-    assert "acme" in said
-    assert "bolt" not in said
+    text = text_of(reader.get(TENANTS, {"name": "ac"}))
+    assert "acme" in text
+    assert "bolt" not in text
     assert "No tenants match" in text_of(reader.get(TENANTS, {"name": "\x00"}))
 
 
-# --- Who may ---
+# --- Permissions ---
 
 
 @pytest.mark.parametrize("path", [f"{TENANTS}add/", f"{KEYS}add/", "{revoke}"])
-def test_who_may_only_look_is_refused_and_sees_no_button(tenant, reader, path):
+def test_a_read_only_user_is_refused_and_sees_no_button(tenant, reader, path):
     new_api_key(tenant)
     revoke = f"{KEYS}{ApiKey.objects.get().id}/revoke/"
     address = path.format(revoke=revoke)
@@ -162,7 +162,7 @@ def test_who_may_only_look_is_refused_and_sees_no_button(tenant, reader, path):
 
 
 @pytest.mark.parametrize("path", [TENANTS, KEYS, AUDIT])
-def test_each_list_has_a_permission_of_its_own(path):
+def test_each_list_needs_its_own_permission(path):
     assert client_of(user_with("view_job")).get(path).status_code == 403
 
 
@@ -179,7 +179,7 @@ def subjects(answer):
     return re.findall(r'class="key"><a [^>]*>([^<]+)<', answer.content.decode())
 
 
-def test_the_log_is_read_page_by_page(reader, monkeypatch):
+def test_the_audit_log_is_paged(reader, monkeypatch):
     monkeypatch.setattr("operators.admin.list_page.ROWS", 4)
     entries(10)
     seen, address = [], AUDIT
@@ -191,7 +191,7 @@ def test_the_log_is_read_page_by_page(reader, monkeypatch):
     assert seen == [f"job/{number}" for number in range(9, -1, -1)]
 
 
-def test_the_log_is_filtered_by_whom_and_what(reader):
+def test_the_audit_log_is_filtered_by_subject_actor_and_action(reader):
     entries(3)
     with transaction.atomic():
         audit.record(
@@ -203,7 +203,7 @@ def test_the_log_is_filtered_by_whom_and_what(reader):
     assert "<b>why</b>" not in reader.get(AUDIT).content.decode()
 
 
-def test_an_entry_leads_to_its_job(tenant, reader):
+def test_an_audit_entry_links_to_its_job(tenant, reader):
     job = queued_job(tenant)
     with transaction.atomic():
         audit.record(actor="user ada", action="job.cancel", subject=job.resource)
@@ -211,7 +211,7 @@ def test_an_entry_leads_to_its_job(tenant, reader):
 
 
 @pytest.mark.parametrize("path", ["add/", "1/change/", "1/delete/", "1/"])
-def test_nobody_writes_in_the_log(admin_client, path):
+def test_the_audit_log_cannot_be_edited(admin_client, path):
     entries(1)
     assert admin_client.get(AUDIT + path).status_code == 404
     assert admin_client.post(AUDIT + path).status_code == 404

@@ -1,4 +1,4 @@
-"""What operators do to a job in the admin, who may, and what is kept of it."""
+"""Actions on one job in the admin: permissions, effects, audit entries."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def address(job, name):
 
 
 def offered(client, job):
-    """The actions whose buttons are on the job's page."""
+    """Return the actions whose buttons are on the job's page."""
     html = client.get(f"{JOBS}{job.id}/").content.decode()
     return {name for name in BY_NAME if address(job, name) in html}
 
@@ -55,18 +55,18 @@ def state_of(job):
     return Job.objects.get(pk=job.id).state
 
 
-# --- Who may, and what is offered ---
+# --- Permissions and buttons ---
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_the_page_offers_what_the_state_allows_to_operators_alone(tenant, reader, operator, state):
+def test_only_operators_see_the_buttons_that_the_state_allows(tenant, reader, operator, state):
     job = in_state(tenant, state)
     assert offered(operator, job) == ALLOWED[state]
     assert offered(reader, job) == set()
 
 
 @pytest.mark.parametrize("name", BY_NAME)
-def test_who_may_only_look_is_refused_and_nothing_happens(tenant, reader, name):
+def test_a_read_only_user_is_refused_and_nothing_changes(tenant, reader, name):
     job = failed_with_key(tenant)
     for answer in (reader.get(address(job, name)), reader.post(address(job, name), {"note": "because"})):
         assert answer.status_code == 403
@@ -76,7 +76,7 @@ def test_who_may_only_look_is_refused_and_nothing_happens(tenant, reader, name):
 
 
 @pytest.mark.parametrize("name", BY_NAME)
-def test_a_form_without_its_token_is_refused(tenant, name):
+def test_a_form_without_its_csrf_token_is_refused(tenant, name):
     job = failed_with_key(tenant)
     client = Client(enforce_csrf_checks=True)
     client.force_login(user_with("view_job", "operate_job"))
@@ -84,7 +84,7 @@ def test_a_form_without_its_token_is_refused(tenant, name):
     assert state_of(job) == "failed"
 
 
-def test_looking_at_a_confirmation_does_nothing(tenant, operator):
+def test_opening_a_confirmation_changes_nothing(tenant, operator):
     job = failed_with_key(tenant)
     before = history(job.id)
     for name in ("redrive", "erase", "release-key"):
@@ -94,14 +94,14 @@ def test_looking_at_a_confirmation_does_nothing(tenant, operator):
 
 
 @pytest.mark.parametrize("name", ["cancel", "resolve", "release-key", "succeed"])
-def test_a_job_or_an_action_that_is_not_there_is_told(operator, name):
+def test_a_missing_job_or_action_is_not_found(operator, name):
     assert operator.get(f"{JOBS}{uuid4()}/{name}/").status_code == 404
 
 
 def failed_with_key(tenant):
     job = keyed_job(tenant, "order-1001")
-    held = claim(job.id)
-    return transitions.fail_job(job_id=job.id, attempt=held.attempt, detail="no", cause="no")
+    job = claim(job.id)
+    return transitions.fail_job(job_id=job.id, attempt=job.attempt, detail="no", cause="no")
 
 
 # --- Each action ---
@@ -119,20 +119,20 @@ def failed_with_key(tenant):
 )
 def test_an_action_is_done_and_audited_with_the_users_name(tenant, operator, name, state, then):
     job = in_state(tenant, state)
-    answer = operator.post(address(job, name), {"note": "asked for by phone"}, follow=True)
+    answer = operator.post(address(job, name), {"note": "requested by phone"}, follow=True)
     assert answer.redirect_chain == [(f"{JOBS}{job.id}/", 302)]
     assert 'class="success"' in answer.content.decode()
     assert (state_of(job), history(job.id)[-1]) == then
     [entry] = AuditEntry.objects.exclude(actor="command")
     assert (entry.actor, entry.action, entry.subject) == ("user grace", f"job.{name}", f"job/{job.id}")
-    assert entry.note == "asked for by phone"
+    assert entry.note == "requested by phone"
 
 
 @pytest.mark.parametrize(
     ("name", "state"), [("redrive", State.SUCCEEDED), ("cancel", State.SUCCEEDED), ("erase", State.RUNNING)]
 )
-def test_what_the_state_no_longer_allows_is_refused_in_words(tenant, operator, name, state):
-    """The page was old, or somebody else was quicker."""
+def test_an_action_that_the_state_no_longer_allows_is_refused_with_the_reason(tenant, operator, name, state):
+    """The page was stale, or another operator acted first."""
     job = in_state(tenant, state)
     before = history(job.id)
     answer = operator.post(address(job, name), follow=True)
@@ -164,10 +164,10 @@ DONE = {
 }
 
 
-def test_a_person_says_what_became_of_an_effect(tenant, operator):
+def test_an_operator_resolves_an_unknown_effect(tenant, operator):
     job = unknown_job(tenant)
-    said = text_of(operator.get(address(job, "resolve")))
-    assert f"charge (semel-{job.id}-charge-1)" in said
+    text = text_of(operator.get(address(job, "resolve")))
+    assert f"charge (semel-{job.id}-charge-1)" in text
     operator.post(address(job, "resolve"), DONE)
     resolved = Job.objects.get(pk=job.id)
     assert (resolved.state, decode_payload(resolved.result)) == ("succeeded", {"charge_id": "ch_1"})
@@ -178,7 +178,7 @@ def test_a_person_says_what_became_of_an_effect(tenant, operator):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"note": ""}, "This field is required"),
         ({"note": "  "}, "This field is required"),
@@ -191,23 +191,23 @@ def test_a_person_says_what_became_of_an_effect(tenant, operator):
         ({"then": "running"}, "Select a valid choice"),
     ],
 )
-def test_a_word_that_does_not_hold_is_asked_for_again(tenant, operator, changes, words):
+def test_an_invalid_verdict_shows_the_form_again(tenant, operator, changes, message):
     job = unknown_job(tenant)
     answer = operator.post(address(job, "resolve"), {**DONE, **changes})
     assert answer.status_code == 200
-    assert words in text_of(answer)
+    assert message in text_of(answer)
     assert state_of(job) == "unknown"
     assert not AuditEntry.objects.filter(action="job.resolve").exists()
 
 
-def test_what_was_not_done_may_be_done_by_the_next_attempt(tenant, operator):
+def test_a_verdict_not_done_can_queue_the_job(tenant, operator):
     job = unknown_job(tenant)
     operator.post(address(job, "resolve"), {**DONE, "verdict": "not_done", "then": "queued", "result": ""})
     assert state_of(job) == "queued"
     assert JobStep.objects.get(job_id=job.id).state == "not_done"
 
 
-def test_a_job_that_is_not_in_doubt_has_nothing_to_resolve(tenant, operator):
+def test_a_job_without_an_unknown_effect_cannot_be_resolved(tenant, operator):
     job = in_state(tenant, State.FAILED)
     assert "No effect of this job has an unknown outcome" in text_of(operator.get(address(job, "resolve")))
     assert operator.post(address(job, "resolve"), DONE).status_code == 200
@@ -231,7 +231,7 @@ def test_a_key_is_released_with_a_reason(tenant, operator):
     assert "release-key" not in offered(operator, job)
 
 
-def test_a_key_that_was_taken_over_meanwhile_is_left_alone(tenant, operator):
+def test_a_key_with_a_new_owner_is_not_released(tenant, operator):
     job = failed_with_key(tenant)
     owner = IdempotencyRecord.objects.get().owner
     IdempotencyRecord.objects.update(owner=owner + 1)
@@ -239,14 +239,14 @@ def test_a_key_that_was_taken_over_meanwhile_is_left_alone(tenant, operator):
     assert IdempotencyRecord.objects.exists()
 
 
-def test_the_key_of_a_job_that_goes_on_is_not_released(tenant, operator):
+def test_the_key_of_an_unfinished_job_is_not_released(tenant, operator):
     job = keyed_job(tenant, "order-1001")
     assert "release-key" not in offered(operator, job)
     operator.post(address(job, "release-key"), {"owner": 0, "note": "why"})
     assert IdempotencyRecord.objects.exists()
 
 
-# --- The front door ---
+# --- Login ---
 
 
 def test_an_operator_logs_in_with_a_password(tenant):

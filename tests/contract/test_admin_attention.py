@@ -1,4 +1,4 @@
-"""Is all well, and what needs somebody: the admin's first page, the jobs that wait for a person, failures by their kind."""
+"""The admin's overview, the jobs that need attention, and failures by kind."""
 
 from __future__ import annotations
 
@@ -62,19 +62,19 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=[title for _, title, _ in KINDS])
-def test_what_waits_for_a_person_is_told_with_the_reason_and_the_act_at_hand(tenant, reader, operator, kind):
-    make, title, act = kind
+def test_each_kind_of_trouble_is_listed_with_its_reason_and_action(tenant, reader, operator, kind):
+    make, title, action = kind
     job = make(tenant)
-    said, html = text_of(reader.get(ATTENTION)), operator.get(ATTENTION).content.decode()
-    assert f"{title} 1" in said
+    text, html = text_of(reader.get(ATTENTION)), operator.get(ATTENTION).content.decode()
+    assert f"{title} 1" in text
     assert job.id in job_ids(reader.get(ATTENTION))
-    assert "Nothing needs attention" not in said
+    assert "Nothing needs attention" not in text
     offered = set(re.findall(rf"/job/{job.id}/(\w+)/", html))
-    assert offered == ({act} if act else set())
+    assert offered == ({action} if action else set())
     assert not re.findall(rf"/job/{job.id}/(\w+)/", reader.get(ATTENTION).content.decode())
 
 
-def test_jobs_that_go_their_way_need_nobody(tenant, reader):
+def test_healthy_jobs_are_not_in_the_attention_list(tenant, reader):
     for state in (State.QUEUED, State.RUNNING, State.SUCCEEDED, State.CANCELED):
         in_state(tenant, state)
     answer = reader.get(ATTENTION)
@@ -82,13 +82,13 @@ def test_jobs_that_go_their_way_need_nobody(tenant, reader):
     assert job_ids(answer) == []
 
 
-def test_failures_are_grouped_and_each_group_leads_to_its_jobs(tenant, reader):
+def test_failures_are_grouped_and_each_group_links_to_its_jobs(tenant, reader):
     declined = [failed(tenant).id for _ in range(3)]
     other = failed(tenant, cause="provider-unavailable")
     answer = reader.get(ERRORS)
-    said = text_of(answer)
-    assert "3 test.scripted operation-failed card_declined" in said
-    assert "1 test.scripted operation-failed provider-unavailable" in said
+    text = text_of(answer)
+    assert "3 test.scripted operation-failed card_declined" in text
+    assert "1 test.scripted operation-failed provider-unavailable" in text
     links = re.findall(r'href="(/admin/jobs/job/\?[^"]+)"', answer.content.decode())
     found = [job_ids(reader.get(link.replace("&amp;", "&"))) for link in links]
     assert sorted(map(len, found)) == [1, 3]
@@ -96,7 +96,7 @@ def test_failures_are_grouped_and_each_group_leads_to_its_jobs(tenant, reader):
     assert [other.id] in found
 
 
-def test_failures_are_looked_for_as_far_back_as_is_asked(tenant, reader):
+def test_the_errors_page_covers_the_chosen_period(tenant, reader):
     backdate(failed(tenant).id, finished_at=2 * HOUR)
     assert "No failures" in text_of(reader.get(ERRORS, {"hours": "1"}))
     for hours in ("24", "168", "nonsense"):
@@ -104,17 +104,17 @@ def test_failures_are_looked_for_as_far_back_as_is_asked(tenant, reader):
 
 
 @pytest.mark.parametrize("path", [ATTENTION, ERRORS])
-def test_these_pages_are_for_who_may_look_at_jobs(path):
+def test_the_attention_pages_need_the_permission_to_view_jobs(path):
     assert client_of(user_with("view_tenant")).get(path).status_code == 403
 
 
-# --- The first page ---
+# --- The overview ---
 
 
-def test_the_first_page_says_that_all_is_well(tenant, reader):
+def test_the_overview_shows_that_all_is_well(tenant, reader):
     in_state(tenant, State.SUCCEEDED)
-    said = text_of(reader.get("/admin/"))
-    for words in (
+    text = text_of(reader.get("/admin/"))
+    for part in (
         "Overview",
         "Unknown 0",
         "Stuck 0",
@@ -123,27 +123,27 @@ def test_the_first_page_says_that_all_is_well(tenant, reader):
         "Violations 0",
         "Nothing is paused",
     ):
-        assert words in said
+        assert part in text
 
 
-def test_the_first_page_counts_what_needs_somebody(tenant, reader):
+def test_the_overview_counts_what_needs_attention(tenant, reader):
     in_state(tenant, State.UNKNOWN), in_state(tenant, State.UNKNOWN)
     abandoned(tenant), partially_done(tenant)
     overdue(tenant)
     Violation.objects.create(invariant="I4", rule="fence", subject="job/1")
-    said = text_of(reader.get("/admin/"))
-    for words in ("Violations 1", "Unknown 2", "Stuck 2", "Partially done 1", "Oldest due job 1 h 5 min"):
-        assert words in said
+    text = text_of(reader.get("/admin/"))
+    for part in ("Violations 1", "Unknown 2", "Stuck 2", "Partially done 1", "Oldest due job 1 h 5 min"):
+        assert part in text
 
 
-def test_the_first_page_shows_nothing_of_jobs_to_who_may_not_look_at_them(tenant):
+def test_the_overview_hides_jobs_from_users_without_the_permission(tenant):
     in_state(tenant, State.UNKNOWN)
-    said = text_of(client_of(user_with("view_tenant")).get("/admin/"))
-    assert "Unknown" not in said
-    assert "Needs attention" not in said
+    text = text_of(client_of(user_with("view_tenant")).get("/admin/"))
+    assert "Unknown" not in text
+    assert "Needs attention" not in text
 
 
-def test_the_pages_that_are_no_models_stand_in_the_menu(reader):
+def test_the_attention_pages_are_in_the_menu(reader):
     html = reader.get(JOBS).content.decode()
     assert f'href="{ATTENTION}"' in html
     assert f'href="{ERRORS}"' in html

@@ -1,4 +1,4 @@
-"""Acting on many jobs in the admin: a preview with the count, a reason, and what came of each."""
+"""Actions on many jobs in the admin: preview, reason, outcome of each job."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def operator():
     return client_of(user_with("view_job", "operate_job", name="grace"))
 
 
-def address(action, *jobs, **asked):
-    """What the list's form asks for: selected rows, or all that a filter finds."""
+def address(action, *jobs, **filters):
+    """Return the address that the form of the list opens: for selected rows, or for a filter."""
     scope = "selected" if jobs else "filter"
     query = [f"action={action}", f"scope={scope}", *(f"job={job.id}" for job in jobs)]
-    return f"{MANY}?{'&'.join([*query, *(f'{name}={value}' for name, value in asked.items())])}"
+    return f"{MANY}?{'&'.join([*query, *(f'{name}={value}' for name, value in filters.items())])}"
 
 
-def confirm(client, path, **said):
-    """Look at the preview, then send its form."""
+def confirm(client, path, **data):
+    """Open the preview, then send its form."""
     html = client.get(path).content.decode()
     hidden = dict(re.findall(r'type="hidden" name="(as_of)" value="([^"]*)"', html))
-    return client.post(path, {**hidden, **WHY, **said}, follow=True)
+    return client.post(path, {**hidden, **WHY, **data}, follow=True)
 
 
 def states(*jobs):
@@ -53,15 +53,15 @@ def states(*jobs):
 # --- Selected rows ---
 
 
-def test_selected_rows_are_previewed_then_done_and_told_one_by_one(tenant, operator):
+def test_selected_rows_are_previewed_then_changed_and_listed_one_by_one(tenant, operator):
     failed = [in_state(tenant, State.FAILED) for _ in range(3)]
     path = address("redrive", *failed[:2])
     preview = text_of(operator.get(path))
     assert "2 jobs selected" in preview
     assert str(failed[0].id) in preview
     assert states(*failed) == ["failed"] * 3
-    said = text_of(confirm(operator, path))
-    assert "Redrive: 2 of 2 done" in said
+    text = text_of(confirm(operator, path))
+    assert "Redrive: 2 of 2 done" in text
     assert states(*failed) == ["queued", "queued", "failed"]
     entries = AuditEntry.objects.filter(action="job.redrive")
     assert {entry.actor for entry in entries} == {"user grace"}
@@ -69,15 +69,15 @@ def test_selected_rows_are_previewed_then_done_and_told_one_by_one(tenant, opera
     assert entries.count() == 2
 
 
-def test_a_row_that_cannot_be_done_is_told_and_holds_up_none(tenant, operator):
+def test_a_refused_row_is_listed_and_does_not_stop_the_others(tenant, operator):
     done, failed = in_state(tenant, State.SUCCEEDED), in_state(tenant, State.FAILED)
-    said = text_of(confirm(operator, address("redrive", done, failed)))
-    assert "Redrive: 1 of 2 done" in said
-    assert "is succeeded, which does not allow redrive" in said
+    text = text_of(confirm(operator, address("redrive", done, failed)))
+    assert "Redrive: 1 of 2 done" in text
+    assert "is succeeded, which does not allow redrive" in text
     assert states(done, failed) == ["succeeded", "queued"]
 
 
-def test_selected_unknown_jobs_are_resolved_by_one_word(tenant, operator):
+def test_selected_unknown_jobs_are_resolved_by_one_verdict(tenant, operator):
     jobs = [in_state(tenant, State.UNKNOWN) for _ in range(2)]
     path = address("resolve", *jobs)
     assert "This field is required" in text_of(confirm(operator, path))
@@ -98,41 +98,41 @@ def test_a_reason_is_mandatory(tenant, operator, scope):
 
 def test_keys_of_selected_jobs_are_released(tenant, operator):
     job, keyless = keyed_job(tenant, "order-1001"), in_state(tenant, State.SUCCEEDED)
-    said = text_of(confirm(operator, address("release", job, keyless)))
-    assert "Release keys: 0 of 2 done" in said
-    assert "The key is already free" in said
+    text = text_of(confirm(operator, address("release", job, keyless)))
+    assert "Release keys: 0 of 2 done" in text
+    assert "The key is already free" in text
 
 
-def test_what_is_no_job_is_left_out(operator):
-    said = text_of(operator.get(f"{MANY}?action=cancel&scope=selected&job=x&job={uuid4()}"))
-    assert "0 jobs selected" in said
+def test_ids_that_are_no_jobs_are_left_out(operator):
+    text = text_of(operator.get(f"{MANY}?action=cancel&scope=selected&job=x&job={uuid4()}"))
+    assert "0 jobs selected" in text
 
 
-# --- All that a filter finds ---
+# --- All jobs that match a filter ---
 
 
-def test_a_whole_filter_is_previewed_begun_and_followed_to_its_end(tenant, operator):
+def test_a_filter_is_previewed_started_and_followed_to_its_end(tenant, operator):
     failed = [in_state(tenant, State.FAILED) for _ in range(3)]
     other = in_state(TenantFactory(), State.FAILED)
     path = address("redrive", state="failed", tenant=tenant.id)
     assert "3 jobs match the filter" in text_of(operator.get(path))
     assert not BulkAction.objects.exists()
     answer = confirm(operator, path)
-    begun = BulkAction.objects.get()
-    assert answer.redirect_chain[-1] == (f"{BULKS}{begun.id}/", 302)
+    bulk = BulkAction.objects.get()
+    assert answer.redirect_chain[-1] == (f"{BULKS}{bulk.id}/", 302)
     assert "running" in text_of(answer)
     assert 'http-equiv="refresh"' in answer.content.decode()
     list(bulk_worker.steps())
-    said = operator.get(f"{BULKS}{begun.id}/")
-    assert "Jobs changed 3" in text_of(said)
-    assert 'http-equiv="refresh"' not in said.content.decode()
+    page = operator.get(f"{BULKS}{bulk.id}/")
+    assert "Jobs changed 3" in text_of(page)
+    assert 'http-equiv="refresh"' not in page.content.decode()
     assert states(*failed, other) == ["queued"] * 3 + ["failed"]
     [entry] = AuditEntry.objects.filter(action="bulk.start")
     assert (entry.actor, entry.note) == ("user grace", "The provider is back.")
-    assert f"{BULKS}{begun.id}/" in operator.get(BULKS).content.decode()
+    assert f"{BULKS}{bulk.id}/" in operator.get(BULKS).content.decode()
 
 
-def test_what_arrives_after_the_preview_is_left_out(tenant, operator):
+def test_jobs_that_arrive_after_the_preview_are_left_out(tenant, operator):
     seen = queued_job(tenant)
     path = address("cancel", state="queued")
     html = operator.get(path).content.decode()
@@ -154,17 +154,17 @@ def test_a_filter_without_a_state_is_refused(tenant, operator):
 def test_a_bulk_action_is_stopped(tenant, operator):
     job = in_state(tenant, State.FAILED)
     confirm(operator, address("redrive", state="failed"))
-    begun = BulkAction.objects.get()
-    assert "stopped" in text_of(operator.post(f"{BULKS}{begun.id}/stop/", follow=True))
+    bulk = BulkAction.objects.get()
+    assert "stopped" in text_of(operator.post(f"{BULKS}{bulk.id}/stop/", follow=True))
     list(bulk_worker.steps())
     assert states(job) == ["failed"]
     assert AuditEntry.objects.filter(action="bulk.stop", actor="user grace").exists()
 
 
-# --- Who may ---
+# --- Permissions ---
 
 
-def test_who_may_only_look_is_refused_and_sees_no_button(tenant, reader, operator):
+def test_a_read_only_user_is_refused_and_sees_no_button(tenant, reader, operator):
     job = in_state(tenant, State.FAILED)
     for path in (address("redrive", job), address("redrive", state="failed")):
         assert reader.get(path).status_code == 403
@@ -172,18 +172,18 @@ def test_who_may_only_look_is_refused_and_sees_no_button(tenant, reader, operato
     assert MANY not in reader.get(JOBS).content.decode()
     assert MANY in operator.get(JOBS).content.decode()
     confirm(operator, address("redrive", state="failed"))
-    begun = BulkAction.objects.get()
-    assert reader.post(f"{BULKS}{begun.id}/stop/").status_code == 403
-    assert reader.get(f"{BULKS}{begun.id}/").status_code in {200, 403}
-    assert "/stop/" not in reader.get(f"{BULKS}{begun.id}/").content.decode()
+    bulk = BulkAction.objects.get()
+    assert reader.post(f"{BULKS}{bulk.id}/stop/").status_code == 403
+    assert reader.get(f"{BULKS}{bulk.id}/").status_code in {200, 403}
+    assert "/stop/" not in reader.get(f"{BULKS}{bulk.id}/").content.decode()
     assert states(job) == ["failed"]
 
 
-def test_the_list_offers_what_a_filter_allows(tenant, operator):
+def test_the_list_offers_bulk_actions_only_for_a_state(tenant, operator):
     in_state(tenant, State.FAILED)
     assert 'value="filter"' not in operator.get(JOBS).content.decode()
     assert 'value="filter"' in operator.get(JOBS, {"state": "failed"}).content.decode()
 
 
-def test_an_action_that_is_none_is_not_found(operator):
+def test_an_unknown_action_is_not_found(operator):
     assert operator.get(f"{MANY}?action=succeed&scope=filter&state=failed").status_code == 404

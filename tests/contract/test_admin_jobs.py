@@ -1,4 +1,4 @@
-"""What the admin shows of jobs: the list, the search, a job's page; and to whom."""
+"""Jobs in the admin: the list, the search, a job's page, permissions."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ SECRET = "hunter2"
 
 @pytest.fixture
 def reader():
-    """The browser of somebody who may look."""
+    """Return the browser of a read-only user."""
     return client_of(user_with("view_job"))
 
 
-def listed(client, **asked):
-    """The ids on the page of the list that these filters give."""
-    return job_ids(client.get(JOBS, asked))
+def listed(client, **query):
+    """Return the ids on the first page of the list with these filters."""
+    return job_ids(client.get(JOBS, query))
 
 
-# --- Who may look ---
+# --- Permissions ---
 
 
-def test_nobody_looks_without_logging_in(tenant):
+def test_pages_need_a_login(tenant):
     job = queued_job(tenant)
     for path in ("/admin/", JOBS, f"{JOBS}{job.id}/"):
         answer = Client().get(path)
         assert (answer.status_code, answer["Location"]) == (302, f"/admin/login/?next={path}")
 
 
-def test_who_may_not_look_at_jobs_is_told_so_in_html(tenant):
+def test_a_user_without_the_permission_gets_an_html_page(tenant):
     client = client_of(user_with())
     for path in (JOBS, f"{JOBS}{queued_job(tenant).id}/"):
         answer = client.get(path)
@@ -57,7 +57,7 @@ def test_who_may_not_look_at_jobs_is_told_so_in_html(tenant):
         assert "Not allowed" in text_of(answer)
 
 
-def test_the_admin_is_found_without_its_slash(reader):
+def test_the_admin_is_found_without_its_trailing_slash(reader):
     answer = reader.get("/admin", follow=True)
     assert answer.redirect_chain == [("/admin/", 302)]
     assert answer.status_code == 200
@@ -92,11 +92,11 @@ def test_each_filter_finds_its_jobs_and_no_others(tenant, reader):
 
 
 @pytest.mark.parametrize(
-    "asked", [{"state": "lost"}, {"tenant": "x"}, {"created_from": "yesterday"}, {"priority": "9"}]
+    "query", [{"state": "lost"}, {"tenant": "x"}, {"created_from": "yesterday"}, {"priority": "9"}]
 )
-def test_a_filter_that_cannot_be_is_told_and_finds_nothing(tenant, reader, asked):
+def test_an_invalid_filter_shows_an_error_and_no_jobs(tenant, reader, query):
     queued_job(tenant)
-    answer = reader.get(JOBS, asked)
+    answer = reader.get(JOBS, query)
     assert answer.status_code == 200
     assert "errornote" in answer.content.decode()
     assert job_ids(answer) == []
@@ -122,18 +122,18 @@ def test_pages_show_each_job_once_in_both_directions_while_jobs_arrive(tenant, r
 
 
 def link_of(answer, relation):
-    """The address behind a link to another page; None where there is none."""
+    """Return the link to another page; None if there is none."""
     html = answer.content.decode()
     _, found, rest = html.partition(f'rel="{relation}" href="')
     return rest.partition('"')[0].replace("&amp;", "&") if found else None
 
 
-def test_a_page_that_is_none_begins_at_the_newest(tenant, reader):
+def test_an_invalid_position_shows_the_newest_page(tenant, reader):
     job = queued_job(tenant)
     assert listed(reader, older_than="'; DROP TABLE job") == [job.id]
 
 
-def test_a_tenant_that_is_not_offered_can_be_filtered_by_all_the_same(tenant, reader, monkeypatch):
+def test_the_filter_accepts_a_tenant_that_is_not_among_the_choices(tenant, reader, monkeypatch):
     monkeypatch.setattr("operators.admin.job_filters._MAX_TENANT_CHOICES", 1)
     TenantFactory(name="a-first"), TenantFactory(name="another")
     job = queued_job(tenant)
@@ -147,7 +147,7 @@ def test_a_tenant_that_is_not_offered_can_be_filtered_by_all_the_same(tenant, re
 # --- The search ---
 
 
-def test_an_exact_hit_leads_straight_to_the_job(tenant, reader):
+def test_a_single_hit_opens_the_job(tenant, reader):
     job = keyed_job(tenant, "order-1001")
     Job.objects.filter(pk=job.id).update(request_id="req-77")
     for text in (str(job.id), f"  {job.id} ", str(job.id).upper(), "order-1001", "req-77"):
@@ -163,7 +163,7 @@ def test_a_key_that_two_tenants_use_lists_both_jobs(tenant, reader):
 @pytest.mark.parametrize(
     "text", ["order-100", "ORDER-1001", "\x00", "é", "x" * 300, "0199aaaa-bbbb-7ccc-8ddd-eeeeffff0000", "%"]
 )
-def test_what_is_called_otherwise_is_not_found(tenant, reader, text):
+def test_only_exact_names_are_found(tenant, reader, text):
     keyed_job(tenant, "order-1001")
     answer = reader.get(JOBS, {"q": text})
     assert answer.status_code == 200
@@ -174,47 +174,47 @@ def test_what_is_called_otherwise_is_not_found(tenant, reader, text):
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_a_job_in_any_state_has_a_page_with_its_life(tenant, reader, state):
+def test_a_job_in_any_state_has_a_page_with_its_history(tenant, reader, state):
     job = in_state(tenant, state)
-    said = text_of(reader.get(f"{JOBS}{job.id}/"))
-    for words in ("Accepted", "Timeline", "Events", "submit", str(job.id), state, tenant.name):
-        assert words in said
-    assert ("Attempt 1" in said) == (job.attempt > 0)
-    assert (f"Settled: {state}" in said) == state.is_settled
-    assert ("The outcome of an effect is unknown" in said) == (state is State.UNKNOWN)
+    page_text = text_of(reader.get(f"{JOBS}{job.id}/"))
+    for part in ("Accepted", "Timeline", "Events", "submit", str(job.id), state, tenant.name):
+        assert part in page_text
+    assert ("Attempt 1" in page_text) == (job.attempt > 0)
+    assert (f"Settled: {state}" in page_text) == state.is_settled
+    assert ("The outcome of an effect is unknown" in page_text) == (state is State.UNKNOWN)
 
 
-def test_a_job_that_is_not_there_is_told_in_html(reader):
+def test_a_missing_job_gets_an_html_page(reader):
     answer = reader.get(f"{JOBS}{uuid4()}/")
     assert answer.status_code == 404
     assert "does not exist" in text_of(answer)
 
 
-def test_the_page_tells_what_each_attempt_and_effect_came_to(tenant, reader):
+def test_the_page_shows_attempts_and_effects(tenant, reader):
     job = in_state(tenant, State.UNKNOWN)
-    said = text_of(reader.get(f"{JOBS}{job.id}/"))
-    assert f"semel-{job.id}-charge-1" in said
-    assert "outcome-unknown: who knows" in said
-    assert "a-worker" in said
+    page_text = text_of(reader.get(f"{JOBS}{job.id}/"))
+    assert f"semel-{job.id}-charge-1" in page_text
+    assert "outcome-unknown: who knows" in page_text
+    assert "a-worker" in page_text
 
 
-def test_the_page_tells_how_often_its_key_was_replayed(tenant, reader):
+def test_the_page_shows_how_often_its_key_was_replayed(tenant, reader):
     job = keyed_job(tenant, "order-1001")
     IdempotencyRecord.objects.filter(pk=job.idempotency_record_id).update(replays=7)
-    said = text_of(reader.get(f"{JOBS}{job.id}/"))
-    assert "Replays of the key 7" in said
-    assert "order-1001" in said
+    page_text = text_of(reader.get(f"{JOBS}{job.id}/"))
+    assert "Replays of the key 7" in page_text
+    assert "order-1001" in page_text
 
 
-def test_the_page_gives_command_lines_without_a_credential(tenant, reader):
+def test_the_page_gives_shell_commands_without_a_credential(tenant, reader):
     job = claim(queued_job(tenant).id, worker="host-7:4242")
-    said = text_of(reader.get(f"{JOBS}{job.id}/"))
+    page_text = text_of(reader.get(f"{JOBS}{job.id}/"))
     address = f"http://testserver/v1/jobs/{job.id}"
-    assert f'curl -sS -H "Authorization: Bearer $SEMEL_API_KEY" {address}' in said
-    assert "celery -A config inspect active -d worker@host-7" in said
+    assert f'curl -sS -H "Authorization: Bearer $SEMEL_API_KEY" {address}' in page_text
+    assert "celery -A config inspect active -d worker@host-7" in page_text
 
 
-def test_no_secret_is_on_the_page_whatever_part_of_the_job_holds_it(tenant, reader):
+def test_no_part_of_the_page_shows_a_secret(tenant, reader):
     """Params, metadata, progress, step results, errors and events of attempts, the job's error."""
     submission = Submission(
         operation=current_operation("test.anything"),
@@ -223,25 +223,25 @@ def test_no_secret_is_on_the_page_whatever_part_of_the_job_holds_it(tenant, read
     )
     job = submit_job(tenant_id=tenant.id, mode="test", submission=submission)
     Job.objects.filter(pk=job.id).update(progress={"message": f"token: {SECRET}"})
-    held = claim(job.id)
-    begin(held, "charge")
+    job = claim(job.id)
+    begin(job, "charge")
     result = {"source": SECRET, "charge_id": "ch_1"}
     assert close_effect(
-        job_id=job.id, attempt=held.attempt, name="charge", state="done", result=encode_payload(result)
+        job_id=job.id, attempt=job.attempt, name="charge", state="done", result=encode_payload(result)
     )
     detail = f"503 from https://user:{SECRET}@provider/ with secret={SECRET}"
     transitions.retry_job(
-        job_id=job.id, attempt=held.attempt, delay=-timedelta(hours=1), detail=detail, cause="x"
+        job_id=job.id, attempt=job.attempt, delay=-timedelta(hours=1), detail=detail, cause="x"
     )
-    held = claim(job.id)
-    transitions.fail_job(job_id=job.id, attempt=held.attempt, detail=detail, cause="x")
+    job = claim(job.id)
+    transitions.fail_job(job_id=job.id, attempt=job.attempt, detail=detail, cause="x")
     html = reader.get(f"{JOBS}{job.id}/").content.decode()
     assert SECRET not in html
     assert "amount 1999" in html
     assert "ch_1" in html
 
 
-def test_what_a_client_sent_is_text_and_not_markup(tenant, reader):
+def test_client_data_is_escaped(tenant, reader):
     hostile = "<script>alert(1)</script>"
     submission = Submission(
         operation=current_operation("test.anything"), params={hostile: hostile}, metadata={"m": hostile}
@@ -253,11 +253,11 @@ def test_what_a_client_sent_is_text_and_not_markup(tenant, reader):
         assert "<b>key</b>" not in html
 
 
-# --- Time ---
+# --- Time limit ---
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_look_that_takes_too_long_ends_in_a_page_that_says_so(tenant, settings, reader):
+def test_a_page_that_takes_too_long_ends_in_an_error_page(tenant, settings, reader):
     settings.ADMIN_STATEMENT_SECONDS = 0.05
     job = queued_job(tenant)
     other = connections.create_connection("default")

@@ -15,17 +15,17 @@ from tests.support.keyed import keyed_job
 pytestmark = pytest.mark.django_db
 
 KEYS, PAUSES = "/admin/idempotency/idempotencyrecord/", "/admin/jobs/pause/"
-LOOK = ("view_job", "view_idempotencyrecord")
+READ_ONLY = ("view_job", "view_idempotencyrecord")
 
 
 @pytest.fixture
 def reader():
-    return client_of(user_with(*LOOK))
+    return client_of(user_with(*READ_ONLY))
 
 
 @pytest.fixture
 def operator():
-    return client_of(user_with(*LOOK, "operate_job", name="grace"))
+    return client_of(user_with(*READ_ONLY, "operate_job", name="grace"))
 
 
 # --- Keys ---
@@ -35,18 +35,18 @@ def test_a_key_is_found_for_each_tenant_that_uses_it(tenant, reader):
     other = TenantFactory()
     jobs = [keyed_job(whose, "order-1001") for whose in (tenant, other)]
     IdempotencyRecord.objects.filter(pk=jobs[0].idempotency_record_id).update(replays=7)
-    said = text_of(reader.get(KEYS, {"key": "order-1001"}))
-    for words in (tenant.name, other.name, str(jobs[0].id), str(jobs[1].id), "Replays 7"):
-        assert words in said
+    text = text_of(reader.get(KEYS, {"key": "order-1001"}))
+    for part in (tenant.name, other.name, str(jobs[0].id), str(jobs[1].id), "Replays 7"):
+        assert part in text
 
 
 @pytest.mark.parametrize("key", ["order-100", "ORDER-1001", "\x00", "é", "%"])
-def test_a_key_that_nobody_used_is_not_found(tenant, reader, key):
+def test_an_unused_key_is_not_found(tenant, reader, key):
     keyed_job(tenant, "order-1001")
     assert "No record of exactly" in text_of(reader.get(KEYS, {"key": key}))
 
 
-def test_no_stored_answer_is_shown(api, reader):
+def test_the_stored_response_is_not_shown(api, reader):
     job = accepted(post(api, charge(source="tok_visa", description="for-ada"), key="order-1001"))
     html = reader.get(KEYS, {"key": "order-1001"}).content.decode()
     assert job["id"] in html
@@ -54,22 +54,22 @@ def test_no_stored_answer_is_shown(api, reader):
     assert "for-ada" not in html
 
 
-def test_a_release_is_offered_to_operators_alone(tenant, reader, operator):
+def test_only_operators_are_offered_a_release(tenant, reader, operator):
     job = keyed_job(tenant, "order-1001")
     address = f"/admin/jobs/job/{job.id}/release-key/"
     assert address in operator.get(KEYS, {"key": "order-1001"}).content.decode()
     assert address not in reader.get(KEYS, {"key": "order-1001"}).content.decode()
 
 
-def test_keys_are_not_for_everybody():
+def test_the_key_search_needs_its_own_permission():
     assert client_of(user_with("view_job")).get(KEYS).status_code == 403
 
 
 # --- Pauses ---
 
 
-def pause(client, **said):
-    return client.post(f"{PAUSES}add/", {"note": "The provider is down.", **said}, follow=True)
+def pause(client, **data):
+    return client.post(f"{PAUSES}add/", {"note": "The provider is down.", **data}, follow=True)
 
 
 def test_an_operation_is_paused_and_resumed_with_the_users_name(tenant, operator):
@@ -77,9 +77,9 @@ def test_an_operation_is_paused_and_resumed_with_the_users_name(tenant, operator
     pause(operator, operation="test.scripted")
     made = Pause.objects.get()
     assert (made.operation, made.tenant_id, made.by) == ("test.scripted", None, "user grace")
-    said = text_of(operator.get(PAUSES))
-    assert "test.scripted every tenant" in said
-    assert "1 running" in said
+    text = text_of(operator.get(PAUSES))
+    assert "test.scripted every tenant" in text
+    assert "1 running" in text
     operator.post(f"{PAUSES}{made.id}/resume/")
     assert "resumed" in text_of(operator.get(PAUSES))
     operator.post(f"{PAUSES}{made.id}/resume/")
@@ -96,7 +96,7 @@ def test_a_tenant_is_paused(tenant, operator):
     assert "drained" in text_of(operator.get(PAUSES))
 
 
-def test_nobody_drains_everything_by_leaving_fields_empty(tenant, operator):
+def test_empty_fields_do_not_pause_everything(tenant, operator):
     assert "choose to pause everything" in text_of(pause(operator))
     assert "choose to pause everything" in text_of(pause(operator, everything="on", tenant=tenant.id))
     assert not Pause.objects.exists()
@@ -105,7 +105,7 @@ def test_nobody_drains_everything_by_leaving_fields_empty(tenant, operator):
     assert (made.operation, made.tenant_id) == (None, None)
 
 
-def test_a_pause_needs_a_reason_and_is_made_once(operator):
+def test_a_pause_needs_a_reason_and_is_created_once(operator):
     assert "This field is required" in text_of(pause(operator, everything="on", note=" "))
     for _ in range(2):
         answer = pause(operator, everything="on")
@@ -113,7 +113,7 @@ def test_a_pause_needs_a_reason_and_is_made_once(operator):
     assert Pause.objects.count() == 1
 
 
-def test_who_may_only_look_sees_pauses_and_can_change_none(reader, operator):
+def test_a_read_only_user_sees_pauses_but_cannot_change_them(reader, operator):
     pause(operator, everything="on")
     made = Pause.objects.get()
     html = reader.get(PAUSES).content.decode()

@@ -1,6 +1,6 @@
-"""What a person on call does, in a real browser against a real api and worker: find, look, act, and read who did it.
+"""An operator uses the admin in a real browser against a real api and worker: find, read, act, check the audit log.
 
-`--screenshots docs/screenshots` keeps the pictures that docs/how-to/admin.md shows.
+`--screenshots docs/screenshots` saves the pictures that docs/how-to/admin.md shows.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
 
 @pytest.fixture
 def browser(stack, tmp_path, monkeypatch):
-    """A browser in which ada, an operator, is logged in."""
+    """Return a browser in which the operator ada is logged in."""
     # Playwright keeps an event loop in this thread, in which Django would refuse to read the database.
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
     with opened_browser(tmp_path / "profile") as page:
@@ -62,7 +62,7 @@ def browser(stack, tmp_path, monkeypatch):
 
 @pytest.fixture
 def photograph(browser, request, tmp_path):
-    """`photograph("job-list")` keeps a picture of what the window shows."""
+    """Return a function that saves a picture of the window under a name."""
     folder = request.config.getoption("--screenshots") or tmp_path
 
     def take(name):
@@ -80,47 +80,47 @@ def charge_job(tenant, key, **params):
 
 
 def claimed(tenant, key):
-    """A charge that an attempt of ours holds: published only when the real worker can no longer take it."""
+    """Return a charge with an attempt of this test. It is published when the real worker can no longer claim it."""
     with transaction.atomic():
         return claim(charge_job(tenant, key).id, worker="worker-7c9f:31")
 
 
 def failed_charge(tenant, key):
-    """Three attempts, the last of which was refused."""
-    held = claimed(tenant, key)
+    """Return a charge that failed after three attempts."""
+    job = claimed(tenant, key)
     for _ in range(2):
         detail = "The provider answered 503, password=hunter2 and all."
         with transaction.atomic():
             transitions.retry_job(
-                job_id=held.id,
-                attempt=held.attempt,
+                job_id=job.id,
+                attempt=job.attempt,
                 delay=-MINUTE,
                 detail=detail,
                 cause="provider-unavailable",
             )
-            held = claim(held.id, worker="worker-5d2a:17")
+            job = claim(job.id, worker="worker-5d2a:17")
     detail = "The provider answered 401: the service's own key is refused."
     return transitions.fail_job(
-        job_id=held.id, attempt=held.attempt, detail=detail, cause="provider-refuses-us"
+        job_id=job.id, attempt=job.attempt, detail=detail, cause="provider-refuses-us"
     )
 
 
 def doubtful_charge(tenant, key):
-    """A charge that was sent and never answered."""
-    held = claimed(tenant, key)
-    begin(held, "charge")
+    """Return a charge that was sent and never answered."""
+    job = claimed(tenant, key)
+    begin(job, "charge")
     detail = "The request was cut after it was sent, and the provider cannot be asked about it any more."
-    return transitions.stop_as_unknown(job_id=held.id, attempt=held.attempt, detail=detail)
+    return transitions.stop_as_unknown(job_id=job.id, attempt=job.attempt, detail=detail)
 
 
 def some_others(tenant):
-    """What else a list holds."""
+    """Create other jobs for the list."""
     for number in range(6):
-        held = claimed(tenant, f"order-{1010 + number}")
-        begin(held, "charge")
-        close(held, "charge", "done", {"id": f"ch_{number}", "amount": 1999})
+        job = claimed(tenant, f"order-{1010 + number}")
+        begin(job, "charge")
+        close(job, "charge", "done", {"id": f"ch_{number}", "amount": 1999})
         transitions.succeed_job(
-            job_id=held.id, attempt=held.attempt, result=encode_payload({"charge_id": f"ch_{number}"})
+            job_id=job.id, attempt=job.attempt, result=encode_payload({"charge_id": f"ch_{number}"})
         )
     claimed(tenant, "order-1020")
     with transaction.atomic():
@@ -129,7 +129,7 @@ def some_others(tenant):
 
 
 def find(browser, name):
-    """Type the name into the box on the list of jobs."""
+    """Search for the name on the list of jobs."""
     browser.goto(f"{browser.base}/jobs/job/")
     browser.fill("#q", name)
     browser.press("#q", "Enter")
@@ -140,7 +140,7 @@ def heading(browser):
     return browser.inner_text("h1")
 
 
-def test_find_a_failed_job_by_its_key_look_at_its_life_and_redrive_it(stack, browser, photograph):
+def test_an_operator_finds_a_failed_job_by_its_key_and_redrives_it(stack, browser, photograph):
     acme = TenantFactory(name="acme")
     some_others(acme)
     job = failed_charge(acme, "order-1001")
@@ -148,9 +148,9 @@ def test_find_a_failed_job_by_its_key_look_at_its_life_and_redrive_it(stack, bro
     photograph("job-list")
     find(browser, "order-1001")
     assert heading(browser) == "payments.charge failed"
-    life = browser.inner_text("table.timeline")
-    for words in ("Accepted", "Attempt 1", "Attempt 3", "failed, on", "Settled: failed"):
-        assert words in life
+    timeline = browser.inner_text("table.timeline")
+    for part in ("Accepted", "Attempt 1", "Attempt 3", "failed, on", "Settled: failed"):
+        assert part in timeline
     assert browser.locator("table.timeline svg rect").count() == 6  # three waits, three attempts
     assert "hunter2" not in browser.content()
     browser.click("text=Redrive")
@@ -166,7 +166,7 @@ def test_find_a_failed_job_by_its_key_look_at_its_life_and_redrive_it(stack, bro
     assert history(job.id)[-3:] == ["redrive", "claim", "succeed"]
 
 
-def test_say_what_became_of_an_unknown_job_and_find_it_in_the_audit_log(stack, browser, photograph):
+def test_an_operator_resolves_an_unknown_job_and_finds_it_in_the_audit_log(stack, browser, photograph):
     acme = TenantFactory(name="acme")
     some_others(acme)
     job = doubtful_charge(acme, "order-1002")
@@ -192,6 +192,6 @@ def test_say_what_became_of_an_unknown_job_and_find_it_in_the_audit_log(stack, b
     assert heading(browser) == "payments.charge succeeded"
     browser.goto(f"{browser.base}/accounts/auditentry/")
     [entry] = browser.locator("table.audit tbody tr", has_text="job.resolve").all()
-    said = entry.inner_text()
-    for words in ("user ada", f"job/{job.id}", "The provider's support found ch_4711 in their books."):
-        assert words in said
+    row = entry.inner_text()
+    for part in ("user ada", f"job/{job.id}", "The provider's support found ch_4711 in their books."):
+        assert part in row

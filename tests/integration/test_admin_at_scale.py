@@ -1,4 +1,4 @@
-"""The admin costs as much beside a hundred thousand jobs as beside ten: no counting, no skipping, no reading of whole tables.
+"""Admin pages cost the same with 100,000 jobs as with ten: no count, no OFFSET, no scan of a whole table.
 
 `--rows 1000000 --durations=40` measures the same at another size.
 """
@@ -24,14 +24,14 @@ FRAME = 5
 TENANTS = 200
 # A job's page: the job, its tenant, attempts, events, record and steps.
 PAGE = 6
-# Rows that a look may read of the table of jobs: some pages' worth, and those of the queue where they are sorted.
+# Rows of the job table that a page may read: a few pages, or a queue that has to be sorted.
 ROWS_READ_MAX = 2_000
 SKIPPED = 30_000
 
 
 @pytest.fixture(scope="module")
 def _table(request, django_db_setup, django_db_blocker):
-    """Fill the table once for all of these tests, in a transaction that is undone."""
+    """Fill the table once for all of these tests, in a transaction that is rolled back."""
     with django_db_blocker.unblock(), transaction.atomic():
         tenants = Tenant.objects.bulk_create(Tenant(name=f"crowd-{number}") for number in range(TENANTS))
         fill_jobs(rows=request.config.getoption("--rows"), tenant_id=tenants[0].id)
@@ -41,7 +41,7 @@ def _table(request, django_db_setup, django_db_blocker):
 
 @pytest.fixture
 def crowd(_table, db):
-    """The tenants of a full table; what the test writes is undone."""
+    """Return the tenants of a full table; what the test writes is rolled back."""
     return _table
 
 
@@ -50,12 +50,12 @@ def reader(crowd):
     return client_of(user_with("view_job", "view_tenant"))
 
 
-def look(client, path, **asked):
-    """The answer, and what the database was asked for it."""
-    with CaptureQueriesContext(connection) as asked_of:
-        answer = client.get(path, asked)
-    statements = [query["sql"] for query in asked_of.captured_queries]
-    return answer, [sql for sql in statements if "SAVEPOINT" not in sql]  # a look's own BEGIN and COMMIT
+def fetch(client, path, **filters):
+    """Return the response and the statements of its page."""
+    with CaptureQueriesContext(connection) as queries:
+        answer = client.get(path, filters)
+    statements = [query["sql"] for query in queries.captured_queries]
+    return answer, [sql for sql in statements if "SAVEPOINT" not in sql]  # the page's own BEGIN and COMMIT
 
 
 FILTERS = [
@@ -74,9 +74,9 @@ FILTERS = [
 ]
 
 
-@pytest.mark.parametrize("asked", FILTERS, ids=str)
-def test_a_page_of_the_list_is_four_statements_whatever_is_filtered(reader, asked):
-    answer, statements = look(reader, JOBS, **asked)
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+def test_a_page_of_the_list_takes_four_statements_with_any_filter(reader, filters):
+    answer, statements = fetch(reader, JOBS, **filters)
     assert answer.status_code == 200
     assert (
         len(statements) <= FRAME + 4
@@ -84,70 +84,70 @@ def test_a_page_of_the_list_is_four_statements_whatever_is_filtered(reader, aske
     assert not [sql for sql in statements if re.search(r"COUNT\(|OFFSET", sql)]
 
 
-@pytest.mark.parametrize("asked", FILTERS, ids=str)
-def test_no_page_reads_more_of_the_table_than_it_shows(reader, asked):
-    _, statements = look(reader, JOBS, **asked)
-    # A second filter on top of a rare state may look through all jobs of that state.
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+def test_each_filter_reads_a_bounded_number_of_rows(reader, filters):
+    _, statements = fetch(reader, JOBS, **filters)
+    # A second filter on top of a rare state may read all jobs of that state.
     assert_little_is_read(statements, at_most=max(ROWS_READ_MAX, Job.objects.filter(state="failed").count()))
 
 
-@pytest.mark.parametrize("asked", [{}, {"state": "failed"}, {"mode": "live"}], ids=str)
-def test_the_middle_of_the_table_costs_as_much_as_its_beginning(reader, asked):
+@pytest.mark.parametrize("filters", [{}, {"state": "failed"}, {"mode": "live"}], ids=str)
+def test_a_page_in_the_middle_costs_as_much_as_the_first(reader, filters):
     middle = str(Job.objects.order_by("id").values_list("id", flat=True)[SKIPPED])
     for place in ("older_than", "newer_than"):
-        answer, statements = look(reader, JOBS, **asked, **{place: middle})
+        answer, statements = fetch(reader, JOBS, **filters, **{place: middle})
         assert len(job_ids(answer)) == ROWS
         assert_little_is_read(statements)
 
 
 def test_a_tenants_jobs_are_found_by_its_own_index(reader, crowd):
-    for asked in (
+    for filters in (
         {"mode": "test"},
         {"mode": "test", "state": "failed"},
         {"mode": "live", "operation": "rare.operation"},
     ):
-        _, statements = look(reader, JOBS, tenant=str(crowd[7].id), **asked)
+        _, statements = fetch(reader, JOBS, tenant=str(crowd[7].id), **filters)
         assert_little_is_read(statements)
 
 
-def test_a_search_looks_at_what_is_called_so_alone(reader):
+def test_a_search_reads_only_its_hits(reader):
     for text in ("key-4711", "request-4711", "nothing-is-called-so"):
-        _, statements = look(reader, JOBS, q=text)
+        _, statements = fetch(reader, JOBS, q=text)
         assert_little_is_read(statements)
 
 
-def test_a_jobs_page_is_as_cheap_as_in_an_empty_table(reader):
+def test_a_jobs_page_takes_few_statements(reader):
     job = Job.objects.filter(state="failed").order_by("-id").first()
-    answer, statements = look(reader, f"{JOBS}{job.id}/")
+    answer, statements = fetch(reader, f"{JOBS}{job.id}/")
     assert answer.status_code == 200
     assert len(statements) <= FRAME + PAGE
     assert_little_is_read(statements)
 
 
 @pytest.mark.parametrize("path", ["/admin/", f"{JOBS}attention/", f"{JOBS}errors/"])
-def test_what_is_wrong_is_told_by_a_dozen_statements(reader, path):
-    answer, statements = look(reader, path)
+def test_the_attention_pages_take_a_bounded_number_of_statements(reader, path):
+    answer, statements = fetch(reader, path)
     assert answer.status_code == 200
     # The instant, three for each of five kinds, two for the pauses, the violations.
     assert len(statements) <= FRAME + 19
 
 
 def assert_little_is_read(statements, *, at_most=ROWS_READ_MAX):
-    """None of them reads the table of jobs through, or much of it."""
+    """Assert that no statement reads many rows of the job table."""
     for sql in statements:
         if 'FROM "job"' in sql:
             assert rows_read(sql) <= at_most, sql
 
 
 def rows_read(sql):
-    """The rows that the statement's scans met, those that they then left out included."""
+    """Return the rows that the statement's scans read, including those that they then filtered out."""
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}")
         return sum(scanned(cursor.fetchone()[0][0]["Plan"]))
 
 
 def scanned(node):
-    """For each scan below the node, the rows that it met."""
+    """Yield the rows that each scan below the node read."""
     if "Relation Name" in node:
         met = (
             node["Actual Rows"]

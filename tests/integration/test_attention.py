@@ -1,4 +1,4 @@
-"""People on call are shown what waits for them, and which failures are of one kind."""
+"""The attention list and the groups of failures."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.support.scenarios import begin, close, in_state, write
 
 pytestmark = pytest.mark.django_db
 
-LONG = timedelta(days=2)
-QUIET = {"unknown": [], "partially_done": [], "failed": [], "overdue_leases": [], "overdue_jobs": []}
+TWO_DAYS = timedelta(days=2)
+NOTHING = {"unknown": [], "partially_done": [], "failed": [], "overdue_leases": [], "overdue_jobs": []}
 
 
-def shown(**options):
+def attention_ids(**options):
     attention = needs_attention(**options)
-    return {name: [job.id for job in getattr(attention, name)] for name in QUIET}
+    return {name: [job.id for job in getattr(attention, name)] for name in NOTHING}
 
 
 def failed(tenant, cause="card_declined"):
@@ -39,54 +39,54 @@ def half_done(tenant):
 
 
 def groups(**options):
-    found = group_errors(**{"since": timezone.now() - timedelta(hours=1), **options})
-    return [(group.operation, group.code, group.cause, group.count) for group in found.groups]
+    result = group_errors(**{"since": timezone.now() - timedelta(hours=1), **options})
+    return [(group.operation, group.code, group.cause, group.count) for group in result.groups]
 
 
-def test_jobs_that_go_well_need_nobody(tenant):
+def test_healthy_jobs_are_not_in_the_attention_list(tenant):
     for state in (State.QUEUED, State.RUNNING, State.SUCCEEDED, State.CANCELED):
         in_state(tenant, state)
-    assert shown() == QUIET
+    assert attention_ids() == NOTHING
 
 
-def test_each_kind_of_trouble_is_shown_across_tenants_newest_first(tenant):
+def test_each_kind_of_trouble_is_listed_across_tenants_newest_first(tenant):
     unknown = [in_state(tenant, State.UNKNOWN).id, in_state(TenantFactory(), State.UNKNOWN).id]
     ended = [failed(tenant).id, half_done(tenant).id]
-    stuck = backdate(claimed_job(tenant).id, lease_expires_at=LONG).id
-    waiting = backdate(queued_job(tenant).id, run_at=LONG).id
-    assert shown() == {
+    stuck = backdate(claimed_job(tenant).id, lease_expires_at=TWO_DAYS).id
+    waiting = backdate(queued_job(tenant).id, run_at=TWO_DAYS).id
+    assert attention_ids() == {
         "unknown": unknown[::-1],
         "partially_done": ended[1:],
         "failed": ended[::-1],
         "overdue_leases": [stuck],
         "overdue_jobs": [waiting],
     }
-    assert shown(limit=1)["unknown"] == unknown[1:]
+    assert attention_ids(limit=1)["unknown"] == unknown[1:]
 
 
-def test_what_failed_long_ago_is_not_shown_unless_it_was_half_done(tenant):
+def test_an_old_failure_is_listed_only_if_it_is_partially_done(tenant):
     jobs = [failed(tenant), half_done(tenant)]
     for job in jobs:
-        backdate(job.id, finished_at=LONG)
-    assert shown() == {**QUIET, "partially_done": [jobs[1].id]}
-    assert len(shown(since=timezone.now() - timedelta(days=3))["failed"]) == 2
+        backdate(job.id, finished_at=TWO_DAYS)
+    assert attention_ids() == {**NOTHING, "partially_done": [jobs[1].id]}
+    assert len(attention_ids(since=timezone.now() - timedelta(days=3))["failed"]) == 2
 
 
-def test_a_redriven_job_is_out_of_sight(tenant):
+def test_a_redriven_job_is_not_listed(tenant):
     job = half_done(tenant)
     services.redrive_job(tenant_id=tenant.id, mode="test", job_id=job.id)
-    assert shown() == QUIET
+    assert attention_ids() == NOTHING
     assert groups() == []
 
 
-def test_a_job_that_waits_for_its_time_or_is_paused_is_not_stuck(tenant):
+def test_a_scheduled_or_paused_job_is_not_stuck(tenant):
     later = queued_job(tenant)
     write(later.id, "run_at = clock_timestamp() + interval '1 day', next_publish_at = run_at")
-    paused = backdate(queued_job(tenant).id, run_at=LONG)
+    paused = backdate(queued_job(tenant).id, run_at=TWO_DAYS)
     pause = Pause.objects.create(tenant=tenant, by="user ada", note="a test")
-    assert shown() == QUIET
+    assert attention_ids() == NOTHING
     pause.delete()
-    assert shown() == {**QUIET, "overdue_jobs": [paused.id]}
+    assert attention_ids() == {**NOTHING, "overdue_jobs": [paused.id]}
 
 
 def test_failures_are_grouped_by_operation_code_and_cause(tenant):
@@ -96,9 +96,9 @@ def test_failures_are_grouped_by_operation_code_and_cause(tenant):
     half_done(tenant)
     in_state(tenant, State.UNKNOWN)
     in_state(tenant, State.SUCCEEDED)
-    told = groups()
-    assert told[0] == ("test.scripted", "operation-failed", "card_declined", 2)
-    assert sorted(told[1:]) == [
+    found = groups()
+    assert found[0] == ("test.scripted", "operation-failed", "card_declined", 2)
+    assert sorted(found[1:]) == [
         ("test.anything", "operation-failed", "card_declined", 1),
         ("test.scripted", "operation-failed", "expired_card", 1),
         ("test.scripted", "outcome-unknown", "outcome-unknown", 1),
@@ -109,7 +109,7 @@ def test_failures_are_grouped_by_operation_code_and_cause(tenant):
     assert latest.id in {group.sample_id for group in found}
 
 
-def test_groups_say_whether_all_that_failed_was_counted(tenant, monkeypatch):
+def test_groups_report_whether_all_failures_were_counted(tenant, monkeypatch):
     failed(tenant)
     failed(tenant)
     since = timezone.now() - timedelta(hours=1)
@@ -119,12 +119,12 @@ def test_groups_say_whether_all_that_failed_was_counted(tenant, monkeypatch):
     assert (found.is_complete, [group.count for group in found.groups]) == (False, [1])
 
 
-def test_what_failed_before_is_not_counted(tenant):
-    backdate(failed(tenant).id, finished_at=LONG)
+def test_failures_before_the_period_are_not_counted(tenant):
+    backdate(failed(tenant).id, finished_at=TWO_DAYS)
     assert groups() == []
 
 
-def test_the_code_stays_when_the_payload_is_erased_and_the_cause_goes_with_its_words(tenant):
+def test_an_erased_job_keeps_its_error_code_but_not_its_cause(tenant):
     job = failed(tenant, "x" * 300)
     assert (job.error_code, job.error_cause) == ("operation-failed", "x" * 100)
     erase_payload(tenant_id=tenant.id, mode="test", job_id=job.id)
@@ -133,6 +133,6 @@ def test_the_code_stays_when_the_payload_is_erased_and_the_cause_goes_with_its_w
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.SUCCEEDED, State.CANCELED])
-def test_a_job_without_an_error_names_none(tenant, state):
+def test_a_job_without_an_error_has_no_error_code(tenant, state):
     job = in_state(tenant, state)
     assert (job.error_code, job.error_cause) == (None, None)

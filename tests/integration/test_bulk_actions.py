@@ -1,4 +1,4 @@
-"""One act on all jobs of a filter: each job by itself, once, resumable, counted and told."""
+"""Bulk actions: each job in its own transaction, visited once, resumable, counted and audited."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.scenarios import begin, history, in_state, write
 pytestmark = pytest.mark.django_db
 
 CANCEL, REDRIVE, RESOLVE, RELEASE = BulkAction.Action
-SAID = {"actor": "user ada", "note": "the bank is back"}
+REASON = {"actor": "user ada", "note": "the bank is back"}
 FAILED = JobFilter(state=State.FAILED)
 
 
@@ -36,14 +36,14 @@ def states(jobs):
 
 
 def started(action, job_filter, **options):
-    return start_bulk_action(action=action, job_filter=job_filter, **{**SAID, **options})
+    return start_bulk_action(action=action, job_filter=job_filter, **{**REASON, **options})
 
 
-def again(made):
+def reload(made):
     return BulkAction.objects.get(pk=made.id)
 
 
-def test_every_job_that_fits_is_redriven_and_no_other(tenant):
+def test_exactly_the_matching_jobs_are_redriven(tenant):
     jobs = [*failed(tenant, 3), *failed(TenantFactory(), 2)]
     others = [in_state(tenant, state) for state in (State.CANCELED, State.SUCCEEDED, State.RUNNING)]
     before = states(others)
@@ -51,7 +51,7 @@ def test_every_job_that_fits_is_redriven_and_no_other(tenant):
     assert run_once() == Counts(changed=5)
     assert states(jobs) == [State.QUEUED] * 5
     assert states(others) == before
-    made = again(made)
+    made = reload(made)
     assert (made.changed, made.refused, made.finished_at is not None) == (5, {}, True)
     assert run_once() == Counts()
 
@@ -67,7 +67,7 @@ def test_every_job_that_fits_is_redriven_and_no_other(tenant):
     ],
     ids=["operation", "tenant", "mode", "error class", "time"],
 )
-def test_a_filter_is_as_narrow_as_it_says(tenant, narrow):
+def test_each_filter_field_narrows_the_action(tenant, narrow):
     others = failed(tenant, 2)
     job = failed(TenantFactory(), 1, "expired_card")[0]
     job = write(
@@ -82,7 +82,7 @@ def test_a_filter_is_as_narrow_as_it_says(tenant, narrow):
     assert (states([job]), states(others)) == ([State.QUEUED], [State.FAILED] * 2)
 
 
-def test_an_act_is_told_once_with_its_filter_and_in_the_history_of_each_job(tenant):
+def test_an_action_is_audited_once_and_recorded_in_each_jobs_history(tenant):
     jobs = failed(tenant, 2)
     made = started(REDRIVE, JobFilter(state=State.FAILED, tenant_id=tenant.id))
     run_once()
@@ -90,11 +90,11 @@ def test_an_act_is_told_once_with_its_filter_and_in_the_history_of_each_job(tena
     assert (entry.action, entry.subject, entry.note) == ("bulk.start", f"bulk/{made.id}", "the bank is back")
     assert entry.details == {"action": "redrive", "filter": {"state": "failed", "tenant_id": tenant.id}}
     for job in jobs:
-        told = JobEvent.objects.filter(job_id=job.id).latest("seq")
-        assert (told.type, told.data["by"], told.data["bulk"]) == ("redrive", "user ada", str(made.id))
+        event = JobEvent.objects.filter(job_id=job.id).latest("seq")
+        assert (event.type, event.data["by"], event.data["bulk"]) == ("redrive", "user ada", str(made.id))
 
 
-def test_waiting_jobs_are_canceled_and_what_runs_is_asked_to(tenant):
+def test_queued_jobs_are_canceled_and_running_jobs_get_a_cancel_request(tenant):
     waiting, running = [queued_job(tenant) for _ in range(2)], claimed_job(tenant)
     started(CANCEL, JobFilter(state=State.QUEUED))
     started(CANCEL, JobFilter(state=State.RUNNING))
@@ -103,7 +103,7 @@ def test_waiting_jobs_are_canceled_and_what_runs_is_asked_to(tenant):
     assert Job.objects.get(pk=running.id).cancel_requested_at is not None
 
 
-def test_unknown_jobs_are_resolved_where_one_effect_is_in_doubt(tenant):
+def test_unknown_jobs_with_one_open_effect_are_resolved(tenant):
     job, other = in_state(tenant, State.UNKNOWN), claimed_job(tenant)
     begin(other, "charge")
     begin(other, "mail")
@@ -111,7 +111,7 @@ def test_unknown_jobs_are_resolved_where_one_effect_is_in_doubt(tenant):
     made = started(RESOLVE, JobFilter(state=State.UNKNOWN), verdict=JobStep.State.NOT_DONE, then=State.FAILED)
     assert run_once() == Counts(changed=1, refused=1)
     assert states([job, other]) == [State.FAILED, State.UNKNOWN]
-    assert again(made).refused == {"Several effects of the job have an unknown outcome.": 1}
+    assert reload(made).refused == {"Several effects of the job have an unknown outcome.": 1}
 
 
 def test_keys_of_ended_jobs_are_released(tenant):
@@ -120,20 +120,20 @@ def test_keys_of_ended_jobs_are_released(tenant):
     made = started(RELEASE, FAILED)
     assert run_once() == Counts(changed=2, refused=1)
     assert not IdempotencyRecord.objects.exists()
-    assert again(made).refused == {"The job has no idempotency key of its own.": 1}
+    assert reload(made).refused == {"The job has no idempotency key of its own.": 1}
     assert states([*jobs, *unkeyed]) == [State.FAILED] * 3
 
 
-def test_what_is_refused_is_counted_by_its_reason_and_stops_nobody(tenant):
+def test_a_refused_job_is_counted_by_its_reason_and_does_not_stop_the_others(tenant):
     first, erased, last = failed(tenant, 3)
     services.erase_payload(tenant_id=tenant.id, mode="test", job_id=erased.id)
     made = started(REDRIVE, FAILED)
     assert run_once() == Counts(changed=2, refused=1)
     assert states([first, erased, last]) == [State.QUEUED, State.FAILED, State.QUEUED]
-    assert again(made).refused == {"The job's payload was erased, so the job cannot run again.": 1}
+    assert reload(made).refused == {"The job's payload was erased, so the job cannot run again.": 1}
 
 
-def test_a_job_that_went_on_meanwhile_is_left_alone(tenant, monkeypatch):
+def test_a_job_that_no_longer_matches_is_refused(tenant, monkeypatch):
     jobs = failed(tenant, 2)
     made = started(REDRIVE, FAILED)
     meet = bulk_worker._visit
@@ -145,11 +145,11 @@ def test_a_job_that_went_on_meanwhile_is_left_alone(tenant, monkeypatch):
 
     monkeypatch.setattr(bulk_worker, "_visit", after_somebody_else)
     assert run_once() == Counts(changed=1, refused=1)
-    assert again(made).refused == {"The job no longer matches the filter.": 1}
+    assert reload(made).refused == {"The job no longer matches the filter.": 1}
     assert history(jobs[1].id).count("redrive") == 1
 
 
-def test_jobs_that_come_after_the_start_are_left_alone(tenant):
+def test_jobs_accepted_after_the_start_are_not_changed(tenant):
     failed(tenant, 1)
     started(REDRIVE, FAILED)
     later = failed(tenant, 1)
@@ -157,7 +157,7 @@ def test_jobs_that_come_after_the_start_are_left_alone(tenant):
     assert states(later) == [State.FAILED]
 
 
-def test_a_job_that_fails_again_is_met_once(tenant):
+def test_a_job_that_fails_again_is_visited_once(tenant):
     job = failed(tenant, 1)[0]
     started(REDRIVE, FAILED)
     run_once()
@@ -165,7 +165,7 @@ def test_a_job_that_fails_again_is_met_once(tenant):
     assert run_once() == Counts()
 
 
-def test_dying_in_the_middle_leaves_each_job_done_or_untouched_and_the_next_run_goes_on(tenant, monkeypatch):
+def test_a_crash_leaves_each_job_changed_or_untouched_and_the_next_run_continues(tenant, monkeypatch):
     jobs = failed(tenant, 4)
     made = started(REDRIVE, FAILED)
     redrive, redriven = services.redrive_job, []
@@ -181,14 +181,14 @@ def test_dying_in_the_middle_leaves_each_job_done_or_untouched_and_the_next_run_
     with pytest.raises(KeyboardInterrupt):
         run_once()
     assert states(jobs) == [State.QUEUED, State.QUEUED, State.FAILED, State.FAILED]
-    assert (again(made).changed, again(made).cursor) == (2, jobs[1].id)
+    assert (reload(made).changed, reload(made).cursor) == (2, jobs[1].id)
     assert run_once() == Counts(changed=2)
     assert states(jobs) == [State.QUEUED] * 4
     assert [history(job.id).count("redrive") for job in jobs] == [1, 1, 1, 1]
-    assert again(made).changed == 4
+    assert reload(made).changed == 4
 
 
-def test_a_slice_ends_in_time_and_the_next_goes_on(tenant, monkeypatch):
+def test_a_run_ends_in_time_and_the_next_run_continues(tenant, monkeypatch):
     monkeypatch.setattr(bulk_worker, "_STEP_JOBS", 2)
     monkeypatch.setattr(bulk_worker, "_STEP_ROWS", 3)
     jobs = failed(tenant, 3)
@@ -196,14 +196,14 @@ def test_a_slice_ends_in_time_and_the_next_goes_on(tenant, monkeypatch):
         queued_job(tenant)
     jobs += failed(tenant, 2)
     started(REDRIVE, FAILED)
-    told = []
+    changed = []
     while BulkAction.objects.filter(finished_at=None).exists():
-        told.append(run_once(seconds=0).changed)
-    assert (sum(told), len(told) > 2, max(told)) == (5, True, 2)
+        changed.append(run_once(seconds=0).changed)
+    assert (sum(changed), len(changed) > 2, max(changed)) == (5, True, 2)
     assert states(jobs) == [State.QUEUED] * 5
 
 
-def test_a_stopped_act_meets_no_further_job(tenant, monkeypatch):
+def test_a_stopped_action_changes_no_further_job(tenant, monkeypatch):
     monkeypatch.setattr(bulk_worker, "_STEP_JOBS", 1)
     jobs = failed(tenant, 2)
     made = started(REDRIVE, FAILED)
@@ -212,12 +212,12 @@ def test_a_stopped_act_meets_no_further_job(tenant, monkeypatch):
     assert not stop_bulk_action(bulk_id=made.id, actor="user bob")
     assert run_once() == Counts()
     assert states(jobs) == [State.QUEUED, State.FAILED]
-    assert (again(made).is_stopped, again(made).changed) == (True, 1)
+    assert (reload(made).is_stopped, reload(made).changed) == (True, 1)
     assert [entry.action for entry in AuditEntry.objects.order_by("id")] == ["bulk.start", "bulk.stop"]
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "changes",
     [
         {"note": " "},
         {"job_filter": JobFilter()},
@@ -240,14 +240,14 @@ def test_a_stopped_act_meets_no_further_job(tenant, monkeypatch):
         },
     ],
 )
-def test_an_act_that_makes_no_sense_is_not_begun(tenant, wrong):
+def test_an_invalid_action_is_not_started(tenant, changes):
     with pytest.raises(ValueError, match=r"."):
-        start_bulk_action(**{"action": REDRIVE, "job_filter": FAILED, **SAID, **wrong})
+        start_bulk_action(**{"action": REDRIVE, "job_filter": FAILED, **REASON, **changes})
     assert not BulkAction.objects.exists()
     assert not AuditEntry.objects.exists()
 
 
-def test_a_preview_counts_no_further_than_somebody_reads(tenant, monkeypatch):
+def test_a_preview_counts_up_to_its_limit(tenant, monkeypatch):
     failed(tenant, 3)
     assert preview(FAILED) == Preview(3, has_more=False)
     assert (

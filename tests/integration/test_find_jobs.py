@@ -1,4 +1,4 @@
-"""Whoever is on call finds the job by any of its names: exact, across tenants, and by nothing else."""
+"""Exact search for jobs by any of their names, across tenants."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def found(text):
 
 
 def charged(tenant, script, answer):
-    """A job whose effect was answered so."""
+    """Return a job whose effect got this answer."""
     job = queued_job(tenant, script=script(lambda handle: handle.effect("charge", lambda _key: answer)))
     execute_job(job.id)
     return job
 
 
-def test_by_its_id(tenant):
+def test_a_job_is_found_by_its_id(tenant):
     job = in_state(tenant, State.QUEUED)
     for spelling in (str(job.id), f"  {job.id}\n", job.id.hex, f"job/{job.id}"):
         assert found(spelling) == [(job.id, "job id")]
 
 
-def test_by_the_key_of_any_tenant_and_mode_newest_first(tenant):
+def test_jobs_are_found_by_the_key_of_any_tenant_and_mode_newest_first(tenant):
     jobs = [
         queued_job(tenant, mode="live"),
         queued_job(tenant),
@@ -48,40 +48,45 @@ def test_by_the_key_of_any_tenant_and_mode_newest_first(tenant):
     assert [found.job.id for found in find_jobs("order-1", limit=1)] == [jobs[2].id]
 
 
-def test_by_the_request_that_asked(tenant):
+def test_a_job_is_found_by_its_request_id(tenant):
     job = queued_job(tenant)
     write(job.id, "request_id = 'req-7'")
     assert found("req-7") == [(job.id, "request id")]
 
 
-def test_by_what_the_downstream_calls_its_effect(tenant, script):
+def test_a_job_is_found_by_the_downstreams_reference(tenant, script):
     job = charged(tenant, script, {"id": "ch_1", "amount": 1})
     assert found("ch_1") == [(job.id, "provider reference")]
 
 
-def test_by_what_an_operator_says_that_it_was(tenant):
+def test_a_job_is_found_by_the_reference_in_an_operators_verdict(tenant):
     job = in_state(tenant, State.UNKNOWN)
-    said = {"verdict": JobStep.State.DONE, "then": State.SUCCEEDED, "note": "the bank's book", "by": "ada"}
+    resolution = {
+        "verdict": JobStep.State.DONE,
+        "then": State.SUCCEEDED,
+        "note": "the bank's book",
+        "by": "ada",
+    }
     services.resolve_job(
-        tenant_id=tenant.id, mode="test", job_id=job.id, step="charge", result={"id": "ch_2"}, **said
+        tenant_id=tenant.id, mode="test", job_id=job.id, step="charge", result={"id": "ch_2"}, **resolution
     )
     assert found("ch_2") == [(job.id, "provider reference")]
 
 
-def test_by_its_reference_after_its_payload_was_erased(tenant, script):
+def test_an_erased_job_is_found_by_its_reference(tenant, script):
     job = charged(tenant, script, {"id": "ch_3"})
     erase_payload(tenant_id=tenant.id, mode="test", job_id=job.id)
     assert found("ch_3") == [(job.id, "provider reference")]
 
 
-def test_a_job_with_several_names_of_one_text_is_found_once(tenant, script):
+def test_a_job_with_one_text_for_several_names_is_found_once(tenant, script):
     job = charged(tenant, script, {"id": "same"})
     write(job.id, "idempotency_key = 'same', request_id = 'same'")
     assert found("same") == [(job.id, "idempotency key")]
 
 
-@pytest.mark.parametrize("text", ["", "  ", "nobody", "a\x00b", "\ud800", "x" * 256, "%", "'"])
-def test_nothing_is_found_by_what_names_nothing(tenant, text):
+@pytest.mark.parametrize("text", ["", "  ", "nothing", "a\x00b", "\ud800", "x" * 256, "%", "'"])
+def test_a_text_that_is_no_name_finds_nothing(tenant, text):
     write(in_state(tenant, State.QUEUED).id, "idempotency_key = 'k'")
     assert found(text) == []
 
@@ -90,11 +95,11 @@ def test_nothing_is_found_by_what_names_nothing(tenant, text):
     "answer",
     [None, "ch_1", ["ch_1"], {}, {"id": 7}, {"id": ""}, {"id": "x" * 256}, {"id": "a\x00"}, {"id": "\ud800"}],
 )
-def test_an_answer_without_a_fit_id_leaves_no_reference(answer):
+def test_an_answer_without_a_usable_id_gives_no_reference(answer):
     assert reference_of(answer) is None
 
 
-def test_an_answer_whose_id_no_column_holds_is_a_result_all_the_same(tenant, script):
+def test_an_answer_with_an_oversized_id_is_still_a_result(tenant, script):
     job = charged(tenant, script, {"id": "x" * 300})
     step = JobStep.objects.get(job_id=job.id)
     assert (step.state, step.reference) == ("done", None)
@@ -102,6 +107,6 @@ def test_an_answer_whose_id_no_column_holds_is_a_result_all_the_same(tenant, scr
 
 def test_a_refused_effect_has_no_reference(tenant):
     job = in_state(tenant, State.UNKNOWN)
-    said = {"verdict": JobStep.State.NOT_DONE, "then": State.QUEUED, "note": "no", "by": "ada"}
-    services.resolve_job(tenant_id=tenant.id, mode="test", job_id=job.id, step="charge", **said)
+    resolution = {"verdict": JobStep.State.NOT_DONE, "then": State.QUEUED, "note": "no", "by": "ada"}
+    services.resolve_job(tenant_id=tenant.id, mode="test", job_id=job.id, step="charge", **resolution)
     assert JobStep.objects.get(job_id=job.id).reference is None

@@ -1,4 +1,4 @@
-"""Two groups stand ready after a migration: who looks, and who acts."""
+"""A migration creates the read-only group and the operators' group."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from operators.groups import OPERATOR, READ_ONLY, create_groups
 
 pytestmark = pytest.mark.django_db
 
-LOOKS = {
+VIEW_PERMISSIONS = {
     "accounts.view_auditentry",
     "accounts.view_apikey",
     "accounts.view_tenant",
     "idempotency.view_idempotencyrecord",
     "jobs.view_job",
 }
-ACTS = {"jobs.operate_job", "accounts.add_tenant", "accounts.add_apikey", "accounts.change_apikey"}
+ACT_PERMISSIONS = {"jobs.operate_job", "accounts.add_tenant", "accounts.add_apikey", "accounts.change_apikey"}
 
 
 @pytest.fixture(autouse=True)
 def _groups():
-    """As after a migration, whatever a test before this one emptied."""
+    """Create the groups as a migration does; an earlier test may have emptied the table."""
     create_groups()
 
 
@@ -32,19 +32,19 @@ def permissions(group):
     return user.get_all_permissions()
 
 
-def test_who_only_looks_may_change_nothing():
+def test_the_read_only_group_may_change_nothing():
     may = permissions(READ_ONLY)
-    assert may >= LOOKS
+    assert may >= VIEW_PERMISSIONS
     assert all(permission.partition(".")[2].startswith("view_") for permission in may)
 
 
-def test_an_operator_looks_and_acts_and_edits_no_row():
+def test_the_operators_group_may_act_but_edit_no_row():
     may = permissions(OPERATOR)
-    assert may >= LOOKS
-    assert {permission for permission in may if ".view_" not in permission} == ACTS
+    assert may >= VIEW_PERMISSIONS
+    assert {permission for permission in may if ".view_" not in permission} == ACT_PERMISSIONS
 
 
-def test_what_an_installation_added_to_a_group_stays():
+def test_permissions_that_an_installation_added_stay():
     added = Permission.objects.get(codename="change_tenant")
     Group.objects.get(name=READ_ONLY).permissions.add(added)
     create_groups()

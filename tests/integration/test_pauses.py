@@ -1,4 +1,4 @@
-"""What is paused is not claimed and not published, what runs goes on, and a resume brings everything back."""
+"""Paused jobs are not claimed and not published, running jobs continue, and a resume makes everything due again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from workers import sweep
 
 pytestmark = pytest.mark.django_db
 
-SAID = {"actor": "user ada", "note": "the bank is down"}
+REASON = {"actor": "user ada", "note": "the bank is down"}
 
 
 def is_claimed(job):
@@ -38,7 +38,7 @@ def refreshed(job):
 
 @pytest.fixture
 def published(monkeypatch, settings):
-    """The ids that a sweep gave to the broker, whose queues are empty."""
+    """Return the ids that a sweep published to a broker with empty queues."""
     with redis.Redis.from_url(settings.REDIS_URL) as broker:
         broker.flushdb()
     ids = []
@@ -56,7 +56,7 @@ def due_jobs(tenant, count, **options):
 
 
 @pytest.mark.parametrize(
-    ("paused", "held"),
+    ("paused", "expected"),
     [
         ({}, {"mine", "other operation", "other tenant"}),
         ({"operation": "test.scripted"}, {"mine", "other tenant"}),
@@ -66,7 +66,7 @@ def due_jobs(tenant, count, **options):
     ],
     ids=["everything", "an operation", "a tenant", "both", "something else"],
 )
-def test_nothing_that_is_paused_is_claimed_and_everything_else_is(tenant, paused, held):
+def test_paused_jobs_are_not_claimed_and_all_others_are(tenant, paused, expected):
     jobs = {
         "mine": queued_job(tenant),
         "other operation": write(queued_job(tenant).id, "operation = 'test.anything'"),
@@ -74,36 +74,36 @@ def test_nothing_that_is_paused_is_claimed_and_everything_else_is(tenant, paused
     }
     if "tenant_id" in paused:
         paused = {**paused, "tenant_id": tenant.id}
-    pauses.pause(**paused, **SAID)
-    assert {name for name, job in jobs.items() if not is_claimed(job)} == held
+    pauses.pause(**paused, **REASON)
+    assert {name for name, job in jobs.items() if not is_claimed(job)} == expected
 
 
 def test_a_resumed_job_is_claimed(tenant):
     job = queued_job(tenant)
-    paused = pauses.pause(**SAID)
+    paused = pauses.pause(**REASON)
     assert not is_claimed(job)
     pauses.resume(pause_id=paused.id, actor="user ada")
     assert is_claimed(job)
 
 
-def test_what_runs_goes_on_and_is_counted_until_it_has_ended(tenant):
+def test_running_jobs_continue_and_are_counted_until_they_end(tenant):
     jobs = [claimed_job(tenant), claimed_job(TenantFactory())]
-    pauses.pause(**SAID)
-    pauses.pause(tenant_id=tenant.id, **SAID)
-    pauses.pause(operation="test.anything", **SAID)
+    pauses.pause(**REASON)
+    pauses.pause(tenant_id=tenant.id, **REASON)
+    pauses.pause(operation="test.anything", **REASON)
     assert [running for _, running in pauses.list_pauses()] == [2, 1, 0]
     for job in jobs:
         transitions.succeed_job(job_id=job.id, attempt=job.attempt, result=encode_payload(1))
     assert [running for _, running in pauses.list_pauses()] == [0, 0, 0]
 
 
-def test_the_api_goes_on_accepting(api):
-    pauses.pause(**SAID)
+def test_the_api_accepts_jobs_during_a_pause(api):
+    pauses.pause(**REASON)
     assert accepted(post(api))["state"] == "queued"
 
 
-def test_who_paused_what_and_why_is_shown_and_told(tenant):
-    made = pauses.pause(operation="test.scripted", tenant_id=tenant.id, **SAID)
+def test_a_pause_is_listed_and_audited_with_its_actor_and_reason(tenant):
+    made = pauses.pause(operation="test.scripted", tenant_id=tenant.id, **REASON)
     ((shown, _),) = pauses.list_pauses()
     assert (shown.operation, shown.tenant.name, shown.by, shown.note) == (
         "test.scripted",
@@ -112,43 +112,43 @@ def test_who_paused_what_and_why_is_shown_and_told(tenant):
         "the bank is down",
     )
     pauses.resume(pause_id=made.id, actor="user bob", note="it is back")
-    told = [
+    entries = [
         (entry.actor, entry.action, entry.subject, entry.note, entry.details)
         for entry in AuditEntry.objects.order_by("id")
     ]
     details = {"operation": "test.scripted", "tenant": tenant.name}
-    assert told == [
+    assert entries == [
         ("user ada", "pause", f"pause/{made.id}", "the bank is down", details),
         ("user bob", "resume", f"pause/{made.id}", "it is back", details),
     ]
 
 
-def test_the_same_is_paused_once_and_resumed_once(tenant):
-    first = pauses.pause(operation="test.scripted", **SAID)
+def test_the_same_pause_is_created_once_and_resumed_once(tenant):
+    first = pauses.pause(operation="test.scripted", **REASON)
     with pytest.raises(AlreadyPaused):
-        pauses.pause(operation="test.scripted", **SAID)
-    pauses.pause(operation="test.scripted", tenant_id=tenant.id, **SAID)
+        pauses.pause(operation="test.scripted", **REASON)
+    pauses.pause(operation="test.scripted", tenant_id=tenant.id, **REASON)
     pauses.resume(pause_id=first.id, actor="user ada")
     with pytest.raises(NotPaused):
         pauses.resume(pause_id=first.id, actor="user ada")
-    pauses.pause(operation="test.scripted", **SAID)
+    pauses.pause(operation="test.scripted", **REASON)
     assert AuditEntry.objects.count() == 4
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"note": " "}, {"operation": ""}, {"operation": "x" * 101}, {"tenant_id": 987_654_321}]
+    "changes", [{"note": " "}, {"operation": ""}, {"operation": "x" * 101}, {"tenant_id": 987_654_321}]
 )
-def test_a_pause_that_makes_no_sense_is_refused(tenant, wrong):
+def test_an_invalid_pause_is_refused(tenant, changes):
     with pytest.raises(ValueError, match=r"."):
-        pauses.pause(**{**SAID, **wrong})
+        pauses.pause(**{**REASON, **changes})
     assert not Pause.objects.exists()
     assert not AuditEntry.objects.exists()
 
 
-def test_a_paused_job_is_looked_at_once_and_never_published(tenant, published):
+def test_a_paused_job_is_parked_once_and_never_published(tenant, published):
     job = write(due_jobs(tenant, 1)[0].id, "publications = 3")
     other = due_jobs(TenantFactory(), 1)[0]
-    pauses.pause(tenant_id=tenant.id, **SAID)
+    pauses.pause(tenant_id=tenant.id, **REASON)
     assert sweep.run_once() == sweep.Counts(published=1, parked=1)
     assert published == [other.id]
     assert (refreshed(job).publications, refreshed(job).next_publish_at) == (3, PARKED)
@@ -156,19 +156,19 @@ def test_a_paused_job_is_looked_at_once_and_never_published(tenant, published):
     assert sweep.run_once() == sweep.Counts()
 
 
-def test_paused_jobs_hold_up_nobody_behind_them(tenant, published, settings):
+def test_paused_jobs_do_not_delay_the_jobs_behind_them(tenant, published, settings):
     settings.BATCH_ROWS = 3
     due_jobs(tenant, 10)
     behind = due_jobs(TenantFactory(), 1)[0]
-    pauses.pause(tenant_id=tenant.id, **SAID)
+    pauses.pause(tenant_id=tenant.id, **REASON)
     assert sweep.run_once() == sweep.Counts(published=1, parked=10)
     assert published == [behind.id]
 
 
-def test_a_resume_makes_all_that_was_parked_due_at_once(tenant, published, settings):
+def test_a_resume_makes_all_parked_jobs_due_at_once(tenant, published, settings):
     settings.BATCH_ROWS = 3
     jobs = due_jobs(tenant, 10)
-    made = pauses.pause(**SAID)
+    made = pauses.pause(**REASON)
     sweep.run_once()
     pauses.resume(pause_id=made.id, actor="user ada")
     assert sweep.run_once() == sweep.Counts(published=10, resumed=10)
@@ -176,18 +176,18 @@ def test_a_resume_makes_all_that_was_parked_due_at_once(tenant, published, setti
     assert pauses.list_pauses() == []
 
 
-def test_a_resume_of_many_puts_no_more_into_the_broker_than_its_queue_takes(tenant, published, settings):
+def test_a_resume_of_many_jobs_respects_the_queue_cap(tenant, published, settings):
     settings.PUBLISH_QUEUE_CAP = 4
     due_jobs(tenant, 10)
-    made = pauses.pause(**SAID)
+    made = pauses.pause(**REASON)
     assert sweep.run_once().parked == 10
     pauses.resume(pause_id=made.id, actor="user ada")
     assert sweep.run_once() == sweep.Counts(published=4, resumed=10, held_back=6)
 
 
-def test_what_another_pause_keeps_stays_parked_until_that_is_resumed(tenant, published):
+def test_a_job_under_two_pauses_stays_parked_until_both_are_resumed(tenant, published):
     mine, others = due_jobs(tenant, 2), due_jobs(TenantFactory(), 2)
-    everything, one = pauses.pause(**SAID), pauses.pause(tenant_id=tenant.id, **SAID)
+    everything, one = pauses.pause(**REASON), pauses.pause(tenant_id=tenant.id, **REASON)
     assert sweep.run_once().parked == 4
     pauses.resume(pause_id=everything.id, actor="user ada")
     assert sweep.run_once() == sweep.Counts(published=2, resumed=2)
@@ -197,10 +197,10 @@ def test_what_another_pause_keeps_stays_parked_until_that_is_resumed(tenant, pub
     assert {*published} == {job.id for job in (*mine, *others)}
 
 
-def test_a_walk_that_is_cut_short_goes_on_where_it_was(tenant, published, settings):
+def test_unparking_that_is_interrupted_continues_where_it_stopped(tenant, published, settings):
     settings.BATCH_ROWS = 4
     due_jobs(tenant, 10)
-    made = pauses.pause(**SAID)
+    made = pauses.pause(**REASON)
     sweep.run_once()
     pauses.resume(pause_id=made.id, actor="user ada")
     settings.SWEEP_SECONDS = -1  # one batch of each kind
@@ -209,24 +209,24 @@ def test_a_walk_that_is_cut_short_goes_on_where_it_was(tenant, published, settin
     assert not Job.objects.filter(next_publish_at=PARKED).exists()
 
 
-def test_the_deadline_of_a_paused_job_passes(tenant):
+def test_the_deadline_of_a_paused_job_expires(tenant):
     job = write(due_jobs(tenant, 1)[0].id, "deadline_at = clock_timestamp() - interval '1 second'")
-    pauses.pause(**SAID)
+    pauses.pause(**REASON)
     assert sweep.run_once().lapsed == 1
     assert refreshed(job).state == State.FAILED
 
 
 def test_a_parked_job_can_be_canceled(tenant):
     job = due_jobs(tenant, 1)[0]
-    pauses.pause(**SAID)
+    pauses.pause(**REASON)
     sweep.run_once()
     assert services.cancel_job(tenant_id=tenant.id, mode="test", job_id=job.id).state == State.CANCELED
 
 
-def test_a_paused_head_keeps_its_place_in_the_line(tenant):
-    head, second = (queued_job(tenant, concurrency_key="a-line") for _ in range(2))
+def test_a_paused_job_keeps_its_place_in_its_concurrency_queue(tenant):
+    head, second = (queued_job(tenant, concurrency_key="a-queue") for _ in range(2))
     write(second.id, "operation = 'test.anything'")
-    made = pauses.pause(operation="test.scripted", **SAID)
+    made = pauses.pause(operation="test.scripted", **REASON)
     assert not is_claimed(head)
     assert not is_claimed(second)
     pauses.resume(pause_id=made.id, actor="user ada")
@@ -234,9 +234,9 @@ def test_a_paused_head_keeps_its_place_in_the_line(tenant):
     assert is_claimed(head)
 
 
-def test_a_job_whose_lease_ends_while_it_is_paused_waits_for_the_resume(tenant, published):
+def test_a_job_whose_lease_expires_during_a_pause_waits_for_the_resume(tenant, published):
     job = claimed_job(tenant)
-    made = pauses.pause(**SAID)
+    made = pauses.pause(**REASON)
     write(job.id, "lease_expires_at = clock_timestamp() - interval '1 second'")
     assert sweep.run_once().expired == 1
     make_due(job.id)
@@ -248,9 +248,9 @@ def test_a_job_whose_lease_ends_while_it_is_paused_waits_for_the_resume(tenant, 
     assert claim(job.id).attempt == 2
 
 
-def test_a_job_that_backed_off_while_it_was_parked_is_due_no_sooner(tenant, published):
+def test_a_resume_does_not_shorten_a_backoff(tenant, published):
     job = due_jobs(tenant, 1)[0]
-    made = pauses.pause(**SAID)
+    made = pauses.pause(**REASON)
     sweep.run_once()
     later = write(job.id, "run_at = clock_timestamp() + interval '1 hour'").run_at
     pauses.resume(pause_id=made.id, actor="user ada")
@@ -258,15 +258,15 @@ def test_a_job_that_backed_off_while_it_was_parked_is_due_no_sooner(tenant, publ
     assert refreshed(job).next_publish_at == later
 
 
-def test_a_claim_is_one_statement_as_before(tenant):
+def test_a_claim_takes_one_statement(tenant):
     job = queued_job(tenant)
     with CaptureQueriesContext(connection) as queries:
         assert is_claimed(job)
     assert len(queries) == 1
 
 
-def test_parked_jobs_stand_in_no_ones_way(tenant):
-    """A day at the end of time is one that Python and PostgreSQL both know."""
+def test_the_parked_time_fits_python_and_postgresql(tenant):
+    """Parked jobs sort behind all others, at a time that both can represent."""
     job = write(due_jobs(tenant, 1)[0].id, f"next_publish_at = '{PARKED.isoformat()}'")
     assert refreshed(job).next_publish_at == PARKED
     assert PARKED - timedelta(days=1) > job.created_at + HOUR

@@ -1,4 +1,4 @@
-"""The admin as people on call see it: users of each kind, and what a page says."""
+"""Users of the admin, and what its pages contain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JOBS = "/admin/jobs/job/"
 
 
 def user_with(*permissions: str, name: str = "ada", **facts: bool) -> User:
-    """A member of staff with these permissions ("view_job")."""
+    """Create a staff user with these permissions ("view_job")."""
     user = User.objects.create(username=name, password=_hashed(), is_staff=True, **facts)
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
     return user
@@ -28,26 +28,26 @@ def user_with(*permissions: str, name: str = "ada", **facts: bool) -> User:
 
 @cache
 def _hashed() -> str:
-    """The hash of all users' password: made once, since it is meant to cost a third of a second."""
+    """Return the hash of the users' password. It is computed once, because it takes a third of a second."""
     return make_password(PASSWORD)
 
 
 def client_of(user: User) -> Client:
-    """The user's browser, logged in. It sends what a browser does: forms need their token."""
+    """Return a client that is logged in as the user."""
     client = Client(enforce_csrf_checks=False)
     client.force_login(user)
     return client
 
 
 def text_of(response: HttpResponse) -> str:
-    """What a person reads of the page, white space made one."""
+    """Return the visible text of the page with single spaces."""
     html = response.content.decode()
     html = re.sub(r"(?s)<(script|style|head|datalist|select)\b.*?</\1>", " ", html)
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
 
 
 def job_ids(response: HttpResponse) -> list[UUID]:
-    """The jobs that the page lists, in its order."""
+    """Return the ids of the jobs that the page lists, in its order."""
     assert response.status_code == 200
     return [
         UUID(found)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 NO_CHROMIUM = "no Chromium here: install Debian's package `chromium`, or have one on the PATH"
-# Quiet: it talks to the page's server and to nobody else.
+# The browser connects to the page's server only.
 _ARGUMENTS = [
     "--headless",
     "--no-sandbox",
@@ -30,14 +30,14 @@ _SIZE = {"width": 1440, "height": 780}
 
 
 def chromium() -> str | None:
-    """Where Chromium is; None where there is none."""
+    """Return the path of Chromium; None if it is not installed."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return next((found for name in names if (found := shutil.which(name))), None)
 
 
 @contextmanager
 def opened_browser(profile: Path) -> Iterator[Page]:
-    """An empty page of a browser that nobody has used before. A script's error, or a file that is not there, fails the test."""
+    """Yield an empty page of a fresh browser. A script error or a missing file fails the test."""
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             profile,
@@ -50,12 +50,13 @@ def opened_browser(profile: Path) -> Iterator[Page]:
         )
         try:
             page = context.pages[0]
-            wrong: list[str] = []
-            page.on("pageerror", lambda error: wrong.append(str(error)))
+            problems: list[str] = []
+            page.on("pageerror", lambda error: problems.append(str(error)))
             page.on(
-                "response", lambda got: wrong.append(f"{got.status} {got.url}") if got.status >= 400 else None
+                "response",
+                lambda got: problems.append(f"{got.status} {got.url}") if got.status >= 400 else None,
             )
             yield page
-            assert wrong == []
+            assert problems == []
         finally:
             context.close()

@@ -1,4 +1,4 @@
-"""A job's life as bars: what is drawn, in which order, and that the drawing holds whatever the times are."""
+"""The timeline of a job: its bars, their order, and their positions for any times."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def at(seconds):
     return NOON + timedelta(seconds=seconds)
 
 
-def examined(*, state=State.QUEUED, finished=None, attempts=(), steps=(), events=((0, "submit"),), now=60.0):
+def job_detail(
+    *, state=State.QUEUED, finished=None, attempts=(), steps=(), events=((0, "submit"),), now=60.0
+):
     job = Job(
         state=state,
         created_at=NOON,
@@ -54,15 +56,15 @@ def effect(begin, end, state):
     )
 
 
-def test_a_life_is_told_from_accepted_to_settled():
-    life = examined(
+def test_the_timeline_goes_from_accepted_to_settled():
+    detail = job_detail(
         state=State.SUCCEEDED,
         finished=9,
         attempts=[attempt(1, 1, 3, "retry"), attempt(2, 5, 9, "succeed")],
         steps=[effect(2, 8, "done")],
         events=[(0, "submit"), (1, "claim"), (3, "retry"), (5, "claim"), (9, "succeed")],
     )
-    bars = build_timeline(life).bars
+    bars = build_timeline(detail).bars
     assert [(bar.span.label, bar.duration) for bar in bars] == [
         ("Accepted", "0 ms"),
         ("Waiting", "1.0 s"),
@@ -75,12 +77,12 @@ def test_a_life_is_told_from_accepted_to_settled():
     assert [bar.span.tone for bar in bars if not bar.is_instant] == [
         *(Tone.WAITING, Tone.BAD, Tone.GOOD, Tone.WAITING, Tone.GOOD)
     ]
-    assert build_timeline(life).duration == "9.0 s"
+    assert build_timeline(detail).duration == "9.0 s"
 
 
-def test_what_goes_on_reaches_to_now():
+def test_an_open_span_reaches_to_now():
     running = build_timeline(
-        examined(
+        job_detail(
             state=State.RUNNING,
             attempts=[attempt(1, 1, None, None)],
             steps=[effect(2, None, "started")],
@@ -93,28 +95,28 @@ def test_what_goes_on_reaches_to_now():
             assert bar.left + bar.width == pytest.approx(100, abs=0.02)
 
 
-def test_a_job_that_waits_says_how_often_it_was_published():
-    [_, waiting] = build_timeline(examined()).bars
+def test_a_waiting_job_shows_how_often_it_was_published():
+    [_, waiting] = build_timeline(job_detail()).bars
     assert (waiting.span.label, waiting.span.text) == ("Waiting", "due; published again 2 times")
     assert waiting.duration == "1 min"
 
 
-def test_what_people_did_is_marked_with_their_name():
-    life = examined(
+def test_an_operators_action_is_marked_with_the_name():
+    detail = job_detail(
         events=[(0, "submit"), (1, "claim"), (2, "fail"), (5, "redrive")],
         attempts=[attempt(1, 1, 2, "fail")],
     )
-    life.events[-1].data = {"by": "user ada"}
-    assert [(bar.span.label, bar.span.text) for bar in build_timeline(life).bars][-2:] == [
+    detail.events[-1].data = {"by": "user ada"}
+    assert [(bar.span.label, bar.span.text) for bar in build_timeline(detail).bars][-2:] == [
         ("Waiting", "due; published again 2 times"),
         ("Redriven", "by user ada"),
     ]
 
 
-def test_milliseconds_can_be_seen_beside_a_weekend():
+def test_milliseconds_are_visible_beside_a_weekend():
     weekend = 2 * 86_400
     bars = build_timeline(
-        examined(
+        job_detail(
             state=State.FAILED,
             finished=weekend + 0.2,
             attempts=[attempt(1, 0.1, 0.15, "fail"), attempt(2, weekend, weekend + 0.2, "fail")],
@@ -125,18 +127,18 @@ def test_milliseconds_can_be_seen_beside_a_weekend():
 
 
 @given(times=st.lists(st.floats(0, 1e8), min_size=2, max_size=12))
-def test_every_bar_is_on_the_drawing_in_the_order_of_time(times):
+def test_every_bar_is_within_the_drawing_in_the_order_of_time(times):
     times = sorted(times)
     attempts = [
         attempt(number, begin, end, "retry") for number, (begin, end) in enumerate(pairwise(times), start=1)
     ]
-    bars = build_timeline(examined(attempts=attempts, now=times[-1])).bars
+    bars = build_timeline(job_detail(attempts=attempts, now=times[-1])).bars
     assert all(0 <= bar.left < 100 and 0 < bar.width <= 100.6 and bar.left + bar.width < 101 for bar in bars)
     assert [bar.left for bar in bars] == sorted(bar.left for bar in bars)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "expected"),
     [
         (0.0124, "12 ms"),
         (-1, "0 ms"),
@@ -147,5 +149,5 @@ def test_every_bar_is_on_the_drawing_in_the_order_of_time(times):
         (187_200, "2 d 4 h"),
     ],
 )
-def test_durations_are_said_as_people_say_them(seconds, said):
-    assert format_duration(timedelta(seconds=seconds)) == said
+def test_durations_are_readable(seconds, expected):
+    assert format_duration(timedelta(seconds=seconds)) == expected
