@@ -1,4 +1,4 @@
-"""The book of balances and refunds under real threads: no update is lost, nothing is below zero, a crash leaves no half."""
+"""The ledger under real threads: no update is lost, no balance is below zero, a crash leaves no partial change."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ hold_refund = partial(ledger.hold_refund, ended_without_effects=lambda _job_id: 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 made_up = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-# Of each thread: its changes of one balance, and whether its transaction dies before its commit.
+# For each thread: its changes of one balance, and whether it dies before its commit.
 CHANGES = st.lists(
     st.tuples(st.lists(st.integers(-60, 60), min_size=1, max_size=4), st.booleans()), min_size=2, max_size=5
 )
 
 
 class Dies(Exception):  # noqa: N818 - what happened
-    """The process is gone before the commit."""
+    """The process dies before the commit."""
 
 
 def account():
@@ -57,7 +57,7 @@ def balance_of(name):
 
 
 def in_one_commit(change, *, dies=False):
-    """What the thread has changed for good: nothing, where it died or was refused."""
+    """Return what the thread has committed: nothing if it died or was refused."""
 
     def run():
         with transaction.atomic(durable=True):
@@ -71,7 +71,7 @@ def in_one_commit(change, *, dies=False):
 
 @made_up
 @given(CHANGES)
-def test_each_change_that_was_committed_counts_once_and_no_balance_is_below_zero(changes):
+def test_each_committed_change_counts_once_and_no_balance_is_below_zero(changes):
     name = account()
     change_balance(**name, by=100)
 
@@ -88,7 +88,7 @@ def test_each_change_that_was_committed_counts_once_and_no_balance_is_below_zero
     assert balance_of(name) == 100 + sum(outcome for outcome in done if isinstance(outcome, int)) >= 0
 
 
-def test_a_balance_takes_as_many_debits_as_it_covers_and_no_more():
+def test_a_balance_accepts_only_the_debits_that_it_covers():
     name = account()
     change_balance(**name, by=100)
     done = at_once(*[in_one_commit(lambda: change_balance(**name, by=-30)) for _ in range(8)])
@@ -97,13 +97,13 @@ def test_a_balance_takes_as_many_debits_as_it_covers_and_no_more():
     assert balance_of(name) == 10
 
 
-def test_a_new_account_is_one_however_many_begin_it_at_once():
+def test_concurrent_first_changes_create_one_account():
     name = account()
     at_once(*[in_one_commit(lambda: change_balance(**name, by=7)) for _ in range(8)])
     assert balance_of(name) == 56
 
 
-def test_accounts_of_others_and_of_other_currencies_are_not_touched():
+def test_accounts_of_other_scopes_customers_and_currencies_are_not_changed():
     name = account()
     others = [{**name, "scope": "other"}, {**name, "customer": "bob"}, {**name, "currency": "eur"}]
     for one in [name, *others]:
@@ -114,7 +114,7 @@ def test_accounts_of_others_and_of_other_currencies_are_not_touched():
 
 @made_up
 @given(st.lists(st.tuples(st.integers(1, 600), st.booleans()), min_size=2, max_size=6))
-def test_refunds_at_once_never_exceed_the_charge(refunds):
+def test_concurrent_refunds_never_exceed_the_charge(refunds):
     charge = charged()
     record_charge(charge)
     done = at_once(
@@ -129,7 +129,7 @@ def test_refunds_at_once_never_exceed_the_charge(refunds):
     assert all(isinstance(outcome, int | RefundTooLarge | Dies) for outcome in done), done
     assert Charge.objects.get(pk=charge.job_id).refunded == sum(held) <= 1000
     assert balance_of({"scope": charge.scope, "customer": "ada", "currency": "usd"}) == 1000 - sum(held)
-    # Nobody was refused for whom there was room.
+    # No refund was refused that would have fitted.
     left = 1000 - sum(held)
     refused = [
         amount
@@ -148,8 +148,8 @@ def test_two_attempts_of_one_refund_hold_it_once():
     assert Charge.objects.get(pk=charge.job_id).refunded == 400
 
 
-def test_jobs_that_hold_and_hold_again_at_once_wait_for_each_other_in_one_order():
-    """Each looks at what the others hold. One that locked its own last would wait for another that waits for it."""
+def test_jobs_that_hold_again_concurrently_lock_in_one_order():
+    """Each job locks the holds of the others. One that locked its own hold last would deadlock with another."""
     charge, jobs = charged(), [uuid4() for _ in range(4)]
     record_charge(charge)
     holds = [
@@ -163,7 +163,7 @@ def test_jobs_that_hold_and_hold_again_at_once_wait_for_each_other_in_one_order(
     assert Charge.objects.get(pk=charge.job_id).refunded == 400
 
 
-def test_what_is_released_twice_is_let_go_once():
+def test_a_hold_that_is_released_twice_counts_once():
     charge, job_id = charged(customer=None), uuid4()
     in_one_commit(lambda: hold_refund(job_id=job_id, charge=charge, amount=400))()
     at_once(*[in_one_commit(lambda: release_refund(job_id=job_id)) for _ in range(4)])
@@ -171,7 +171,7 @@ def test_what_is_released_twice_is_let_go_once():
     assert [held.is_held for held in Refund.objects.filter(charge_id=charge.job_id)] == [False]
 
 
-def test_holding_and_releasing_at_once_leaves_what_is_held():
+def test_concurrent_holds_and_releases_leave_what_is_held():
     charge = charged()
     record_charge(charge)
     jobs = [uuid4() for _ in range(6)]

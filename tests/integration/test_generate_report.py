@@ -1,4 +1,4 @@
-"""reports.generate: a tenant's jobs and charges of a period as one whole file, wherever the worker dies."""
+"""reports.generate: a tenant's jobs and charges of a period in one complete file, wherever the worker dies."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _small_batches(monkeypatch):
 
 
 def around(kind="csv", days=1):
-    """Params of a report on the days around now."""
+    """Return params of a report on the days around now."""
     today = datetime.now(UTC).date()
     return {"format": kind, "from": str(today - days * DAY), "to": str(today + days * DAY)}
 
@@ -56,7 +56,7 @@ def report(tenant, params=None, **options):
 
 
 def charged_job(tenant, amount=1999, currency="usd", charge_id="ch_1", refunded=None):
-    """A job that has charged; of it something may have been given back."""
+    """Create a job that has charged, with a refund if there is one."""
     job = claim(queued_job(tenant).id)
     result = {"charge_id": charge_id, "amount": amount, "currency": currency, "status": "succeeded"}
     with connection.cursor() as cursor:
@@ -78,7 +78,7 @@ def charged_job(tenant, amount=1999, currency="usd", charge_id="ch_1", refunded=
 
 
 def file_of(finished, folder):
-    """What is in the job's only artifact."""
+    """Return the content of the job's only artifact."""
     artifact = JobArtifact.objects.get(job_id=finished.job.id)
     content = (folder / artifact.storage_name).read_bytes()
     assert artifact.name == finished.result["artifact"]
@@ -87,15 +87,15 @@ def file_of(finished, folder):
 
 
 def table_of(content):
-    """The lines of a CSV, each by its headings."""
+    """Return the rows of a CSV by their headings."""
     return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
 
 
 def sheets_of(content):
-    """The cells of each sheet of a workbook, line by line: text, or Decimal."""
-    with zipfile.ZipFile(io.BytesIO(content)) as book:
-        names = sorted(name for name in book.namelist() if name.startswith("xl/worksheets/sheet"))
-        texts = [book.read(name) for name in names]
+    """Return the rows of each sheet of a workbook, with cells as text or Decimal."""
+    with zipfile.ZipFile(io.BytesIO(content)) as workbook:
+        names = sorted(name for name in workbook.namelist() if name.startswith("xl/worksheets/sheet"))
+        texts = [workbook.read(name) for name in names]
     assert not any(b"<f>" in text for text in texts), "a formula"
     return [_lines_of(ET.fromstring(text)) for text in texts]  # noqa: S314 - our own
 
@@ -115,7 +115,7 @@ def _lines_of(sheet):
 
 
 def texts_of(content):
-    """What is drawn on each page of a PDF, as its operators say it."""
+    """Return the text that is drawn on each page of a PDF."""
     assert content.startswith(b"%PDF-")
     assert content.rstrip().endswith(b"%%EOF")
     streams = re.findall(rb"stream\r?\n(.*?)~>\s*endstream", content, re.DOTALL)
@@ -124,7 +124,7 @@ def texts_of(content):
     return pages
 
 
-# --- What is in it -----------------------------------------------------------------------------------------------------
+# --- Contents ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_csv_has_a_row_for_each_job_and_what_it_charged(tenant, folder):
@@ -175,7 +175,7 @@ def test_a_workbook_has_the_same_rows_numbers_as_numbers_and_the_totals(tenant, 
     assert totals[3] == ["usd", "100000000000019.99", Decimal(5)]
 
 
-def test_a_workbook_begins_another_sheet_where_one_is_full(tenant, folder, monkeypatch):
+def test_a_workbook_starts_another_sheet_when_one_is_full(tenant, folder, monkeypatch):
     monkeypatch.setattr("operations.reports.xlsx_file._ROWS_MAX", 3)
     jobs = [str(queued_job(tenant).id) for _ in range(5)]
     *sheets, _totals = sheets_of(file_of(report(tenant, around("xlsx")), folder))
@@ -194,7 +194,7 @@ def test_a_pdf_has_pages_with_the_rows_a_chart_and_the_totals(tenant, folder):
     assert "page 3" in pages[-1]
 
 
-def test_a_pdf_of_more_rows_than_it_holds_is_refused(tenant, folder, monkeypatch):
+def test_a_pdf_with_too_many_rows_is_refused(tenant, folder, monkeypatch):
     few = generate.Format(open=generate.open_pdf, content_type="application/pdf", rows_max=2)
     monkeypatch.setitem(generate.FORMATS, "pdf", few)
     for _ in range(3):
@@ -216,7 +216,7 @@ def test_a_period_without_jobs_makes_a_file_without_rows(tenant, folder, kind):
         )
 
 
-def test_the_first_and_the_last_day_are_in_it_and_their_neighbours_are_not(tenant, folder):
+def test_the_first_and_the_last_day_are_included_and_their_neighbours_are_not(tenant, folder):
     instants = (
         "2026-02-28T23:59:59.999Z",
         "2026-03-01T00:00:00.000Z",
@@ -229,7 +229,7 @@ def test_the_first_and_the_last_day_are_in_it_and_their_neighbours_are_not(tenan
 
 
 def created_at(job, instant):
-    """The id of the job, had it been created then."""
+    """Return the id that the job would have if it had been created then."""
     milliseconds = int(instant.timestamp() * 1000)
     older = f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}{str(job.id)[13:]}"
     with connection.cursor() as cursor:
@@ -237,17 +237,17 @@ def created_at(job, instant):
     return older
 
 
-def test_neither_the_report_itself_nor_a_later_job_is_in_it(tenant, folder):
+def test_the_report_itself_and_later_jobs_are_not_included(tenant, folder):
     earlier = queued_job(tenant)
     submission = Submission(operation=current_operation("reports.generate"), params=around())
-    asked = submit_job(tenant_id=tenant.id, mode="test", submission=submission)
+    submitted = submit_job(tenant_id=tenant.id, mode="test", submission=submission)
     queued_job(tenant)
-    assert execute_job(asked.id).state == State.SUCCEEDED
+    assert execute_job(submitted.id).state == State.SUCCEEDED
     [content] = stored(folder)
     assert [row["job"] for row in table_of(content)] == [str(earlier.id)]
 
 
-def test_no_job_of_another_tenant_or_mode_is_in_it(tenant, folder):
+def test_jobs_of_other_tenants_and_modes_are_not_included(tenant, folder):
     mine = charged_job(tenant)
     charged_job(TenantFactory(), charge_id="ch_not_mine", refunded=1)
     queued_job(tenant, mode="live")
@@ -258,7 +258,7 @@ def test_no_job_of_another_tenant_or_mode_is_in_it(tenant, folder):
     assert made.result["rows"] == Job.objects.filter(tenant=tenant, mode="test").count() - 1
 
 
-def test_a_charge_in_anothers_book_under_the_same_job_says_nothing(tenant, folder):
+def test_another_scopes_ledger_entry_for_the_same_job_is_ignored(tenant, folder):
     mine = charged_job(tenant)
     Charge.objects.create(
         job_id=mine.id, scope="another", charge_id="ch_x", currency="usd", captured=1999, refunded=1
@@ -267,7 +267,7 @@ def test_a_charge_in_anothers_book_under_the_same_job_says_nothing(tenant, folde
     assert (row["charge"], row["refunded"]) == ("ch_1", "0.00")
 
 
-def test_an_erased_charge_is_known_by_the_book_alone(tenant, folder):
+def test_an_erased_charge_is_read_from_the_ledger(tenant, folder):
     booked, unbooked = charged_job(tenant, refunded=0), charged_job(tenant, charge_id="ch_2")
     for job in (booked, unbooked):
         write(job.id, "result = '\\x016e756c6c'", "erased_at = now()")
@@ -278,7 +278,7 @@ def test_an_erased_charge_is_known_by_the_book_alone(tenant, folder):
 @pytest.mark.parametrize(
     "result", [None, "done", {"amount": 1}, {"charge_id": 1, "amount": "x", "currency": []}]
 )
-def test_a_charge_whose_result_is_somebodys_own_words_is_a_row_without_amount(tenant, folder, result):
+def test_a_charge_with_an_operators_own_result_is_a_row_without_amount(tenant, folder, result):
     job = charged_job(tenant)
     Job.objects.filter(pk=job.id).update(result=encode_payload(result))
     [row] = table_of(file_of(report(tenant), folder))
@@ -308,11 +308,11 @@ def test_a_charge_id_with_line_breaks_and_quotes_stays_in_its_cell(tenant, folde
     assert row["charge"] == 'a",\ufffd"b\ufffd\ufffd'
 
 
-# --- Once, whole or not at all -----------------------------------------------------------------------------------------
+# --- Once, complete or not at all --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_report_is_whole_and_one_wherever_its_worker_dies(tenant, folder, kind):
+def test_there_is_one_complete_report_wherever_its_worker_dies(tenant, folder, kind):
     for _ in range(3):
         charged_job(tenant)
     right = report(tenant, around(kind)).result
@@ -332,7 +332,9 @@ def test_a_report_is_whole_and_one_wherever_its_worker_dies(tenant, folder, kind
             assert len(table_of(content)) == 3, crash
 
 
-def test_figures_are_those_of_the_file_though_a_job_went_between_two_attempts(tenant, folder, monkeypatch):
+def test_the_totals_are_those_of_the_file_even_if_a_job_is_purged_between_two_attempts(
+    tenant, folder, monkeypatch
+):
     gone = charged_job(tenant)
     charged_job(tenant, 1, charge_id="ch_2")
     monkeypatch.setattr("workers.artifacts.reach", lambda place: purge_and_die(place, gone))
@@ -344,13 +346,13 @@ def test_figures_are_those_of_the_file_though_a_job_went_between_two_attempts(te
 
 
 def purge_and_die(place, job):
-    """The file is stored, nothing says so yet; then the worker fails, and a job is purged before the next attempt."""
+    """Fail after the file was stored and before it was recorded, and purge a job before the next attempt."""
     if place == "before_artifact" and Job.objects.filter(pk=job.id).delete()[0]:
         raise RuntimeError("died")
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_cancel_in_mid_report_leaves_no_artifact(tenant, folder, kind, monkeypatch):
+def test_a_report_that_is_canceled_while_it_is_written_leaves_no_artifact(tenant, folder, kind, monkeypatch):
     for _ in range(5):
         queued_job(tenant)
     seen = []
@@ -364,7 +366,7 @@ def test_a_cancel_in_mid_report_leaves_no_artifact(tenant, folder, kind, monkeyp
 
     rows_of = generate.rows_of
     monkeypatch.setattr(generate, "rows_of", cancel_while_reading)
-    # A wish is learnt with the next write of progress.
+    # A cancel request is seen at the next write of progress.
     monkeypatch.setattr("workers.job_handle._PROGRESS_SECONDS", 0)
     made = report(tenant, around(kind))
     assert (made.job.state, len(seen)) == (State.CANCELED, 2)
@@ -374,22 +376,22 @@ def test_a_cancel_in_mid_report_leaves_no_artifact(tenant, folder, kind, monkeyp
 
 def test_progress_counts_the_rows(tenant, folder, monkeypatch):
     monkeypatch.setattr("workers.job_handle._PROGRESS_SECONDS", 0)
-    told = []
+    written = []
     for _ in range(5):
         queued_job(tenant)
     written = job_handle.write_progress
 
     def write_progress(*, progress, **held):
-        told.append(progress)
+        written.append(progress)
         return written(progress=progress, **held)
 
     monkeypatch.setattr(job_handle, "write_progress", write_progress)
     report(tenant)
-    done = [re.search(r'"done": (\d+), "total": (\d+)', one).groups() for one in told]
+    done = [re.search(r'"done": (\d+), "total": (\d+)', one).groups() for one in written]
     assert done == [("2", "5"), ("4", "5"), ("5", "6"), ("5", "5")]
 
 
-# --- What is refused ---------------------------------------------------------------------------------------------------
+# --- Refusals ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -405,14 +407,14 @@ def test_progress_counts_the_rows(tenant, folder, monkeypatch):
         ({"format": "docx"}, "format"),
     ],
 )
-def test_a_period_that_is_none_is_refused(changed, member):
+def test_an_invalid_period_is_refused(changed, member):
     form = generate.ReportParams(data={"format": "csv", "from": "2026-03-01", "to": "2026-03-02", **changed})
     with pytest.raises(serializers.ValidationError) as refused:
         form.is_valid(raise_exception=True)
     assert list(refused.value.detail) == [member]
 
 
-def test_a_refusal_over_http_points_at_the_day(api):
+def test_a_refusal_over_http_points_to_the_day(api):
     body = {
         "operation": "reports.generate",
         "params": {"format": "csv", "from": "2026-03-02", "to": "2026-03-01"},
@@ -427,12 +429,12 @@ def test_a_refusal_over_http_points_at_the_day(api):
     ("first", "last"),
     [("2024-01-01", "2024-12-31"), ("9999-12-31", "9999-12-31"), ("0001-01-01", "0001-01-01")],
 )
-def test_a_leap_year_and_the_ends_of_the_calendar_are_periods(tenant, folder, first, last):
+def test_a_leap_year_and_the_ends_of_the_calendar_are_accepted(tenant, folder, first, last):
     made = report(tenant, {"format": "csv", "from": first, "to": last})
     assert (made.job.state, made.result["rows"]) == (State.SUCCEEDED, 0)
 
 
-# --- How it reads ------------------------------------------------------------------------------------------------------
+# --- Queries -----------------------------------------------------------------------------------------------------------
 
 
 def test_jobs_are_read_in_batches_and_none_is_read_twice(tenant, folder):

@@ -1,4 +1,4 @@
-"""The gateway never says more than it knows: refused, not done, done, or nobody can tell."""
+"""The gateway reports the outcome that is certain: refused, not done or done; anything else is uncertain."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.support.provider import running_provider
 
 JOB = UUID("01994e5c-0000-7000-8000-000000000001")
 CHARGE = {"id": "ch_1", "status": "succeeded", "amount": 1999, "currency": "usd"}
-# Short, where the test is about running into it; else long enough for a busy machine.
+# Short for tests that run into the time-out; otherwise long enough for a busy machine.
 SHORT, LONG = timedelta(seconds=0.4), timedelta(seconds=20)
 
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory):
-    book = tmp_path_factory.mktemp("provider") / "provider.sqlite"
-    with running_provider(book, "--slow-seconds", "1.5") as running:
+    store = tmp_path_factory.mktemp("provider") / "provider.sqlite"
+    with running_provider(store, "--slow-seconds", "1.5") as running:
         yield running
 
 
@@ -45,9 +45,9 @@ def charge(provider, idempotency_key="k", source="tok_visa", **changes):
 
 @contextlib.contextmanager
 def raw_server(serve):
-    """A server on a free port that does with its one connection what `serve(connection, gone)` does; yields its URL.
+    """Run a server that calls `serve(connection, gone)` for its only connection; yield its URL.
 
-    `gone` is set when the test is through, so that a server may wait for ever without outliving it.
+    `gone` is set at the end of the test, so that a server can wait for it and still end.
     """
     gone = threading.Event()
 
@@ -64,13 +64,13 @@ def raw_server(serve):
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             gone.set()
-            with contextlib.suppress(OSError):  # wakes a server that nobody called
+            with contextlib.suppress(OSError):  # wakes a server without a connection
                 listener.shutdown(socket.SHUT_RDWR)
             thread.join()
 
 
 def answering(status, body, **headers):
-    """A server that answers so, whatever it is asked."""
+    """Run a server that gives this answer to every request."""
     body = body if isinstance(body, bytes) else json.dumps(body).encode()
     head = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}"]
     head += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -94,16 +94,16 @@ def read_request(connection):
 
 @contextlib.contextmanager
 def raises_exactly(kind):
-    """Not a subclass: EffectNotDone and OutcomeUncertain are both retryable, and must never be taken for each other."""
+    """Expect this class and no subclass: EffectNotDone and OutcomeUncertain are both RetryableError, and must not be confused."""
     with pytest.raises(kind) as caught:
         yield caught
     assert type(caught.value) is kind
 
 
-# --- the provider as it is -------------------------------------------------------------------------------------------
+# --- the sandbox provider --------------------------------------------------------------------------------------------
 
 
-def test_a_charge_is_made_in_the_name_of_job_and_fence(sandbox, request):
+def test_a_charge_sends_job_and_fence(sandbox, request):
     made = charge(gateway(sandbox.url, fence=7), request.node.name, description="Zwölf Äpfel")
     assert made == {"id": made["id"], "status": "succeeded", "amount": 1999, "currency": "usd"}
     [call] = sandbox.calls(request.node.name)
@@ -111,7 +111,7 @@ def test_a_charge_is_made_in_the_name_of_job_and_fence(sandbox, request):
     assert sandbox.charges(request.node.name)[0]["description"] == "Zwölf Äpfel"
 
 
-def test_a_repeat_and_a_question_find_the_same_charge(sandbox, request):
+def test_a_repeat_and_a_look_up_return_the_same_charge(sandbox, request):
     provider = gateway(sandbox.url)
     made = charge(provider, request.node.name)
     assert charge(provider, request.node.name) == made
@@ -119,18 +119,18 @@ def test_a_repeat_and_a_question_find_the_same_charge(sandbox, request):
     assert len(sandbox.charges(request.node.name)) == 1
 
 
-def test_a_key_without_a_charge_is_told_as_none(sandbox):
+def test_a_look_up_of_a_key_without_a_charge_returns_none(sandbox):
     assert gateway(sandbox.url).find_charge("never seen, with spaces & signs?") is None
 
 
-def test_a_declined_card_is_a_refusal_with_the_provider_s_code(sandbox, request):
+def test_a_declined_card_is_a_refusal_with_the_providers_code(sandbox, request):
     with raises_exactly(EffectRefused) as refused:
         charge(gateway(sandbox.url), request.node.name, "tok_declined")
     assert refused.value.code == "card_declined"
     assert str(refused.value) == "The card was declined."
 
 
-def test_an_amount_that_the_provider_will_not_take_is_a_refusal(sandbox, request):
+def test_an_amount_that_the_provider_rejects_is_a_refusal(sandbox, request):
     with raises_exactly(EffectRefused) as refused:
         charge(gateway(sandbox.url), request.node.name, amount=10**30)
     assert refused.value.code == "amount_invalid"
@@ -140,7 +140,7 @@ def test_an_amount_that_the_provider_will_not_take_is_a_refusal(sandbox, request
     ("source", "outcome"),
     [("tok_cut", "charged_then_cut"), ("tok_timeout_after_charge", "charged_then_silent")],
 )
-def test_a_charge_without_an_answer_is_in_doubt_and_a_repeat_settles_it(sandbox, source, outcome, request):
+def test_a_charge_without_an_answer_is_uncertain_and_a_repeat_settles_it(sandbox, source, outcome, request):
     with raises_exactly(OutcomeUncertain):
         charge(gateway(sandbox.url, timeout=SHORT), request.node.name, source)
     sandbox.wait_for(request.node.name, [outcome])
@@ -150,7 +150,7 @@ def test_a_charge_without_an_answer_is_in_doubt_and_a_repeat_settles_it(sandbox,
     assert len(sandbox.charges(request.node.name)) == 1
 
 
-def test_a_slow_charge_lands_after_its_client_gave_up(sandbox, request):
+def test_a_slow_charge_is_made_after_its_client_timed_out(sandbox, request):
     with raises_exactly(OutcomeUncertain):
         charge(gateway(sandbox.url, timeout=SHORT), request.node.name, "tok_slow")
     sandbox.wait_for(request.node.name, ["charged"])
@@ -158,7 +158,7 @@ def test_a_slow_charge_lands_after_its_client_gave_up(sandbox, request):
     assert charge(provider, request.node.name, "tok_slow") == provider.find_charge(request.node.name)
 
 
-def test_a_500_is_in_doubt_and_a_429_is_not(sandbox, request):
+def test_a_500_is_uncertain_and_a_429_means_not_done(sandbox, request):
     provider = gateway(sandbox.url)
     with raises_exactly(OutcomeUncertain):
         charge(provider, f"{request.node.name}-500", "tok_500_then_ok")
@@ -169,7 +169,7 @@ def test_a_500_is_in_doubt_and_a_429_is_not(sandbox, request):
     assert charge(provider, f"{request.node.name}-429", "tok_429_then_ok")["status"] == "succeeded"
 
 
-def test_a_key_in_use_is_in_doubt(tmp_path):
+def test_a_key_in_use_is_uncertain(tmp_path):
     with (
         running_provider(tmp_path / "provider", "--slow-seconds", "1") as sandbox,
         ThreadPoolExecutor(1) as pool,
@@ -183,15 +183,15 @@ def test_a_key_in_use_is_in_doubt(tmp_path):
         assert first.result() == provider.find_charge("k")
 
 
-def test_a_key_that_belongs_to_another_request_is_in_doubt_and_never_a_refusal(sandbox, request):
-    """The other request may have been our own, sent before a deploy changed its spelling; and charged."""
+def test_a_key_of_another_request_is_uncertain_and_never_a_refusal(sandbox, request):
+    """The other request may be our own, sent before a deploy that changed its body, and may have charged."""
     provider = gateway(sandbox.url)
     charge(provider, request.node.name)
     with raises_exactly(OutcomeUncertain):
         charge(provider, request.node.name, amount=2000)
 
 
-def test_our_own_wrong_key_is_no_refusal_of_the_charge(sandbox, request):
+def test_a_wrong_provider_key_is_not_a_refusal_of_the_charge(sandbox, request):
     provider = gateway(sandbox.url, "sk_wrong")
     with raises_exactly(EffectNotDone) as failure:
         charge(provider, request.node.name)
@@ -212,7 +212,9 @@ def test_a_refused_connection_means_not_done():
     provider = gateway(nobody_listens())
     with raises_exactly(EffectNotDone):
         charge(provider)
-    with raises_exactly(RetryableError):  # of a question, "not done" would be taken for the charge's
+    with raises_exactly(
+        RetryableError
+    ):  # for a look-up, EffectNotDone would be read as the outcome of the charge
         provider.find_charge("k")
 
 
@@ -226,12 +228,12 @@ def test_a_tls_handshake_that_never_ends_means_not_done_in_time():
         charge(gateway(url.replace("http:", "https:"), timeout=SHORT))
 
 
-def test_a_name_server_that_is_silent_means_not_done_in_time(monkeypatch):
-    told = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: told.wait() and [])
+def test_a_silent_name_server_means_not_done_in_time(monkeypatch):
+    released = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait() and [])
     with raises_exactly(EffectNotDone), in_time():
         charge(gateway("http://provider.example", timeout=SHORT))
-    told.set()
+    released.set()
 
 
 def test_an_unknown_host_means_not_done(monkeypatch):
@@ -243,7 +245,7 @@ def test_an_unknown_host_means_not_done(monkeypatch):
         charge(gateway("http://provider.example"))
 
 
-def test_a_dead_first_address_leaves_the_second(monkeypatch, sandbox, request):
+def test_an_unreachable_first_address_leaves_time_for_the_second(monkeypatch, sandbox, request):
     port = int(sandbox.url.rsplit(":", 1)[1])
     dead = int(nobody_listens().rsplit(":", 1)[1])
     real = socket.getaddrinfo
@@ -271,18 +273,18 @@ def test_a_dead_first_address_leaves_the_second(monkeypatch, sandbox, request):
         ("https://provider.example", "two\nlines"),
     ],
 )
-def test_a_missing_or_wrong_setting_is_named_before_anything_begins(url, key):
+def test_a_missing_or_wrong_setting_is_named_before_any_effect(url, key):
     with raises_exactly(RetryableError) as failure:
         gateway(url, key)
     assert "PAYMENT_PROVIDER_URL" in str(failure.value)
 
 
-# --- sent, and no whole answer ---------------------------------------------------------------------------------------
+# --- sent, without a full answer -------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def in_time():
-    """The block ends about when the short time-out does."""
+    """Check that the block ends soon after the short time-out."""
     start = time.monotonic()
     try:
         yield
@@ -316,14 +318,14 @@ def trickle(head, byte):
     ],
     ids=["silent", "never-reads", "body-trickles", "headers-trickle", "continues-for-ever"],
 )
-def test_an_answer_that_does_not_end_is_in_doubt_in_time(serve):
+def test_an_answer_that_does_not_end_is_uncertain_in_time(serve):
     with raw_server(serve) as url, raises_exactly(OutcomeUncertain), in_time():
         charge(gateway(url, timeout=SHORT))
     with raw_server(serve) as url, raises_exactly(RetryableError), in_time():
         gateway(url, timeout=SHORT).find_charge("k")
 
 
-def test_a_server_that_closes_at_once_leaves_a_doubt():
+def test_a_server_that_closes_at_once_is_uncertain():
     with raw_server(lambda *_: None) as url, raises_exactly(OutcomeUncertain):
         charge(gateway(url))
 
@@ -359,17 +361,17 @@ def test_a_server_that_closes_at_once_leaves_a_doubt():
     ],
     ids=lambda value: repr(value)[:60],
 )
-def test_an_answer_that_is_no_clear_word_leaves_a_doubt(status, body):
+def test_an_unclear_answer_is_uncertain(status, body):
     with answering(status, body) as url, raises_exactly(OutcomeUncertain):
         charge(gateway(url))
 
 
-def test_a_compressed_answer_is_not_expanded():
+def test_a_compressed_answer_is_not_decompressed():
     with answering(200, b"\x1f\x8b\x08", Content_Encoding="gzip") as url, raises_exactly(OutcomeUncertain):
         charge(gateway(url))
 
 
-def test_an_answer_shorter_than_it_says_leaves_a_doubt():
+def test_an_answer_shorter_than_its_content_length_is_uncertain():
     def serve(connection, gone):
         read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + json.dumps(CHARGE).encode())
@@ -433,13 +435,13 @@ def test_only_200_means_that_there_is_no_charge(status):
     ids=lambda value: str(value)[:40],
 )
 @pytest.mark.parametrize("status", [409, 429, 503])
-def test_the_provider_may_say_when_to_come_again_within_reason(status, value, expected):
+def test_retry_after_is_accepted_up_to_an_hour(status, value, expected):
     with answering(status, b"", Retry_After=value) as url, pytest.raises(RetryableError) as failure:
         charge(gateway(url))
     assert failure.value.retry_after == expected
 
 
-# --- no way around ---------------------------------------------------------------------------------------------------
+# --- no redirect, no proxy --------------------------------------------------------------------------------------------
 
 
 def test_a_redirect_is_not_followed(sandbox, request):
@@ -458,7 +460,7 @@ def test_a_proxy_in_the_environment_is_not_used(sandbox, monkeypatch, request):
 
 
 class FirstAttempt:
-    """As much of a job's handle as the operation uses; the effect is called once."""
+    """The part of a job's handle that the operation uses; the effect is called once."""
 
     id, fence = JOB, 1
 
@@ -467,7 +469,7 @@ class FirstAttempt:
         return call("semel-key")
 
 
-def test_the_operation_charges_and_names_the_charge(tmp_path, settings):
+def test_the_operation_charges_and_returns_the_charge(tmp_path, settings):
     with running_provider(tmp_path / "provider") as sandbox:
         settings.PAYMENT_PROVIDER_URL, settings.PAYMENT_PROVIDER_KEY = sandbox.url, sandbox.key
         job = FirstAttempt()
@@ -476,11 +478,11 @@ def test_the_operation_charges_and_names_the_charge(tmp_path, settings):
         name, key_window, reconcile = job.effect_of
         assert reconcile("semel-key")["id"] == made["id"]
     assert (name, key_window) == ("charge", timedelta(hours=24))
-    told = {"charge_id": made["id"], "amount": 5, "amount_decimal": "0.05", "currency": "eur"}
-    assert result == {**told, "status": "succeeded"}
+    expected = {"charge_id": made["id"], "amount": 5, "amount_decimal": "0.05", "currency": "eur"}
+    assert result == {**expected, "status": "succeeded"}
 
 
-def test_without_a_provider_the_operation_names_the_setting_and_begins_nothing(settings):
+def test_without_a_provider_the_operation_names_the_setting_and_starts_no_effect(settings):
     settings.PAYMENT_PROVIDER_URL = ""
     job = FirstAttempt()
     with raises_exactly(RetryableError) as failure:

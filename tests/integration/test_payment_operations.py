@@ -55,12 +55,12 @@ def refund(tenant):
 
 
 def made_by(provider, finished):
-    """The provider's charges for the job."""
+    """Return the provider's charges for the job."""
     return [charge for charge in provider.charges() if charge["job"] == str(finished.job.id)]
 
 
 def given_back(provider, charged):
-    """What the provider has given back of the job's charge, refund by refund."""
+    """Return the amounts of the provider's refunds of the job's charge."""
     refunds = provider.request("GET", "/v1/refunds", params={"limit": "10000"}).json()["data"]
     [charge] = made_by(provider, charged)
     return [refund["amount"] for refund in refunds if refund["charge"] == charge["id"]]
@@ -93,7 +93,7 @@ def test_a_charge_is_one_call_and_one_effect_by_default(charge, provider):
     }
 
 
-def test_a_charge_in_two_is_set_aside_and_then_captured(charge, provider):
+def test_a_separate_capture_authorizes_first_and_then_captures(charge, provider):
     charged = charge(IN_TWO)
     assert steps(charged) == {"authorize": "done", "capture": "done"}
     [made] = made_by(provider, charged)
@@ -104,13 +104,13 @@ def test_a_charge_in_two_is_set_aside_and_then_captured(charge, provider):
     ("source", "cause"), [("tok_declined", "card_declined"), ("tok_insufficient_funds", "insufficient_funds")]
 )
 @pytest.mark.parametrize("params", [ORDER, IN_TWO], ids=["at once", "in two"])
-def test_a_refusal_is_definite_and_takes_nothing(charge, provider, params, source, cause):
+def test_a_refused_charge_is_not_retried_and_takes_nothing(charge, provider, params, source, cause):
     charged = charge({**params, "source": source})
     assert refused(charged) == (State.FAILED, "operation-failed", cause)
     assert (charged.job.attempt, made_by(provider, charged)) == (1, [])
 
 
-def test_money_that_cannot_be_captured_is_let_go(charge, provider):
+def test_an_authorization_that_cannot_be_captured_is_canceled(charge, provider):
     charged = charge({**IN_TWO, "source": "tok_capture_declined"})
     assert refused(charged) == (State.FAILED, "operation-failed", "capture_declined")
     assert steps(charged) == {"authorize": "compensated", "capture": "refused", "authorize:undo": "done"}
@@ -118,14 +118,14 @@ def test_money_that_cannot_be_captured_is_let_go(charge, provider):
 
 
 @pytest.mark.parametrize("source", ["tok_cut", "tok_capture_cut", "tok_500_then_ok", "tok_429_then_ok"])
-def test_a_charge_in_two_outlives_a_provider_that_misbehaves(charge, provider, source):
+def test_a_separate_capture_survives_a_failing_provider(charge, provider, source):
     charged = charge({**IN_TWO, "source": source})
     assert charged.job.state == State.SUCCEEDED
     assert [made["status"] for made in made_by(provider, charged)] == ["succeeded"]
 
 
 @pytest.mark.parametrize("source", ["tok_visa", "tok_capture_cut", "tok_capture_declined", "tok_cancel_cut"])
-def test_a_charge_in_two_is_one_charge_wherever_its_worker_dies(charge, provider, tenant, source):
+def test_a_separate_capture_is_one_charge_wherever_its_worker_dies(charge, provider, tenant, source):
     params = {**IN_TWO, "source": source, "customer": "ada"}
     expected = charge(params)
     crashes = list(every_crash(lambda: charge(params)))
@@ -140,7 +140,7 @@ def test_a_charge_in_two_is_one_charge_wherever_its_worker_dies(charge, provider
         assert balance(tenant) == 1999 * (len(crashes) + 2)
 
 
-def test_a_charge_is_booked_to_its_customer_once_wherever_its_worker_dies(charge, tenant):
+def test_a_charge_is_added_to_the_balance_once_wherever_its_worker_dies(charge, tenant):
     charge(FOR_ADA)
     assert balance(tenant) == 1999
     crashes = list(every_crash(lambda: charge(FOR_ADA)))
@@ -152,16 +152,16 @@ def test_a_charge_is_booked_to_its_customer_once_wherever_its_worker_dies(charge
 @pytest.mark.parametrize(
     ("currency", "decimal"), [("usd", "19.99"), ("jpy", "1999"), ("kwd", "1.999"), ("isk", "1999")]
 )
-def test_minor_units_are_the_currencys_own(charge, currency, decimal):
+def test_minor_units_depend_on_the_currency(charge, currency, decimal):
     assert charge({**ORDER, "currency": currency}).result["amount_decimal"] == decimal
 
 
-def test_a_currency_that_is_none_is_refused_before_anything_is_stored(charge):
+def test_an_unknown_currency_is_refused_before_anything_is_stored(charge):
     with pytest.raises(ValueError, match="currency"):
         charge({**ORDER, "currency": "xxy"})
 
 
-def test_a_refund_without_an_amount_gives_back_all_that_is_left(charge, refund, provider):
+def test_a_refund_without_an_amount_refunds_what_is_left(charge, refund, provider):
     charged = charge()
     assert refund(charged, 500).result["amount"] == 500
     rest = refund(charged)
@@ -173,7 +173,7 @@ def test_a_refund_without_an_amount_gives_back_all_that_is_left(charge, refund, 
     assert sorted(given_back(provider, charged)) == [500, 1499]
 
 
-def test_no_more_is_given_back_than_was_captured(charge, refund, provider):
+def test_refunds_never_exceed_the_captured_amount(charge, refund, provider):
     charged = charge()
     refund(charged, 1500)
     for amount in (500, 2000):
@@ -203,7 +203,7 @@ def test_a_refund_whose_answer_is_lost_is_made_once(charge, refund, provider, so
     assert given_back(provider, charged) == [10]
 
 
-def test_a_refused_refund_lets_go_what_it_held_wherever_its_worker_dies(charge, refund, provider, tenant):
+def test_a_refused_refund_releases_its_hold_wherever_its_worker_dies(charge, refund, provider, tenant):
     charged = charge({**FOR_ADA, "source": "tok_refund_declined"})
     for crash in [None, *every_crash(lambda: refund(charged))]:
         finished = refund(charged, crash=crash)
@@ -213,7 +213,7 @@ def test_a_refused_refund_lets_go_what_it_held_wherever_its_worker_dies(charge, 
     assert given_back(provider, charged) == []
 
 
-def test_a_refund_that_is_redriven_after_a_refusal_holds_its_amount_anew(charge, refund, tenant):
+def test_a_refund_that_is_redriven_after_a_refusal_holds_its_amount_again(charge, refund, tenant):
     charged = charge({**ORDER, "source": "tok_refund_declined"})
     finished = refund(charged, 1000)
     redrive_job(tenant_id=tenant.id, mode="test", job_id=finished.job.id)
@@ -224,7 +224,7 @@ def test_a_refund_that_is_redriven_after_a_refusal_holds_its_amount_anew(charge,
 
 
 @pytest.mark.parametrize("end", ["failed", "canceled"])
-def test_what_a_refund_held_that_came_to_nothing_is_there_for_the_next(
+def test_the_hold_of_a_failed_refund_is_available_to_the_next(
     charge, refund, provider, tenant, *, settings, end
 ):
     charged, url = charge(FOR_ADA), settings.PAYMENT_PROVIDER_URL
@@ -238,13 +238,13 @@ def test_what_a_refund_held_that_came_to_nothing_is_there_for_the_next(
     assert refund(charged).result["amount"] == 1999
     assert given_back(provider, charged) == [1999]
     assert (balance(tenant), Charge.objects.get(pk=charged.job.id).refunded) == (0, 1999)
-    # Who comes to life again is too late.
+    # The redriven job is too late.
     redrive_job(tenant_id=tenant.id, mode="test", job_id=vain.job.id)
     assert refused(run_to_end(vain.job.id))[2] == "refund_exceeds_charge"
     assert given_back(provider, charged) == [1999]
 
 
-def test_what_a_refund_holds_that_may_still_be_made_is_nobody_elses(charge, refund, tenant):
+def test_the_hold_of_a_refund_that_may_still_be_made_is_kept(charge, refund, tenant):
     charged = charge()
     held = Charge(
         job_id=charged.job.id,
@@ -262,7 +262,7 @@ def test_what_a_refund_holds_that_may_still_be_made_is_nobody_elses(charge, refu
     assert refund(charged).result["amount"] == 499
 
 
-def test_a_refund_that_has_begun_is_ended_although_its_charge_was_erased_meanwhile(
+def test_a_started_refund_ends_although_its_charge_was_erased_meanwhile(
     charge, refund, provider, tenant, monkeypatch
 ):
     charged, for_job = charge(), refund_operation.provider_for
@@ -285,7 +285,7 @@ def test_a_refund_that_has_begun_is_ended_although_its_charge_was_erased_meanwhi
     assert given_back(provider, charged) == [10]
 
 
-def test_nothing_is_refunded_of_what_is_no_charge_of_ones_own(charge, refund, provider):
+def test_only_a_succeeded_charge_of_the_same_tenant_can_be_refunded(charge, refund, provider):
     charged, stranger = charge(), TenantFactory()
     params = {"job": str(charged.job.id)}
     for found in (

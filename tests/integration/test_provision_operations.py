@@ -1,4 +1,4 @@
-"""Databases that are provisioned and dropped on a real server, by a role that is no superuser: once, or not at all."""
+"""Databases are provisioned and dropped on a real server, without superuser rights: once, or not at all."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ NOTHING = ([], [])
 # --- Provisioned ------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_provisioned_is_of_use_to_its_role(provision, target, name):
+def test_a_provisioned_database_can_be_used_by_its_role(provision, target, name):
     provisioned = provision(name)
     assert set(provisioned.result) == {"database", "role", "dsn"}
     assert target.made(name) == names_of(provisioned)
@@ -115,7 +115,7 @@ def test_what_is_provisioned_is_of_use_to_its_role(provision, target, name):
     assert row == (provisioned.result["database"], provisioned.result["role"], 1)
 
 
-def test_its_role_can_do_nothing_else(provision, target, name, settings):
+def test_the_role_has_no_other_rights(provision, target, name, settings):
     settings.PROVISION_CONNECTION_LIMIT = 2
     dsn = provision(name).result["dsn"]
     [role] = target.made(name)[0]
@@ -135,14 +135,14 @@ def test_its_role_can_do_nothing_else(provision, target, name, settings):
                 session.execute(statement)
 
 
-def test_nobody_else_can_connect_to_it(provision, target, name):
+def test_no_other_role_can_connect(provision, target, name):
     mine, other = provision(name).result, provision(new_name(), TenantFactory()).result
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
         connect(other["dsn"].replace(other["database"] + "_", "x").rsplit("/", 1)[0] + f"/{mine['database']}")
     connect(other["dsn"]).close()
 
 
-def test_the_same_name_is_each_tenants_and_each_modes_own(provision, drop, target, name):
+def test_each_tenant_and_mode_has_its_own_database_of_a_name(provision, drop, target, name):
     tenant = TenantFactory()
     results = [
         provision(name).result,
@@ -155,7 +155,7 @@ def test_the_same_name_is_each_tenants_and_each_modes_own(provision, drop, targe
         connect(left["dsn"]).close()
 
 
-def test_the_address_for_clients_may_be_another(provision, name, settings, target):
+def test_clients_may_have_another_address(provision, name, settings, target):
     settings.PROVISION_PUBLIC_ADDRESS = "db.example.com:6432"
     assert urlsplit(provision(name).result["dsn"]).netloc.endswith("@db.example.com:6432")
     secure = PostgresServer(f"{target.url}?sslmode=verify-full", scope="1:test", name="a", timeout=SECONDS)
@@ -177,7 +177,7 @@ def test_there_is_one_role_and_one_database_wherever_the_worker_dies(provision, 
         connect(provisioned.result["dsn"]).close()
 
 
-def test_all_is_gone_wherever_the_worker_dies_that_drops_it(provision, drop, target):
+def test_a_drop_removes_everything_wherever_the_worker_dies(provision, drop, target):
     def dropped(name, **options):
         provision(name)
         return drop(name, **options)
@@ -192,7 +192,7 @@ def test_all_is_gone_wherever_the_worker_dies_that_drops_it(provision, drop, tar
 
 @pytest.fixture
 def at_statement(monkeypatch):
-    """Have that done about the nth statement that changes something; gives what was sent, in order."""
+    """Call `meddle` instead of sending the nth statement that changes something; return the statements sent."""
     send = PostgresServer._run
 
     def interpose(number, meddle):
@@ -217,7 +217,7 @@ STATEMENTS = [
 
 
 @pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
-def test_a_session_that_is_cut_at_any_statement_costs_nothing_but_another_attempt(
+def test_a_session_that_is_cut_at_any_statement_costs_only_another_attempt(
     provision, target, at_statement, is_done
 ):
     def cut(connection, send):
@@ -252,13 +252,13 @@ def test_a_refusal_of_any_statement_leaves_nothing(provision, target, at_stateme
 
 @pytest.fixture
 def spoiled(monkeypatch, target):
-    """Somebody does something on the server just before that call."""
+    """Run a statement on the server just before this call."""
 
     def spoil(method, statement):
         call = getattr(PostgresServer, method)
 
         def spoilt(server, *args, **options):
-            # Done before an earlier attempt, perhaps.
+            # It may have run before an earlier attempt.
             with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.InvalidCatalogName):
                 target.do(statement, sql.Identifier(server.database))
             return call(server, *args, **options)
@@ -278,14 +278,14 @@ SPOILS = {
 
 
 @pytest.mark.parametrize("method", SPOILS)
-def test_a_failure_for_good_leaves_nothing_wherever_its_worker_dies(provision, target, spoiled, method):
+def test_a_permanent_failure_leaves_nothing_wherever_its_worker_dies(provision, target, spoiled, method):
     statement, code, undone = SPOILS[method]
 
     def fail(**options):
         name = f"spoiled_{uuid4().hex[:10]}"
         failed = provision(name, **options)
         assert cause(failed)[:2] == (State.FAILED, "operation-failed"), options
-        # Of a refusal on record the next attempt knows no more than that.
+        # The next attempt reads only that the effect was refused.
         assert cause(failed)[2] in ({code, "refused"} if options else {code}), options
         assert {name for name, state in steps(failed).items() if state == "compensated"} == undone
         assert target.made(name)[0] == [], options
@@ -298,7 +298,7 @@ def test_a_failure_for_good_leaves_nothing_wherever_its_worker_dies(provision, t
         assert fail(crash=crash).has_crashed
 
 
-def test_what_was_there_under_the_name_is_not_touched(provision, drop, target, tenant, name):
+def test_objects_that_existed_under_the_name_are_not_touched(provision, drop, target, tenant, name):
     server = server_of(target, tenant, name)
     for kind in ("ROLE", "DATABASE"):
         thing = sql.SQL(kind)
@@ -311,8 +311,8 @@ def test_what_was_there_under_the_name_is_not_touched(provision, drop, target, t
         target.do("DROP {} {}", thing, sql.Identifier(server.database))
 
 
-def test_a_mark_alone_makes_nothing_ours(target, tenant, provision, drop, name):
-    """Of another installation's on the same server, say, whose tenants have the same numbers."""
+def test_a_mark_without_the_grant_does_not_make_a_role_ours(target, tenant, provision, drop, name):
+    """For example on a server that another installation uses, with equal tenant ids."""
     server = server_of(target, tenant, name)
     target.do("CREATE ROLE {}", sql.Identifier(server.role))
     mark = f"{server._scope_mark}{uuid4()}"
@@ -322,7 +322,7 @@ def test_a_mark_alone_makes_nothing_ours(target, tenant, provision, drop, name):
     target.remove(server.role)
 
 
-def test_a_second_job_is_refused_and_the_first_ones_work_stays(provision, target, name):
+def test_a_second_job_is_refused_and_the_first_database_stays(provision, target, name):
     first, second = provision(name), provision(name)
     assert cause(second) == (State.FAILED, "operation-failed", "name_taken")
     assert target.made(name) == names_of(first)
@@ -330,7 +330,7 @@ def test_a_second_job_is_refused_and_the_first_ones_work_stays(provision, target
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_jobs_at_once_one_has_the_name(tenant, target, name):
+def test_of_two_concurrent_jobs_one_gets_the_name(tenant, target, name):
     jobs = [submitted(tenant, name) for _ in range(2)]
     ends = at_once(*(partial(run_in_thread, job.id) for job in jobs))
     assert sorted(ends) == [State.FAILED, State.SUCCEEDED]
@@ -347,8 +347,8 @@ def run_in_thread(job_id):
         connections.close_all()
 
 
-def test_a_wish_to_cancel_is_granted_and_nothing_is_left(tenant, target, monkeypatch, name):
-    """The worker dies as well, so that the next attempt knows of the wish at its first step."""
+def test_a_canceled_job_leaves_nothing(tenant, target, monkeypatch, name):
+    """The worker also dies, so that the next attempt finds the cancel request at its first step."""
     create = PostgresServer.create_database
 
     def create_and_cancel(server, job_id):
@@ -364,7 +364,7 @@ def test_a_wish_to_cancel_is_granted_and_nothing_is_left(tenant, target, monkeyp
     assert target.made(name) == NOTHING
 
 
-def test_a_redriven_job_makes_anew_what_was_undone(provision, target, tenant):
+def test_a_redriven_job_creates_again_what_was_undone(provision, target, tenant):
     name = f"redriven_{uuid4().hex[:10]}"
     server = server_of(target, tenant, name)
     target.do("CREATE DATABASE {}", sql.Identifier(server.database))
@@ -378,7 +378,7 @@ def test_a_redriven_job_makes_anew_what_was_undone(provision, target, tenant):
 # --- Dropped ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_drop_cuts_off_whoever_is_connected_and_frees_the_name(provision, drop, target, name):
+def test_a_drop_ends_open_connections_and_frees_the_name(provision, drop, target, name):
     provisioned = provision(name)
     with connect(provisioned.result["dsn"]) as session:
         session.execute("CREATE TABLE kept (id int)")
@@ -392,7 +392,7 @@ def test_a_drop_cuts_off_whoever_is_connected_and_frees_the_name(provision, drop
     connect(provision(name).result["dsn"]).close()
 
 
-def test_another_tenants_database_looks_as_one_that_is_not_there(provision, drop, target, name):
+def test_another_tenants_database_looks_like_a_missing_one(provision, drop, target, name):
     provisioned = provision(name, TenantFactory())
     others, missing = drop(name), drop(new_name())
     assert cause(others) == cause(missing) == (State.FAILED, "operation-failed", "no_such_database")
@@ -400,7 +400,7 @@ def test_another_tenants_database_looks_as_one_that_is_not_there(provision, drop
     assert target.made(name) == names_of(provisioned)
 
 
-def test_a_drop_that_comes_late_leaves_the_next_jobs_work_alone(provision, drop, target, tenant, name):
+def test_a_late_drop_does_not_touch_what_a_later_job_created(provision, drop, target, tenant, name):
     first = provision(name)
     drop(name)
     second = provision(name)
@@ -414,11 +414,11 @@ def test_a_drop_that_comes_late_leaves_the_next_jobs_work_alone(provision, drop,
 # --- The password -----------------------------------------------------------------------------------------------------
 
 
-def test_the_password_stands_in_the_result_and_its_step_until_both_are_erased(target, tenant, api, caplog):
+def test_the_password_is_only_in_the_result_and_its_step_until_both_are_erased(target, tenant, api, caplog):
     caplog.set_level("DEBUG")
     job = run_operation(PROVISION, {"name": new_name()}, tenant_id=tenant.id).job
     answer = api.get(f"/v1/jobs/{job.id}").json()
-    assert answer == api.get(f"/v1/jobs/{job.id}").json(), "a lost answer is asked for again"
+    assert answer == api.get(f"/v1/jobs/{job.id}").json(), "a lost answer can be read again"
     password = urlsplit(answer["result"]["dsn"]).password
     assert len(password) >= 43
 
@@ -469,14 +469,14 @@ def as_text(value):
     ],
     ids=repr,
 )
-def test_a_name_that_is_none_is_refused_at_the_door(provision, drop, hostile):
+def test_an_invalid_name_is_refused_before_a_job_is_created(provision, drop, hostile):
     for operation in (provision, drop):
         with pytest.raises(ValueError, match="name"):
             operation(hostile)
 
 
 @pytest.mark.parametrize("hostile", ['x"; DROP ROLE y; --', "x' OR '1'='1", "%s {name}", "Ünï cödé"])
-def test_even_a_hostile_name_is_nothing_but_a_name(target, hostile):
+def test_even_a_hostile_name_is_quoted(target, hostile):
     server = PostgresServer(target.url, scope=str(uuid4()), name=hostile, timeout=SECONDS)
     job_id = uuid4()
     server.create_role(job_id, password="p", connection_limit=1)
@@ -489,18 +489,20 @@ def test_even_a_hostile_name_is_nothing_but_a_name(target, hostile):
     assert not server.read_catalog().has_role
 
 
-# --- A server in trouble ----------------------------------------------------------------------------------------------
+# --- A failing server -------------------------------------------------------------------------------------------------
 
 
 def attempted(tenant, name):
-    """The job after one delivery, and why that was not enough."""
+    """Return the job after one attempt, and the attempt's error."""
     job = run(submitted(tenant, name).id)
     attempt = JobAttempt.objects.get(job_id=job.id)
     return job, as_text(attempt.error)
 
 
 @pytest.mark.parametrize("url", ["", "http://example.com", "postgres://host", "no address"])
-def test_without_an_address_nothing_begins_and_a_repair_helps(tenant, settings, target, name, url):
+def test_without_an_address_no_effect_starts_and_a_corrected_setting_helps(
+    tenant, settings, target, name, url
+):
     settings.PROVISION_DATABASE_URL = url
     job, error = attempted(tenant, name)
     assert (job.state, job.open_effects) == (State.QUEUED, 0)
@@ -509,7 +511,7 @@ def test_without_an_address_nothing_begins_and_a_repair_helps(tenant, settings, 
     assert run_to_end(job.id).job.state == State.SUCCEEDED
 
 
-def test_a_server_that_is_away_was_asked_for_nothing(tenant, settings, name):
+def test_an_unreachable_server_means_not_done(tenant, settings, name):
     settings.PROVISION_DATABASE_URL = f"postgres://tenant:hidden@127.0.0.1:{free_port()}/postgres"
     job, error = attempted(tenant, name)
     assert (job.state, job.open_effects) == (State.QUEUED, 0)
@@ -518,7 +520,7 @@ def test_a_server_that_is_away_was_asked_for_nothing(tenant, settings, name):
     assert "127.0.0.1" not in error
 
 
-def test_a_busy_template_is_waited_for(tenant, target, name):
+def test_a_busy_template_is_retried(tenant, target, name):
     with target.session("template1"):
         job, error = attempted(tenant, name)
         assert (job.state, job.open_effects, job.done_effects) == (State.QUEUED, 0, 1)
@@ -526,7 +528,7 @@ def test_a_busy_template_is_waited_for(tenant, target, name):
     assert run_to_end(job.id).job.state == State.SUCCEEDED
 
 
-def test_a_role_of_ours_without_its_rights_is_told_so(tenant, target, name):
+def test_a_missing_right_of_our_role_is_reported(tenant, target, name):
     target.do("ALTER ROLE {} NOCREATEDB", sql.Identifier(target.role))
     try:
         job, error = attempted(tenant, name)
@@ -537,7 +539,7 @@ def test_a_role_of_ours_without_its_rights_is_told_so(tenant, target, name):
     assert run_to_end(job.id).job.state == State.SUCCEEDED
 
 
-def test_a_name_on_which_another_session_works_is_waited_for(tenant, target, settings, name):
+def test_a_name_that_another_session_works_on_is_retried(tenant, target, settings, name):
     settings.PROVISION_TIMEOUT_SECONDS = 1.0
     with session(target.url, server_of(target, tenant, name).database, SECONDS):
         job, error = attempted(tenant, name)
@@ -546,7 +548,7 @@ def test_a_name_on_which_another_session_works_is_waited_for(tenant, target, set
     assert run_to_end(job.id).job.state == State.SUCCEEDED
 
 
-def test_a_server_that_does_not_answer_is_given_up_in_time_and_in_doubt(target):
+def test_a_server_that_does_not_answer_is_abandoned_in_time_with_an_unknown_outcome(target):
     def ask():
         with session(target.url, "silent", timedelta(seconds=0.5)) as silent:
             silent.execute("SET statement_timeout = 0")

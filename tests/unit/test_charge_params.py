@@ -1,4 +1,4 @@
-"""What a client may send to payments.charge and demo.sleep: the right type, or a plain no."""
+"""Params of payments.charge and demo.sleep: a value of the wrong type is refused, not converted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ORDER = {"amount": 1999, "currency": "usd", "source": "tok_visa"}
 
 
 def refused(serializer_class, params):
-    """The names of the members that are refused, with the codes of why."""
+    """Return the refused members with their error codes."""
     serializer = serializer_class(data=params)
     serializer.is_valid()
     return {name: [error.code for error in errors] for name, errors in serializer.errors.items()}
@@ -35,7 +35,7 @@ def refused(serializer_class, params):
     ],
     ids=lambda changes: repr(changes)[:60],
 )
-def test_what_fits_is_taken_unchanged(changes):
+def test_valid_params_are_accepted_unchanged(changes):
     serializer = ChargeParams(data=ORDER | changes)
     assert serializer.is_valid(), serializer.errors
     assert serializer.validated_data == ORDER | changes
@@ -78,12 +78,12 @@ def test_what_fits_is_taken_unchanged(changes):
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_what_does_not_fit_is_refused_and_not_repaired(name, value, code):
+def test_invalid_params_are_refused_and_not_converted(name, value, code):
     assert refused(ChargeParams, ORDER | {name: value}) == {name: [code]}
 
 
 @pytest.mark.parametrize("name", ["amount", "currency", "source"])
-def test_nothing_has_a_default_where_money_moves(name):
+def test_params_of_a_charge_have_no_defaults(name):
     params = {other: value for other, value in ORDER.items() if other != name}
     assert refused(ChargeParams, params) == {name: ["required"]}
 
@@ -109,5 +109,5 @@ def test_a_sleep_stays_exact(seconds):
         (None, "null"),
     ],
 )
-def test_a_sleep_of_another_kind_is_refused(seconds, code):
+def test_an_invalid_sleep_is_refused(seconds, code):
     assert refused(SleepParams, {"seconds": seconds}) == {"seconds": [code]}
