@@ -44,6 +44,8 @@ class CleanupProcess:
             env={name: value for name, value in os.environ.items() if name != TAG},
             pass_fds=tuple(inherits),
         )
+        assert self._process.stdin is not None  # noqa: S101 - PIPE above
+        self._pipe = self._process.stdin
 
     def watch(self, process: Identity) -> None:
         """Stop this process at the end."""
@@ -62,11 +64,6 @@ class CleanupProcess:
     @property
     def is_alive(self) -> bool:
         return self._process.poll() is None
-
-    @property
-    def _pipe(self) -> IO[bytes]:
-        assert self._process.stdin is not None  # noqa: S101 - PIPE above
-        return self._process.stdin
 
     def _send(self, message: dict[str, object]) -> None:
         self._pipe.write(json.dumps(message).encode() + b"\n")

@@ -36,11 +36,12 @@ class Folder:
             # As root, PostgreSQL runs as `nobody`, which must reach its folder inside this one.
             path.chmod(0o711 if os.geteuid() == 0 else 0o700)
             (path / "logs").mkdir(mode=0o700, exist_ok=True)
-            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            # The cleanup process inherits it, and holds it until the last process has ended.
+            self.lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise LauncherError(f"The data folder {path} cannot be used: {error.strerror}.") from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise LauncherError(
                 f"The data folder {path} is in use by another stack: stop that one, or choose another folder with --data."
@@ -49,11 +50,6 @@ class Folder:
         self.logs = path / "logs"
         self.state_file = path / STATE
         self.state_file.unlink(missing_ok=True)  # may be left from a power cut
-
-    @property
-    def lock(self) -> int:
-        """The lock's file descriptor; the cleanup process holds it too, until the last process has ended."""
-        return self._lock
 
     def secrets(self) -> dict[str, str]:
         """Return the stack's keys and passwords, generated once: a restarted stack must read its own data."""

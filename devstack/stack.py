@@ -7,7 +7,6 @@ import hashlib
 import json
 import shutil
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from devstack import broker, postgres, services
@@ -28,18 +27,10 @@ if TYPE_CHECKING:
 _UNAUTHENTICATED = 401
 
 
-@dataclass(frozen=True)
-class Servers:
-    """The addresses of PostgreSQL and the broker."""
-
-    database_url: str
-    redis_url: str
-
-
 def embed_servers(
     supervisor: Supervisor, folder: Folder, env: dict[str, str], *, is_durable: bool = True
-) -> Servers:
-    """Start PostgreSQL and Valkey on the folder and wait until they accept connections."""
+) -> tuple[str, str]:
+    """Start PostgreSQL and Valkey on the folder, wait until they accept connections, and return their URLs."""
     secrets = folder.secrets()
     # Valkey first: it loads its data while initdb works.
     redis_url = broker.start_broker(supervisor, folder.path / "broker", secrets["broker_password"], env)
@@ -49,7 +40,7 @@ def embed_servers(
     supervisor.wait_for(
         {"postgres": lambda: postgres.is_ready(database_url), "broker": lambda: broker.is_ready(redis_url)}
     )
-    return Servers(database_url, redis_url)
+    return database_url, redis_url
 
 
 def webhook_secret(random: str) -> str:
@@ -89,17 +80,12 @@ class Stack:
     def start(self, outside: tuple[str, str] | None) -> None:
         """Start everything and wait until it answers. ``outside`` are the user's own servers, instead of embedded ones."""
         base = base_environment(self.supervisor.tag)
-        if outside:
-            servers = Servers(*outside)
-        else:
-            servers = embed_servers(self.supervisor, self.folder, base)
-            self._console.print("PostgreSQL and Valkey are up.")
-        self.env = settings_environment(
-            base, self.folder, database_url=servers.database_url, redis_url=servers.redis_url
-        )
+        database_url, redis_url = outside or embed_servers(self.supervisor, self.folder, base)
+        self.env = settings_environment(base, self.folder, database_url=database_url, redis_url=redis_url)
         self.env |= {"STREAMS_URL": self.streams_url, **self._prepare_metrics(), **self._overrides}
         if not outside:
-            self.env.setdefault("PROVISION_DATABASE_URL", postgres.maintenance_url(servers.database_url))
+            self._console.print("PostgreSQL and Valkey are up.")
+            self.env.setdefault("PROVISION_DATABASE_URL", postgres.maintenance_url(database_url))
         self._start_provider()
         self.supervisor.run(services.migrate(self.env))
         self._console.print("The schema is up to date.")

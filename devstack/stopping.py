@@ -29,7 +29,7 @@ _POLL_SECONDS = 0.05
 
 
 class Interrupted(BaseException):
-    """A signal asked the command to end. Like KeyboardInterrupt, it passes every `except Exception`."""
+    """A signal ended the command. Like KeyboardInterrupt, it passes every `except Exception`."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)

@@ -18,7 +18,7 @@ from devstack.environment import (
 )
 from devstack.folder import Folder
 from devstack.processes import ROOT
-from devstack.stack import Servers, embed_servers
+from devstack.stack import embed_servers
 from devstack.stopping import Interrupted, Interrupts
 from devstack.supervisor import Supervisor
 
@@ -40,14 +40,8 @@ def test(pytest: Sequence[str]) -> int:
             with Supervisor(interrupts) as supervisor:
                 folder = Folder(supervisor.scratch / "data")
                 base = base_environment(supervisor.tag)
-                servers = (
-                    Servers(*outside)
-                    if outside
-                    else embed_servers(supervisor, folder, base, is_durable=False)
-                )
-                env = settings_environment(
-                    base, folder, database_url=servers.database_url, redis_url=servers.redis_url
-                )
+                database_url, redis_url = outside or embed_servers(supervisor, folder, base, is_durable=False)
+                env = settings_environment(base, folder, database_url=database_url, redis_url=redis_url)
                 return _run(supervisor, arguments(pytest), env)
         except Interrupted as interrupted:
             return interrupted.exit_code

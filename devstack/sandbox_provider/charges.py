@@ -101,7 +101,7 @@ class ChargeService:
         source = request.source
         if claimed.is_first and source == FAILS_FIRST:
             self.store.release(claimed, "failed")
-            return problem(500, "internal_error", "The sandbox was asked to fail.")
+            return problem(500, "internal_error", "An internal error occurred.")
         if claimed.is_first and source == LIMITED_FIRST:
             self.store.release(claimed, "rate_limited")
             return problem(429, "rate_limited", "Too many calls.", retry_after=1)

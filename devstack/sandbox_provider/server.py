@@ -100,15 +100,12 @@ class ProviderHandler(BaseHTTPRequestHandler):
         except BadRequest as error:
             self._send(problem(400, error.code, str(error)))
             return
+        lists = {"/v1/charges": store.charges, "/v1/refunds": store.refunds, "/v1/calls": store.calls}
         match url.path:
-            case "/v1/charges":
-                self._send(_ok({"data": store.charges(key=key, limit=limit)}))
+            case path if path in lists:
+                self._send(_ok({"data": lists[path](key=key, limit=limit)}))
             case "/v1/events":
                 self._send(_ok({"data": store.events(limit=limit)}))
-            case "/v1/refunds":
-                self._send(_ok({"data": store.refunds(key=key, limit=limit)}))
-            case "/v1/calls":
-                self._send(_ok({"data": store.calls(key=key, limit=limit)}))
             case "/v1/stats":
                 self._send(_ok(store.stats()))
             case path if path.startswith("/v1/charges/"):
