@@ -176,9 +176,9 @@ def test_jobs_of_a_period_are_read_and_counted_by_the_tenants_list(full):
     read = {**week, "results_of": "payments.charge", "limit": 20}
     plans, first = plan(lambda: jobs_between(**read, after=None))
     assert plans.indexes == {"job_list"}
-    plans, then = plan(lambda: jobs_between(**read, after=first[-1][0]))
+    plans, then = plan(lambda: jobs_between(**read, after=first[-1].id))
     assert plans.indexes == {"job_list"}
-    ids = [row[0] for row in first + then]
+    ids = [job.id for job in first + then]
     assert len({*ids}) == 40 < count
     assert ids == sorted(ids)
 
@@ -373,7 +373,7 @@ def test_a_range_of_time_is_a_range_of_the_index(full, wanted):
 
 
 def test_the_last_page_costs_what_the_first_costs(full):
-    oldest = Job.objects.filter(tenant_id=full.id).order_by("id")[60]
+    oldest = Job.objects.filter(tenant_id=full.id).order_by("id")[100]
     plans, jobs = plan(lambda: page(full, JobFilter(), before=oldest.id))
     assert (plans.indexes, len(jobs)) == ({"job_list"}, 50)
     assert "Sort" not in plans.texts[-1], plans.texts[-1]
@@ -458,8 +458,8 @@ def test_parked_jobs_are_walked_over_in_the_order_of_their_ids(full):
 
 def test_attempts_under_a_pause_are_counted_among_the_running(full):
     Pause.objects.create(by="user ada", note="a test", operation="test.scripted")
-    plans, (shown,) = plan(list_pauses)
-    assert shown.running > 0
+    plans, ((_, running),) = plan(list_pauses)
+    assert running > 0
     assert plans.indexes == {"job_running"}
 
 
