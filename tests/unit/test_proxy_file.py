@@ -1,4 +1,4 @@
-"""What deploy/nginx.conf repeats of the application is what the application says."""
+"""deploy/nginx.conf agrees with the application where it repeats its problems and limits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KIB = 1024
 @pytest.mark.parametrize(
     ("status", "document"), DOCUMENTS, ids=[document["code"] for _, document in DOCUMENTS]
 )
-def test_its_problems_are_those_of_the_catalogue(status, document):
+def test_the_proxys_problems_match_the_catalogue(status, document):
     problem = PROBLEMS[document["code"]]
     assert document.keys() == PROBLEM_MEMBERS
     assert (document["status"], status) == (problem.status, problem.status)
@@ -33,20 +33,20 @@ def test_its_problems_are_those_of_the_catalogue(status, document):
         assert document["detail"] == problem.advice
 
 
-def test_each_kind_of_failure_of_its_own_has_its_problem():
+def test_each_error_of_the_proxy_has_a_problem():
     assert sorted(document["status"] for _, document in DOCUMENTS) == [400, 404, 405, 413, 431, 503]
-    answered = {int(code) for line in re.findall(r"error_page ([\d ]+)", TEXT) for code in line.split()}
-    assert answered >= {400, 404, 405, 413, 414, 494, 500, 502, 503, 504}
+    handled = {int(code) for line in re.findall(r"error_page ([\d ]+)", TEXT) for code in line.split()}
+    assert handled >= {400, 404, 405, 413, 414, 494, 500, 502, 503, 504}
 
 
-def test_its_limits_are_the_applications():
+def test_the_proxys_limits_match_the_settings():
     assert f"client_max_body_size {settings.DATA_UPLOAD_MAX_MEMORY_SIZE // KIB}k;" in TEXT
     assert f"larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes" in TEXT
     count, size = map(int, re.findall(r"large_client_header_buffers (\d+) (\d+)k;", TEXT)[0])
     assert count * size * KIB == settings.HEADERS_MAX_BYTES
 
 
-def test_its_patience_outlasts_the_applications():
+def test_the_proxys_timeouts_are_longer_than_the_applications():
     seconds = {name: int(value) for name, value in re.findall(r"\b(\w+) (\d+)s;", TEXT)}
     waits = [int(value) for value in re.findall(r"proxy_buffering off;\s+proxy_read_timeout (\d+)s;", TEXT)]
     assert len(waits) == 2
