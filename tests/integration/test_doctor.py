@@ -1,4 +1,4 @@
-"""`manage.py doctor` against real servers, each wrong in one way: what it finds, how bad that is, and that it says what to do."""
+"""`manage.py doctor` against real servers, each with one problem: finding, level, meaning and what to do."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def valkey(tmp_path_factory):
 
 @pytest.fixture
 def broker(valkey, settings):
-    """A client of the broker that is examined; what it is told is taken back."""
+    """Return a client of the examined broker. Its changes are undone afterwards."""
     settings.REDIS_URL = valkey.url
     with valkey.client() as client:
         yield client
@@ -42,7 +42,7 @@ def broker(valkey, settings):
 
 
 def found(check):
-    """The finding of this check, which says what to do unless all is well; None where there is none."""
+    """Return the worst finding of this check, or None. Every finding that is not ok must have a meaning and a hint."""
     findings = [finding for finding in examine() if finding.id == check]
     for finding in findings:
         _, _, meaning = finding.msg.partition("\n")
@@ -73,12 +73,12 @@ def database():
     return f'DATABASE "{connection.settings_dict["NAME"]}"'
 
 
-def test_nothing_is_wrong_with_sound_servers_but_that_tests_do_not_wait_for_the_disk(broker):
+def test_healthy_servers_have_no_findings_except_the_fsync_of_the_tests(broker):
     findings = {finding.id: finding for finding in examine()}
     wrong = {
         check for check, one in findings.items() if one.level > INFO and not check.startswith("settings.")
     }
-    # The suite's own server runs with fsync off: found for real.
+    # The test server runs with fsync off, which is a real finding.
     assert wrong == {"database.durability"}
     assert "fsync" in findings["database.durability"].msg
     assert findings["database.durability"].level == ERROR
@@ -98,14 +98,14 @@ def test_nothing_is_wrong_with_sound_servers_but_that_tests_do_not_wait_for_the_
         ("database.session.api", "idle_session_timeout = '1h'", WARNING),
     ],
 )
-def test_a_setting_of_the_database_that_breaks_a_promise(broker, check, setting, expected):
+def test_a_database_setting_that_breaks_a_promise_is_found(broker, check, setting, expected):
     with altered(database(), f"SET {setting}", f"RESET {setting.split(' ')[0]}"):
         finding = found(check)
         assert finding.level == expected
         assert check.startswith("database.writable") or setting.split(" ")[0] in finding.msg
 
 
-def test_a_pooler_that_drops_the_options_of_sessions(broker, settings):
+def test_a_pooler_that_drops_session_options_is_found(broker, settings):
     settings.POSTGRES_SESSION = dict.fromkeys(settings.POSTGRES_SESSION, "")
     with altered(
         database(),
@@ -117,7 +117,7 @@ def test_a_pooler_that_drops_the_options_of_sessions(broker, settings):
     assert any("statement_timeout = 0" in one for one in says)
 
 
-def test_a_table_that_is_not_vacuumed_and_one_without_its_fillfactor(broker):
+def test_a_table_without_autovacuum_or_fillfactor_is_found(broker):
     with altered("TABLE job_event", "SET (autovacuum_enabled = false)", "RESET (autovacuum_enabled)"):
         finding = found("database.autovacuum")
         assert (finding.level, "job_event" in finding.msg) == (ERROR, True)
@@ -127,7 +127,7 @@ def test_a_table_that_is_not_vacuumed_and_one_without_its_fillfactor(broker):
     assert level("database.fillfactor") is None
 
 
-def test_a_schema_that_is_older_or_newer_than_the_code(broker):
+def test_an_older_or_newer_schema_is_found(broker):
     run("UPDATE django_migrations SET name = '0999_later' WHERE app = 'jobs' AND name = '0001_initial'")
     try:
         finding = found("database.migrations")
@@ -142,7 +142,7 @@ def test_a_schema_that_is_older_or_newer_than_the_code(broker):
     assert level("database.migrations") == INFO
 
 
-def test_a_fingerprint_key_that_is_gone(broker):
+def test_a_missing_fingerprint_key_is_found(broker):
     IdempotencyRecord.objects.create(
         scope="1:test", key="k", fingerprint=b"x", fingerprint_version=1, fingerprint_kid="long-gone",
         method="POST", path="/v1/jobs", expires_at=timezone.now() + timedelta(days=1),
@@ -151,24 +151,24 @@ def test_a_fingerprint_key_that_is_gone(broker):
     assert (finding.level, "long-gone" in finding.msg) == (WARNING, True)
 
 
-def test_a_job_that_has_long_been_due(broker, tenant):
+def test_a_job_that_has_been_due_for_long_is_found(broker, tenant):
     make_due(queued_job(tenant).id)
     assert level("work.oldest_due") == ERROR
 
 
-def test_a_lease_that_nobody_ended(broker, tenant):
+def test_an_expired_lease_without_a_sweep_is_found(broker, tenant):
     end_lease(claimed_job(tenant).id)
     finding = found("work.sweep")
     assert (finding.level, "manage.py sweep" in finding.hint) == (ERROR, True)
 
 
-def test_a_job_that_waits_for_a_person(broker, tenant):
+def test_an_unknown_job_is_found(broker, tenant):
     in_state(tenant, State.UNKNOWN)
     assert level("work.unknown") == WARNING
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0, INFO), (5, WARNING), (-60, ERROR)])
-def test_clocks_that_have_gone_apart(broker, monkeypatch, seconds, expected):
+def test_differing_clocks_are_found(broker, monkeypatch, seconds, expected):
     real = doctor_findings.time.time
 
     class Ours:
@@ -188,7 +188,7 @@ def test_clocks_that_have_gone_apart(broker, monkeypatch, seconds, expected):
         ("broker.memory", "maxmemory", "1", ERROR),
     ],
 )
-def test_a_broker_that_forgets_or_is_full(broker, check, setting, wrong, expected):
+def test_a_broker_that_forgets_or_is_full_is_found(broker, check, setting, wrong, expected):
     right = broker.config_get(setting)[setting]
     broker.config_set(setting, wrong)
     try:
@@ -198,12 +198,12 @@ def test_a_broker_that_forgets_or_is_full(broker, check, setting, wrong, expecte
     assert level(check) == INFO
 
 
-def test_a_broker_that_became_a_replica(valkey, broker):
+def test_a_replica_as_broker_is_found(valkey, broker):
     with valkey.demoted():
         assert level("broker.role") == ERROR
 
 
-def test_a_queue_that_is_full_and_ticks_that_nobody_takes(broker, settings):
+def test_a_full_queue_and_waiting_ticks_are_found(broker, settings):
     settings.PUBLISH_QUEUE_CAP = 100
     broker.lpush("low", *range(100))
     assert level("broker.queues") == WARNING
@@ -213,14 +213,14 @@ def test_a_queue_that_is_full_and_ticks_that_nobody_takes(broker, settings):
     assert (finding.level, "-Q maintenance" in finding.hint) == (ERROR, True)
 
 
-def test_a_password_that_the_broker_refuses_is_told_and_not_shown(broker, valkey, settings):
+def test_a_refused_password_is_found_but_not_shown(broker, valkey, settings):
     settings.REDIS_URL = valkey.url.replace("valkey-of-a-test", "another-password")
     finding = found("broker.reachable")
     assert finding.level == ERROR
     assert "another-password" not in repr(finding)
 
 
-def test_a_broker_that_says_nothing_costs_seconds(valkey, broker, settings):
+def test_a_silent_broker_costs_seconds(valkey, broker, settings):
     with broker_proxy(valkey.url) as proxy:
         settings.REDIS_URL = proxy.url
         proxy.fall_silent()
@@ -229,14 +229,14 @@ def test_a_broker_that_says_nothing_costs_seconds(valkey, broker, settings):
         assert timezone.now() - began < timedelta(seconds=20)
 
 
-def test_servers_that_are_away_are_findings(settings, monkeypatch):
+def test_servers_that_are_down_are_found(settings, monkeypatch):
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
     monkeypatch.setitem(connection.settings_dict, "PORT", str(free_port()))
     assert level("broker.reachable") == ERROR
     assert level("database.reachable") == ERROR
 
 
-def test_settings_that_do_not_hold_together(broker, settings):
+def test_contradicting_settings_are_found(broker, settings):
     settings.HEARTBEAT_SECONDS = 30.0
     settings.PAYMENT_PROVIDER_URL = settings.PROVISION_DATABASE_URL = ""
     assert level("settings.semel.E001") == ERROR
@@ -244,26 +244,26 @@ def test_settings_that_do_not_hold_together(broker, settings):
     assert level("settings.provision_database") == WARNING
 
 
-def test_signs_of_life_that_cannot_be_left(broker, monkeypatch, tmp_path):
+def test_an_unwritable_liveness_folder_is_found(broker, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ALIVE_DIR", str(tmp_path / "file" / "below"))
     assert level("storage.alive") == WARNING
 
 
-def said(*options):
+def run_doctor(*options):
     out = StringIO()
     with pytest.raises(SystemExit) as ended:
         call_command("doctor", *options, stdout=out)
     return ended.value.code, out.getvalue()
 
 
-def test_people_and_machines_are_told_the_same(broker):
-    code, text = said()
-    same, document = said("--json")
-    told = json.loads(document)
+def test_text_and_json_have_the_same_findings(broker):
+    code, text = run_doctor()
+    same, document = run_doctor("--json")
+    report = json.loads(document)
     assert code == same == 2
-    assert told["status"] == "error"
-    for finding in told["findings"]:
+    assert report["status"] == "error"
+    for finding in report["findings"]:
         assert finding["check"] in text
         assert finding["do"] in text
     assert text.strip().splitlines()[-1].endswith("error")

@@ -1,4 +1,4 @@
-"""`manage.py check` proves a deployment: each pair of durations that must stand in a relation is refused where it does not."""
+"""`manage.py check` proves a deployment: it reports each pair of durations that contradict each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def found():
     return {error.id for error in check_times()}
 
 
-def test_the_defaults_stand_in_every_relation():
+def test_the_defaults_fulfil_every_relation():
     assert not [error for error in run_checks() if error.id.startswith("semel.")]
     assert found() == set()
 
@@ -34,7 +34,7 @@ def test_the_defaults_stand_in_every_relation():
         ("semel.W001", {"JOB_RETENTION_SECONDS": 24 * 3600 - 1}),
     ],
 )
-def test_each_relation_that_does_not_hold_is_told_and_no_other(settings, wrong, overrides):
+def test_exactly_the_violated_relation_is_reported(settings, wrong, overrides):
     for name, value in overrides.items():
         setattr(settings, name, value)
     assert found() == {wrong}
@@ -51,7 +51,7 @@ def test_each_relation_that_does_not_hold_is_told_and_no_other(settings, wrong, 
         {"ORPHAN_FILE_TTL_SECONDS": 3_901},
     ],
 )
-def test_what_just_fits_is_right(settings, overrides):
+def test_values_at_the_limit_are_accepted(settings, overrides):
     for name, value in overrides.items():
         setattr(settings, name, value)
     assert found() == set()
@@ -68,7 +68,7 @@ def test_what_just_fits_is_right(settings, overrides):
         "PURGE_SECONDS",
     ],
 )
-def test_a_duration_that_is_none_is_told_by_name(settings, name, value):
+def test_a_duration_that_is_not_positive_is_reported_by_name(settings, name, value):
     setattr(settings, name, value)
     [error] = [error for error in check_times() if error.id == "semel.E005"]
     assert error.msg.startswith(f"{name} ({value})")
@@ -79,7 +79,7 @@ def test_no_check_is_silenced():
 
 
 @pytest.mark.parametrize(
-    ("token", "folder", "told"),
+    ("token", "folder", "expected"),
     [
         ("", "", set()),
         ("long enough to be no guess", "/metrics", set()),
@@ -87,6 +87,6 @@ def test_no_check_is_silenced():
         ("long enough to be no guess", "", {"semel.W003"}),
     ],
 )
-def test_figures_that_would_be_wrong_or_public_are_told(settings, token, folder, told):
+def test_incomplete_or_public_metrics_are_reported(settings, token, folder, expected):
     settings.METRICS_TOKEN, settings.PROMETHEUS_MULTIPROC_DIR = token, folder
-    assert {warning.id for warning in check_metrics()} == told
+    assert {warning.id for warning in check_metrics()} == expected
