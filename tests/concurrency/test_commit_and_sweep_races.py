@@ -1,4 +1,4 @@
-"""Commits and sweeps that meet others at the same rows."""
+"""Commit steps and sweeps that race for the same rows."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def now(job):
     return Job.objects.get(pk=job.id)
 
 
-def test_a_commit_of_an_attempt_that_lost_its_job_meanwhile_is_undone(tenant):
-    """The work has been done in an open transaction when another attempt takes the job."""
+def test_a_commit_step_of_an_attempt_that_lost_its_job_is_rolled_back(tenant):
+    """The work is done in an open transaction when another attempt takes the job."""
     job = claimed_job(tenant)
     taken = []
 
@@ -60,7 +60,7 @@ def test_a_commit_of_an_attempt_that_lost_its_job_meanwhile_is_undone(tenant):
     assert not JobStep.objects.filter(job_id=job.id).exists()
 
 
-def test_a_commit_that_recorded_itself_cannot_lose_its_job_before_it_is_committed(tenant):
+def test_a_recorded_commit_step_cannot_lose_its_job_before_its_commit(tenant):
     job = end_lease(claimed_job(tenant).id)
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
@@ -79,7 +79,7 @@ def _expire_and_close(job):
         connection.close()
 
 
-def test_two_sweepers_expire_and_publish_each_job_once(tenant, monkeypatch):
+def test_concurrent_sweeps_expire_and_publish_each_job_once(tenant, monkeypatch):
     for _ in range(10):
         end_lease(claimed_job(tenant).id)
         make_due(queued_job(tenant).id)

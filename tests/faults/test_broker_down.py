@@ -76,20 +76,20 @@ def test_jobs_are_accepted_in_bounded_time_without_the_broker_and_run_once_it_is
     wait_for_first_job(caller, stack)
     getattr(proxy, way)()
     with ThreadPoolExecutor(CLIENTS) as clients:
-        told = list(clients.map(lambda number: charge_timed(caller, number), range(CLIENTS)))
-    slowest = max(seconds for _answer, seconds in told)
-    assert {answer.status_code for answer, _seconds in told} == {202}
+        responses = list(clients.map(lambda number: charge_timed(caller, number), range(CLIENTS)))
+    slowest = max(seconds for _answer, seconds in responses)
+    assert {answer.status_code for answer, _seconds in responses} == {202}
     assert slowest < BOUND_SECONDS, f"the slowest of {CLIENTS} answers took {slowest:.2f} s"
     # The breakers are open now: each process tries the broker only once in a while.
     tried = proxy.accepted
     with ThreadPoolExecutor(CLIENTS) as clients:
-        told += clients.map(lambda number: charge_timed(caller, number), range(CLIENTS, 2 * CLIENTS))
-    assert {answer.status_code for answer, _seconds in told} == {202}
+        responses += clients.map(lambda number: charge_timed(caller, number), range(CLIENTS, 2 * CLIENTS))
+    assert {answer.status_code for answer, _seconds in responses} == {202}
     assert proxy.accepted - tried < CLIENTS // 2
     # Nothing is lost, and replays need no broker either.
     assert len(caller.jobs(state="queued")) == 2 * CLIENTS
     again = caller.charge("order-0", amount=100)
-    assert (again.status_code, again.content) == (202, told[0][0].content)
+    assert (again.status_code, again.content) == (202, responses[0][0].content)
     proxy.come_back()
     jobs = caller.when_ended(2 * CLIENTS + 1, seconds=60, stack=stack)
     assert {job["state"] for job in jobs} == {"succeeded"}

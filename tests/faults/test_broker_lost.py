@@ -77,13 +77,13 @@ def caller(stack, api_key, valkey):
 def test_a_lost_broker_costs_no_job_and_no_process(stack, caller, valkey, fault):
     under_way = begin(caller, 2)
     with fault(valkey):
-        told = charge_all(caller)
+        responses = charge_all(caller)
         # Jobs that run already end without the broker.
         for answer in under_way:
             until(lambda: job(caller, answer)["state"] == "succeeded", pause_seconds=POLL_SECONDS)  # noqa: B023
     # A replica refuses acknowledgements: those messages return after the visibility timeout, and match no row.
     unacknowledged = SLOTS if fault is Valkey.demoted else 0
-    prove_that_nothing_is_lost(stack, caller, valkey, under_way + told, unacknowledged=unacknowledged)
+    prove_that_nothing_is_lost(stack, caller, valkey, under_way + responses, unacknowledged=unacknowledged)
 
 
 def test_a_message_taken_from_a_full_broker_costs_no_job_and_no_process(stack, caller, valkey):
@@ -91,14 +91,14 @@ def test_a_message_taken_from_a_full_broker_costs_no_job_and_no_process(stack, c
     [under_way] = begin(caller, 1)
     with contextlib.ExitStack() as trouble:
         with stopped(stack, "worker", "maintenance"), valkey.client() as client:
-            told = charge_all(caller)
+            responses = charge_all(caller)
             until(lambda: client.llen("default") > CLIENTS // 2 and client.llen("maintenance") > 2)
             refused = valkey.refused("zadd")
             trouble.enter_context(valkey.full())
         # One entry in the index of unacknowledged messages for each of the two.
         until(lambda: valkey.refused("zadd") >= refused + 2, pause_seconds=POLL_SECONDS)
         until(lambda: job(caller, under_way)["state"] == "succeeded", pause_seconds=POLL_SECONDS)
-    prove_that_nothing_is_lost(stack, caller, valkey, [under_way, *told])
+    prove_that_nothing_is_lost(stack, caller, valkey, [under_way, *responses])
 
 
 @contextlib.contextmanager
@@ -134,11 +134,11 @@ def begin(caller, count):
 def charge_all(caller):
     """Send CLIENTS charges at once; each must be accepted in bounded time."""
     with ThreadPoolExecutor(CLIENTS) as clients:
-        told = list(clients.map(lambda number: charge(caller, number), range(CLIENTS)))
-    slowest = max(seconds for _answer, seconds in told)
-    assert {answer.status_code for answer, _seconds in told} == {202}
+        responses = list(clients.map(lambda number: charge(caller, number), range(CLIENTS)))
+    slowest = max(seconds for _answer, seconds in responses)
+    assert {answer.status_code for answer, _seconds in responses} == {202}
     assert slowest < BOUND_SECONDS, f"the slowest of {CLIENTS} answers took {slowest:.2f} s"
-    return [answer for answer, _seconds in told]
+    return [answer for answer, _seconds in responses]
 
 
 def job(caller, answer):

@@ -44,7 +44,7 @@ def caller(stack, transactional_db):
 
 def celery(stack, *words):
     """Return the command's output; fail the test if the command fails."""
-    told = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "config", *words],
         cwd=ROOT,
         env=stack.env,
@@ -53,8 +53,8 @@ def celery(stack, *words):
         check=False,
         timeout=60,
     )
-    assert told.returncode == 0, told.stdout + told.stderr
-    return told.stdout
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
 
 
 def control(stack, *words):
@@ -129,8 +129,8 @@ def test_purging_the_broker_loses_nothing(stack, caller):
     stack.kill("maintenance")  # so that no hint is published again before all are gone
     addresses = [sleep(caller, f"purged-{number}", 0) for number in range(10)]
     until(lambda: messages() >= 10)
-    told = celery(stack, "purge", "--force", "--queues", "high,default,low")
-    assert "Purged" in told
+    output = celery(stack, "purge", "--force", "--queues", "high,default,low")
+    assert "Purged" in output
     assert messages() == 0
     stack.start_workers("worker", "maintenance")
     for address in addresses:

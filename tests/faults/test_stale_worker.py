@@ -18,7 +18,7 @@ OVERTAKEN = ["submit", "claim", "expire", "claim", "succeed"]
 
 @pytest.fixture(scope="module")
 def stack(django_db_setup, django_db_blocker, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("zombie")
+    folder = tmp_path_factory.mktemp("stale")
     operations = ",".join([*settings.OPERATIONS, "tests.support.operations.Mark"])
     with django_db_blocker.unblock(), running_stack(folder, **SHORT_LEASE, OPERATIONS=operations) as stack:
         stack.start_workers("maintenance", "beat")
@@ -39,11 +39,11 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
 )
 def test_a_stale_worker_changes_nothing(stack, ledger, frozen_at, *, point, calls, evidence):
     ledger.charge("order-1")
-    frozen_at("zombie", point)
+    frozen_at("stale", point)
     stack.start_workers("worker")
     [job] = ledger.caller.when_ended(1, seconds=60, stack=stack)
     assert (job["state"], job["attempt"]) == ("succeeded", 2)
-    stack.signal("zombie", signal.SIGCONT)
+    stack.signal("stale", signal.SIGCONT)
     until(
         lambda: ledger.history("order-1")[len(OVERTAKEN) :] == evidence,
         seconds=30,
@@ -60,10 +60,10 @@ def test_a_stale_worker_that_continues_while_its_successor_runs_leaves_evidence_
     stack, ledger, frozen_at
 ):
     accepted = ledger.charge("order-1")
-    frozen_at("zombie", "after_effect")
+    frozen_at("stale", "after_effect")
     [charge] = stack.provider.charges(f"semel-{accepted['id']}-charge-1")
     frozen_at("successor", "after_claim")
-    stack.signal("zombie", signal.SIGCONT)
+    stack.signal("stale", signal.SIGCONT)
     until(lambda: "late-effect" in ledger.history("order-1"), seconds=30, pause_seconds=POLL_SECONDS)
     [job] = ledger.caller.jobs()
     assert (job["attempt"], job["result"]) == (2, None)
@@ -82,10 +82,10 @@ def test_a_stale_worker_without_an_effect_is_stopped_by_its_next_check(stack, le
     address = ledger.caller.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": "mark"}).headers[
         "Location"
     ]
-    frozen_at("zombie", "after_claim")
+    frozen_at("stale", "after_claim")
     stack.start_workers("worker")
     assert ledger.caller.job_when(address, "succeeded")["attempt"] == 2
-    stack.signal("zombie", signal.SIGCONT)
+    stack.signal("stale", signal.SIGCONT)
     # Its message is acknowledged when its attempt has ended.
     assert_nothing_is_left_over()
     assert marks.read_text() == "2\n"

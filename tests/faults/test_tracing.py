@@ -71,10 +71,10 @@ class _Taker(BaseHTTPRequestHandler):
 class Listening(BrokerProxy):
     """A relay that records what passes."""
 
-    heard = b""
+    data = b""
 
     def _pass_on(self, data, source, sink):
-        self.heard += data
+        self.data += data
         super()._pass_on(data, source, sink)
 
 
@@ -112,7 +112,7 @@ def test_a_charge_is_one_trace_even_if_its_message_was_lost(receiver, api_key, t
     # The provider received the span of the call itself.
     line = next(
         line
-        for line in relay.heard.decode(errors="replace").splitlines()
+        for line in relay.data.decode(errors="replace").splitlines()
         if line.lower().startswith("traceparent")
     )
     _version, trace_id, span_id, _flags = line.split(": ")[1].split("-")

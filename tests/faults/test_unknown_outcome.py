@@ -26,7 +26,7 @@ TAKEN, NOT_TAKEN = "after_effect", "before_effect"
 
 @pytest.fixture(scope="module")
 def stack(django_db_setup, django_db_blocker, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("doubt")
+    folder = tmp_path_factory.mktemp("unknown")
     with django_db_blocker.unblock(), running_stack(folder, **ENV) as stack:
         stack.start_workers("maintenance", "beat")
         stack.start_api()
@@ -56,8 +56,8 @@ def crashed(stack, caller):
 
 
 def resolve(caller, job, verdict, then, **more):
-    said = {"step": "charge", "verdict": verdict, "then": then, "note": "Asked the bank.", **more}
-    return caller.http.post(f"/v1/jobs/{job['id']}/resolve", json=said)
+    verdict_data = {"step": "charge", "verdict": verdict, "then": then, "note": "Asked the bank.", **more}
+    return caller.http.post(f"/v1/jobs/{job['id']}/resolve", json=verdict_data)
 
 
 def test_a_charge_that_cannot_be_asked_about_ends_unknown(stack, caller, crashed):
@@ -78,10 +78,10 @@ def test_a_charge_that_cannot_be_asked_about_ends_unknown(stack, caller, crashed
 def test_what_a_stale_worker_learned_is_in_the_history_for_the_operator(stack, caller, frozen_at):
     ledger = Ledger(caller, stack, operation="test.blind_charge")
     ledger.charge(KEY)
-    frozen_at("zombie", TAKEN)
+    frozen_at("stale", TAKEN)
     stack.start_workers("worker")
     [job] = ledger.caller.when_ended(1, seconds=60, stack=stack, in_doubt=1)
-    stack.signal("zombie", signal.SIGCONT)
+    stack.signal("stale", signal.SIGCONT)
     until(lambda: ledger.history(KEY)[-1] == "late-effect", seconds=30, pause_seconds=POLL_SECONDS)
     assert ledger.settle(in_doubt=[KEY])[KEY] == job
     [charge] = stack.provider.charges(f"semel-{job['id']}-charge-1")

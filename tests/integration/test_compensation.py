@@ -1,4 +1,4 @@
-"""What was done is undone, the last first, where a job is canceled or fails for good; dying on the way back changes nothing."""
+"""Compensation: done effects are undone, the last first, if a job is canceled or fails for good, wherever its worker dies."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from workers.testing import every_crash, run_to_end
 pytestmark = pytest.mark.django_db
 
 DAY = timedelta(hours=24)
-# A worker that dies raises nothing that anybody handles: the attempt ends, and its lease runs out.
+# A dying worker: no code handles it, the attempt ends, and its lease expires.
 DIES = KeyboardInterrupt
 
 
 class Place:
-    """Somewhere an effect takes place and can be undone: what stands there, and every word of either kind."""
+    """An external system in which an effect can be done and undone; it records every call."""
 
     def __init__(self, name, log, *undoings, answer=None, finds=None):
         self.name, self.log = name, log
@@ -54,7 +54,7 @@ class Place:
 
 
 def travel(*places, end, **options):
-    """A script that does something at each place, and ends as it is told."""
+    """Return a script that does an effect at each place, and then calls `end`."""
 
     def perform(job):
         for place in places:
@@ -74,7 +74,7 @@ def cancel(job):
 
 
 def each_time(*ends):
-    """An end for each attempt."""
+    """Return an end that differs between attempts."""
     left = list(ends)
 
     def end(job):
@@ -84,7 +84,7 @@ def each_time(*ends):
 
 
 def killed(job_id):
-    """The job after its worker died and the sweeper ended its lease."""
+    """Return the job after its worker died and the sweep ended its lease."""
     with pytest.raises(DIES):
         run(job_id)
     end_lease(job_id)
@@ -92,7 +92,7 @@ def killed(job_id):
     return Job.objects.get(pk=job_id)
 
 
-def test_a_deadline_that_passes_on_the_way_back_cuts_it_off_no_more(tenant, script):
+def test_a_deadline_that_passes_during_compensation_does_not_stop_it(tenant, script):
     log = []
     place = Place("a", log, EffectNotDone("busy", retry_after=timedelta(0)), {"undone": "a"})
     job = run(queued_job(tenant, script=script(travel(place, end=cancel))).id)
@@ -104,7 +104,7 @@ def test_a_deadline_that_passes_on_the_way_back_cuts_it_off_no_more(tenant, scri
 
 
 def unknown(tenant, script, end):
-    """A job on its way back that nobody can tell about: its one compensation began, and its worker died."""
+    """Return a job whose one compensation has an unknown outcome, because its worker died."""
     queued = queued_job(tenant, script=script(travel(Place("a", [], DIES()), end=end)))
     killed(queued.id)
     job = run(queued.id)
@@ -113,15 +113,15 @@ def unknown(tenant, script, end):
 
 
 def resolve(job, verdict, then):
-    told = {"step": "a:undo", "verdict": verdict, "note": "the book says so", "by": "me"}
-    return resolve_job(tenant_id=job.tenant_id, mode="test", job_id=job.id, then=then, **told)
+    verdict_data = {"step": "a:undo", "verdict": verdict, "note": "the book says so", "by": "me"}
+    return resolve_job(tenant_id=job.tenant_id, mode="test", job_id=job.id, then=then, **verdict_data)
 
 
 def states(job):
     return {step.name: str(step.state) for step in JobStep.objects.filter(job_id=job.id)}
 
 
-def test_a_failure_for_good_undoes_what_was_done_the_last_first(tenant, script):
+def test_a_permanent_failure_undoes_the_done_effects_the_last_first(tenant, script):
     log = []
     job = run(queued_job(tenant, script=script(travel(Place("a", log), Place("b", log), end=refuse))).id)
     assert log == ["a", "b", "-b", "-a"]
@@ -131,14 +131,14 @@ def test_a_failure_for_good_undoes_what_was_done_the_last_first(tenant, script):
     assert states(job) == {"a": "compensated", "b": "compensated", "a:undo": "done", "b:undo": "done"}
 
 
-def test_a_compensation_is_sent_under_a_key_of_its_own(tenant, script):
+def test_a_compensation_is_sent_under_its_own_key(tenant, script):
     place = Place("a", [])
     job = run(queued_job(tenant, script=script(travel(place, end=refuse))).id)
     assert place.back.calls == [step_of(job, "a:undo").downstream_key] != place.forward.calls
     assert step_of(job, "a:undo").undoes == "a"
 
 
-def test_a_late_wish_to_cancel_is_granted_once_all_is_undone(tenant, script):
+def test_a_late_cancel_request_is_granted_once_everything_is_undone(tenant, script):
     log = []
     job = run(queued_job(tenant, script=script(travel(Place("a", log), Place("b", log), end=cancel))).id)
     assert log == ["a", "b", "-b", "-a"]
@@ -146,7 +146,7 @@ def test_a_late_wish_to_cancel_is_granted_once_all_is_undone(tenant, script):
     assert history(job.id)[-2:] == ["cancel-requested", "canceled"]
 
 
-def test_a_wish_is_declined_where_something_cannot_be_undone(tenant, script):
+def test_a_cancel_request_is_declined_if_an_effect_cannot_be_undone(tenant, script):
     log = []
     first, second = Place("a", log), Place("b", log)
 
@@ -161,7 +161,7 @@ def test_a_wish_is_declined_where_something_cannot_be_undone(tenant, script):
     assert history(job.id).count("cancel-declined") == 1
 
 
-def test_a_wish_that_is_granted_by_the_attempt_that_only_asks_was_never_declined(tenant, script):
+def test_a_cancel_request_granted_by_the_reconcile_only_attempt_was_never_declined(tenant, script):
     place = Place("a", [], DIES(), finds={"undone": "a"})
     queued = queued_job(tenant, script=script(travel(place, end=cancel, asks=True)))
     write(queued.id, "attempts_left = 1")
@@ -171,7 +171,7 @@ def test_a_wish_that_is_granted_by_the_attempt_that_only_asks_was_never_declined
     assert "cancel-declined" not in history(job.id)
 
 
-def test_a_failure_is_undone_as_far_back_as_to_what_cannot_be(tenant, script):
+def test_compensation_stops_at_an_effect_that_cannot_be_undone(tenant, script):
     log = []
     places = [Place(name, log) for name in "abc"]
 
@@ -187,7 +187,7 @@ def test_a_failure_is_undone_as_far_back_as_to_what_cannot_be(tenant, script):
     assert decode_payload(job.error)["code"] == "partially-done"
 
 
-def test_an_attempt_that_is_to_be_repeated_undoes_nothing(tenant, script):
+def test_an_attempt_that_will_be_retried_undoes_nothing(tenant, script):
     log = []
 
     def fail_for_now(_job):
@@ -197,7 +197,7 @@ def test_an_attempt_that_is_to_be_repeated_undoes_nothing(tenant, script):
     assert (job.state, job.done_effects, log) == (State.QUEUED, 1, ["a"])
 
 
-def test_a_worker_that_dies_in_a_compensation_is_followed_by_one_that_repeats_it_and_goes_on(tenant, script):
+def test_after_a_worker_died_in_a_compensation_the_next_repeats_it_and_continues(tenant, script):
     log = []
     a, b = Place("a", log), Place("b", log, DIES(), {"undone": "b"})
     queued = queued_job(tenant, script=script(travel(a, b, end=refuse, key_window=DAY)))
@@ -213,7 +213,7 @@ def test_a_worker_that_dies_in_a_compensation_is_followed_by_one_that_repeats_it
     )
 
 
-def test_a_worker_that_dies_between_two_compensations_does_not_repeat_the_first_nor_go_forward(
+def test_after_a_worker_died_between_two_compensations_the_next_neither_repeats_nor_runs_effects(
     tenant, script
 ):
     log = []
@@ -226,7 +226,7 @@ def test_a_worker_that_dies_between_two_compensations_does_not_repeat_the_first_
     assert (job.state, job.done_effects) == (State.CANCELED, 0)
 
 
-def test_a_begun_compensation_is_finished_even_where_the_operation_would_now_succeed(tenant, script):
+def test_a_begun_compensation_is_completed_even_if_the_operation_would_now_succeed(tenant, script):
     log = []
     place = Place("a", log, DIES(), {"undone": "a"})
     end = each_time(refuse, lambda _job: log.append("forward"))
@@ -237,7 +237,7 @@ def test_a_begun_compensation_is_finished_even_where_the_operation_would_now_suc
     assert (job.state, decode_payload(job.error)["cause"]) == (State.FAILED, "sold_out")
 
 
-def test_a_compensation_in_doubt_is_asked_about(tenant, script):
+def test_a_compensation_with_an_unknown_outcome_is_reconciled(tenant, script):
     log = []
     place = Place("a", log, DIES(), finds={"undone": "a"})
     queued = queued_job(tenant, script=script(travel(place, end=refuse, asks=True)))
@@ -247,20 +247,20 @@ def test_a_compensation_in_doubt_is_asked_about(tenant, script):
     assert (job.state, job.done_effects, states(job)["a"]) == (State.FAILED, 0, "compensated")
 
 
-def test_a_compensation_that_nobody_can_tell_of_leaves_the_job_unknown_until_a_person_does(tenant, script):
+def test_a_compensation_that_cannot_be_reconciled_leaves_the_job_unknown_until_resolved(tenant, script):
     log = []
     place = Place("a", log, DIES())
     queued = queued_job(tenant, script=script(travel(place, end=refuse)))
     killed(queued.id)
     job = run(queued.id)
     assert (job.state, job.open_effects, job.done_effects) == (State.UNKNOWN, 1, 1)
-    told = {"step": "a:undo", "verdict": JobStep.State.DONE, "note": "the book says so", "by": "me"}
-    job = resolve_job(tenant_id=tenant.id, mode="test", job_id=job.id, then=State.FAILED, **told)
+    verdict_data = {"step": "a:undo", "verdict": JobStep.State.DONE, "note": "the book says so", "by": "me"}
+    job = resolve_job(tenant_id=tenant.id, mode="test", job_id=job.id, then=State.FAILED, **verdict_data)
     assert (job.state, job.open_effects, job.done_effects) == (State.FAILED, 0, 0)
     assert states(job) == {"a": "compensated", "a:undo": "done"}
 
 
-def test_an_attempt_that_may_only_ask_undoes_nothing_new(tenant, script):
+def test_the_reconcile_only_attempt_begins_no_compensation(tenant, script):
     log = []
     a, b = Place("a", log), Place("b", log, *[DIES()] * 3, finds={"undone": "b"})
     queued = queued_job(tenant, script=script(travel(a, b, end=refuse, key_window=DAY, asks=True)))
@@ -272,7 +272,7 @@ def test_an_attempt_that_may_only_ask_undoes_nothing_new(tenant, script):
     assert (decode_payload(job.error)["code"], log) == ("partially-done", ["a", "b", "-b", "-b", "-b"])
 
 
-def test_a_compensation_that_did_nothing_is_tried_again(tenant, script):
+def test_a_compensation_that_was_not_done_is_retried(tenant, script):
     log = []
     place = Place("a", log, EffectNotDone("busy"), {"undone": "a"})
     queued = queued_job(tenant, script=script(travel(place, end=refuse)))
@@ -293,7 +293,7 @@ def test_a_refused_compensation_leaves_the_job_partially_done(tenant, script):
     assert states(job) == {"a": "done", "b": "compensated", "a:undo": "refused", "b:undo": "done"}
 
 
-def test_a_redrive_does_anew_what_was_undone_under_other_keys_and_can_undo_it_again(tenant, script):
+def test_a_redrive_repeats_undone_effects_under_other_keys_and_can_undo_them_again(tenant, script):
     log = []
     place = Place("a", log, {"undone": 1}, {"undone": 2})
     place.forward.answers.append({"id": "a"})
@@ -305,7 +305,7 @@ def test_a_redrive_does_anew_what_was_undone_under_other_keys_and_can_undo_it_ag
     assert (job.state, job.done_effects, states(job)["a"]) == (State.FAILED, 0, "compensated")
 
 
-def test_what_an_earlier_attempt_did_and_this_one_has_not_met_is_not_passed_over(tenant, script):
+def test_a_done_effect_that_this_attempt_has_not_met_prevents_compensation(tenant, script):
     log = []
     a, b = Place("a", log), Place("b", log)
 
@@ -328,8 +328,8 @@ def test_what_an_earlier_attempt_did_and_this_one_has_not_met_is_not_passed_over
 
 
 @pytest.mark.parametrize(("end", "state"), [(refuse, State.FAILED), (cancel, State.CANCELED)])
-def test_wherever_its_worker_dies_each_thing_is_done_once_and_undone_once(tenant, script, end, state):
-    """Within the key window a repeat is no second time: what counts is how many keys were heard, and what the job says."""
+def test_wherever_its_worker_dies_each_effect_is_done_once_and_undone_once(tenant, script, end, state):
+    """Within the key window a repeat does nothing: the number of different keys counts, and the job's state."""
 
     def journey(crash=None):
         places = [Place(name, []) for name in "ab"]
@@ -362,15 +362,15 @@ def test_wherever_its_worker_dies_each_thing_is_done_once_and_undone_once(tenant
             "b:undo": "done",
             **({"count": "done"} if "count" in states(finished.job) else {}),
         }, crash
-        heard = [len(set(side.calls)) for place in journeys for side in (place.forward, place.back)]
-        assert heard == [1, 1, 1, 1], crash
+        call_counts = [len(set(side.calls)) for place in journeys for side in (place.forward, place.back)]
+        assert call_counts == [1, 1, 1, 1], crash
 
 
-def test_a_zombie_that_closes_a_compensation_late_is_a_witness_only(tenant, script):
+def test_a_stale_attempt_that_closes_a_compensation_leaves_evidence_only(tenant, script):
     def overtaken(_key):
         end_lease(queued.id)
         sweep.run_once()
-        return {"undone": "by the zombie"}
+        return {"undone": "by the stale attempt"}
 
     place = Place("a", [], overtaken, {"undone": "a"})
     queued = queued_job(tenant, script=script(travel(place, end=refuse, key_window=DAY)))
@@ -384,7 +384,7 @@ def test_a_zombie_that_closes_a_compensation_late_is_a_witness_only(tenant, scri
 
 
 def test_a_compensation_that_was_not_done_keeps_its_key_when_the_job_is_redriven(tenant, script):
-    """Should a call of its past land all the same, the downstream knows the next one for a repeat."""
+    """If an earlier call arrives late, the downstream recognizes the next one as a repeat."""
     place = Place("a", [], *[EffectNotDone("busy")] * 3, {"undone": "a"})
     queued = queued_job(tenant, script=script(travel(place, end=refuse)))
     for _ in range(3):
@@ -407,7 +407,7 @@ def test_a_verdict_on_a_compensation_does_not_change_why_the_job_ends(tenant, sc
     )
 
 
-def test_a_compensation_that_a_person_finds_not_done_is_made_under_the_same_key(tenant, script):
+def test_a_compensation_resolved_as_not_done_is_sent_under_the_same_key(tenant, script):
     place = Place("a", [], DIES(), {"undone": "a"})
     queued = queued_job(tenant, script=script(travel(place, end=refuse)))
     killed(queued.id)
@@ -418,7 +418,7 @@ def test_a_compensation_that_a_person_finds_not_done_is_made_under_the_same_key(
     assert (len(place.back.calls), len(set(place.back.calls))) == (2, 1)
 
 
-def test_a_providers_word_on_a_compensation_resolves_the_job_and_it_ends_as_it_was_to(tenant, script):
+def test_a_provider_event_about_a_compensation_resolves_the_job_with_its_original_error(tenant, script):
     job = unknown(tenant, script, cancel)
     key = step_of(job, "a:undo").downstream_key
     word = {
@@ -435,8 +435,8 @@ def test_a_providers_word_on_a_compensation_resolves_the_job_and_it_ends_as_it_w
     assert (job.state, job.done_effects, states(job)["a"]) == (State.CANCELED, 0, "compensated")
 
 
-def test_a_wish_to_cancel_outlives_a_providers_word_and_is_granted(tenant, script):
-    """A person who sends the job on decides about the wish too; a provider only says what happened."""
+def test_a_cancel_request_survives_a_resolving_provider_event_and_is_granted(tenant, script):
+    """An operator who requeues the job also decides about the cancel request; a provider only reports what happened."""
     log = []
     place = Place("a", log)
     place.forward = Downstream(ConnectionError)
@@ -454,7 +454,7 @@ def test_a_wish_to_cancel_outlives_a_providers_word_and_is_granted(tenant, scrip
     assert "forward" not in log
 
 
-def test_a_job_whose_doing_was_undone_has_not_succeeded_whatever_a_person_says(tenant, script):
+def test_a_compensated_job_cannot_be_resolved_as_succeeded(tenant, script):
     job = unknown(tenant, script, refuse)
     before = everything(job.id)
     with pytest.raises(CompensatedJobCannotSucceed):
@@ -462,7 +462,7 @@ def test_a_job_whose_doing_was_undone_has_not_succeeded_whatever_a_person_says(t
     assert everything(job.id) == before
 
 
-def test_a_result_that_is_too_large_is_a_failure_for_good_as_well(tenant, script, settings):
+def test_a_result_that_is_too_large_is_compensated_as_a_permanent_failure(tenant, script, settings):
     settings.RESULT_MAX_BYTES = 100
     log = []
     place = Place("a", log)
@@ -477,9 +477,7 @@ def test_a_result_that_is_too_large_is_a_failure_for_good_as_well(tenant, script
 
 
 @pytest.mark.parametrize("names", [("a", "a:undo"), ("a:undo", "a"), ("a" * 96,)])
-def test_a_name_that_a_compensation_could_not_have_is_refused_before_anything_is_sent_under_it(
-    tenant, script, names
-):
+def test_a_name_too_long_for_its_compensation_is_refused_before_anything_is_sent(tenant, script, names):
     places = [Place(name, []) for name in names]
 
     def perform(job):

@@ -1,4 +1,4 @@
-"""A database connection that is cut in the middle of an attempt costs nothing: what is known gets on record over a new one."""
+"""A database connection that is cut during an attempt costs nothing: outcomes are recorded over a new one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _connection(transactional_db):
-    """A connection that stays cut ends with the test."""
+    """Close the connection that the test has cut."""
     yield
     connection.close()
 
@@ -62,7 +62,7 @@ def in_the_call(job, bank):
 
 
 def on_a_standby(job, bank):
-    """The address has moved to a server that is promoted a moment later: until then it takes no write."""
+    """Fail over to a server that is promoted a moment later and refuses writes until then."""
 
     def call(key):
         charge = bank.call(key)
@@ -114,8 +114,8 @@ def test_a_connection_cut_within_an_attempt_is_replaced_and_the_attempt_succeeds
     assert outcomes(job.id) == ["succeed"]
 
 
-def test_what_was_heard_before_the_cut_is_what_is_on_record(tenant, script):
-    """Not only that it is done: the result is the downstream's own."""
+def test_the_answer_from_before_the_cut_is_recorded(tenant, script):
+    """The recorded result is the downstream's own, not only the state `done`."""
     job = run(
         queued_job(
             tenant, script=script(lambda job: job.effect("charge", lambda _key: {"id": "ch_1", "cut": cut()}))
@@ -124,7 +124,7 @@ def test_what_was_heard_before_the_cut_is_what_is_on_record(tenant, script):
     assert decode_payload(step_of(job).result) == decode_payload(job.result) == {"id": "ch_1", "cut": "done"}
 
 
-def test_a_write_whose_commit_is_still_under_way_is_waited_for_and_counted_once(tenant):
+def test_a_write_whose_commit_is_still_under_way_is_awaited_and_counted_once(tenant):
     job = claimed_job(tenant)
     lease = Lease(job_id=job.id, attempt=job.attempt, time_limit=HOUR, claimed_at=time.monotonic())
     has_written, may_commit = Event(), Event()

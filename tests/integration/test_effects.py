@@ -1,4 +1,4 @@
-"""What an attempt does to the world is recorded before and after: each answer of a downstream, and what it makes of the job."""
+"""Each effect is recorded before and after its call: every answer of a downstream, and its outcome for the job."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tests.support.scenarios import history, outcomes
 pytestmark = pytest.mark.django_db
 
 DAY = timedelta(hours=24)
-LOST = ConnectionError  # raised anew at each call
+LOST = ConnectionError  # a new one is raised at each call
 
 
 def job_for(tenant, script, perform):
     return queued_job(tenant, script=script(perform))
 
 
-def test_a_done_effect_is_on_record_with_its_result(tenant, script):
+def test_a_done_effect_is_recorded_with_its_result(tenant, script):
     bank = Downstream({"id": "ch_1"})
     job = run(job_for(tenant, script, charging(bank)).id)
     assert (job.state, decode_payload(job.result)) == (State.SUCCEEDED, {"charge": {"id": "ch_1"}})
@@ -45,7 +45,7 @@ def test_a_done_effect_is_on_record_with_its_result(tenant, script):
     assert step.first_started_at == step.last_started_at <= step.ended_at
 
 
-def test_the_effect_is_on_record_before_it_is_sent(tenant, script):
+def test_the_effect_is_recorded_before_it_is_sent(tenant, script):
     def look(key):
         job = Job.objects.get(pk=queued.id)
         seen.append(
@@ -59,7 +59,7 @@ def test_the_effect_is_on_record_before_it_is_sent(tenant, script):
 
 
 @pytest.mark.parametrize("result", [{"id": "ch_1"}, None, 0, "", [1, "é"]])
-def test_the_next_attempt_remembers_the_result_and_does_not_call(tenant, script, result):
+def test_the_next_attempt_returns_the_recorded_result_and_does_not_call(tenant, script, result):
     bank, seen = Downstream(result), []
 
     def perform(job):
@@ -95,7 +95,7 @@ def test_a_redriven_refusal_is_sent_under_another_key(tenant, script):
     assert step_of(job).attempt == 2
 
 
-def test_a_redrive_does_not_do_again_what_was_done(tenant, script):
+def test_a_redrive_does_not_repeat_a_done_effect(tenant, script):
     bank, shop = Downstream({"id": "ch_1"}), Downstream(EffectRefused("sold out"), "shipped")
 
     def perform(job):
@@ -110,7 +110,7 @@ def test_a_redrive_does_not_do_again_what_was_done(tenant, script):
     assert (len(bank.calls), len(shop.calls)) == (1, 2)
 
 
-def test_what_was_never_sent_is_sent_again_under_the_same_key_and_with_a_window_of_its_own(tenant, script):
+def test_an_effect_that_was_not_done_is_sent_under_the_same_key_with_a_new_key_window(tenant, script):
     bank = Downstream(EffectNotDone("refused connection", retry_after=timedelta(seconds=90)), "ok")
     job = run(job_for(tenant, script, charging(bank, key_window=DAY)).id)
     first = step_of(job)
@@ -144,7 +144,7 @@ def test_a_name_used_twice_in_one_attempt_is_an_error_of_the_operation(tenant, s
 
 @pytest.mark.parametrize("first", ["effect", "step", "commit"])
 @pytest.mark.parametrize("second", ["effect", "step", "commit"])
-def test_a_name_is_one_steps_whatever_its_kind(tenant, script, first, second):
+def test_a_name_belongs_to_one_step_of_any_kind(tenant, script, first, second):
     def use(job, kind):
         getattr(job, kind)("name", (lambda _key: 1) if kind == "effect" else (lambda: 1))
 
@@ -157,7 +157,7 @@ def test_a_name_is_one_steps_whatever_its_kind(tenant, script, first, second):
 
 
 @pytest.mark.parametrize("seconds", [44, 60, 3600])
-def test_an_effect_that_no_lease_outlasts_fails_the_job_unsent(tenant, script, seconds):
+def test_an_effect_longer_than_a_lease_fails_the_job_unsent(tenant, script, seconds):
     bank = Downstream("never")
     job = run(job_for(tenant, script, charging(bank, timeout=timedelta(seconds=seconds))).id)
     assert bank.calls == []
@@ -166,7 +166,7 @@ def test_an_effect_that_no_lease_outlasts_fails_the_job_unsent(tenant, script, s
     assert not job.steps.exists()
 
 
-def test_an_effect_that_what_is_left_of_the_attempt_does_not_outlast_is_not_sent(tenant, script):
+def test_an_effect_longer_than_the_rest_of_the_attempt_is_not_sent(tenant, script):
     bank = Downstream("never")
 
     def perform(job):
@@ -211,14 +211,14 @@ def test_an_operation_cannot_fail_for_good_while_an_effect_is_open(tenant, scrip
     assert run(job.id).state == State.SUCCEEDED
 
 
-def test_an_operation_that_doubts_without_an_open_effect_is_tried_again(tenant, script):
+def test_an_unknown_outcome_without_an_open_effect_is_retried(tenant, script):
     def perform(job):
         raise OutcomeUnknown("A feeling.")
 
     assert run(job_for(tenant, script, perform).id).state == State.QUEUED
 
 
-def test_a_swallowed_refusal_is_the_operations_to_judge(tenant, script):
+def test_an_operation_may_handle_a_refusal(tenant, script):
     def perform(job):
         try:
             job.effect("charge", Downstream(EffectRefused("no")).call)

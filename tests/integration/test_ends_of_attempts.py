@@ -1,4 +1,4 @@
-"""Where a job goes when an attempt is over: every situation, on the row, is as the design says."""
+"""The state of a job after an attempt ends: every situation on the row, as docs/states.md says."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def put(job, situation):
 
 
 @pytest.mark.parametrize("event", END)
-def test_every_situation_ends_as_the_design_says(tenant, event):
+def test_every_situation_ends_in_the_documented_state(tenant, event):
     for situation in SITUATIONS:
         job = end_lease(running(tenant).id)
         put(job, situation)
@@ -89,7 +89,7 @@ def test_every_situation_ends_as_the_design_says(tenant, event):
             assert (decode_payload(after.error)["code"] == "partially-done") == (situation.done_effects > 0)
 
 
-def test_a_lease_that_is_not_over_is_left_alone(tenant):
+def test_a_lease_that_has_not_expired_is_left_alone(tenant):
     job = running(tenant)
     before = everything(job.id)
     assert transitions.expire_job(**hold(job), delay=ZERO) is None
@@ -97,7 +97,7 @@ def test_a_lease_that_is_not_over_is_left_alone(tenant):
 
 
 @pytest.mark.parametrize("event", [event for event in END if event is not Event.EXPIRE])
-def test_a_stale_attempt_is_told_so_and_changes_nothing(tenant, event):
+def test_a_stale_attempt_gets_an_error_and_changes_nothing(tenant, event):
     stale = claimed_job(tenant)
     expire(stale)
     queued = everything(stale.id)
@@ -111,7 +111,7 @@ def test_a_stale_attempt_is_told_so_and_changes_nothing(tenant, event):
     assert everything(stale.id) == running_again
 
 
-def test_nobody_can_claim_what_is_not_known_here(tenant):
+def test_an_unknown_operation_cannot_be_claimed(tenant):
     job = queued_job(tenant)
     before = everything(job.id)
     for known in ([], ["test.other@1"], ["test.scripted@2"], ["test.scripted"]):
@@ -120,7 +120,7 @@ def test_nobody_can_claim_what_is_not_known_here(tenant):
     assert transitions.claim_job(job_id=uuid4(), worker="w", known_operations=["test.scripted@1"]) is None
 
 
-def test_a_job_whose_every_worker_dies_ends_failed(tenant):
+def test_a_job_that_kills_every_worker_ends_failed(tenant):
     job = queued_job(tenant)
     fences = []
     while job.state == State.QUEUED:
@@ -134,7 +134,7 @@ def test_a_job_whose_every_worker_dies_ends_failed(tenant):
     assert history(job.id) == ["submit", *["claim", "expire"] * 3]
 
 
-def test_a_job_whose_worker_dies_in_an_effect_each_time_gets_one_attempt_more_and_ends_unknown(tenant):
+def test_a_job_whose_worker_always_dies_in_an_effect_gets_one_more_attempt_and_ends_unknown(tenant):
     job = queued_job(tenant)
     fences, only = [], []
     while job.state == State.QUEUED:
@@ -151,7 +151,7 @@ def test_a_job_whose_worker_dies_in_an_effect_each_time_gets_one_attempt_more_an
     assert history(job.id)[-2:] == ["claim", "expire"]
 
 
-def test_a_postponed_attempt_costs_nothing_even_the_one_that_only_finds_out(tenant):
+def test_a_postponed_attempt_is_not_charged_even_if_it_is_reconcile_only(tenant):
     job = claimed_job(tenant)
     begin(job, "charge")
     write(job.id, "attempts_left = 0")
@@ -175,7 +175,7 @@ def test_the_fence_never_falls_whatever_happens_to_the_job(tenant):
     assert seen == [0, 1, 1, 2, 2, 3, 3, 4, 4, 4, 5]
 
 
-def test_a_failure_after_a_done_effect_names_it_and_cannot_be_retried_under_another_key(tenant):
+def test_a_failure_after_a_done_effect_is_partially_done(tenant):
     job = claimed_job(tenant)
     begin(job, "charge")
     close(job, "charge", JobStep.State.DONE, {"id": "ch_1"})
@@ -206,7 +206,7 @@ def test_a_job_with_an_open_effect_runs_on_after_its_deadline(tenant):
     assert claim(job.id).attempt == 2
 
 
-def test_what_is_no_job_cannot_be_redriven():
+def test_a_missing_job_cannot_be_redriven():
     with pytest.raises(JobNotFound):
         transitions.redrive_job(job_id=uuid4())
 

@@ -1,4 +1,4 @@
-"""One delivery of a job's id: what it makes of each way in which an operation can end."""
+"""One delivery of a job: the outcome of each way in which an operation can end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def job_of(tenant, script, perform):
     return queued_job(tenant, script=script(perform))
 
 
-def test_what_an_operation_returns_is_the_jobs_result(tenant, script):
+def test_the_operations_return_value_is_the_jobs_result(tenant, script):
     job = execute_job(job_of(tenant, script, lambda _job: {"n": 2**70, "text": "é"}).id)
     assert (job.state, decode_payload(job.result)) == (State.SUCCEEDED, {"n": 2**70, "text": "é"})
     assert outcomes(job.id) == ["succeed"]
@@ -46,7 +46,7 @@ def test_what_an_operation_returns_is_the_jobs_result(tenant, script):
     assert history(job.id) == ["submit", "claim", "succeed"]
 
 
-def test_an_operation_is_told_who_it_is(tenant, script):
+def test_the_handle_has_the_jobs_id_attempt_and_scope(tenant, script):
     def perform(job):
         seen.append((job.id, job.attempt, job.fence))
         if len(seen) < 2:
@@ -71,14 +71,14 @@ def test_a_permanent_error_fails_the_job_with_its_code(tenant, script):
     assert decode_payload(JobAttempt.objects.get(job_id=job.id).error) == decode_payload(job.error)
 
 
-def test_a_retryable_error_queues_the_job_and_says_why_in_its_history(tenant, script):
+def test_a_retryable_error_queues_the_job_and_records_the_reason(tenant, script):
     job = execute_job(job_of(tenant, script, raising(RetryableError("Busy.", code="busy"))).id)
     assert (job.state, job.error, job.attempts_left) == (State.QUEUED, None, 2)
     event = JobEvent.objects.get(job_id=job.id, seq=3)
     assert (event.type, event.data) == ("retry", {"cause": "busy", "detail": "Busy."})
 
 
-def test_the_wait_that_a_downstream_asks_for_is_kept(tenant, script):
+def test_a_downstreams_retry_after_is_respected(tenant, script):
     error = RetryableError("Busy.", retry_after=timedelta(minutes=10))
     job = execute_job(job_of(tenant, script, raising(error)).id)
     ended = JobAttempt.objects.get(job_id=job.id).ended_at
@@ -86,7 +86,7 @@ def test_the_wait_that_a_downstream_asks_for_is_kept(tenant, script):
 
 
 @pytest.mark.parametrize(("charged", "ceiling"), [(1, 2), (2, 4), (3, 8)])
-def test_the_wait_doubles_with_each_attempt(tenant, script, monkeypatch, charged, ceiling):
+def test_the_backoff_doubles_with_each_attempt(tenant, script, monkeypatch, charged, ceiling):
     monkeypatch.setattr("workers.backoff.random.uniform", lambda _low, high: high)
     queued = job_of(tenant, script, raising(RetryableError()))
     write(queued.id, f"max_attempts = 5, attempts_left = {6 - charged}")
@@ -95,7 +95,7 @@ def test_the_wait_doubles_with_each_attempt(tenant, script, monkeypatch, charged
     assert abs(job.run_at - ended - timedelta(seconds=ceiling)) < timedelta(seconds=1)
 
 
-def test_anything_else_is_retried_until_the_attempts_are_used_up(tenant, script):
+def test_any_other_exception_is_retried_until_the_attempts_are_used_up(tenant, script):
     job = job_of(tenant, script, raising(ZeroDivisionError("\x00 by \ud800")))
     for _ in range(3):
         assert Job.objects.get(pk=job.id).state == State.QUEUED
@@ -113,10 +113,10 @@ def test_a_soft_time_limit_is_a_retry(tenant, script):
     assert job.state == State.QUEUED
 
 
-def test_an_attempt_that_had_its_time_stops_at_its_next_check_and_is_followed_by_another(tenant, script):
+def test_an_attempt_out_of_time_stops_at_its_next_check_and_is_retried(tenant, script):
     def perform(job):
         job._lease._time_is_over_at = 0.0
-        # Whatever an operation catches, it stops here.
+        # Not even `except Exception` keeps it running.
         with contextlib.suppress(Exception):
             job.check()
         return "went on"
@@ -133,7 +133,7 @@ def test_running_later_costs_no_attempt(tenant, script):
 
 
 @pytest.mark.parametrize("result", [object(), {1, 2}, float("nan")], ids=["object", "set", "nan"])
-def test_a_result_that_is_no_json_is_an_error_of_the_operation(tenant, script, result):
+def test_a_result_that_is_not_json_is_an_error_of_the_operation(tenant, script, result):
     job = execute_job(job_of(tenant, script, lambda _job: result).id)
     assert (job.state, job.result) == (State.QUEUED, None)
 
@@ -165,7 +165,7 @@ def test_params_that_no_longer_fit_fail_the_job(tenant, script):
 @pytest.mark.parametrize(
     "assignment", ["operation = 'test.gone'", "operation_version = 9"], ids=["operation", "version"]
 )
-def test_an_operation_that_is_not_known_here_is_left_to_other_workers(tenant, assignment):
+def test_an_unknown_operation_is_left_to_other_workers(tenant, assignment):
     job = queued_job(tenant)
     write(job.id, assignment)
     before = everything(job.id)
@@ -185,7 +185,7 @@ def test_a_message_without_a_job_is_dropped(db):
     assert execute_job(uuid4()) is None
 
 
-def test_a_job_that_was_taken_away_is_not_settled(tenant, script):
+def test_a_job_of_another_attempt_is_not_settled(tenant, script):
     def perform(job):
         expire(Job.objects.get(pk=job.id), delay=-HOUR)
         claim(job.id)
@@ -198,7 +198,7 @@ def test_a_job_that_was_taken_away_is_not_settled(tenant, script):
     assert everything(job.id) == before
 
 
-def test_a_job_that_is_taken_away_between_two_tries_to_settle_it_is_left_alone(tenant, script, monkeypatch):
+def test_a_job_that_is_lost_between_two_tries_to_settle_it_is_left_alone(tenant, script, monkeypatch):
     """A success that an open effect forbids becomes a retry; the lease may be over by then."""
 
     def refuse(**held):
@@ -218,7 +218,7 @@ def test_a_job_that_is_taken_away_between_two_tries_to_settle_it_is_left_alone(t
     assert outcomes(job.id) == ["expire"]
 
 
-def test_a_cancel_that_comes_with_the_last_word_is_too_late(tenant, script):
+def test_a_cancel_request_during_the_last_statement_is_too_late(tenant, script):
     def perform(job):
         cancel_job(tenant_id=tenant.id, mode="test", job_id=job.id)
         return "done"
@@ -226,7 +226,7 @@ def test_a_cancel_that_comes_with_the_last_word_is_too_late(tenant, script):
     assert execute_job(job_of(tenant, script, perform).id).state == State.SUCCEEDED
 
 
-def test_a_retry_meets_the_wish_to_cancel(tenant, script):
+def test_a_retry_grants_the_cancel_request(tenant, script):
     def perform(job):
         cancel_job(tenant_id=tenant.id, mode="test", job_id=job.id)
         raise RetryableError
@@ -234,7 +234,7 @@ def test_a_retry_meets_the_wish_to_cancel(tenant, script):
     assert execute_job(job_of(tenant, script, perform).id).state == State.CANCELED
 
 
-def test_a_refusal_outranks_the_wish_to_cancel(tenant, script):
+def test_a_refusal_outranks_the_cancel_request(tenant, script):
     def call(_key):
         cancel_job(tenant_id=tenant.id, mode="test", job_id=queued.id)
         raise EffectRefused("no", code="declined")
@@ -243,7 +243,7 @@ def test_a_refusal_outranks_the_wish_to_cancel(tenant, script):
     assert execute_job(queued.id).state == State.FAILED
 
 
-def test_the_death_of_the_process_is_no_outcome(tenant, script):
+def test_a_process_that_dies_writes_no_outcome(tenant, script):
     job = job_of(tenant, script, raising(SystemExit()))
     with pytest.raises(SystemExit):
         execute_job(job.id)

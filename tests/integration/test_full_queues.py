@@ -1,4 +1,4 @@
-"""A queue of the broker stays below its cap; what has no room there waits in PostgreSQL, as due as before (I9)."""
+"""A broker queue stays below its cap; jobs that do not fit wait in PostgreSQL, unchanged (I9)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from workers import sweep
 pytestmark = pytest.mark.django_db
 
 CAP = 500
-# Between two looks at ten minutes: the longest pause, so that each time every job is due again.
+# Steps of ten minutes: the longest pause, so that every job is due again each time.
 STEP = timedelta(minutes=1)
 
 _FILL = """
@@ -41,7 +41,7 @@ _FILL = """
 
 @pytest.fixture(autouse=True)
 def broker():
-    """Nothing is in this test process's database of the broker."""
+    """Return a client of this test process's Redis database, which is empty."""
     with redis.Redis.from_url(configured.REDIS_URL) as client:
         client.flushdb()
         yield client
@@ -52,7 +52,7 @@ def broker():
 def _small(settings):
     settings.PUBLISH_QUEUE_CAP = CAP
     settings.BATCH_ROWS = 200
-    # A sweep deals with all that is due, however slow the machine is.
+    # A sweep does everything that is due, however slow the machine is.
     settings.SWEEP_SECONDS = 3600.0
 
 
@@ -62,7 +62,7 @@ def queue():
 
 
 def fill(tenant, queue, count):
-    """Queue so many jobs, each due for publication for an hour."""
+    """Queue this many jobs, each due for publication since an hour."""
     with connection.cursor() as cursor:
         cursor.execute(_FILL, {"tenant": tenant.id, "queue": queue, "count": count})
 
@@ -84,7 +84,7 @@ def stand_in(broker, queue, count):
 
 
 @pytest.mark.parametrize("waiting", [CAP, CAP + 1])
-def test_the_jobs_of_a_full_queue_are_left_as_due_as_they_were(tenant, queue, broker, waiting):
+def test_the_jobs_of_a_full_queue_are_not_changed(tenant, queue, broker, waiting):
     fill(tenant, queue, 3)
     before = list(Job.objects.order_by("id").values())
     stand_in(broker, queue, waiting)
@@ -93,14 +93,14 @@ def test_the_jobs_of_a_full_queue_are_left_as_due_as_they_were(tenant, queue, br
     assert broker.llen(queue) == waiting
 
 
-def test_a_queue_is_filled_to_its_cap_and_not_beyond(tenant, queue, broker):
+def test_a_queue_is_filled_up_to_its_cap(tenant, queue, broker):
     fill(tenant, queue, 600)
     stand_in(broker, queue, 7)
     assert sweep.run_once() == sweep.Counts(published=CAP - 7, held_back=600 - (CAP - 7))
     assert (broker.llen(queue), untouched(queue)) == (CAP, 600 - (CAP - 7))
 
 
-def test_room_that_is_made_is_filled_with_those_that_waited_longest(tenant, queue, broker):
+def test_free_room_is_filled_with_the_jobs_that_waited_longest(tenant, queue, broker):
     fill(tenant, queue, CAP + 100)
     sweep.run_once()
     broker.ltrim(queue, 0, CAP - 101)
@@ -108,7 +108,7 @@ def test_room_that_is_made_is_filled_with_those_that_waited_longest(tenant, queu
     assert (broker.llen(queue), untouched(queue)) == (CAP, 0)
 
 
-def test_a_full_queue_does_not_stand_before_another(tenant, queue, broker):
+def test_a_full_queue_does_not_delay_another(tenant, queue, broker):
     fill(tenant, f"a{queue}", CAP)
     stand_in(broker, f"a{queue}", CAP)
     fill(tenant, queue, 3)
@@ -118,14 +118,14 @@ def test_a_full_queue_does_not_stand_before_another(tenant, queue, broker):
     assert broker.llen(queue) == 3
 
 
-def test_as_many_as_a_batch_fit_exactly(tenant, queue, broker, settings):
+def test_a_batch_that_fits_exactly_is_published(tenant, queue, broker, settings):
     settings.PUBLISH_QUEUE_CAP = settings.BATCH_ROWS = 5
     fill(tenant, queue, 5)
     assert sweep.run_once() == sweep.Counts(published=5)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_sweepers_at_once_overshoot_by_no_more_than_a_batch_each(tenant, queue, broker, settings):
+def test_concurrent_sweeps_overshoot_by_at_most_a_batch_each(tenant, queue, broker, settings):
     settings.BATCH_ROWS = 20
     fill(tenant, queue, CAP * 2)
     counts = at_once(*[sweep.run_once] * 3)
@@ -142,14 +142,14 @@ def test_ten_minutes_without_a_worker_leave_the_broker_at_its_cap_and_it_fills_a
         sweep.run_once()
         assert broker.llen(queue) == CAP
         pass_by(STEP)
-    # Not one job has been put off for want of room.
+    # No job's publication has been put off for lack of room.
     assert untouched(queue) == 10_000 - CAP
     broker.flushdb()
     assert sweep.run_once().published == CAP
     assert broker.llen(queue) == CAP
 
 
-# --- A broker that takes nothing --------------------------------------------------------------------------------------
+# --- A broker that accepts nothing --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def proxy(settings):
 
 @pytest.fixture
 def full_broker(tmp_path, settings):
-    """A broker of this test's own, whose memory is used up."""
+    """Start a broker for this test without free memory."""
     port = free_port()
     words = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     memory = ["--maxmemory", "1", "--maxmemory-policy", "noeviction"]
@@ -178,7 +178,7 @@ def full_broker(tmp_path, settings):
 
 @pytest.fixture(autouse=True)
 def _longest_backoff(monkeypatch):
-    """A job whose lease ran out is not due again while the test goes on."""
+    """Make every backoff so long that an expired job is not due again during the test."""
     monkeypatch.setattr("workers.backoff.random.uniform", lambda _low, high: 1000 * high)
 
 
@@ -200,12 +200,12 @@ def prove_that_nothing_is_marked(tenant, queue):
 
 
 def forget_the_failure():
-    """As after the breaker's pause."""
+    """Close the breaker, as after its pause."""
     redis_breaker.succeeded()
 
 
 @pytest.mark.parametrize("way", ["refuse", "fall_silent"])
-def test_nothing_is_marked_for_a_broker_that_is_gone_and_all_is_published_once_it_is_back(
+def test_nothing_is_marked_while_the_broker_is_down_and_everything_is_published_once_it_is_back(
     tenant, queue, broker, proxy, way
 ):
     getattr(proxy, way)()
@@ -216,7 +216,7 @@ def test_nothing_is_marked_for_a_broker_that_is_gone_and_all_is_published_once_i
     assert broker.llen(queue) == 3
 
 
-def test_nothing_is_marked_for_a_broker_without_memory_and_all_is_published_once_it_has_some(
+def test_nothing_is_marked_while_the_broker_is_full_and_everything_is_published_once_it_has_memory(
     tenant, queue, full_broker
 ):
     prove_that_nothing_is_marked(tenant, queue)
@@ -226,14 +226,14 @@ def test_nothing_is_marked_for_a_broker_without_memory_and_all_is_published_once
     assert full_broker.llen(queue) == 3
 
 
-def test_the_question_leaves_nothing_in_the_broker(tenant, queue, broker):
+def test_asking_for_queue_lengths_leaves_nothing_in_the_broker(tenant, queue, broker):
     fill(tenant, queue, 1)
     sweep.run_once()
     assert {key.decode() for key in broker.scan_iter()} <= {queue}
 
 
-def test_a_crowd_of_new_jobs_does_not_keep_the_old_ones_from_being_published(tenant, queue, broker, settings):
-    """The half that new jobs leave free is the sweeper's, which goes by age."""
+def test_many_new_jobs_do_not_keep_old_ones_from_being_published(tenant, queue, broker, settings):
+    """New jobs leave half of the queue to the sweep, which goes by age."""
     settings.PUBLISH_QUEUE_CAP = 20
     fill(tenant, queue, 15)
 
@@ -250,12 +250,12 @@ def test_a_crowd_of_new_jobs_does_not_keep_the_old_ones_from_being_published(ten
         broker.rpop(queue)
         submit(1)
         sweep.run_once()
-    # One place a round, and each went to one of the fifteen.
+    # One free place a round; each went to one of the fifteen.
     assert broker.llen(queue) == 20
     assert Job.objects.filter(publications=1).count() == 15
 
 
-def test_new_jobs_are_published_by_a_look_at_the_queue_that_is_a_second_old_at_most(
+def test_new_jobs_are_published_by_a_queue_length_that_is_at_most_a_second_old(
     tenant, queue, broker, settings, monkeypatch
 ):
     settings.PUBLISH_QUEUE_CAP = 2

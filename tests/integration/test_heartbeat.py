@@ -1,4 +1,4 @@
-"""A lease is renewed while its attempt works: from a thread and a connection of its own, within the attempt's limit."""
+"""The heartbeat renews a lease from its own thread and connection, within the attempt's limit."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_long_attempt_keeps_its_lease(tenant, script):
 
 
 @pytest.mark.usefixtures("_quick")
-def test_a_long_attempt_sees_the_wish_to_cancel_without_asking(tenant, script):
+def test_the_heartbeat_delivers_a_cancel_request_to_a_long_attempt(tenant, script):
     def perform(job):
         cancel_job(tenant_id=tenant.id, mode="test", job_id=job.id)
         until(lambda: _raises(JobCanceled, job.check))
@@ -84,7 +84,7 @@ def _raises(kind, function):
 
 
 @pytest.mark.usefixtures("_quick")
-def test_a_long_attempt_sees_that_the_job_was_taken_away(tenant, script):
+def test_the_heartbeat_stops_a_long_attempt_that_lost_its_lease(tenant, script):
     def perform(job):
         expire(Job.objects.get(pk=job.id), delay=-HOUR)
         claim(job.id)
@@ -98,7 +98,7 @@ def test_a_long_attempt_sees_that_the_job_was_taken_away(tenant, script):
 
 
 @pytest.mark.usefixtures("_quick")
-def test_a_heartbeat_that_loses_its_connection_goes_on_with_another(tenant, script):
+def test_a_heartbeat_that_loses_its_connection_opens_another(tenant, script):
     def perform(job):
         first = renewed(job.id, after=expiry(job.id))
         victims = until(other_backends)
@@ -126,7 +126,7 @@ def test_a_short_attempt_costs_no_renewal_and_no_connection(tenant, script, monk
     renewals, seen = [], []
     monkeypatch.setattr("workers.lease.renew_lease", lambda **values: renewals.append(values))
     job = queued_job(tenant, script=script(lambda _job: seen.append(other_backends())))
-    # Its heartbeat has ended with it.
+    # Its heartbeat has ended too.
     assert execute_job(job.id).state == State.SUCCEEDED
     assert (renewals, seen) == ([], [[]])
 
@@ -176,7 +176,7 @@ def test_a_renewal_never_shortens_a_lease(tenant):
     assert expiry(job.id) == job.lease_expires_at
 
 
-def test_a_lease_that_is_over_is_not_renewed_even_before_the_sweeper_comes(tenant):
+def test_an_expired_lease_is_not_renewed_even_before_the_sweep(tenant):
     job = end_lease(claimed_job(tenant).id)
     before = everything(job.id)
     assert renew(job) is None
@@ -184,7 +184,7 @@ def test_a_lease_that_is_over_is_not_renewed_even_before_the_sweeper_comes(tenan
 
 
 @pytest.mark.parametrize("off", [-1, 1])
-def test_a_renewal_shows_the_fence(tenant, off):
+def test_a_renewal_is_fenced(tenant, off):
     job = claimed_job(tenant)
     before = everything(job.id)
     assert renew(job, attempt=job.attempt + off) is None
@@ -210,7 +210,7 @@ def test_a_renewal_changes_nothing_but_the_lease(tenant):
 
 
 def other_backends():
-    """Return the process ids of the connections that others hold to this database."""
+    """Return the process ids of all other connections to this database."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -224,24 +224,24 @@ def terminate(pid):
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
 
 
-def test_an_attempt_that_still_tells_what_it_heard_is_not_ended(tenant, settings, monkeypatch):
-    """Its witness has a bound of its own, beyond which the process ends as any other."""
+def test_a_process_is_not_ended_during_an_unfenced_write(tenant, settings, monkeypatch):
+    """The write has its own time limit; after it the process ends like any other."""
     settings.HEARTBEAT_SECONDS = settings.LOST_LEASE_EXIT_SECONDS = 0.02
     ended, tries = Event(), []
     monkeypatch.setattr("workers.lease.os._exit", lambda _code: ended.set())
     monkeypatch.setattr("workers.lease._RETRY_SECONDS", 0.05)
     lease = lease_of(claimed_job(tenant))
 
-    def tell():
+    def write():
         if not tries:
             lease.mark_lost()
         tries.append(ended.is_set())
         if len(tries) < 6:
             raise OperationalError("away")
-        return "told"
+        return "written"
 
     with Heartbeat(lease):
-        assert lease.retry_unfenced_write(tell) == "told"
+        assert lease.retry_unfenced_write(write) == "written"
         assert tries == [False] * 6
         assert ended.wait(20)
 

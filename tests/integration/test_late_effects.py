@@ -1,4 +1,4 @@
-"""A zombie's answer: its attempt has lost the job, and what it learnt is evidence and nothing more."""
+"""A stale attempt's answer: the attempt has lost the job, and what it learned is kept as evidence only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.scenarios import HOUR, begin, close, expire, history
 pytestmark = pytest.mark.django_db
 
 DAY = timedelta(hours=24)
-LOST = ConnectionError  # raised anew at each call
+LOST = ConnectionError  # a new one is raised at each call
 
 
 def job_for(tenant, script, perform):
@@ -32,7 +32,7 @@ def job_for(tenant, script, perform):
 @pytest.mark.parametrize(
     "answer", [{"id": "ch_late"}, EffectRefused("late"), EffectNotDone("late")], ids=repr
 )
-def test_a_late_answer_of_a_zombie_is_evidence_and_changes_nothing(tenant, script, answer, second):
+def test_a_stale_attempts_answer_is_evidence_and_changes_nothing(tenant, script, answer, second):
     def other_attempt(_key):
         expire(Job.objects.get(pk=queued.id), delay=-HOUR)
         if second != "none: the job waits":
@@ -61,7 +61,7 @@ def test_a_late_answer_of_a_zombie_is_evidence_and_changes_nothing(tenant, scrip
     assert ("ch_late" in event.data["result"]) == (outcome == "done")
 
 
-def test_a_zombie_that_failed_leaves_no_trace(tenant, script):
+def test_a_stale_attempt_that_failed_records_nothing(tenant, script):
     def other_attempt(_key):
         expire(Job.objects.get(pk=queued.id), delay=-HOUR)
         raise LOST
@@ -87,7 +87,7 @@ def test_a_write_whose_reply_was_lost_finds_its_own_record(tenant):
         assert record_step(**remembering)
     fresh = Job.objects.get(pk=job.id)
     assert (fresh.open_effects, fresh.done_effects) == (0, 1)
-    # Of another outcome it is no repeat, and another attempt's record is not its own.
+    # With another outcome it is not a repeat, and another attempt's record is not its own.
     assert not close_effect(**{**closing, "state": JobStep.State.REFUSED, "result": None})
     expire(fresh, delay=-HOUR)
     second = claim(job.id)

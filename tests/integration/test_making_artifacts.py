@@ -1,4 +1,4 @@
-"""Files that a job makes: once, whole or not at all, and by the attempt that holds it."""
+"""Artifacts are made once, whole or not at all, and only by the current attempt."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ pytestmark = pytest.mark.django_db
 
 
 class Crash(BaseException):
-    """The process is gone: nothing of ours runs after it."""
+    """The process is dead: no code of ours runs after it."""
 
 
 def lose_the_job(job):
-    """Let another attempt hold the job."""
+    """Give the job to another attempt."""
     expire(Job.objects.get(pk=job.id), delay=-HOUR)
     return claim(job.id)
 
@@ -109,7 +109,7 @@ def test_an_empty_file_is_an_artifact(tenant, script, folder):
     assert (artifact_of(job).size, stored(folder)) == (0, [b""])
 
 
-def test_several_artifacts_of_one_job_stand_side_by_side(tenant, script, folder):
+def test_a_job_can_have_several_artifacts(tenant, script, folder):
     def perform(job):
         for name in ("one", "two"):
             job.artifact(name, writing(name.encode()), content_type="text/plain")
@@ -119,7 +119,7 @@ def test_several_artifacts_of_one_job_stand_side_by_side(tenant, script, folder)
     assert sorted(stored(folder)) == [b"one", b"two"]
 
 
-def test_what_writes_may_seek_wrap_and_close_the_file(tenant, script, folder):
+def test_the_writer_may_seek_wrap_and_close_the_file(tenant, script, folder):
     def write(file):
         file.write(b"?????")
         file.seek(0)
@@ -135,9 +135,9 @@ def test_what_writes_may_seek_wrap_and_close_the_file(tenant, script, folder):
     assert stored(folder) == ["größ".encode()]
 
 
-# Python warns of whoever does not close what it opened; a file that lacks its end would be worse.
+# Python warns of the unclosed wrapper; a file without its end would be worse.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_what_is_still_in_a_wrapper_when_writing_returns_is_not_lost(tenant, script, folder):
+def test_data_still_buffered_in_a_wrapper_is_not_lost(tenant, script, folder):
     def write(file):
         io.TextIOWrapper(file, encoding="utf-8").write("kept")
 
@@ -183,15 +183,15 @@ def test_nothing_is_written_to_storage_inside_a_transaction(tenant, script, fold
         *({"keep": keep} for keep in (timedelta(0), timedelta(-1))),
     ],
 )
-def test_what_no_client_could_be_told_is_refused_before_anything_is_written(tenant, folder, wrong):
+def test_names_and_types_that_http_cannot_carry_are_refused_before_anything_is_written(tenant, folder, wrong):
     job, calls = handle(claimed_job(tenant)), []
-    told = {"name": "report.csv", **CSV, **wrong}
+    draft = {"name": "report.csv", **CSV, **wrong}
     with pytest.raises(ValueError, match=r"not|path"):
-        job.artifact(told.pop("name"), calls.append, **told)
+        job.artifact(draft.pop("name"), calls.append, **draft)
     assert (calls, stored(folder), count_orphaned_files()) == ([], [], 0)
 
 
-def test_a_name_is_used_once_in_an_attempt_and_may_be_a_steps_too(tenant, folder):
+def test_a_name_is_used_once_in_an_attempt_and_may_equal_a_steps_name(tenant, folder):
     job = handle(claimed_job(tenant))
     job.step("a", lambda: 1)
     job.artifact("a", writing(b"x"), **CSV)
@@ -216,7 +216,7 @@ def test_a_job_makes_no_more_artifacts_than_its_document_can_list(tenant, script
 
 
 def interrupted(tenant, script, perform):
-    """A job whose first attempt dies in `perform`, and whose lease is over."""
+    """Return a job whose first attempt died in `perform`, after its lease expired."""
     job = queued_job(tenant, script=script(perform))
     with pytest.raises(Crash):
         run(job.id)
@@ -224,7 +224,7 @@ def interrupted(tenant, script, perform):
     return job
 
 
-def test_dying_while_it_is_written_leaves_nothing(tenant, script, folder):
+def test_a_crash_while_it_is_written_leaves_nothing(tenant, script, folder):
     def write(file):
         file.write(b"x" * 100_000)
         if len(tries) == 1:
@@ -241,7 +241,7 @@ def test_dying_while_it_is_written_leaves_nothing(tenant, script, folder):
     assert stored(folder) == [b"x" * 100_000]
 
 
-def test_failing_while_it_is_written_leaves_nothing(tenant, script, folder):
+def test_a_failure_while_it_is_written_leaves_nothing(tenant, script, folder):
     def write(file):
         file.write(b"half")
         raise RetryableError
@@ -251,7 +251,7 @@ def test_failing_while_it_is_written_leaves_nothing(tenant, script, folder):
 
 
 @pytest.mark.parametrize("where", ["before", "amid", "after"])
-def test_dying_while_it_is_stored_leaves_an_orphaned_file_for_the_purge(
+def test_a_crash_while_it_is_stored_leaves_an_orphaned_file_for_the_purge(
     tenant, script, folder, monkeypatch, where
 ):
     def save(storage, name, content, save=FileSystemStorage._save):
@@ -264,7 +264,7 @@ def test_dying_while_it_is_stored_leaves_an_orphaned_file_for_the_purge(
 
     with monkeypatch.context() as patch:
         patch.setattr(FileSystemStorage, "_save", save)
-        patch.setattr(artifacts, "remove_unpublished", die)  # it is gone
+        patch.setattr(artifacts, "remove_unpublished", die)  # the process is dead
         job = interrupted(tenant, script, making(b"half"))
     assert (count_orphaned_files(), JobArtifact.objects.count()) == (1, 0)
     assert run(job.id).state == State.SUCCEEDED
@@ -273,7 +273,7 @@ def test_dying_while_it_is_stored_leaves_an_orphaned_file_for_the_purge(
     assert (stored(folder), count_orphaned_files()) == ([b"half"], 0)
 
 
-def test_dying_between_storing_and_publishing_leaves_an_orphaned_file_for_the_purge(
+def test_a_crash_between_storing_and_publishing_leaves_an_orphaned_file_for_the_purge(
     tenant, script, folder, monkeypatch
 ):
     with monkeypatch.context() as patch:
@@ -286,7 +286,7 @@ def test_dying_between_storing_and_publishing_leaves_an_orphaned_file_for_the_pu
     assert (stored(folder), count_orphaned_files()) == ([b"x"], 0)
 
 
-def test_dying_after_it_is_published_leaves_an_artifact_for_the_next_attempt(tenant, script, folder):
+def test_a_crash_after_it_is_published_leaves_an_artifact_for_the_next_attempt(tenant, script, folder):
     def perform(job):
         job.artifact("a", writing(str(job.attempt).encode()), **CSV)
         if job.attempt == 1:
@@ -319,7 +319,7 @@ def test_a_storage_that_fails_leaves_nothing_and_the_next_attempt_stores_it(
 
 @pytest.fixture
 def reply_is_lost(monkeypatch):
-    """What a write of a file's row does is done, and the first time its reply is lost."""
+    """Lose the reply to the first write of an artifact's row, after its commit."""
 
     def lose(name):
         write, lost = getattr(artifacts, name), []
@@ -332,7 +332,7 @@ def reply_is_lost(monkeypatch):
             return result
 
         monkeypatch.setattr(artifacts, name, twice)
-        # Of a test inside a transaction, where a connection that is closed takes everything with it.
+        # The test runs inside a transaction, which closing the connection would roll back.
         monkeypatch.setattr("workers.lease.connection", type("Kept", (), {"close": lambda _self: None})())
         monkeypatch.setattr("workers.lease._RETRY_SECONDS", 0.0)
 
@@ -347,10 +347,10 @@ def test_a_write_whose_reply_was_lost_is_repeated_without_harm(tenant, folder, r
     assert (stored(folder), count_orphaned_files(), artifact_of(job, "a").attempt) == ([b"x"], 0, 1)
 
 
-def test_a_publication_in_doubt_never_removes_the_file(tenant, folder, monkeypatch):
+def test_a_publication_with_an_unknown_outcome_never_removes_the_file(tenant, folder, monkeypatch):
     def commit_and_fail(**values):
         rows.publish_file(**values)
-        raise DatabaseError("nobody knows")
+        raise DatabaseError("outcome unknown")
 
     monkeypatch.setattr(artifacts, "publish_file", commit_and_fail)
     job = claimed_job(tenant)
@@ -361,7 +361,9 @@ def test_a_publication_in_doubt_never_removes_the_file(tenant, folder, monkeypat
     assert (folder / artifact_of(job, "a").storage_name).read_bytes() == b"x"
 
 
-def test_a_publication_in_doubt_whose_job_has_gone_on_never_removes_the_file(tenant, folder, monkeypatch):
+def test_a_publication_with_an_unknown_outcome_of_a_lost_job_never_removes_the_file(
+    tenant, folder, monkeypatch
+):
     job = claimed_job(tenant)
 
     def commit_and_see_nothing(**values):
@@ -403,7 +405,7 @@ def test_an_attempt_that_lost_the_job_while_storing_publishes_and_overwrites_not
         return saved if when == "after its own" else save(storage, name, content)
 
     current = []
-    # Undone by `monkeypatch.undo`, so the folder's settings must not be in the same patch.
+    # `monkeypatch.undo` reverts it, so the folder's settings must not be in the same patch.
     monkeypatch.setattr(FileSystemStorage, "_save", save)
     with pytest.raises(LeaseLost):
         handle(stale).artifact("a", writing(b"stale"), **CSV)
@@ -412,9 +414,7 @@ def test_an_attempt_that_lost_the_job_while_storing_publishes_and_overwrites_not
     assert (stored(folder), count_orphaned_files()) == ([b"current"], 0)
 
 
-def test_a_file_stored_by_an_attempt_frozen_until_the_purge_had_forgotten_it_is_removed_by_it(
-    tenant, folder, monkeypatch
-):
+def test_a_stale_attempt_removes_the_file_that_it_stored_after_the_purge(tenant, folder, monkeypatch):
     stale = claimed_job(tenant)
 
     def save(storage, name, content, save=FileSystemStorage._save):
@@ -429,9 +429,7 @@ def test_a_file_stored_by_an_attempt_frozen_until_the_purge_had_forgotten_it_is_
     assert (stored(folder), count_orphaned_files()) == ([], 0)
 
 
-def test_the_purge_leaves_a_file_alone_whose_attempt_still_runs_however_long_it_takes(
-    tenant, folder, monkeypatch
-):
+def test_the_purge_keeps_the_file_of_a_running_attempt_however_long_it_takes(tenant, folder, monkeypatch):
     job = claimed_job(tenant)
 
     def save(storage, name, content, save=FileSystemStorage._save):
@@ -446,7 +444,7 @@ def test_the_purge_leaves_a_file_alone_whose_attempt_still_runs_however_long_it_
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.RUNNING])
-def test_a_job_that_no_longer_runs_takes_no_artifact(tenant, state):
+def test_a_job_that_is_not_running_gets_no_artifact(tenant, state):
     job = in_state(tenant, state)
     held = {"job_id": job.id, "attempt": job.attempt}
     file = rows.StoredFile(
@@ -460,7 +458,7 @@ def test_a_job_that_no_longer_runs_takes_no_artifact(tenant, state):
 # --- Kept for a while ----------------------------------------------------------------------------------------------------
 
 
-def test_an_attempt_that_comes_to_an_expired_artifact_makes_it_again(tenant, script, folder):
+def test_an_attempt_makes_an_expired_artifact_again(tenant, script, folder):
     def perform(job):
         job.artifact("a", writing(str(job.attempt).encode()), **CSV, keep=timedelta(hours=1))
         if job.attempt == 1:

@@ -1,4 +1,4 @@
-"""What an attempt shows of itself, and how it learns that it must stop."""
+"""An attempt's progress, and how the attempt learns that it must stop."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ pytestmark = pytest.mark.django_db
 
 
 def lose_the_job(job):
-    """Let another attempt hold the job."""
+    """Give the job to another attempt."""
     expire(Job.objects.get(pk=job.id), delay=-HOUR)
     claim(job.id)
 
 
 def handle(job):
-    """Return what `perform` would be given."""
+    """Return the handle that `perform` would get."""
     lease = Lease(job_id=job.id, attempt=job.attempt, time_limit=HOUR, claimed_at=time.monotonic())
     return RunningJob(job=job, lease=lease)
 
 
-def test_progress_is_on_the_job_and_in_no_event(tenant):
+def test_progress_is_written_to_the_job_and_makes_no_event(tenant):
     held = claimed_job(tenant)
     handle(held).progress(1, 4, "one of four")
     job = Job.objects.get(pk=held.id)
@@ -39,7 +39,7 @@ def test_progress_is_on_the_job_and_in_no_event(tenant):
     assert history(job.id) == ["submit", "claim"]
 
 
-def test_a_tight_loop_writes_its_first_and_its_last_progress(tenant, django_assert_num_queries):
+def test_a_tight_loop_writes_only_its_first_and_last_progress(tenant, django_assert_num_queries):
     job = handle(claimed_job(tenant))
     with django_assert_num_queries(2):
         for done in range(1, 1001):
@@ -58,14 +58,14 @@ def test_progress_of_a_stale_attempt_changes_nothing_and_ends_it(tenant):
 
 
 @pytest.mark.parametrize("message", ["\x00 nul", "\ud800 surrogate", "x" * 5000])
-def test_any_message_can_be_shown(tenant, message):
+def test_any_message_can_be_written(tenant, message):
     job = handle(claimed_job(tenant))
     job.progress(0, 1, message)
     assert len(Job.objects.get(pk=job.id).progress["message"]) <= 200
 
 
 @pytest.mark.parametrize(("done", "total"), [(-1, 1), (2, 1), (1, 2**53 + 1)])
-def test_progress_that_makes_no_sense_is_an_error(tenant, done, total):
+def test_impossible_progress_is_an_error(tenant, done, total):
     job = handle(claimed_job(tenant))
     with pytest.raises(ValueError, match="Progress is"):
         job.progress(done, total)
@@ -75,7 +75,7 @@ def cancel(job):
     cancel_job(tenant_id=job.tenant_id, mode="test", job_id=job.id)
 
 
-def test_a_wish_to_cancel_is_seen_with_the_next_progress(tenant, script):
+def test_a_cancel_request_is_seen_with_the_next_progress(tenant, script):
     def perform(job):
         cancel(queued)
         job.progress(1, 2)
@@ -87,7 +87,7 @@ def test_a_wish_to_cancel_is_seen_with_the_next_progress(tenant, script):
     assert outcomes(job.id) == ["canceled"]
 
 
-def test_a_wish_that_was_there_before_the_claim_is_granted_before_any_work(tenant, script):
+def test_a_cancel_request_from_before_the_claim_is_granted_before_any_work(tenant, script):
     calls = []
     job = queued_job(tenant, script=script(lambda _job: calls.append(1)))
     held = claim(job.id)
@@ -96,7 +96,7 @@ def test_a_wish_that_was_there_before_the_claim_is_granted_before_any_work(tenan
     assert (run(job.id).state, calls) == (State.CANCELED, [])
 
 
-def test_a_wish_after_a_done_effect_is_declined_once_and_the_job_runs_on(tenant, script):
+def test_a_cancel_request_after_a_done_effect_is_declined_once_and_the_job_continues(tenant, script):
     def perform(job):
         job.effect("charge", Downstream("ok").call)
         cancel(queued)
@@ -111,7 +111,7 @@ def test_a_wish_after_a_done_effect_is_declined_once_and_the_job_runs_on(tenant,
     assert history(job.id) == ["submit", "claim", "cancel-requested", "cancel-declined", "succeed"]
 
 
-def test_an_operation_cannot_swallow_that_it_was_canceled(tenant, script):
+def test_an_operation_cannot_swallow_its_cancel(tenant, script):
     def perform(job):
         cancel(queued)
         try:

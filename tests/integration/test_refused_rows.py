@@ -1,4 +1,4 @@
-"""A row that the database refuses for a reason of its own is an error that is told, and stands in nobody else's way."""
+"""A row that the database refuses to change is a logged error, and delays no other row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _connection(transactional_db):
-    """A connection that a test has cut ends with it."""
+    """Close the connection that the test has cut."""
     yield
     connection.close()
 
@@ -33,7 +33,7 @@ def claim(job):
 
 
 def spoil(job):
-    """Put another event where the job's next one would stand, as a fault of ours would."""
+    """Insert another event under the job's next number, as a defect would."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)"
@@ -47,7 +47,7 @@ def state_of(job):
     return Job.objects.get(pk=job.id).state
 
 
-def test_a_claim_that_the_database_refuses_is_not_taken_for_a_blocked_one(tenant):
+def test_a_claim_that_the_database_refuses_is_an_error_and_not_a_blocked_job(tenant):
     job = queued_job(tenant)
     JobAttempt.objects.create(job_id=job.id, number=1, worker="another", started_at=job.created_at)
     before = everything(job.id)
@@ -57,7 +57,7 @@ def test_a_claim_that_the_database_refuses_is_not_taken_for_a_blocked_one(tenant
 
 
 def test_a_claim_that_meets_a_running_job_of_its_key_is_blocked(tenant):
-    """The index decides where the guard, a moment before, saw nothing yet."""
+    """The unique index decides if the guard saw nothing a moment before."""
     blocker(tenant)
     job = queued_job(tenant)
     # Older by its number, so that the guard lets it pass.
@@ -68,14 +68,14 @@ def test_a_claim_that_meets_a_running_job_of_its_key_is_blocked(tenant):
 
 @pytest.fixture
 def queue():
-    """A queue of this test's own."""
+    """Return the name of a queue that only this test uses."""
     name = f"test-{uuid4()}"
     with redis.Redis.from_url(configured.REDIS_URL) as broker:
         yield lambda: broker.llen(name), name
         broker.delete(name)
 
 
-def test_one_lease_that_cannot_be_ended_keeps_no_other_job_from_the_sweep(tenant, queue, caplog, monkeypatch):
+def test_one_lease_that_cannot_be_ended_does_not_stop_the_sweep(tenant, queue, caplog, monkeypatch):
     length, name = queue
     monkeypatch.setattr("workers.backoff.random.uniform", lambda _low, high: high)
     first, spoiled, last = (claimed_job(tenant) for _ in range(3))
@@ -98,7 +98,7 @@ def test_one_lease_that_cannot_be_ended_keeps_no_other_job_from_the_sweep(tenant
     assert "sweep.row_failed" in caplog.text
 
 
-def test_one_deadline_that_cannot_be_kept_keeps_no_other_job_from_the_sweep(tenant):
+def test_one_deadline_that_cannot_be_written_does_not_stop_the_sweep(tenant):
     jobs = [queued_job(tenant) for _ in range(3)]
     for hours, job in enumerate(jobs, 1):
         write(job.id, f"deadline_at = clock_timestamp() - interval '{4 - hours} hours'")
@@ -107,7 +107,7 @@ def test_one_deadline_that_cannot_be_kept_keeps_no_other_job_from_the_sweep(tena
     assert [state_of(job) for job in jobs] == [State.QUEUED, State.FAILED, State.FAILED]
 
 
-def test_rows_that_are_refused_are_met_once_a_sweep_however_small_its_batches(tenant, settings):
+def test_refused_rows_are_met_once_a_sweep_however_small_its_batches(tenant, settings):
     settings.BATCH_ROWS = 1
     leases = [end_lease(claimed_job(tenant).id) for _ in range(3)]
     deadlines = [
@@ -122,7 +122,7 @@ def test_rows_that_are_refused_are_met_once_a_sweep_however_small_its_batches(te
     assert [state_of(job) for job in deadlines] == [State.QUEUED, State.QUEUED, State.FAILED]
 
 
-def test_a_kind_of_work_that_the_database_refuses_keeps_no_other_from_the_sweep(tenant, monkeypatch):
+def test_a_kind_of_work_that_the_database_refuses_does_not_stop_the_others(tenant, monkeypatch):
     def refused(**_values):
         raise OperationalError("canceling statement due to statement timeout")
 
@@ -133,7 +133,7 @@ def test_a_kind_of_work_that_the_database_refuses_keeps_no_other_from_the_sweep(
     assert (counts.expired, counts.lapsed) == (0, 1)
 
 
-def test_what_is_refused_stays_to_be_swept_once_its_fault_is_mended(tenant):
+def test_a_refused_row_is_swept_once_the_defect_is_fixed(tenant):
     job = spoil(claimed_job(tenant))
     backdate(job.id, lease_expires_at=HOUR)
     assert sweep.run_once().expired == 0
@@ -142,7 +142,7 @@ def test_what_is_refused_stays_to_be_swept_once_its_fault_is_mended(tenant):
     assert sweep.run_once().expired == 1
 
 
-def test_a_sweep_whose_database_is_gone_ends_at_once(tenant, monkeypatch):
+def test_a_sweep_without_its_database_ends_at_once(tenant, monkeypatch):
     def gone(**_values):
         asked.append(1)
         connection.connection.close()

@@ -1,4 +1,4 @@
-"""What each step of a job's life costs in statements: one each, since round trips are most of what a job costs."""
+"""Each transition of a job costs one statement, because round trips are most of a job's cost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_each_transition_is_one_statement(tenant, django_assert_num_queries):
         get_job(tenant_id=tenant.id, mode="test", job_id=job.id)
 
 
-def test_a_concurrency_key_costs_one_statement_more_and_only_at_the_accept(tenant, django_assert_num_queries):
+def test_a_concurrency_key_costs_one_more_statement_only_at_accept(tenant, django_assert_num_queries):
     with django_assert_num_queries(2):
         job = queued_job(tenant, concurrency_key="a")
     queued_job(tenant, concurrency_key="a")

@@ -1,4 +1,4 @@
-"""`manage.py startoperation` writes an operation and a test that work as they are, and overwrites nothing."""
+"""`manage.py startoperation` writes a working operation and its test, and overwrites nothing."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def load(file, name):
 
 
 @pytest.mark.django_db
-def test_what_it_writes_passes_the_checks_and_its_own_tests(root, tenant, capsys):
+def test_the_written_operation_passes_the_checks_and_its_own_tests(root, tenant, capsys):
     call_command("startoperation", "crm.sync_contact", root=root)
-    said = capsys.readouterr().out
-    assert "wrote operations/sync_contact.py" in said
-    assert '"operations.sync_contact.SyncContact"' in said
+    output = capsys.readouterr().out
+    assert "wrote operations/sync_contact.py" in output
+    assert '"operations.sync_contact.SyncContact"' in output
     load(root / "operations/sync_contact.py", "operations.sync_contact")
     assert list(_wrong("operations.sync_contact.SyncContact")) == []
     tests = load(root / "tests/integration/test_sync_contact.py", "test_sync_contact")
@@ -48,14 +48,14 @@ def test_what_it_writes_passes_the_checks_and_its_own_tests(root, tenant, capsys
 
 
 @pytest.mark.parametrize("name", ["Sync", "sync", "crm.", ".x", "crm.Sync", "crm.a-b", "../x.y", ""])
-def test_a_name_that_clients_could_not_say_is_refused(root, name):
+def test_an_invalid_name_is_refused(root, name):
     with pytest.raises(CommandError, match=r"<noun>\.<verb>"):
         call_command("startoperation", name, root=root)
     assert not list(root.rglob("*.py"))
 
 
 @pytest.mark.parametrize("there", ["operations/sync_contact.py", "tests/integration/test_sync_contact.py"])
-def test_nothing_is_overwritten_and_nothing_is_half_written(root, there):
+def test_no_file_is_overwritten_and_none_is_written_alone(root, there):
     (root / there).write_text("mine")
     with pytest.raises(CommandError, match="exists already"):
         call_command("startoperation", "crm.sync_contact", root=root)
@@ -64,6 +64,6 @@ def test_nothing_is_overwritten_and_nothing_is_half_written(root, there):
     ]
 
 
-def test_elsewhere_it_says_where_to_run_it(tmp_path):
+def test_in_another_folder_it_names_the_root_option(tmp_path):
     with pytest.raises(CommandError, match="--root"):
         call_command("startoperation", "crm.sync_contact", root=tmp_path)

@@ -1,4 +1,4 @@
-"""Steps that stay inside our house: remembered results, changes that commit exactly once, progress for people."""
+"""Steps inside our own system: recorded results, changes that commit exactly once, progress."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 
 
 class Crash(BaseException):
-    """The process is gone: nothing of ours runs after it."""
+    """The process is dead: no code of ours runs after it."""
 
 
 @pytest.fixture
@@ -46,20 +46,20 @@ def booked():
 
 
 def lose_the_job(job):
-    """Let another attempt hold the job."""
+    """Give the job to another attempt."""
     expire(Job.objects.get(pk=job.id), delay=-HOUR)
     claim(job.id)
 
 
 def handle(job):
-    """Return what `perform` would be given."""
+    """Return the handle that `perform` would get."""
     lease = Lease(job_id=job.id, attempt=job.attempt, time_limit=HOUR, claimed_at=time.monotonic())
     return RunningJob(job=job, lease=lease)
 
 
 @pytest.mark.parametrize("kind", ["step", "commit"])
 @pytest.mark.parametrize("result", [{"rate": 1.5}, None, 0, False, [], 2**70])
-def test_a_result_is_remembered_between_attempts(tenant, script, kind, result):
+def test_a_result_is_kept_between_attempts(tenant, script, kind, result):
     calls, seen = [], []
 
     def perform(job):
@@ -77,7 +77,7 @@ def test_a_result_is_remembered_between_attempts(tenant, script, kind, result):
 
 
 @pytest.mark.parametrize("kind", ["step", "commit"])
-def test_what_failed_is_not_remembered(tenant, script, kind, ledger):
+def test_a_failed_step_is_not_recorded(tenant, script, kind, ledger):
     def work():
         book(1)
         if len(tries) < 2:
@@ -96,7 +96,7 @@ def test_what_failed_is_not_remembered(tenant, script, kind, ledger):
     assert booked() == ([1, 1] if kind == "step" else [1])
 
 
-def test_a_commit_and_its_record_are_there_together(tenant, script, ledger):
+def test_a_commit_and_its_record_are_written_together(tenant, script, ledger):
     def perform(job):
         return job.commit("book", lambda: book(5))
 
@@ -105,7 +105,7 @@ def test_a_commit_and_its_record_are_there_together(tenant, script, ledger):
     assert (job.open_effects, job.done_effects) == (0, 0)
 
 
-def test_a_commit_that_lost_the_fence_is_undone(tenant, script, ledger):
+def test_a_commit_that_lost_the_fence_is_rolled_back(tenant, script, ledger):
     def work():
         lose_the_job(queued)
         return book(5)
@@ -119,11 +119,11 @@ def test_a_commit_that_lost_the_fence_is_undone(tenant, script, ledger):
     queued = queued_job(tenant, script=script(perform))
     job = run(queued.id)
     assert booked() == []
-    # `work` took the job away inside the same transaction, and that is undone with it.
+    # `work` gave the job away inside the same transaction, and that is rolled back with it.
     assert (job.state, job.attempt, outcomes(job.id)) == (State.RUNNING, 1, [None])
 
 
-def test_a_crash_after_the_work_and_before_the_record_leaves_neither(tenant, script, ledger):
+def test_a_crash_after_the_work_and_before_the_record_keeps_neither(tenant, script, ledger):
     def work():
         book(5)
         raise Crash
@@ -140,7 +140,7 @@ def test_a_crash_after_the_work_and_before_the_record_leaves_neither(tenant, scr
     assert booked() == [6]
 
 
-def test_a_commit_whose_result_is_no_json_is_undone(tenant, script, ledger):
+def test_a_commit_whose_result_is_not_json_is_rolled_back(tenant, script, ledger):
     def perform(job):
         return job.commit("book", lambda: book(5) and object())
 

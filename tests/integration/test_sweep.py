@@ -1,4 +1,4 @@
-"""What time brings about: due jobs are published (again), leases that ran out end, deadlines pass; each exactly once."""
+"""The sweep publishes due jobs, ends expired leases and fails jobs past their deadline, each exactly once."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture(autouse=True)
 def _longest_backoff(monkeypatch):
-    """A backoff is never so short that its job is due again within the sweep that ended its lease."""
+    """Make every backoff long enough that a job is not due again within the sweep that ended its lease."""
     monkeypatch.setattr("workers.backoff.random.uniform", lambda _low, high: high)
 
 
 @pytest.fixture
 def queue(settings):
-    """Return a queue of this test's own, so that nothing else stands in it."""
+    """Return the name of a queue that only this test uses."""
     name = f"test-{uuid4()}"
     yield name
     broker(settings).delete(name)
@@ -62,7 +62,7 @@ def _put(job, queue):
 # --- Leases and deadlines --------------------------------------------------------------------------------------------
 
 
-def test_a_lease_that_ran_out_is_ended_and_the_job_waits_its_backoff(tenant, monkeypatch):
+def test_an_expired_lease_is_ended_and_the_job_waits_for_its_backoff(tenant, monkeypatch):
     monkeypatch.setattr("workers.backoff.random.uniform", lambda _low, high: high)
     job = end_lease(claimed_job(tenant).id)
     assert sweep.run_once() == sweep.Counts(expired=1, lapsed=0, published=0)
@@ -81,7 +81,7 @@ def test_an_expired_job_is_published_once_its_backoff_is_over(tenant, queue, set
     assert ids(settings, queue) == [str(job.id)]
 
 
-def test_a_lease_that_runs_is_left_alone(tenant):
+def test_a_live_lease_is_left_alone(tenant):
     job = claimed_job(tenant)
     before = everything(job.id)
     assert sweep.run_once().expired == 0
@@ -97,14 +97,14 @@ def test_a_job_whose_deadline_passed_fails_once_and_is_not_published(tenant, que
     assert ids(settings, queue) == []
 
 
-def test_every_kind_is_dealt_with_in_one_sweep(tenant, queue):
+def test_one_sweep_does_every_kind_of_work(tenant, queue):
     due_job(tenant, queue)
     end_lease(claimed_job(tenant).id)
     write(queued_job(tenant).id, "deadline_at = clock_timestamp()")
     assert sweep.run_once() == sweep.Counts(expired=1, lapsed=1, published=1)
 
 
-def test_more_than_a_batch_of_each_kind_is_dealt_with_in_one_sweep(tenant, queue, settings):
+def test_one_sweep_does_more_than_one_batch_of_each_kind(tenant, queue, settings):
     settings.BATCH_ROWS = 2
     overdue = [end_lease(claimed_job(tenant).id) for _ in range(5)]
     for _ in range(5):
@@ -114,14 +114,14 @@ def test_more_than_a_batch_of_each_kind_is_dealt_with_in_one_sweep(tenant, queue
     assert all(outcomes(job.id) == ["expire"] for job in overdue)
 
 
-def test_deadlines_of_one_instant_are_all_seen(tenant, settings):
+def test_all_deadlines_of_one_instant_are_found(tenant, settings):
     settings.BATCH_ROWS = 2
     for _ in range(5):
         write(queued_job(tenant).id, "deadline_at = date_trunc('day', clock_timestamp())")
     assert sweep.run_once().lapsed == 5
 
 
-def test_a_sweep_whose_time_is_over_has_dealt_with_a_batch_of_each_kind(tenant, queue, settings):
+def test_a_sweep_out_of_time_has_done_a_batch_of_each_kind(tenant, queue, settings):
     settings.BATCH_ROWS, settings.SWEEP_SECONDS = 2, 0
     for _ in range(3):
         end_lease(claimed_job(tenant).id)
@@ -137,11 +137,11 @@ def test_the_management_command_sweeps(tenant):
     assert history(job.id)[-1] == "expire"
 
 
-# --- Others at the same rows -----------------------------------------------------------------------------------------
+# --- Locked rows -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_row_that_somebody_holds_keeps_no_other_waiting(queue, settings):
+def test_a_locked_row_delays_no_other(queue, settings):
     tenant = TenantFactory()
     held = [
         due_job(tenant, queue),
@@ -155,7 +155,7 @@ def test_a_row_that_somebody_holds_keeps_no_other_waiting(queue, settings):
     ]
     before = [everything(job.id) for job in held]
     with connection.cursor() as cursor:
-        cursor.execute("SET lock_timeout = '5s'")  # to fail, rather than to wait for ever
+        cursor.execute("SET lock_timeout = '5s'")  # fail instead of waiting for ever
     with locked(*held):
         assert sweep.run_once() == sweep.Counts(expired=1, lapsed=1, published=1)
     assert [everything(job.id) for job in held] == before
@@ -165,8 +165,8 @@ def test_a_row_that_somebody_holds_keeps_no_other_waiting(queue, settings):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_mark_is_committed_before_the_id_is_sent(queue, settings, monkeypatch):
-    """Otherwise a worker could claim before the mark, or a crash publish the same backlog for ever."""
+def test_the_mark_is_committed_before_the_hint_is_sent(queue, settings, monkeypatch):
+    """Otherwise a worker could claim before the mark, or repeated crashes could publish the same backlog for ever."""
     tenant = TenantFactory()
     job = due_job(tenant, queue)
 

@@ -1,4 +1,4 @@
-"""What an attempt makes of an effect that an earlier one has begun: how old an answer is, and what "refused" means later."""
+"""An effect that an earlier attempt has begun: the age of an answer, and what "refused" means later."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from tests.support.scenarios import HOUR, history, outcomes
 
 pytestmark = pytest.mark.django_db
 
-LOST = ConnectionError  # raised anew at each call
+LOST = ConnectionError  # a new one is raised at each call
 
 
-def in_doubt(tenant, script, bank, **options):
-    """Return a queued job whose first attempt sent the effect and did not hear what became of it."""
+def with_open_effect(tenant, script, bank, **options):
+    """Return a queued job whose first attempt sent the effect and did not learn its outcome."""
     job = run(queued_job(tenant, script=script(charging(bank, asks=True, **options))).id)
     assert (job.state, step_of(job).state) == (State.QUEUED, "started")
     return job
 
 
 def test_an_answer_is_as_old_as_its_question(tenant, script):
-    """While a downstream takes its time to say "none", the cut request may land behind the question's back."""
+    """While a downstream takes long to answer "not found", the cut request may still arrive."""
 
     def ask_for_long(_key):
         later(job, by=HOUR)
 
     bank = Downstream(LOST, "never", finds=ask_for_long)
-    job = in_doubt(tenant, script, bank)
+    job = with_open_effect(tenant, script, bank)
     job = run(job.id)
     assert (len(bank.questions), len(bank.calls)) == (1, 1)
     assert (job.state, job.open_effects, step_of(job).state) == (State.QUEUED, 1, "started")
     assert outcomes(job.id) == ["retry", "postpone"]
 
 
-def test_a_question_asked_late_enough_is_believed(tenant, script):
+def test_a_late_enough_question_is_believed(tenant, script):
     bank = Downstream(LOST, "ok", finds=None)
-    job = in_doubt(tenant, script, bank)
+    job = with_open_effect(tenant, script, bank)
     later(job, by=HOUR)
     job = run(job.id)
     assert (job.state, len(bank.questions), len(bank.calls)) == (State.SUCCEEDED, 1, 2)
 
 
 def refused_then_retried(tenant, script, bank):
-    """Return a job whose first attempt was refused and was retried for another reason, as an operation may wish."""
+    """Return a job whose first attempt was refused, and retried because the operation raised another error."""
 
     def perform(job):
         try:
@@ -64,7 +64,7 @@ def refused_then_retried(tenant, script, bank):
     return job
 
 
-def test_what_was_refused_is_not_asked_for_again_by_a_later_attempt(tenant, script):
+def test_a_refused_effect_is_not_sent_again_by_a_later_attempt(tenant, script):
     bank = Downstream(EffectRefused("no"), "never")
     job = run(refused_then_retried(tenant, script, bank).id)
     assert (job.state, len(bank.calls)) == (State.FAILED, 1)
@@ -75,7 +75,7 @@ def test_what_was_refused_is_not_asked_for_again_by_a_later_attempt(tenant, scri
     assert history(job.id) == ["submit", "claim", "retry", "claim", "fail"]
 
 
-def test_a_redrive_asks_again_under_a_new_key(tenant, script):
+def test_a_redrive_sends_a_refused_effect_under_a_new_key(tenant, script):
     bank = Downstream(EffectRefused("no"), "charged")
     job = run(refused_then_retried(tenant, script, bank).id)
     redrive_job(tenant_id=tenant.id, mode="test", job_id=job.id)
@@ -85,8 +85,8 @@ def test_a_redrive_asks_again_under_a_new_key(tenant, script):
 
 
 @pytest.mark.parametrize(("seconds", "state"), [(42, State.SUCCEEDED), (42.001, State.FAILED)])
-def test_the_longest_effect_is_a_lease_less_its_beginning_and_margin(tenant, script, seconds, state):
-    """Of 45 s, one is for recording the start and two are kept: what just fits is sent, with a real clock."""
+def test_the_longest_effect_is_a_lease_minus_its_begin_and_margin(tenant, script, seconds, state):
+    """Of 45 s, one is for recording the start and two are a margin: an effect that just fits is sent, with a real clock."""
     bank = Downstream("ok")
     job = run(queued_job(tenant, script=script(charging(bank, timeout=timedelta(seconds=seconds)))).id)
     assert (job.state, len(bank.calls)) == (state, int(state == State.SUCCEEDED))

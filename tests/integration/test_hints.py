@@ -1,4 +1,4 @@
-"""Due jobs are told to the broker, again and again at growing pauses, until somebody claims them."""
+"""Hints of due jobs are published again, with growing pauses, until a worker claims them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture
 def queue(settings):
-    """Return a queue of this test's own, so that nothing else stands in it."""
+    """Return the name of a queue that only this test uses."""
     name = f"test-{uuid4()}"
     yield name
     broker(settings).delete(name)
@@ -43,7 +43,7 @@ def queue(settings):
 
 @pytest.fixture
 def dead_broker(settings):
-    """Let nobody listen where the broker should be."""
+    """Point REDIS_URL at a closed port; return a function that reverts it."""
     address, settings.REDIS_URL = settings.REDIS_URL, "redis://127.0.0.1:1/0"
     yield lambda: _revive(settings, address)
     _revive(settings, address)
@@ -75,7 +75,7 @@ def _put(job, queue):
 
 
 def seconds_of_pause(job):
-    """How long the pause was that has just begun: what has passed of it is less than a second."""
+    """Return the length of the pause that has just begun, rounded up to seconds."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT next_publish_at - clock_timestamp() FROM job WHERE id = %s", [job.id])
         return math.ceil(cursor.fetchone()[0].total_seconds())
@@ -93,7 +93,7 @@ def test_a_due_job_is_published_as_the_task_that_runs_it(tenant, queue, settings
     )
 
 
-def test_a_published_message_is_one_that_celery_can_read_and_run(tenant, queue, settings, script):
+def test_celery_can_read_and_run_a_hint(tenant, queue, settings, script):
     job = _put(make_due(queued_job(tenant, script=script(lambda _job: "ran")).id), queue)
     sweep.run_once()
     with app.connection_for_read() as link, link.SimpleQueue(queue) as simple:
@@ -104,7 +104,7 @@ def test_a_published_message_is_one_that_celery_can_read_and_run(tenant, queue, 
     assert decode_payload(Job.objects.get(pk=job.id).result) == "ran"
 
 
-def test_each_publication_that_nobody_claims_doubles_the_pause_up_to_a_minute(tenant, queue, settings):
+def test_each_unclaimed_publication_doubles_the_pause_up_to_a_minute(tenant, queue, settings):
     job = due_job(tenant, queue)
     pauses = []
     for _ in range(8):
@@ -123,7 +123,7 @@ def test_the_pause_stays_a_minute_however_often_a_job_was_published(tenant, queu
     assert seconds_of_pause(job) == 60
 
 
-def test_a_claim_takes_the_job_from_the_list_and_the_pause_begins_anew(tenant, queue):
+def test_a_claim_resets_the_publication_pause(tenant, queue):
     job = due_job(tenant, queue)
     for _ in range(4):
         sweep.run_once()
@@ -154,7 +154,7 @@ def test_a_job_that_is_not_due_is_not_published(tenant):
     assert sweep.run_once().published == 0
 
 
-def test_a_job_that_was_redriven_is_published_at_once_and_by_the_sweeper_after_the_grace(
+def test_a_redriven_job_is_published_at_once_and_by_the_sweep_after_the_grace(
     tenant, queue, settings, django_capture_on_commit_callbacks
 ):
     job = _put(in_state(tenant, State.FAILED), queue)
@@ -203,7 +203,7 @@ def test_a_dead_broker_is_not_tried_for_every_job(tenant, queue, dead_broker, mo
     monkeypatch.setattr(hints, "_send", lambda job: (tried.append(job), send(job)))
     assert publish_hints([DueJob(uuid4(), queue) for _ in range(20)]) == 0
     assert len(tried) == 1
-    # Each caller in a thread of its own, as in the api: one that has paid for a failure is spared the next.
+    # Each caller has its own thread, as in the api: a thread that has just met a failure does not try again.
     for _ in range(10):
         caller = Thread(target=publish_hints, args=[[DueJob(uuid4(), queue)]])
         caller.start()

@@ -1,4 +1,4 @@
-"""An effect that began and whose outcome nobody saw: repeated under its key, asked about, or left to a person. Never guessed."""
+"""An effect with an unknown outcome: repeated under its key, asked about, or left to an operator. Never guessed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.support.scenarios import HOUR, begin, expire, history, write
 pytestmark = pytest.mark.django_db
 
 DAY, MINUTE = timedelta(hours=24), timedelta(minutes=1)
-LOST = ConnectionError  # raised anew at each call
+LOST = ConnectionError  # a new one is raised at each call
 
 
-def in_doubt(tenant, script, bank, *, age=None, **options):
-    """Return a queued job whose first attempt sent the effect and did not hear what became of it."""
+def with_open_effect(tenant, script, bank, *, age=None, **options):
+    """Return a queued job whose first attempt sent the effect and did not learn its outcome."""
     job = run(queued_job(tenant, script=script(charging(bank, **options))).id)
     assert (job.state, job.open_effects, step_of(job).state) == (State.QUEUED, 1, "started")
     if age:
@@ -31,13 +31,13 @@ def in_doubt(tenant, script, bank, *, age=None, **options):
 
 
 def last_attempt(job):
-    """Let the next attempt be the job's last one."""
+    """Make the next attempt the job's last one."""
     return write(job.id, "attempts_left = 1")
 
 
-def test_within_the_window_it_is_repeated_under_the_same_key(tenant, script):
+def test_within_the_key_window_it_is_repeated_under_the_same_key(tenant, script):
     bank = Downstream(LOST, LOST, {"id": "ch_1"})
-    job = in_doubt(tenant, script, bank, key_window=DAY, age=timedelta(hours=23))
+    job = with_open_effect(tenant, script, bank, key_window=DAY, age=timedelta(hours=23))
     first = step_of(job)
     job = run(job.id)
     assert (job.state, job.open_effects) == (State.QUEUED, 1)
@@ -50,50 +50,50 @@ def test_within_the_window_it_is_repeated_under_the_same_key(tenant, script):
     )
 
 
-def test_within_the_window_nobody_is_asked(tenant, script):
+def test_within_the_key_window_the_downstream_is_not_asked(tenant, script):
     bank = Downstream(LOST, "ok", finds="found")
-    job = run(in_doubt(tenant, script, bank, asks=True, key_window=DAY).id)
+    job = run(with_open_effect(tenant, script, bank, asks=True, key_window=DAY).id)
     assert (decode_payload(job.result)["charge"], bank.questions) == ("ok", [])
 
 
-def test_the_window_counts_from_the_first_start(tenant, script):
+def test_the_key_window_counts_from_the_first_start(tenant, script):
     bank = Downstream(LOST, LOST, "never")
-    job = in_doubt(tenant, script, bank, key_window=DAY, age=timedelta(hours=23))
+    job = with_open_effect(tenant, script, bank, key_window=DAY, age=timedelta(hours=23))
     later(run(job.id), by=HOUR)
     assert run(job.id).state == State.UNKNOWN
     assert len(bank.calls) == 2
 
 
 @pytest.mark.parametrize(("left", "calls"), [(timedelta(seconds=85), 1), (timedelta(seconds=120), 2)])
-def test_a_window_that_the_call_could_outlast_is_over(tenant, script, left, calls):
-    """Of 24 hours, the time-out of 30 s and the margin of 60 s must still be left."""
+def test_a_key_window_that_the_call_could_outlast_is_over(tenant, script, left, calls):
+    """Of 24 hours, the time-out (30 s) and the margin (60 s) must still be left."""
     bank = Downstream(LOST, "ok")
-    run(in_doubt(tenant, script, bank, key_window=DAY, age=DAY - left).id)
+    run(with_open_effect(tenant, script, bank, key_window=DAY, age=DAY - left).id)
     assert len(bank.calls) == calls
 
 
-def test_the_window_is_looked_at_again_just_before_the_call(tenant, script, monkeypatch):
-    """A process that was frozen before it began again may wake up when the downstream has forgotten the key."""
+def test_the_key_window_is_checked_again_just_before_the_call(tenant, script, monkeypatch):
+    """A process that was frozen before the repeat may continue after the downstream has forgotten the key."""
 
     def frozen(**values):
         later(Job.objects.get(pk=values["job_id"]))
         return begin_effect(**values)
 
     bank = Downstream(LOST, "never")
-    job = in_doubt(tenant, script, bank, key_window=DAY)
+    job = with_open_effect(tenant, script, bank, key_window=DAY)
     monkeypatch.setattr("workers.effects.begin_effect", frozen)
     job = run(job.id)
     assert (job.state, job.open_effects, len(bank.calls)) == (State.QUEUED, 1, 1)
 
 
-def test_a_refusal_of_the_repeat_closes_the_doubt(tenant, script):
-    job = run(in_doubt(tenant, script, Downstream(LOST, EffectRefused("no")), key_window=DAY).id)
+def test_a_refusal_of_the_repeat_closes_the_effect(tenant, script):
+    job = run(with_open_effect(tenant, script, Downstream(LOST, EffectRefused("no")), key_window=DAY).id)
     assert (job.state, job.open_effects, step_of(job).state) == (State.FAILED, 0, "refused")
 
 
-def test_a_refusal_of_the_repeat_alone_does_not_hide_that_the_first_call_got_through(tenant, script):
+def test_after_a_refused_repeat_the_downstream_is_asked_about_the_first_call(tenant, script):
     bank = Downstream(LOST, EffectRefused("not twice"), finds="found")
-    job = run(in_doubt(tenant, script, bank, asks=True, key_window=DAY).id)
+    job = run(with_open_effect(tenant, script, bank, asks=True, key_window=DAY).id)
     assert (job.state, decode_payload(job.result), job.done_effects) == (
         State.SUCCEEDED,
         {"charge": "found"},
@@ -101,16 +101,16 @@ def test_a_refusal_of_the_repeat_alone_does_not_hide_that_the_first_call_got_thr
     )
 
 
-def test_a_repeat_that_was_not_sent_leaves_the_first_call_in_doubt(tenant, script):
+def test_a_repeat_that_was_not_sent_leaves_the_first_calls_outcome_unknown(tenant, script):
     bank = Downstream(LOST, EffectNotDone("busy"), "ok")
-    job = in_doubt(tenant, script, bank, key_window=DAY)
+    job = with_open_effect(tenant, script, bank, key_window=DAY)
     first = step_of(job).first_started_at
     job = run(job.id)
     assert (job.state, job.open_effects, step_of(job).state) == (State.QUEUED, 1, "started")
     assert (run(job.id).state, step_of(job).first_started_at) == (State.SUCCEEDED, first)
 
 
-def test_a_repeat_that_a_short_lease_keeps_from_being_sent_leaves_the_doubt(tenant, script):
+def test_a_repeat_that_does_not_fit_the_lease_leaves_the_outcome_unknown(tenant, script):
     bank = Downstream(LOST, "never")
 
     def perform(job):
@@ -126,9 +126,9 @@ def test_a_repeat_that_a_short_lease_keeps_from_being_sent_leaves_the_doubt(tena
 @pytest.mark.parametrize(
     "options", [{}, {"key_window": DAY, "age": 2 * DAY}], ids=["no window", "window over"]
 )
-def test_without_window_and_question_the_job_stops_in_unknown(tenant, script, options):
+def test_without_key_window_and_reconcile_the_job_becomes_unknown(tenant, script, options):
     bank = Downstream(LOST)
-    job = run(in_doubt(tenant, script, bank, **options).id)
+    job = run(with_open_effect(tenant, script, bank, **options).id)
     assert (job.state, job.open_effects, job.finished_at) == (State.UNKNOWN, 1, None)
     assert decode_payload(job.error)["code"] == "outcome-unknown"
     assert "'charge'" in decode_payload(job.error)["detail"]
@@ -144,11 +144,11 @@ def test_without_window_and_question_the_job_stops_in_unknown(tenant, script, op
         (None, State.FAILED, "attempts-exhausted"),
         (LOST, State.UNKNOWN, "outcome-unknown"),
     ],
-    ids=["it happened", "it did not", "nobody answers"],
+    ids=["it happened", "it did not", "no answer"],
 )
-def test_no_attempts_left_means_one_more_that_only_asks(tenant, script, finds, ends, code):
+def test_with_no_attempts_left_one_more_only_reconciles(tenant, script, finds, ends, code):
     bank = Downstream(LOST, LOST, "never", finds=finds)
-    job = last_attempt(in_doubt(tenant, script, bank, asks=True, key_window=DAY))
+    job = last_attempt(with_open_effect(tenant, script, bank, asks=True, key_window=DAY))
     job = run(job.id)
     assert (job.state, job.attempts_left, job.reconcile_only) == (State.QUEUED, 1, True)
     later(job, by=HOUR)
@@ -161,24 +161,24 @@ def test_no_attempts_left_means_one_more_that_only_asks(tenant, script, finds, e
     )
 
 
-def test_the_attempt_that_only_asks_may_ask_again_later(tenant, script):
+def test_the_reconcile_only_attempt_may_ask_again_later(tenant, script):
     bank = Downstream(LOST, LOST)
-    job = run(last_attempt(in_doubt(tenant, script, bank, asks=True, key_window=DAY)).id)
+    job = run(last_attempt(with_open_effect(tenant, script, bank, asks=True, key_window=DAY)).id)
     for _ in range(3):
         job = run(job.id)
         assert (job.state, job.attempts_left, job.reconcile_only) == (State.QUEUED, 1, True)
     assert len(bank.calls) == 2
 
 
-def test_the_attempt_that_only_asks_does_not_repeat_within_the_window(tenant, script):
+def test_the_reconcile_only_attempt_does_not_repeat_within_the_key_window(tenant, script):
     bank = Downstream(LOST, LOST, "never")
-    job = last_attempt(in_doubt(tenant, script, bank, key_window=DAY))
+    job = last_attempt(with_open_effect(tenant, script, bank, key_window=DAY))
     assert run(job.id).reconcile_only
     assert run(job.id).state == State.UNKNOWN
     assert len(bank.calls) == 2
 
 
-def test_the_attempt_that_only_asks_begins_nothing_new(tenant, script):
+def test_the_reconcile_only_attempt_begins_no_effect(tenant, script):
     bank, post = Downstream(LOST, finds={"id": "ch_1"}), Downstream("never")
 
     def perform(job):
@@ -193,7 +193,7 @@ def test_the_attempt_that_only_asks_begins_nothing_new(tenant, script):
     assert decode_payload(job.error)["code"] == "partially-done"
 
 
-def test_a_worker_that_died_in_the_call_leaves_the_same_doubt(tenant, script):
+def test_a_worker_that_died_in_the_call_leaves_the_outcome_unknown(tenant, script):
     bank = Downstream("ok")
     job = queued_job(tenant, script=script(charging(bank, key_window=DAY)))
     held = claim(job.id)
