@@ -8,7 +8,7 @@ import sys
 import pytest
 from django.core.management import CommandError, call_command
 
-from jobs.checks import _wrong
+from jobs.checks import _errors_of
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_the_written_operation_passes_the_checks_and_its_own_tests(root, tenant,
     assert "wrote operations/sync_contact.py" in output
     assert '"operations.sync_contact.SyncContact"' in output
     load(root / "operations/sync_contact.py", "operations.sync_contact")
-    assert list(_wrong("operations.sync_contact.SyncContact")) == []
+    assert list(_errors_of("operations.sync_contact.SyncContact")) == []
     tests = load(root / "tests/integration/test_sync_contact.py", "test_sync_contact")
     run = (
         tests.run.__wrapped__(tenant)
