@@ -129,13 +129,12 @@ def _refusal(bulk: BulkAction, job_filter: JobFilter, job_id: UUID) -> str | Non
 
 def _act(bulk: BulkAction, job: Job) -> str | None:
     """Act on the job as its own page does, but without an audit entry per job. Return a refusal, if any."""
+    data = event_data(bulk.by, bulk.note, bulk=str(bulk.id))
     match BulkAction.Action(bulk.action):
         case BulkAction.Action.CANCEL:
-            services.cancel_job(**owner_of(job), event_data=event_data(bulk.by, bulk.note, bulk=str(bulk.id)))
+            services.cancel_job(**owner_of(job), event_data=data)
         case BulkAction.Action.REDRIVE:
-            services.redrive_job(
-                **owner_of(job), event_data=event_data(bulk.by, bulk.note, bulk=str(bulk.id))
-            )
+            services.redrive_job(**owner_of(job), event_data=data)
         case BulkAction.Action.RESOLVE:
             effects = open_effects(job.id)
             if len(effects) != 1:

@@ -40,9 +40,8 @@ def redrive_job(*, job_id: UUID, actor: str, note: str = "") -> Job:
     """
     job = _get_job(job_id)
     with transaction.atomic():
-        redriven = services.redrive_job(**owner_of(job), event_data=event_data(actor, note))
         _audit("job.redrive", job, actor, note)
-    return redriven
+        return services.redrive_job(**owner_of(job), event_data=event_data(actor, note))
 
 
 def resolve_job(
@@ -70,9 +69,8 @@ def erase_payload(*, job_id: UUID, actor: str, note: str = "") -> Job:
     """Erase what the job's client sent and received. Raises JobNotFound, and IllegalTransition if the job has not ended."""
     job = _get_job(job_id)
     with transaction.atomic():
-        erased = services.erase_payload(**owner_of(job))
         _audit("job.erase", job, actor, note)
-    return erased
+        return services.erase_payload(**owner_of(job))
 
 
 def release_key(*, record_id: int, owner: int, actor: str, note: str) -> None:

@@ -11,8 +11,8 @@ from accounts.models import ApiKey, AuditEntry, Tenant
 from idempotency.models import IdempotencyRecord
 from jobs.models import BulkAction, Job, Pause, Violation
 from operators.admin import (
+    accounts_page,
     action_page,
-    api_keys_page,
     attention_page,
     audit_page,
     bulk_page,
@@ -21,7 +21,6 @@ from operators.admin import (
     job_page,
     pauses_page,
     resolve_page,
-    tenants_page,
 )
 from operators.admin.page_base import ReadOnlyAdmin
 
@@ -81,9 +80,9 @@ class TenantAdmin(ReadOnlyAdmin):
     """Tenants. They cannot be renamed or deleted, because their jobs and keys refer to them."""
 
     pages = (
-        ("", "changelist", "accounts.view_tenant", tenants_page.show_tenants),
-        ("add/", "add", "accounts.add_tenant", tenants_page.add_tenant),
-        ("<int:tenant_id>/", "change", "accounts.view_tenant", tenants_page.show_tenant),
+        ("", "changelist", "accounts.view_tenant", accounts_page.show_tenants),
+        ("add/", "add", "accounts.add_tenant", accounts_page.add_tenant),
+        ("<int:tenant_id>/", "change", "accounts.view_tenant", accounts_page.show_tenant),
     )
 
 
@@ -92,9 +91,9 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     """API keys. A revoked key is kept, so that its requests can be traced."""
 
     pages = (
-        ("", "changelist", "accounts.view_apikey", api_keys_page.show_api_keys),
-        ("add/", "add", "accounts.add_apikey", api_keys_page.add_api_key),
-        ("<slug:key_id>/revoke/", "revoke", "accounts.change_apikey", api_keys_page.revoke),
+        ("", "changelist", "accounts.view_apikey", accounts_page.show_api_keys),
+        ("add/", "add", "accounts.add_apikey", accounts_page.add_api_key),
+        ("<slug:key_id>/revoke/", "revoke", "accounts.change_apikey", accounts_page.revoke_key),
     )
 
 

@@ -1,4 +1,4 @@
-"""API keys in the admin: the list, a new key that is shown once, revocation."""
+"""Tenants and their API keys in the admin: lists, new ones, revocation. A new key is shown once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import ApiKey, Mode, Tenant
-from accounts.services import create_api_key, revoke_api_key
+from accounts.services import create_api_key, create_tenant, revoke_api_key
+from operators.admin.list_page import list_page
 from operators.admin.page_base import NoteForm, actor_of, form_data, may, render_page
 
 if TYPE_CHECKING:
@@ -22,7 +23,53 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
 # Keys on one page. A tenant has a few keys, and its own page shows all of them.
-_MAX_SHOWN = 200
+_MAX_KEYS = 200
+
+
+class TenantForm(forms.Form):
+    """A new tenant."""
+
+    name = forms.CharField(max_length=100)
+
+
+def show_tenants(request: HttpRequest) -> HttpResponse:
+    """Show a page of tenants, newest first, optionally those whose names start with a text."""
+    prefix = request.GET.get("name", "").strip()
+    tenants = Tenant.objects.none() if "\x00" in prefix else Tenant.objects.filter(name__startswith=prefix)
+    rows, links = list_page(request, tenants)
+    may_add = may(request, "accounts.add_tenant")
+    return render_page(
+        request, "tenants.html", title="Tenants", tenants=rows, prefix=prefix, may_add=may_add, **links
+    )
+
+
+def show_tenant(request: HttpRequest, tenant_id: int) -> HttpResponse:
+    """Show the tenant and its API keys."""
+    tenant = get_object_or_404(Tenant, pk=tenant_id)
+    may_view_keys = may(request, "accounts.view_apikey")
+    return render_page(
+        request,
+        "tenant.html",
+        title=tenant.name,
+        tenant=tenant,
+        keys=tenant.api_keys.defer("secret_sha256").order_by("-created_at") if may_view_keys else [],
+        may_add_key=may(request, "accounts.add_apikey"),
+        may_revoke=may(request, "accounts.change_apikey"),
+    )
+
+
+def add_tenant(request: HttpRequest) -> HttpResponse:
+    """GET shows the form. POST creates the tenant, audited; a repeated POST finds the name taken."""
+    form = TenantForm(form_data(request))
+    if form.is_valid():
+        try:
+            tenant = create_tenant(name=form.cleaned_data["name"], actor=actor_of(request))
+        except IntegrityError:
+            form.add_error("name", "A tenant with this name already exists.")
+        else:
+            messages.success(request, f"Tenant {tenant.name} created. Create an API key next.")
+            return redirect("admin:accounts_tenant_change", tenant_id=tenant.id)
+    return render_page(request, "form.html", title="New tenant", form=form, label="Create tenant")
 
 
 class ApiKeyForm(forms.Form):
@@ -54,13 +101,13 @@ class ApiKeyForm(forms.Form):
 
 def show_api_keys(request: HttpRequest) -> HttpResponse:
     """Show the newest API keys without their secrets."""
-    keys = ApiKey.objects.defer("secret_sha256").select_related("tenant").order_by("-created_at")[:_MAX_SHOWN]
+    keys = ApiKey.objects.defer("secret_sha256").select_related("tenant").order_by("-created_at")[:_MAX_KEYS]
     return render_page(
         request,
         "api_keys.html",
         title="API keys",
         keys=keys,
-        max_shown=_MAX_SHOWN,
+        max_shown=_MAX_KEYS,
         may_add_key=may(request, "accounts.add_apikey"),
         may_revoke=may(request, "accounts.change_apikey"),
     )
@@ -92,7 +139,7 @@ def add_api_key(request: HttpRequest) -> HttpResponse:
     return render_page(request, "form.html", title="New API key", form=form, label="Create API key")
 
 
-def revoke(request: HttpRequest, key_id: str) -> HttpResponse:
+def revoke_key(request: HttpRequest, key_id: str) -> HttpResponse:
     """GET shows the form. POST revokes the key, audited; it is refused from the next request on."""
     key = get_object_or_404(ApiKey.objects.defer("secret_sha256").select_related("tenant"), pk=key_id)
     form = NoteForm(form_data(request))
