@@ -44,7 +44,7 @@ def test_a_resume_waits_for_a_sweep_that_parks_under_its_pause(transactional_db)
             resumed = pool.submit(closing, partial(pauses.resume, pause_id=made.id, actor="user ada"))
             until_waiting(1)
         assert resumed.result(TIMEOUT_SECONDS) is None
-    assert unpark_resumed_jobs(10).freed == 1
+    assert unpark_resumed_jobs(10).unparked == 1
     assert Job.objects.get(pk=job.id).next_publish_at < PARKED
 
 
@@ -93,7 +93,7 @@ def test_simultaneous_unparking_frees_each_job_once(transactional_db):
     pauses.resume(pause_id=made.id, actor="user ada")
 
     def unpark_all():
-        return sum(step.freed for step in iter(partial(unpark_resumed_jobs, 3), None))
+        return sum(step.unparked for step in iter(partial(unpark_resumed_jobs, 3), None))
 
     assert sum(at_once(*[unpark_all] * 3)) == 20
     assert not Pause.objects.exists()
