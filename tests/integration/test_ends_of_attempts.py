@@ -1,4 +1,4 @@
-"""The state of a job after an attempt ends: every situation on the row, as docs/states.md says."""
+"""The state of a job after an attempt ends: every situation on the row, as docs/reference/states.md says."""
 
 from __future__ import annotations
 
