@@ -62,8 +62,8 @@ def _purge_batch(*, until: datetime, after: EndedJob, limit: int) -> tuple[Count
     """Return the counts and the last job of the batch; None when there are no more.
 
     Records are read without a lock, which keeps the lock order (record, then job): a redrive that holds the record may wait for
-    the job, never the other way. A record that exists is seen, whoever holds it. A record that does not exist can only be made
-    again by a redrive or resolve, which must write the job's row, locked here: it waits, and finds no job.
+    the job, never the other way. A record that exists is seen even while it is locked. A missing record can only be made again by
+    a redrive or resolve, which must write the job's row, locked here: it waits, and finds no job.
     """
     with transaction.atomic(durable=True):
         batch = lock_ended_batch(until=until, after=after, limit=limit)

@@ -125,7 +125,7 @@ class Artifact:
     sha256: str  # hexadecimal
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class JobSummary:
     """A job of the same scope, as it was when it was read."""
 
@@ -246,7 +246,7 @@ class Operation(ABC):
     result: ClassVar[type[Serializer[Any]] | Mapping[str, Any] | None] = None
     # Outlives a deploy and a short outage downstream; then a person should look.
     max_attempts: ClassVar[int] = 5
-    # How long one attempt may take. Then it is told to stop, and soon after its process is ended.
+    # How long one attempt may take. Then it must stop, and soon after its process is ended.
     timeout_seconds: ClassVar[int] = 300
     # Effects that deliberately have neither key window nor reconciliation: a crash during one ends in `unknown`.
     blind_effects: ClassVar[Collection[str]] = ()

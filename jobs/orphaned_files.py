@@ -68,17 +68,14 @@ def remove_unpublished(*, job_id: UUID, name: str, storage_name: str) -> None:
 def _remove(storage_names: Collection[str]) -> int:
     """Remove files, then their rows, up to the first failure. Never inside a transaction."""
     removed: list[str] = []
-    failed = None
     for name in storage_names:
         try:
             artifact_storage.remove(name)
         except Exception:
             log.exception("artifact.not_removed", storage_name=name)
-            failed = name
+            postpone_removal(name, pause=_RETRY_AFTER)
             break
         removed.append(name)
     if removed:
         delete_orphaned_files(removed)
-    if failed is not None:
-        postpone_removal(failed, pause=_RETRY_AFTER)
     return len(removed)

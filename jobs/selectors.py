@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.db.models import BinaryField, Case, Q, Value, When
 from django.db.models.functions import Now
@@ -166,20 +166,18 @@ def jobs_between(
     jobs = filter_jobs(period)
     if after is not None:
         jobs = jobs.filter(id__gt=after)
-    payload = Case(
+    result = Case(
         When(operation=results_of, state=State.SUCCEEDED, then="result"),
         default=Value(None),
         output_field=BinaryField(),
     )
-    columns = ("id", "operation", "state", "created_at", "finished_at", "attempt")
-    rows = jobs.order_by("id").values(*columns, payload=payload)[:limit]
-    return [_summary(**row) for row in rows]
-
-
-def _summary(*, attempt: int, payload: bytes | None, **columns: Any) -> JobSummary:  # noqa: ANN401 - the row's columns
-    return JobSummary(
-        **columns, attempts=attempt, result=None if payload is None else decode_payload(payload)
+    rows = jobs.order_by("id").values_list(
+        "id", "operation", "state", "created_at", "finished_at", "attempt", result
     )
+    return [
+        JobSummary(*[*columns, None if payload is None else decode_payload(payload)])
+        for *columns, payload in rows[:limit]
+    ]
 
 
 def has_room(*, tenant_id: int, mode: str, limit: int) -> bool:

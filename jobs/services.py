@@ -80,7 +80,13 @@ def redrive_job(
         try:
             job = transitions.redrive_job(job_id=job_id, event_data=event_data)
         except DuplicateOperation as error:
-            raise DuplicateOperation(_find_duplicate(job)) from error
+            duplicate = find_job_by_identity(
+                tenant_id=tenant_id,
+                mode=mode,
+                operation=job.operation,
+                identity=bytes(job.identity or b""),
+            )
+            raise DuplicateOperation(duplicate) from error
         for step in steps_of(job_id).values():
             if step.needs_new_key_on_redrive:
                 key = downstream_key(job_id, step.name, step.generation + 1)
@@ -228,12 +234,4 @@ def _has_compensated(job_id: UUID, closed_step: str) -> bool:
     steps = steps_of(job_id)
     return steps[closed_step].undoes is not None or any(
         step.state == JobStep.State.COMPENSATED for step in steps.values()
-    )
-
-
-def _find_duplicate(job: Job) -> UUID | None:
-    if job.identity is None:
-        return None
-    return find_job_by_identity(
-        tenant_id=job.tenant_id, mode=job.mode, operation=job.operation, identity=bytes(job.identity)
     )
