@@ -70,13 +70,10 @@ class Effects:
         self._job = job
         self._lease = lease
         self._steps = steps
+        # This attempt may only learn the outcome of started effects, and sends nothing.
+        self.is_reconcile_only = job.reconcile_only
         self.open = job.open_effects
         self.done = job.done_effects
-
-    @property
-    def is_reconcile_only(self) -> bool:
-        """Return whether this attempt may only learn the outcome of started effects, and send nothing."""
-        return self._job.reconcile_only
 
     @property
     def none_started(self) -> bool:

@@ -174,8 +174,8 @@ class RunningJob(JobHandle):
             return
         self._progress_written_at = now
         document = json.dumps({"done": done, "total": total, "message": printable(message[:_MESSAGE_MAX])})
-        view = self._lease.retry_write(
-            partial(write_progress, job_id=self.id, attempt=self.attempt, progress=document)
+        view = self._lease.fenced_write(
+            write_progress, progress=document, error="The job is another attempt's."
         )
         self._lease.apply_renewal(view, now)
         self.check()

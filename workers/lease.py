@@ -84,13 +84,13 @@ class Lease:
         view = renew_lease(
             job_id=self.job_id, attempt=self.attempt, lease=self.length, attempt_limit=self.attempt_limit
         )
-        self.apply_renewal(view, sent_at)
-
-    def apply_renewal(self, view: LeaseView | None, sent_at: float) -> None:
-        """Apply what a fenced write returned: the lease's new end and a cancel request, or None if the lease is lost."""
         if view is None:
             self.mark_lost()
-            return
+        else:
+            self.apply_renewal(view, sent_at)
+
+    def apply_renewal(self, view: LeaseView, sent_at: float) -> None:
+        """Apply the lease's new end and the cancel request that a fenced write returned."""
         self.extend(sent_at + view.seconds_left)
         self.cancel_requested = self.cancel_requested or view.cancel_requested
 

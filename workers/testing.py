@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.utils import timezone
 
-from foundation.fault_points import watch
+from foundation.fault_points import POINTS, watch
 from jobs import transitions
 from jobs.models import Job, JobStep
 from jobs.payloads import decode_payload
@@ -36,15 +36,7 @@ if TYPE_CHECKING:
     from jobs.operations import Operation
 
 # The fault points at which a worker can die while it runs a job.
-PLACES = (
-    "after_claim",
-    "before_effect",
-    "after_effect",
-    "mid_step",
-    "after_record",
-    "before_artifact",
-    "before_settle",
-)
+PLACES = POINTS[POINTS.index("after_claim") : POINTS.index("before_ack")]
 # More than any job needs: attempts, postponements and the attempt that only reconciles.
 _DELIVERIES_MAX = 50
 
