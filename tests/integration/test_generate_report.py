@@ -379,11 +379,11 @@ def test_progress_counts_the_rows(tenant, folder, monkeypatch):
     written = []
     for _ in range(5):
         queued_job(tenant)
-    written = job_handle.write_progress
+    original = job_handle.write_progress
 
-    def write_progress(*, progress, **held):
+    def write_progress(*, progress, **fence):
         written.append(progress)
-        return written(progress=progress, **held)
+        return original(progress=progress, **fence)
 
     monkeypatch.setattr(job_handle, "write_progress", write_progress)
     report(tenant)
