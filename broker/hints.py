@@ -84,7 +84,7 @@ def publish_hints(due: Sequence[DueJob]) -> int:
     except redis.RedisError as error:
         redis_breaker.failed()
         failed = 1
-        log.warning("publish.failed", error=repr(error), left_to_sweeper=len(due) - sent)
+        log.warning("publish.failed", error=repr(error), left_to_sweep=len(due) - sent)
     _count(sent=sent, failed=failed, skipped=len(due) - sent - failed)
     return sent
 
