@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 # True for a paused `job`. The table has few rows, and nearly always none.
 PAUSED = """EXISTS (SELECT FROM job_pause AS pause WHERE pause.resumed_at IS NULL
-        AND (pause.operation IS NULL OR pause.operation = job.operation)
-        AND (pause.tenant_id IS NULL OR pause.tenant_id = job.tenant_id))"""
+                AND (pause.operation IS NULL OR pause.operation = job.operation)
+                AND (pause.tenant_id IS NULL OR pause.tenant_id = job.tenant_id))"""
 # Considers only the pauses that this transaction has locked.
 PAUSED_BY_LOCKED = PAUSED.replace("WHERE", "WHERE pause.id = ANY(%(locked)s) AND", 1)
 PARKED_AT = f"TIMESTAMPTZ '{PARKED.isoformat()}'"

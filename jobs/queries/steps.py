@@ -21,10 +21,13 @@ _STARTED = "EXISTS (SELECT FROM job_step WHERE job_id = %(job_id)s AND name = %(
 # open_effects rises only if the step was not started. A `not_done` step gets a new first_started_at, and so a new key window.
 _BEGIN = f"""
     WITH fenced AS (
-        UPDATE job SET open_effects = job.open_effects + CASE WHEN {_STARTED} THEN 0 ELSE 1 END,
+        UPDATE job
+        SET open_effects = job.open_effects + CASE WHEN
+                {_STARTED} THEN 0 ELSE 1 END,
             lease_expires_at = GREATEST(job.lease_expires_at,
                 LEAST(clock_timestamp() + %(lease)s, job.started_at + %(attempt_limit)s))
-        WHERE {_FENCED} AND job.lease_expires_at > (SELECT clock_timestamp())
+        WHERE {_FENCED}
+          AND job.lease_expires_at > (SELECT clock_timestamp())
         RETURNING job.id, job.attempt, job.lease_expires_at
     ), step AS (
         INSERT INTO job_step (job_id, name, kind, state, generation, downstream_key, attempt, first_started_at, last_started_at,
@@ -53,7 +56,8 @@ _COMPENSATE = """UPDATE job_step SET state = 'compensated' FROM step
 _CLOSE = f"""
     WITH fenced AS (
         UPDATE job SET open_effects = job.open_effects - 1, done_effects = job.done_effects + {_DONE}
-        WHERE {_FENCED} AND {_STARTED}
+        WHERE {_FENCED}
+          AND {_STARTED}
         RETURNING job.id, job.attempt
     ), step AS (
         UPDATE job_step SET state = %(state)s, result = COALESCE(%(result)s, job_step.result),
@@ -66,7 +70,8 @@ _CLOSE = f"""
     SELECT 1 FROM step
     UNION ALL
     SELECT 1 FROM job JOIN job_step ON job_step.job_id = job.id AND job_step.name = %(name)s
-    WHERE {_FENCED} AND job_step.state = %(state)s AND job_step.attempt = %(attempt)s"""
+    WHERE {_FENCED}
+      AND job_step.state = %(state)s AND job_step.attempt = %(attempt)s"""
 
 _RECORD = f"""
     WITH fenced AS (SELECT id, attempt FROM job WHERE {_FENCED} FOR NO KEY UPDATE)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _NOW = "(SELECT clock_timestamp())"
 _SAME_KEY = """other.tenant_id = {0}.tenant_id AND other.mode = {0}.mode
-            AND other.concurrency_key = {0}.concurrency_key AND other.id <> {0}.id"""
+                    AND other.concurrency_key = {0}.concurrency_key AND other.id <> {0}.id"""
 
 GUARDS: Mapping[Guard, str] = {
     Guard.DUE: f"job.run_at <= {_NOW}",
@@ -36,13 +36,13 @@ GUARDS: Mapping[Guard, str] = {
     Guard.DEADLINE_PASSED: f"job.deadline_at <= {_NOW}",
     # A begun effect must be reconciled, and a done one completed or compensated, however late it is.
     Guard.DEADLINE_NOT_PASSED: f"""(job.deadline_at IS NULL OR job.deadline_at > {_NOW}
-        OR job.open_effects > 0 OR job.done_effects > 0)""",
+                OR job.open_effects > 0 OR job.done_effects > 0)""",
     # An earlier job keeps its place while it backs off (attempt > 0), but not before it was first due.
     # Two conditions, each with its own index: a single one would read the whole queue to find that none of its jobs is running.
     Guard.NOT_BLOCKED: f"""(job.concurrency_key IS NULL OR (
-        NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_KEY.format("job")} AND other.state = 'running')
-        AND NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_KEY.format("job")} AND other.state = 'queued'
-            AND other.accept_seq < job.accept_seq AND (other.attempt > 0 OR other.run_at <= {_NOW}))))""",
+                NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_KEY.format("job")} AND other.state = 'running')
+                AND NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_KEY.format("job")} AND other.state = 'queued'
+                    AND other.accept_seq < job.accept_seq AND (other.attempt > 0 OR other.run_at <= {_NOW}))))""",
     Guard.NOT_PAUSED: f"NOT {PAUSED}",
     Guard.LEASE_EXPIRED: f"job.lease_expires_at <= {_NOW}",
     Guard.NO_OPEN_EFFECTS: "job.open_effects = 0",
@@ -59,27 +59,27 @@ _NO_ERROR = "error = NULL, error_code = NULL, error_cause = NULL"
 # The columns that each target state sets.
 _BY_TARGET: Mapping[State, str] = {
     State.RUNNING: """attempt = job.attempt + 1, attempts_left = job.attempts_left - 1, next_publish_at = NULL, publications = 0,
-        lease_expires_at = clock_timestamp() + %(lease)s, worker = %(worker)s, started_at = clock_timestamp()""",
+                lease_expires_at = clock_timestamp() + %(lease)s, worker = %(worker)s, started_at = clock_timestamp()""",
     # statement_timestamp: one instant for both columns.
     State.QUEUED: f"""run_at = statement_timestamp() + %(delay)s, next_publish_at = statement_timestamp() + %(delay)s + %(grace)s,
-        publications = 0, {_RELEASED}""",
-    State.SUCCEEDED: f"result = %(result)s, {_NO_ERROR}, {_ENDED}",
+                publications = 0, {_RELEASED}""",
+    State.SUCCEEDED: f"result = %(result)s, {_NO_ERROR},\n                {_ENDED}",
     State.FAILED: f"""error = CASE WHEN job.done_effects > 0 THEN %(partial_error)s ELSE %(error)s END::bytea,
-        error_code = CASE WHEN job.done_effects > 0 THEN 'partially-done' ELSE %(error_code)s END, error_cause = %(error_cause)s,
-        {_ENDED}""",
+                error_code = CASE WHEN job.done_effects > 0 THEN 'partially-done' ELSE %(error_code)s END,
+                error_cause = %(error_cause)s,
+                {_ENDED}""",
     State.CANCELED: f"{_NO_ERROR}, {_ENDED}",
     State.UNKNOWN: f"""error = %(unknown_error)s, error_code = 'outcome-unknown', error_cause = %(error_cause)s, {_RELEASED}""",
 }
 # A redrive or a resolve restores attempts, deadline and cancel request to those of a new job; the fence keeps rising.
 _RESET = f"""attempts_left = job.max_attempts, reconcile_only = FALSE, deadline_at = NULL, {_NO_ERROR}, result = NULL,
-        finished_at = NULL, cancel_requested_at = CASE WHEN %(keep_cancel_request)s THEN job.cancel_requested_at END,
-        accept_seq = CASE WHEN job.concurrency_key IS NOT NULL THEN nextval('job_accept_seq') END"""
+                finished_at = NULL, cancel_requested_at = CASE WHEN %(keep_cancel_request)s THEN job.cancel_requested_at END,
+                accept_seq = CASE WHEN job.concurrency_key IS NOT NULL THEN nextval('job_accept_seq') END"""
 
 # A job that leaves the head of its concurrency queue makes the next one due for publication. A job that backs off keeps its place
 # and blocks those behind it; those before it may run. SKIP LOCKED: the sweeper publishes a locked row in time, and waiting for it
 # with our own row locked would deadlock two jobs that leave at the same time.
-_RELEASE_NEXT = f"""
-        ), head AS MATERIALIZED (
+_RELEASE_NEXT = f""", head AS MATERIALIZED (
             SELECT first.id, first.run_at FROM changed, LATERAL (
                 SELECT other.id, other.run_at FROM job AS other
                 WHERE {_SAME_KEY.format("changed")} AND other.state = 'queued'
@@ -95,6 +95,9 @@ _RELEASE_NEXT = f"""
             RETURNING job.id, job.queue
         )
         SELECT changed.*, next.id AS next_id, next.queue AS next_queue FROM changed LEFT JOIN next ON TRUE"""
+_RETURN = """
+        SELECT * FROM changed"""
+_COMMA, _AND = ",\n                ", "\n              AND "
 
 
 def apply_first_rule(
@@ -168,13 +171,16 @@ def render_rule(rule: Rule, *, has_concurrency_key: bool = True) -> str:
     leaves_queue = State.RUNNING in rule.sources or rule.event in (Event.CANCEL, Event.DEADLINE_PASSED)
     return f"""
         WITH changed AS (
-            UPDATE job SET {", ".join(changes)} WHERE {" AND ".join(conditions)} RETURNING job.*
+            UPDATE job
+            SET {_COMMA.join(changes)}
+            WHERE {_AND.join(conditions)}
+            RETURNING job.*
         ), attempt AS (
             {attempt}
         ), event AS (
             INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
             SELECT id, event_seq, %(recorded_as)s, attempt, %(data)s, clock_timestamp() FROM changed
-        {_RELEASE_NEXT if has_concurrency_key and leaves_queue else ") SELECT * FROM changed"}"""
+        ){_RELEASE_NEXT if has_concurrency_key and leaves_queue else _RETURN}"""
 
 
 def _state_change(rule: Rule, job: Job) -> StateChange:
