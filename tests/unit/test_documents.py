@@ -12,7 +12,7 @@ from devstack.processes import ROOT
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([\w-]+))?\)")
-PATH = re.compile(r"(?<![\w/.])docs/[\w./-]+\.md")
+PATH = re.compile(r"(?<![\w/.])docs/[\w./-]+\.(?:md|sql)")
 
 
 def anchors(page):

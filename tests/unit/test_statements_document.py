@@ -1,4 +1,4 @@
-"""docs/statements.sql shows the hot statements as they are sent."""
+"""docs/reference/statements.sql shows the hot statements as they are sent."""
 
 from __future__ import annotations
 
