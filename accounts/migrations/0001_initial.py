@@ -31,9 +31,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=100, unique=True)),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
             ],
-            options={
-                'db_table': 'tenant',
-            },
+            options={'db_table': 'tenant'},
         ),
         migrations.CreateModel(
             name='AuditEntry',
@@ -49,9 +47,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name_plural': 'audit entries',
                 'db_table': 'audit_entry',
-                'indexes': [
-                    models.Index(fields=['subject', '-id'], name='audit_entry_by_subject'),
-                ],
+                'indexes': [models.Index(fields=['subject', '-id'], name='audit_entry_by_subject')],
             },
         ),
         migrations.CreateModel(
@@ -69,9 +65,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'API key',
                 'db_table': 'api_key',
-                'constraints': [
-                    models.CheckConstraint(condition=models.Q(('mode__in', ['test', 'live'])), name='api_key_mode_is_known'),
-                ],
+                'constraints': [models.CheckConstraint(condition=models.Q(('mode__in', ['test', 'live'])), name='api_key_mode_is_known')],
             },
         ),
         migrations.RunSQL(CREATE_TRIGGER, DROP_TRIGGER),

@@ -67,12 +67,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'inbox_message',
-                'indexes': [
-                    models.Index(fields=['received_at'], name='inbox_message_received'),
-                ],
-                'constraints': [
-                    models.CheckConstraint(condition=models.Q(models.Q(('consumer', ''), _negated=True), models.Q(('message_id', ''), _negated=True)), name='inbox_message_named'),
-                ],
+                'indexes': [models.Index(fields=['received_at'], name='inbox_message_received')],
+                'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('consumer', ''), _negated=True), models.Q(('message_id', ''), _negated=True)), name='inbox_message_named')],
             },
         ),
         migrations.RunSQL(TUNE, migrations.RunSQL.noop),

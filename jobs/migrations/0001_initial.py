@@ -27,9 +27,7 @@ class Migration(migrations.Migration):
                 ('attempt', models.PositiveIntegerField()),
                 ('removable_at', models.DateTimeField(db_index=True)),
             ],
-            options={
-                'db_table': 'orphaned_file',
-            },
+            options={'db_table': 'orphaned_file'},
         ),
         migrations.CreateModel(
             name='BulkAction',
@@ -50,9 +48,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'job_bulk_action',
-                'indexes': [
-                    models.Index(condition=models.Q(('finished_at', None)), fields=['id'], name='job_bulk_action_open'),
-                ],
+                'indexes': [models.Index(condition=models.Q(('finished_at', None)), fields=['id'], name='job_bulk_action_open')],
             },
         ),
         migrations.CreateModel(
@@ -152,9 +148,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'job_artifact',
-                'indexes': [
-                    models.Index(condition=models.Q(('expires_at__isnull', False)), fields=['expires_at'], name='job_artifact_by_expiry'),
-                ],
+                'indexes': [models.Index(condition=models.Q(('expires_at__isnull', False)), fields=['expires_at'], name='job_artifact_by_expiry')],
             },
         ),
         migrations.CreateModel(
@@ -188,9 +182,7 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField()),
                 ('job', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='events', to='jobs.job')),
             ],
-            options={
-                'db_table': 'job_event',
-            },
+            options={'db_table': 'job_event'},
         ),
         migrations.CreateModel(
             name='JobStep',
@@ -212,9 +204,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'job_step',
-                'indexes': [
-                    models.Index(condition=models.Q(('reference__isnull', False)), fields=['reference'], name='job_step_by_reference'),
-                ],
+                'indexes': [models.Index(condition=models.Q(('reference__isnull', False)), fields=['reference'], name='job_step_by_reference')],
                 'constraints': [
                     models.CheckConstraint(condition=models.Q(('kind__in', ['step', 'effect', 'commit'])), name='job_step_kind_is_known'),
                     models.CheckConstraint(condition=models.Q(('state__in', ['started', 'done', 'not_done', 'refused', 'compensated'])), name='job_step_state_is_known'),
@@ -238,9 +228,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'job_pause',
-                'constraints': [
-                    models.UniqueConstraint(django.db.models.functions.comparison.Coalesce('operation', models.Value('')), django.db.models.functions.comparison.Coalesce('tenant', models.Value(0)), condition=models.Q(('resumed_at', None)), name='job_pause_once'),
-                ],
+                'constraints': [models.UniqueConstraint(django.db.models.functions.comparison.Coalesce('operation', models.Value('')), django.db.models.functions.comparison.Coalesce('tenant', models.Value(0)), condition=models.Q(('resumed_at', None)), name='job_pause_once')],
             },
         ),
         migrations.CreateModel(
@@ -257,12 +245,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'violation',
-                'indexes': [
-                    models.Index(condition=models.Q(('resolved_at__isnull', True)), fields=['last_seen_at', 'id'], name='violation_open'),
-                ],
-                'constraints': [
-                    models.UniqueConstraint(condition=models.Q(('resolved_at__isnull', True)), fields=('rule', 'subject'), name='violation_once'),
-                ],
+                'indexes': [models.Index(condition=models.Q(('resolved_at__isnull', True)), fields=['last_seen_at', 'id'], name='violation_open')],
+                'constraints': [models.UniqueConstraint(condition=models.Q(('resolved_at__isnull', True)), fields=('rule', 'subject'), name='violation_once')],
             },
         ),
         migrations.RunSQL(TUNE, migrations.RunSQL.noop),

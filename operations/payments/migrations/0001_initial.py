@@ -42,9 +42,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'payment_charge',
-                'constraints': [
-                    models.CheckConstraint(condition=models.Q(('refunded__gte', 0), ('refunded__lte', models.F('captured'))), name='payment_charge_refunds_fit'),
-                ],
+                'constraints': [models.CheckConstraint(condition=models.Q(('refunded__gte', 0), ('refunded__lte', models.F('captured'))), name='payment_charge_refunds_fit')],
             },
         ),
         migrations.CreateModel(
@@ -57,9 +55,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'payment_refund',
-                'constraints': [
-                    models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='payment_refund_is_something'),
-                ],
+                'constraints': [models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='payment_refund_is_something')],
             },
         ),
     ]
