@@ -26,8 +26,8 @@ def tenant(transactional_db):
     return TenantFactory()
 
 
-def line_up(tenant, count, *, key="account-1", **options):
-    """Return that many queued jobs of one key, in their order."""
+def queue_up(tenant, count, *, key="account-1", **options):
+    """Return this many queued jobs of one key, in their order."""
     return [
         write(queued_job(tenant, **options).id, f"concurrency_key = '{key}', accept_seq = {number}")
         for number in range(1, count + 1)
@@ -47,8 +47,8 @@ def retry(job, delay=HOUR):
     return transitions.retry_job(**held, delay=delay, detail="later", cause="test")
 
 
-def test_only_the_first_of_the_line_can_be_claimed(tenant):
-    first, second, third = line_up(tenant, 3)
+def test_only_the_first_job_of_the_queue_can_be_claimed(tenant):
+    first, second, third = queue_up(tenant, 3)
     assert [try_to_claim(job) for job in (third, second)] == [None, None]
     held = try_to_claim(first)
     assert held.state == State.RUNNING
@@ -58,14 +58,14 @@ def test_only_the_first_of_the_line_can_be_claimed(tenant):
     assert try_to_claim(second).state == State.RUNNING
 
 
-def test_a_blocked_job_is_charged_no_attempt(tenant):
-    _, second = line_up(tenant, 2)
+def test_a_claim_of_a_blocked_job_charges_no_attempt(tenant):
+    _, second = queue_up(tenant, 2)
     try_to_claim(second)
     assert (Job.objects.get(pk=second.id).attempts_left, history(second.id)) == (3, ["submit"])
 
 
-def test_rival_claims_of_the_whole_line_run_it_in_order(tenant):
-    jobs = line_up(tenant, 6)
+def test_concurrent_workers_run_the_queue_in_order(tenant):
+    jobs = queue_up(tenant, 6)
     order = []
 
     def work(rival):
@@ -81,17 +81,17 @@ def test_rival_claims_of_the_whole_line_run_it_in_order(tenant):
     assert order == [(1, number) for number in range(1, 7)]
 
 
-def test_rival_claims_of_the_first_run_it_once_and_let_nobody_pass(tenant):
-    first, second = line_up(tenant, 2)
+def test_concurrent_claims_of_the_first_job_claim_it_once_and_no_other(tenant):
+    first, second = queue_up(tenant, 2)
     rivals = [partial(try_to_claim, job) for job in (first, first, first)]
     results = at_one_row(first, *rivals)
     assert sum(result is not None for result in results) == 1
     assert try_to_claim(second) is None
 
 
-def test_two_jobs_that_both_seem_free_do_not_both_run(tenant):
-    """A claim that is not committed yet is seen by no other claim's look: the unique index makes it wait, and refuses it."""
-    first, second = line_up(tenant, 2)
+def test_of_two_jobs_that_both_seem_unblocked_one_runs(tenant):
+    """No statement sees an uncommitted claim. The unique index makes the second claim wait, and refuses it."""
+    first, second = queue_up(tenant, 2)
     write(second.id, "accept_seq = 1")
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
@@ -102,8 +102,8 @@ def test_two_jobs_that_both_seem_free_do_not_both_run(tenant):
     assert (history(second.id), outcomes(second.id)) == (["submit"], [])
 
 
-def test_the_rival_of_a_claim_that_is_undone_runs(tenant):
-    first, second = line_up(tenant, 2)
+def test_a_claim_succeeds_after_its_rival_is_rolled_back(tenant):
+    first, second = queue_up(tenant, 2)
     write(second.id, "accept_seq = 1")
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
@@ -122,14 +122,14 @@ def _claim_and_close(job):
 
 
 def test_a_job_that_backs_off_keeps_its_place(tenant):
-    first, second = line_up(tenant, 2)
+    first, second = queue_up(tenant, 2)
     retry(try_to_claim(first))
     assert try_to_claim(second) is None
     assert try_to_claim(make_due(first.id)).attempt == 2
 
 
-def test_a_job_that_was_never_due_holds_up_nobody(tenant):
-    first, second = line_up(tenant, 2)
+def test_a_job_that_was_never_due_blocks_no_other(tenant):
+    first, second = queue_up(tenant, 2)
     write(first.id, "run_at = clock_timestamp() + interval '1 hour'")
     held = try_to_claim(second)
     assert held.state == State.RUNNING
@@ -138,16 +138,16 @@ def test_a_job_that_was_never_due_holds_up_nobody(tenant):
     assert try_to_claim(first).state == State.RUNNING
 
 
-def test_an_unknown_job_holds_up_nobody(tenant):
-    first, second = line_up(tenant, 2)
+def test_an_unknown_job_blocks_no_other(tenant):
+    first, second = queue_up(tenant, 2)
     held = try_to_claim(first)
     begin(held, "charge")
     transitions.stop_as_unknown(job_id=first.id, attempt=1, detail="who knows")
     assert try_to_claim(second).state == State.RUNNING
 
 
-def test_a_redriven_job_goes_to_the_tail(tenant):
-    first, second = line_up(tenant, 2)
+def test_a_redriven_job_goes_to_the_end_of_the_queue(tenant):
+    first, second = queue_up(tenant, 2)
     transitions.fail_job(job_id=first.id, attempt=try_to_claim(first).attempt, detail="no", cause="no")
     write(second.id, "accept_seq = 0")
     again = redrive_job(tenant_id=tenant.id, mode="test", job_id=first.id)
@@ -157,8 +157,8 @@ def test_a_redriven_job_goes_to_the_tail(tenant):
     assert try_to_claim(first).attempt == 2
 
 
-def test_a_job_whose_worker_died_is_the_next_to_run(tenant):
-    first, second = line_up(tenant, 2)
+def test_a_job_whose_worker_died_runs_next(tenant):
+    first, second = queue_up(tenant, 2)
     expire(try_to_claim(first), delay=ZERO)
     assert try_to_claim(second) is None
     assert claim(first.id).attempt == 2
@@ -166,12 +166,12 @@ def test_a_job_whose_worker_died_is_the_next_to_run(tenant):
 
 
 @pytest.mark.parametrize("other", ["key", "tenant", "mode"])
-def test_jobs_of_another_key_tenant_or_mode_run_beside(tenant, other):
-    (first,) = line_up(tenant, 1)
+def test_jobs_of_another_key_tenant_or_mode_run_concurrently(tenant, other):
+    (first,) = queue_up(tenant, 1)
     beside = {
-        "key": lambda: line_up(tenant, 1, key="account-2"),
-        "tenant": lambda: line_up(TenantFactory(), 1),
-        "mode": lambda: line_up(tenant, 1, mode="live"),
+        "key": lambda: queue_up(tenant, 1, key="account-2"),
+        "tenant": lambda: queue_up(TenantFactory(), 1),
+        "mode": lambda: queue_up(tenant, 1, mode="live"),
     }[other]()
     assert try_to_claim(first) is not None
     assert try_to_claim(beside[0]) is not None

@@ -1,4 +1,4 @@
-"""Rivals at one job: real threads, real commits. Exactly one of them gets its way, and the rows stay consistent."""
+"""Concurrent changes of one job, with real threads and commits: one takes effect, and the rows stay consistent."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def renewing(job, lease=timedelta(seconds=45)):
     return partial(renew_lease, job_id=job.id, attempt=job.attempt, lease=lease, attempt_limit=HOUR)
 
 
-def sending_on(job):
-    """A person says that the effect did not take place, and queues the job."""
-    said = {"step": "charge", "verdict": JobStep.State.NOT_DONE, "note": "", "by": "ada"}
+def queueing_by_verdict(job):
+    """Resolve the effect as not done and queue the job."""
+    verdict = {"step": "charge", "verdict": JobStep.State.NOT_DONE, "note": "", "by": "ada"}
     return partial(
-        resolve_job, tenant_id=job.tenant_id, mode="test", job_id=job.id, then=State.QUEUED, **said
+        resolve_job, tenant_id=job.tenant_id, mode="test", job_id=job.id, then=State.QUEUED, **verdict
     )
 
 
@@ -78,7 +78,7 @@ def now(job):
     return Job.objects.get(pk=job.id)
 
 
-def test_of_many_claims_of_one_job_one_gets_it(tenant):
+def test_one_of_many_concurrent_claims_gets_the_job(tenant):
     job = queued_job(tenant)
     results = at_one_row(job, *[claiming(job, f"w{number}") for number in range(6)])
     (winner,) = [result for result in results if result is not None]
@@ -86,7 +86,7 @@ def test_of_many_claims_of_one_job_one_gets_it(tenant):
     assert (history(job.id), outcomes(job.id)) == (["submit", "claim"], [None])
 
 
-def test_many_claims_of_many_jobs_share_them_without_a_deadlock(tenant):
+def test_concurrent_claims_of_many_jobs_take_each_once_without_a_deadlock(tenant):
     jobs = [queued_job(tenant) for _ in range(8)]
     rivals = [
         lambda order=order: [claiming(job)() for job in order]
@@ -97,7 +97,7 @@ def test_many_claims_of_many_jobs_share_them_without_a_deadlock(tenant):
     assert sorted(taken) == sorted(job.id for job in jobs)
 
 
-def test_a_claim_before_a_cancel_leaves_the_wish_to_the_attempt(tenant):
+def test_a_cancel_after_a_claim_is_left_to_the_attempt(tenant):
     job = queued_job(tenant)
     claimed, canceled = in_turn(job, claiming(job), canceling(job))
     assert (claimed.state, canceled.state) == (State.RUNNING, State.RUNNING)
@@ -105,21 +105,21 @@ def test_a_claim_before_a_cancel_leaves_the_wish_to_the_attempt(tenant):
     assert history(job.id) == ["submit", "claim", "cancel-requested"]
 
 
-def test_a_cancel_before_a_claim_leaves_nothing_to_claim(tenant):
+def test_a_job_canceled_first_cannot_be_claimed(tenant):
     job = queued_job(tenant)
     canceled, claimed = in_turn(job, canceling(job), claiming(job))
     assert (canceled.state, claimed) == (State.CANCELED, None)
     assert (history(job.id), outcomes(job.id)) == (["submit", "cancel"], [])
 
 
-def test_two_cancels_cancel_once(tenant):
+def test_two_concurrent_cancels_cancel_once(tenant):
     job = queued_job(tenant)
     results = at_one_row(job, canceling(job), canceling(job))
     assert [result.state for result in results] == [State.CANCELED] * 2
     assert history(job.id) == ["submit", "cancel"]
 
 
-def test_a_cancel_before_an_effect_begins_is_seen_and_one_after_it_is_kept(tenant):
+def test_a_cancel_after_an_effect_began_cannot_stop_the_job(tenant):
     job = claimed_job(tenant)
     begun, canceled = in_turn(job, beginning(job), canceling(job))
     assert (begun.key, canceled.state) == ("k-charge", State.RUNNING)
@@ -128,7 +128,7 @@ def test_a_cancel_before_an_effect_begins_is_seen_and_one_after_it_is_kept(tenan
     assert now(job).state == State.RUNNING
 
 
-def test_an_effect_cannot_begin_once_the_attempt_was_canceled(tenant):
+def test_an_effect_cannot_begin_after_the_job_was_canceled(tenant):
     job = claimed_job(tenant)
     cancel = partial(transitions.stop_canceled_job, job_id=job.id, attempt=1)
     canceled, begun = in_turn(job, cancel, beginning(job))
@@ -136,39 +136,39 @@ def test_an_effect_cannot_begin_once_the_attempt_was_canceled(tenant):
     assert not JobStep.objects.filter(job_id=job.id).exists()
 
 
-def test_a_renewal_that_was_sent_in_time_saves_the_lease_from_a_sweeper_that_came_later(tenant):
-    """The lease is over by the time the row is free; the expiry looks at it again, and finds it renewed."""
-    job = _about_to_lose_its_lease(claimed_job(tenant))
-    renewed, expired = in_turn(job, renewing(job), expiring(job), between=lambda: _until_over(job))
+def test_a_renewal_sent_in_time_wins_over_a_later_expiry(tenant):
+    """The lease has expired when the expiry gets the row; it checks the lease again and finds it renewed."""
+    job = _with_two_seconds_left(claimed_job(tenant))
+    renewed, expired = in_turn(job, renewing(job), expiring(job), between=lambda: _until_expired(job))
     assert (renewed.seconds_left > 40, expired) == (True, None)
     assert (now(job).state, history(job.id)) == (State.RUNNING, ["submit", "claim"])
 
 
-def test_an_effect_that_was_begun_in_time_saves_the_lease_as_well(tenant):
-    job = _about_to_lose_its_lease(claimed_job(tenant))
-    begun, expired = in_turn(job, beginning(job), expiring(job), between=lambda: _until_over(job))
+def test_an_effect_begun_in_time_renews_the_lease_before_a_later_expiry(tenant):
+    job = _with_two_seconds_left(claimed_job(tenant))
+    begun, expired = in_turn(job, beginning(job), expiring(job), between=lambda: _until_expired(job))
     assert (begun.lease_seconds_left > 40, expired) == (True, None)
     assert (now(job).state, now(job).open_effects) == (State.RUNNING, 1)
 
 
-def _about_to_lose_its_lease(job):
+def _with_two_seconds_left(job):
     return write(job.id, "lease_expires_at = clock_timestamp() + interval '2 seconds'")
 
 
-def _until_over(job):
+def _until_expired(job):
     with connection.cursor() as cursor:
         over = "SELECT lease_expires_at <= clock_timestamp() FROM job WHERE id = %s"
         until(lambda: cursor.execute(over, [job.id]).fetchone()[0])
 
 
-def test_a_result_that_comes_before_the_expiry_stands(tenant):
+def test_a_result_before_the_expiry_counts(tenant):
     job = end_lease(claimed_job(tenant).id)
     succeeded, expired = in_turn(job, succeeding(job), expiring(job))
     assert (succeeded.state, expired) == (State.SUCCEEDED, None)
     assert (now(job).state, outcomes(job.id)) == (State.SUCCEEDED, ["succeed"])
 
 
-def test_a_result_that_comes_after_the_expiry_counts_for_nothing(tenant):
+def test_a_result_after_the_expiry_is_refused(tenant):
     job = end_lease(claimed_job(tenant).id)
     expired, refused = in_turn(job, expiring(job), succeeding(job))
     assert expired.state == State.QUEUED
@@ -176,7 +176,7 @@ def test_a_result_that_comes_after_the_expiry_counts_for_nothing(tenant):
     assert (now(job).result, outcomes(job.id)) == (None, ["expire"])
 
 
-def test_an_effect_that_begins_before_the_expiry_is_known_to_the_next_attempt(tenant):
+def test_an_effect_that_began_before_the_expiry_is_reconciled_by_the_next_attempt(tenant):
     job = claimed_job(tenant)
     write(job.id, "attempts_left = 0")
     begun, _ = in_turn(job, beginning(job), partial(backdate, job.id, lease_expires_at=HOUR))
@@ -184,7 +184,7 @@ def test_an_effect_that_begins_before_the_expiry_is_known_to_the_next_attempt(te
     assert (expiring(job)().state, now(job).open_effects, now(job).reconcile_only) == (State.QUEUED, 1, True)
 
 
-def test_many_settlements_of_one_attempt_settle_it_once(tenant):
+def test_concurrent_settles_of_one_attempt_settle_it_once(tenant):
     job = claimed_job(tenant)
     held = {"job_id": job.id, "attempt": 1}
     results = at_one_row(
@@ -201,7 +201,7 @@ def test_many_settlements_of_one_attempt_settle_it_once(tenant):
     assert len(history(job.id)) == 3
 
 
-def test_two_redrives_queue_the_job_once(tenant):
+def test_two_concurrent_redrives_queue_the_job_once(tenant):
     job = in_state(tenant, State.FAILED)
     results = at_one_row(job, redriving(job), redriving(job))
     assert sum(isinstance(result, Job) for result in results) == 1
@@ -209,7 +209,7 @@ def test_two_redrives_queue_the_job_once(tenant):
     assert history(job.id).count("redrive") == 1
 
 
-def test_two_redrives_raise_a_refused_steps_generation_once(tenant):
+def test_two_concurrent_redrives_raise_the_generation_of_a_refused_step_once(tenant):
     job = claimed_job(tenant)
     begin(job, "charge")
     close(job, "charge", JobStep.State.REFUSED)
@@ -220,7 +220,7 @@ def test_two_redrives_raise_a_refused_steps_generation_once(tenant):
 
 def test_two_operators_resolve_a_job_once(tenant):
     job = in_state(tenant, State.UNKNOWN)
-    said = {
+    verdict = {
         "tenant_id": tenant.id,
         "mode": "test",
         "job_id": job.id,
@@ -230,30 +230,30 @@ def test_two_operators_resolve_a_job_once(tenant):
     }
     done, not_done = in_turn(
         job,
-        partial(resolve_job, **said, verdict=JobStep.State.DONE, then=State.SUCCEEDED, result=1),
-        partial(resolve_job, **said, verdict=JobStep.State.NOT_DONE, then=State.FAILED),
+        partial(resolve_job, **verdict, verdict=JobStep.State.DONE, then=State.SUCCEEDED, result=1),
+        partial(resolve_job, **verdict, verdict=JobStep.State.NOT_DONE, then=State.FAILED),
     )
     assert done.state == State.SUCCEEDED
     assert isinstance(not_done, IllegalTransition)
     assert (now(job).done_effects, JobStep.objects.get(job_id=job.id).state) == (1, "done")
 
 
-def hearing(job):
-    """The provider says that the effect took place."""
-    word = {"source": "s", "message_id": "evt_1", "type": "charge.succeeded", "result": {"id": "ch_1"}}
-    evidence = ProviderEvent(job_id=job.id, key=JobStep.objects.get(job_id=job.id).downstream_key, **word)
+def reporting(job):
+    """Record a provider event: the effect took place."""
+    fields = {"source": "s", "message_id": "evt_1", "type": "charge.succeeded", "result": {"id": "ch_1"}}
+    event = ProviderEvent(job_id=job.id, key=JobStep.objects.get(job_id=job.id).downstream_key, **fields)
 
-    def take():
+    def record():
         with transaction.atomic():
-            record_provider_event(evidence)
+            record_provider_event(event)
 
-    return take
+    return record
 
 
 @pytest.mark.parametrize("first", ["provider", "operator"])
 def test_an_operator_and_a_provider_resolve_a_job_once(tenant, first):
     job = in_state(tenant, State.UNKNOWN)
-    said = {
+    verdict = {
         "tenant_id": tenant.id,
         "mode": "test",
         "job_id": job.id,
@@ -261,20 +261,20 @@ def test_an_operator_and_a_provider_resolve_a_job_once(tenant, first):
         "note": "",
         "by": "ada",
     }
-    operator = partial(resolve_job, **said, verdict=JobStep.State.NOT_DONE, then=State.FAILED)
+    operator = partial(resolve_job, **verdict, verdict=JobStep.State.NOT_DONE, then=State.FAILED)
     if first == "provider":
-        heard, told = in_turn(job, hearing(job), operator)
-        assert isinstance(told, IllegalTransition)
+        recorded, resolved = in_turn(job, reporting(job), operator)
+        assert isinstance(resolved, IllegalTransition)
         assert (now(job).state, now(job).done_effects) == (State.QUEUED, 1)
     else:
-        told, heard = in_turn(job, operator, hearing(job))
+        resolved, recorded = in_turn(job, operator, reporting(job))
         assert (now(job).state, now(job).done_effects) == (State.FAILED, 0)
-    assert heard is None
+    assert recorded is None
     assert sorted(history(job.id)[-2:]) == ["provider-event", "resolve"]
     assert now(job).open_effects == 0
 
 
-def test_events_are_numbered_without_a_gap_whoever_writes_them(tenant):
+def test_concurrent_events_are_numbered_without_a_gap(tenant):
     job = claimed_job(tenant)
     begin(job, "charge")
     late = partial(append_late_effect, job_id=job.id, attempt=1, data={})
@@ -289,27 +289,29 @@ def test_events_are_numbered_without_a_gap_whoever_writes_them(tenant):
     ]
 
 
-def prove_that_it_waits_for_the_line_before_it_holds_the_job(job, action):
+def assert_locks_the_concurrency_queue_before_the_job(job, action):
     with transaction.atomic(), connection.cursor() as cursor:
         lock_concurrency_key(tenant_id=job.tenant_id, mode="test", concurrency_key=job.concurrency_key)
         [begun] = under_way(action)
         until_waiting(1)
-        # Whoever is in the line may want the job itself.
+        # A transaction that has locked the queue may need the job's row.
         cursor.execute("SELECT FROM job WHERE id = %s FOR UPDATE NOWAIT", [job.id])
     begun()
     assert now(job).state == State.QUEUED
 
 
-def test_an_event_waits_for_its_jobs_line_before_it_holds_the_job(tenant):
+def test_a_provider_event_locks_the_concurrency_queue_before_the_job(tenant):
     job = write(in_state(tenant, State.UNKNOWN).id, "concurrency_key = 'account-1'")
-    prove_that_it_waits_for_the_line_before_it_holds_the_job(job, hearing(job))
+    assert_locks_the_concurrency_queue_before_the_job(job, reporting(job))
 
 
-@pytest.mark.parametrize(("state", "again"), [(State.FAILED, redriving), (State.UNKNOWN, sending_on)])
-def test_who_takes_a_purged_key_back_waits_for_the_line_before_it_holds_the_job(tenant, state, again):
+@pytest.mark.parametrize(
+    ("state", "again"), [(State.FAILED, redriving), (State.UNKNOWN, queueing_by_verdict)]
+)
+def test_a_reclaim_of_a_purged_key_locks_the_concurrency_queue_before_the_job(tenant, state, again):
     job = in_state(tenant, state)
     job = write(
         job.id, "concurrency_key = 'account-1', idempotency_key = 'order-1', idempotency_record_id = 1"
     )
-    prove_that_it_waits_for_the_line_before_it_holds_the_job(job, again(job))
+    assert_locks_the_concurrency_queue_before_the_job(job, again(job))
     assert IdempotencyRecord.objects.get(pk=now(job).idempotency_record_id).key == "order-1"

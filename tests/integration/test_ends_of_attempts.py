@@ -36,11 +36,11 @@ SITUATIONS = [
         attempts_left=left,
         open_effects=opened,
         done_effects=done,
-        cancel_asked=asked,
+        cancel_requested=requested,
         reconcile_only=only,
-        lease_over=True,
+        lease_expired=True,
     )
-    for left, opened, done, asked, only in product((0, 1), (0, 1), (0, 1), (False, True), (False, True))
+    for left, opened, done, requested, only in product((0, 1), (0, 1), (0, 1), (False, True), (False, True))
 ]
 END = {
     Event.RETRY: lambda held: transitions.retry_job(**held, delay=ZERO, detail="later", cause="test"),
@@ -58,12 +58,12 @@ def hold(job):
 
 
 def put(job, situation):
-    asked = "clock_timestamp()" if situation.cancel_asked else "NULL"
+    requested = "clock_timestamp()" if situation.cancel_requested else "NULL"
     write(
         job.id,
         f"attempts_left = {situation.attempts_left}, open_effects = {situation.open_effects}",
         f"done_effects = {situation.done_effects}, reconcile_only = {situation.reconcile_only}",
-        f"cancel_requested_at = {asked}",
+        f"cancel_requested_at = {requested}",
     )
 
 

@@ -1,4 +1,4 @@
-"""Each hot query is served by the index that its docstring names, at a size where the planner has a choice."""
+"""Each hot query is served by the index that its docstring names, on a table large enough for the planner to have a choice."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ _BACKLOG = """
 
 @pytest.fixture(scope="module")
 def _table(django_db_setup, django_db_blocker):
-    """Fill the table once for all of these tests, in a transaction that is undone."""
+    """Fill the table once for all of these tests, in a transaction that is rolled back."""
     with django_db_blocker.unblock(), transaction.atomic():
         tenant = TenantFactory()
         with connection.cursor() as cursor:
@@ -94,18 +94,18 @@ def _table(django_db_setup, django_db_blocker):
 
 @pytest.fixture
 def full(_table, db):
-    """The tenant of a full table; what the test writes is undone."""
+    """Return the tenant of a full table; what the test writes is rolled back."""
     return _table
 
 
 # By themselves: which index finds a few steps or events of a job is another matter, and hangs on how full their tables were.
 OF_JOBS = {"job_pkey", *(kept.name for kept in (*Job._meta.indexes, *Job._meta.constraints))}
-# A line's order, and who of it runs.
-LINE = ("job_concurrency_order", "job_one_running_per_concurrency_key")
+# The order of a concurrency queue, and its running job.
+CONCURRENCY_QUEUE = ("job_concurrency_order", "job_one_running_per_concurrency_key")
 
 
 class Plans:
-    """Explains each statement before it is run."""
+    """Explain each statement before it runs."""
 
     def __init__(self):
         self.texts = []
@@ -151,14 +151,14 @@ def plan(action):
 
 
 def analyzed(statement, **values):
-    """The plan of the statement after it has been run, with what each step read."""
+    """Run the statement and return its plan with the rows that each node read."""
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {statement}", values)
         return "\n".join(line for (line,) in cursor.fetchall())
 
 
 def rows_read(text):
-    """How many rows the steps of an analyzed plan that read the table gave, in all."""
+    """Return how many rows the scans of an analyzed plan returned in total."""
     scans = re.findall(r"Scan .* on job .*rows=([\d.]+) loops=(\d+)", text)
     assert scans, text
     return sum(float(rows) * int(loops) for rows, loops in scans)
@@ -187,7 +187,7 @@ def test_a_claim_finds_its_job_by_its_key(full):
     job = queued_job(full)
     plans, claimed = plan(lambda: claim(job.id))
     assert claimed is not None
-    assert plans.indexes == {"job_pkey", *LINE}
+    assert plans.indexes == {"job_pkey", *CONCURRENCY_QUEUE}
 
 
 @pytest.mark.parametrize(
@@ -202,21 +202,21 @@ def test_a_claim_finds_its_job_by_its_key(full):
     ids=["succeed", "fail", "retry", "expire", "renew"],
 )
 def test_what_a_worker_writes_finds_its_job_by_its_id(full, settle):
-    """By the key, or among the running jobs: both are one row."""
+    """By the primary key or among the running jobs: both read one row."""
     job = claimed_job(full)
     plans, _ = plan(lambda: settle({"job_id": job.id, "attempt": job.attempt}))
     assert plans.indexes
-    assert plans.indexes <= {"job_pkey", "job_running", *LINE}
+    assert plans.indexes <= {"job_pkey", "job_running", *CONCURRENCY_QUEUE}
     assert plans.indexed_by_id
 
 
-def test_the_next_of_a_long_line_is_its_first_entry_and_nothing_is_sorted(full):
-    """Neither the claim nor the end of the first reads those behind the second."""
-    jobs = [queued_job(full, concurrency_key="a-line") for _ in range(200)]
+def test_the_next_job_of_a_long_concurrency_queue_is_its_first_index_entry(full):
+    """Neither the claim nor the end of the first job reads the jobs behind the second."""
+    jobs = [queued_job(full, concurrency_key="a-key") for _ in range(200)]
     plans, held = plan(lambda: claim(jobs[0].id))
-    assert set(LINE) <= plans.indexes
+    assert set(CONCURRENCY_QUEUE) <= plans.indexes
     plans, _ = plan(lambda: transitions.succeed_job(job_id=held.id, attempt=1, result=encode_payload(1)))
-    assert set(LINE) <= plans.indexes <= {"job_pkey", "job_running", *LINE}
+    assert set(CONCURRENCY_QUEUE) <= plans.indexes <= {"job_pkey", "job_running", *CONCURRENCY_QUEUE}
     [text] = plans.texts
     assert "Sort" not in text
     assert re.search(r"LockRows.*\n +-> +Index Scan using job_concurrency_order", text), text
@@ -232,9 +232,9 @@ def test_a_redrive_finds_its_job_and_its_steps_by_their_keys(full):
 
 @pytest.fixture
 def backlog(full):
-    """20,000 jobs of another queue, due for longer than those of any other.
+    """Insert 20,000 jobs of another queue that have been due for longer than all others.
 
-    So large a part of the table may as well be read whole, as the last ANALYZE has it: what is asked is which index serves.
+    The planner may prefer to scan the table for so large a part of it; the test asks which index serves instead.
     """
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
@@ -251,8 +251,8 @@ def test_due_publications_are_read_in_their_order(full):
     assert plans.indexes <= {"job_queued_by_queue", "job_pkey"}
 
 
-def test_the_backlog_of_one_queue_costs_another_nothing(backlog):
-    """All of it is due before, and left alone while its queue is full."""
+def test_the_backlog_of_one_queue_does_not_slow_another(backlog):
+    """All of the backlog is due earlier, and is left alone while its queue is full."""
     plans, marked = plan(lambda: mark_published(queue="default", limit=20, grace=HOUR, longest=HOUR))
     due = marked.due
     assert (len(due), {job.queue for job in due}) == (20, {"default"})
@@ -262,27 +262,27 @@ def test_the_backlog_of_one_queue_costs_another_nothing(backlog):
     )
 
 
-def test_the_queues_with_due_jobs_are_found_by_one_entry_of_each(backlog):
+def test_queues_with_due_jobs_are_found_by_one_index_entry_each(backlog):
     write(queued_job(backlog).id, "queue = 'quiet'")
     plans, queues = plan(due_queues)
     assert (queues, plans.indexes) == (["backlog", "default"], {"job_queued_by_queue"})
     assert rows_read(analyzed(_DUE_QUEUES)) <= 3 * 3
 
 
-def test_due_jobs_are_counted_in_their_queue_and_no_further_than_asked(backlog):
+def test_due_jobs_of_a_queue_are_counted_up_to_the_limit(backlog):
     plans, count = plan(lambda: count_due(queue="backlog", at_most=1_000))
     assert (count, plans.indexes) == (1_000, {"job_queued_by_queue"})
     assert count_due(queue="backlog", at_most=100_000) == 20_000
 
 
-def test_only_running_jobs_are_looked_at_for_leases_that_are_over(full):
+def test_expired_leases_are_found_among_the_running_jobs_only(full):
     plans, expired = plan(lambda: expired_leases(limit=500))
     assert 0 < len(expired) < 100
     assert plans.indexes == {"job_running"}
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first batch", "later batch"])
-def test_only_jobs_with_a_deadline_are_looked_at_for_deadlines_that_passed(full, first):
+def test_passed_deadlines_are_found_among_the_jobs_with_a_deadline_only(full, first):
     write(queued_job(full).id, "deadline_at = clock_timestamp()")
     after = FIRST_DEADLINE if first else jobs_past_deadline(limit=1)[0]
     plans, lapsed = plan(lambda: jobs_past_deadline(limit=500, after=after))
@@ -298,15 +298,15 @@ def test_jobs_past_their_retention_are_read_in_the_order_of_their_ends(full):
     assert not re.search("Sort|Filter", plans.texts[-1]), plans.texts[-1]
 
 
-def test_jobs_are_deleted_with_their_past_by_their_keys(full):
+def test_jobs_are_deleted_with_their_history_by_primary_keys(full):
     gone = [job.id for job in lock_ended_batch(until=time_ago(HOUR), after=FIRST_ENDED, limit=50)]
-    _fill_the_past(full)
+    _fill_the_history(full)
     plans, count = plan(lambda: delete_jobs(gone))
     assert (count, "job_pkey" in plans.indexes) == (50, True)
     assert "Seq Scan" not in plans.texts[-1], plans.texts[-1]
 
 
-def _fill_the_past(tenant):
+def _fill_the_history(tenant):
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)"
@@ -327,13 +327,13 @@ NOW = timezone.now()
 LISTS = {
     "plain": ({}, "job_list", 50),
     "by state": ({"state": State.SUCCEEDED}, "job_list_by_state", 50),
-    "by a state that none is in": ({"state": State.UNKNOWN}, "job_list_by_state", 0),
+    "by a state without jobs": ({"state": State.UNKNOWN}, "job_list_by_state", 0),
     "by operation and state": (
         {"operation": "payments.charge", "state": State.SUCCEEDED},
         "job_list_by_operation_state",
         50,
     ),
-    "by a key that nobody used": ({"idempotency_key": "none"}, "job_list_by_key", 0),
+    "by an unused key": ({"idempotency_key": "none"}, "job_list_by_key", 0),
     "by key": ({"idempotency_key": "mine"}, "job_list_by_key", 1),
 }
 RANGES = {
@@ -357,7 +357,7 @@ def test_a_page_of_jobs_is_read_from_its_index_and_not_sorted(full, wanted, inde
     write(queued_job(full).id, "idempotency_key = 'mine'")
     plans, jobs = plan(lambda: page(full, JobFilter(**wanted)))
     assert len(jobs) == rows
-    # Where nobody's job is in a state, the operators' index of such jobs is as good.
+    # If no job is in the state, the operators' index of such jobs serves as well.
     assert plans.indexes == {index} or (not rows and plans.indexes == {"job_in_trouble"})
     assert "Sort" not in plans.texts[-1], plans.texts[-1]
 
@@ -381,7 +381,7 @@ def test_the_last_page_costs_what_the_first_costs(full):
 
 @pytest.mark.parametrize("count", [1, 100, 5000])
 def test_watched_jobs_are_looked_up_by_their_keys_however_many_they_are(full, count):
-    """On a table of 30,000 rows 5,000 of them would be read by a scan, which on thirty million rows would be a catastrophe."""
+    """The planner would scan a table of 30,000 rows for 5,000 of them, and so a table of thirty million rows as well."""
     known = dict.fromkeys(Job.objects.values_list("id", flat=True)[:count], 0)
     plans, positions = plan(lambda: positions_after(known))
     assert plans.indexes == {"job_pkey"}
@@ -397,13 +397,13 @@ def test_events_of_many_jobs_are_ranges_of_their_key(full, count):
             " SELECT id, seq, 'claim', 1, '{}', now() FROM job, generate_series(1, 4) AS seq ON CONFLICT DO NOTHING"
         )
         cursor.execute("ANALYZE job_event")
-    asked = [(job_id, 1) for job_id in Job.objects.values_list("id", flat=True)[:count]]
-    plans, events = plan(lambda: events_after(asked, limit=2))
+    known = [(job_id, 1) for job_id in Job.objects.values_list("id", flat=True)[:count]]
+    plans, events = plan(lambda: events_after(known, limit=2))
     text = plans.texts[-1]
     assert "Seq Scan on job_event" not in text, text
     assert re.search(r"Index Cond: .*job_id = known.id\) AND \(seq > known.seq", text), text
     assert {key: [event.seq for event in found] for key, found in events.items()} == {
-        key: [2, 3] for key in asked
+        key: [2, 3] for key in known
     }
 
 
@@ -416,7 +416,7 @@ def test_a_job_is_found_by_its_request_across_tenants(full):
     assert plans.indexes == {"job_by_request_id"}
 
 
-def test_a_job_is_found_by_each_of_its_names_across_tenants(full):
+def test_a_job_is_found_by_each_of_its_identifiers_across_tenants(full):
     job = queued_job(full)
     write(job.id, "idempotency_key = 'order-18', request_id = 'request-18'")
     _fill_references(job)
@@ -445,7 +445,7 @@ def _fill_references(job):
         cursor.execute("ANALYZE job_step")
 
 
-def test_parked_jobs_are_walked_over_in_the_order_of_their_ids(full):
+def test_parked_jobs_are_made_due_in_the_order_of_their_ids(full):
     with connection.cursor() as cursor:
         cursor.execute("UPDATE job SET next_publish_at = '9999-01-01 00:00:00+00' WHERE state = 'queued'")
         cursor.execute("ANALYZE job")
@@ -463,7 +463,7 @@ def test_attempts_under_a_pause_are_counted_among_the_running(full):
     assert plans.indexes == {"job_running"}
 
 
-def test_what_needs_attention_is_read_from_the_indexes_of_trouble(full):
+def test_the_attention_list_is_read_from_partial_indexes(full):
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE job SET error_code = 'partially-done' WHERE state = 'failed' AND mod(accept_seq, 50) = 3"
@@ -504,14 +504,14 @@ def test_the_oldest_due_job_of_each_queue_is_an_entry_of_an_index(backlog):
     assert "Sort" not in plans.texts[-1], plans.texts[-1]
 
 
-def test_figures_read_no_more_of_a_backlog_than_they_tell(backlog):
-    """20,000 jobs wait; the entries that are read are those that are counted, and one more for each queue."""
+def test_metrics_read_only_the_index_entries_that_they_count(backlog):
+    """20,000 jobs are waiting; the entries read are those that are counted, plus one per queue."""
     assert rows_read(analyzed(_DUE, at_most=10)) <= 10 * len(due_jobs(at_most=1)) + 5
     assert rows_read(analyzed(_COUNT_BY_STATE[State.QUEUED], at_most=10)) == 10
 
 
-def test_a_preview_reads_the_jobs_of_its_state_alone(full):
-    """Each of these indexes holds no others, or is entered by the state."""
+def test_a_preview_reads_only_the_jobs_of_its_state(full):
+    """Each of these indexes contains no other jobs, or begins with the state."""
     for wanted, indexes in (
         (JobFilter(state=State.FAILED, error_cause="no"), {"job_in_trouble", "job_failed"}),
         (JobFilter(state=State.QUEUED, operation="test.scripted"), {"job_queued_by_queue", "job_due"}),
@@ -523,7 +523,7 @@ def test_a_preview_reads_the_jobs_of_its_state_alone(full):
         assert plans.indexes <= indexes
 
 
-def test_a_step_over_many_jobs_looks_at_a_range_of_ids(full):
+def test_a_batch_of_a_bulk_action_reads_a_range_of_ids(full):
     made = start_bulk_action(
         action=BulkAction.Action.REDRIVE,
         job_filter=JobFilter(state=State.FAILED),
@@ -536,7 +536,7 @@ def test_a_step_over_many_jobs_looks_at_a_range_of_ids(full):
     assert BulkAction.objects.get(pk=made.id).changed == 100
 
 
-def test_the_self_audit_reads_the_recent_ends_of_two_indexes(full):
+def test_the_self_audit_reads_recent_jobs_from_two_indexes(full):
     since = time_ago(HOUR)
     plans, accepted = plan(lambda: accepted_since(since, before=LAST_ID, limit=500))
     assert (0 < len(accepted) <= 500, plans.indexes) == (True, {"job_pkey"})
@@ -548,15 +548,15 @@ def test_the_self_audit_reads_the_recent_ends_of_two_indexes(full):
 
 
 @pytest.mark.parametrize("rule", JOB_RULES, ids=[rule for _, rule in JOB_RULES])
-def test_each_rule_of_the_self_audit_is_asked_by_keys(full, rule):
-    _fill_the_past(full)
+def test_each_rule_of_the_self_audit_is_checked_by_keys(full, rule):
+    _fill_the_history(full)
     ids = list(Job.objects.order_by("-id").values_list("id", flat=True)[:500])
     plans, _ = plan(lambda: broken_jobs(rule, ids, result_max_bytes=1))
     assert plans.indexes <= {"job_pkey", "job_list_by_key"}
     assert "Seq Scan" not in plans.texts[-1], plans.texts[-1]
 
 
-def test_the_jobs_of_keys_are_found_by_their_ids(full):
+def test_the_owners_of_jobs_are_found_by_id(full):
     ids = list(Job.objects.values_list("id", flat=True)[:500])
     plans, owners = plan(lambda: owners_of(ids))
     assert (len(owners), plans.indexes) == (500, {"job_pkey"})

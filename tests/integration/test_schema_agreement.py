@@ -1,4 +1,4 @@
-"""The database repeats the rules: what the table does not allow cannot be written, whoever writes it."""
+"""The constraints of the database repeat the rules of states.py: an illegal row cannot be written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ILLEGAL_JOBS = [
     ("job_running_has_a_lease", State.RUNNING, "worker = NULL"),
     ("job_running_has_a_lease", State.RUNNING, "attempt = 0"),
     ("job_running_has_a_lease", State.QUEUED, "lease_expires_at = now()"),
-    ("job_running_has_a_lease", State.UNKNOWN, "worker = 'somebody'"),
+    ("job_running_has_a_lease", State.UNKNOWN, "worker = 'w'"),
     ("job_ended_has_no_open_effect", State.SUCCEEDED, "open_effects = 1"),
     ("job_ended_has_no_open_effect", State.FAILED, "open_effects = 1"),
     ("job_ended_has_no_open_effect", State.CANCELED, "open_effects = 1"),
@@ -47,10 +47,10 @@ ILLEGAL_JOBS = [
 ILLEGAL_ATTEMPTS = [
     ("job_attempt_ends_with_an_outcome", "ended_at = now()"),
     ("job_attempt_ends_with_an_outcome", "outcome = 'fail'"),
-    ("job_attempt_outcome_is_known", "ended_at = now(), outcome = 'shrug'"),
+    ("job_attempt_outcome_is_known", "ended_at = now(), outcome = 'other'"),
 ]
 ILLEGAL_STEPS = [
-    ("job_step_kind_is_known", "kind = 'wish', state = 'done', ended_at = now(), result = ''"),
+    ("job_step_kind_is_known", "kind = 'other', state = 'done', ended_at = now(), result = ''"),
     ("job_step_state_is_known", "state = 'maybe', ended_at = now()"),
     ("job_step_only_effects_are_open", "downstream_key = NULL"),
     ("job_step_only_effects_are_open", "kind = 'step'"),
@@ -81,46 +81,46 @@ def test_an_illegal_step_cannot_be_written(tenant, constraint, assignment):
 
 
 @pytest.mark.parametrize("table", ["job_attempt", "job_step", "job_event"])
-def test_a_row_of_a_jobs_past_cannot_be_doubled(tenant, table):
+def test_a_row_of_a_jobs_history_cannot_be_duplicated(tenant, table):
     job = in_state(tenant, State.UNKNOWN)
     with pytest.raises(IntegrityError, match=f'"{table}_pkey"'):
         run(f"INSERT INTO {table} SELECT * FROM {table} WHERE job_id = %s", job.id)
 
 
-def test_two_jobs_of_one_concurrency_key_cannot_run(tenant):
+def test_two_jobs_of_one_concurrency_key_cannot_run_at_once(tenant):
     first, second = claimed_job(tenant), claimed_job(tenant)
     write(first.id, "concurrency_key = 'one'")
     with pytest.raises(IntegrityError, match='"job_one_running_per_concurrency_key"'):
         write(second.id, "concurrency_key = 'one'")
 
 
-def test_every_named_constraint_has_an_illegal_row():
+def test_every_named_constraint_is_tested_with_an_illegal_row():
     named = {name for name in constraints() if not re.fullmatch(r".*_check\d*", name)}
     tried = {name for name, *_ in (*ILLEGAL_JOBS, *ILLEGAL_ATTEMPTS, *ILLEGAL_STEPS)}
     assert named <= tried
 
 
-def test_the_database_knows_the_states_of_the_enum():
+def test_the_constraint_lists_the_states_of_the_enum():
     assert literals("job_state_is_known") == set(State)
     assert {state for rule in RULES for state in (rule.target, *rule.sources)} == set(State)
 
 
-def test_the_database_knows_the_ends_of_the_enum():
+def test_the_constraint_lists_the_terminal_states_of_the_enum():
     assert literals("job_ended_has_no_open_effect") == TERMINAL
 
 
-def test_the_database_knows_each_way_in_which_the_table_ends_an_attempt():
+def test_the_constraint_lists_every_outcome_of_the_rules():
     endings = {rule.recorded_as for rule in RULES if State.RUNNING in rule.sources}
     assert literals("job_attempt_outcome_is_known") == endings == set(JobAttempt.Outcome.values)
 
 
-def test_the_database_knows_the_kinds_and_states_of_steps():
+def test_the_constraints_list_the_kinds_and_states_of_steps():
     assert literals("job_step_kind_is_known") == set(JobStep.Kind.values)
     assert literals("job_step_state_is_known") == set(JobStep.State.values)
 
 
-def test_no_index_holds_what_a_heartbeat_or_progress_writes():
-    """A renewal is then a HOT update: it writes to no index at all."""
+def test_no_index_contains_a_column_that_a_renewal_or_progress_writes():
+    """So a renewal is a HOT update: it writes to no index."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'job'")
         indexes = dict(cursor.fetchall())
@@ -129,7 +129,7 @@ def test_no_index_holds_what_a_heartbeat_or_progress_writes():
         assert [name for name, text in indexes.items() if re.search(rf"\b{column}\b", text)] == []
 
 
-def test_pages_of_jobs_keep_room_for_hot_updates():
+def test_pages_of_jobs_have_room_for_hot_updates():
     with connection.cursor() as cursor:
         cursor.execute("SELECT reloptions FROM pg_class WHERE relname = 'job'")
         assert "fillfactor=70" in cursor.fetchone()[0]

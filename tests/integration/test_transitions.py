@@ -1,4 +1,4 @@
-"""Every rule of the table, on the row: taken whole when its guards hold, and else nothing changes."""
+"""Each rule of states.py on the row: applied completely if its guards hold, and else nothing changes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.scenarios import (
 pytestmark = pytest.mark.django_db
 
 DELAY, GRACE, LEASE = timedelta(minutes=7), timedelta(seconds=5), timedelta(seconds=45)
-TOLD_BY_ITS_END = {State.FAILED: "fail", State.CANCELED: "canceled", State.UNKNOWN: "doubt"}
+RECORDED_END = {State.FAILED: "fail", State.CANCELED: "canceled", State.UNKNOWN: "doubt"}
 
 
 def named(rule):
@@ -41,14 +41,14 @@ def each(rules=RULES):
 
 
 def apply(rule, job, **values):
-    """Give the statement whatever a rule may ask for, so that nothing but the row decides."""
+    """Pass every value that a rule may use, so that only the row decides."""
     given = {
         "attempt": job.attempt,
-        "event_data": {"told": True},
+        "event_data": {"key": "value"},
         "delay": DELAY,
         "grace": GRACE,
         "lease": LEASE,
-        "worker": "somebody",
+        "worker": "w",
         "known_operations": sorted(known_operations()),
         "result": encode_payload("new"),
         "keep_cancel_request": False,
@@ -72,7 +72,7 @@ def clock():
 
 
 @each()
-def test_rule_is_taken_when_its_guards_hold(tenant, rule):
+def test_a_rule_is_applied_if_its_guards_hold(tenant, rule):
     for source in sorted(rule.sources):
         before = ready(tenant, rule, state=source)
         began = clock()
@@ -88,24 +88,24 @@ def test_rule_is_taken_when_its_guards_hold(tenant, rule):
 
 def check_event(rule, before, after):
     assert after.event_seq == before.event_seq + 1
-    assert history(after.id)[-1] == told_as(rule)
+    assert history(after.id)[-1] == recorded_name(rule)
     event = JobEvent.objects.get(job_id=after.id, seq=after.event_seq)
-    assert (event.attempt, event.data) == (after.attempt, {"told": True})
+    assert (event.attempt, event.data) == (after.attempt, {"key": "value"})
 
 
-def told_as(rule):
+def recorded_name(rule):
     ended_by_retry = rule.event in (Event.RETRY, Event.POSTPONE) and rule.target is not State.QUEUED
-    return TOLD_BY_ITS_END[rule.target] if ended_by_retry else rule.event
+    return RECORDED_END[rule.target] if ended_by_retry else rule.event
 
 
 def check_attempt(rule, before, began, ended):
     attempts = list(JobAttempt.objects.filter(job_id=before.id).order_by("number"))
     if rule.fence is Fence.MINTS:
-        assert (attempts[-1].number, attempts[-1].worker) == (before.attempt + 1, "somebody")
+        assert (attempts[-1].number, attempts[-1].worker) == (before.attempt + 1, "w")
         assert (attempts[-1].ended_at, attempts[-1].outcome) == (None, None)
         assert began <= attempts[-1].started_at <= ended
     elif State.RUNNING in rule.sources:
-        assert outcomes(before.id) == ["postpone", told_as(rule)]
+        assert outcomes(before.id) == ["postpone", recorded_name(rule)]
         assert began <= attempts[-1].ended_at <= ended
         assert bytes(attempts[-1].error) == errors()["attempt_error"]
     else:
@@ -120,7 +120,7 @@ def check_target(rule, before, after, began, ended):  # noqa: C901 - one case a 
             unchanged -= {"started_at", "worker", "lease_expires_at"}
             assert began <= after.started_at <= ended
             assert began + LEASE <= after.lease_expires_at <= ended + LEASE
-            assert (after.worker, after.attempts_left) == ("somebody", before.attempts_left - 1)
+            assert (after.worker, after.attempts_left) == ("w", before.attempts_left - 1)
             assert (after.next_publish_at, after.publications) == (None, 0)
         case State.QUEUED:
             assert began + DELAY <= after.run_at <= ended + DELAY
@@ -167,13 +167,13 @@ def check_queued_again(rule, before, after):
     [(rule, guard) for rule in RULES for guard in rule.guards],
     ids=lambda value: value if isinstance(value, str) else named(value),
 )
-def test_rule_is_refused_when_one_guard_does_not_hold(tenant, rule, guard):
+def test_a_rule_is_not_applied_if_one_guard_does_not_hold(tenant, rule, guard):
     job = ready(tenant, rule)
     blocker(tenant)
     try:
         write(job.id, WITHOUT[guard])
     except IntegrityError as forbidden:
-        # The one row that the database itself refuses, before any rule could.
+        # The only row that a constraint refuses.
         assert (rule.event, guard) == (Event.CLAIM, Guard.ATTEMPTS_LEFT), forbidden  # noqa: PT017
         return
     before = everything(job.id)
@@ -186,7 +186,7 @@ def test_rule_is_refused_when_one_guard_does_not_hold(tenant, rule, guard):
     [(rule, state) for rule in RULES for state in State if state not in rule.sources],
     ids=lambda value: value if isinstance(value, str) else named(value),
 )
-def test_rule_is_refused_from_any_other_state(tenant, rule, state):
+def test_a_rule_is_not_applied_in_any_other_state(tenant, rule, state):
     job = in_state(tenant, state)
     write_what_fits(job.id, *(WITH[guard] for guard in rule.guards))
     before = everything(job.id)
@@ -196,7 +196,7 @@ def test_rule_is_refused_from_any_other_state(tenant, rule, state):
 
 @each([rule for rule in RULES if rule.fence is Fence.CHECKS])
 @pytest.mark.parametrize("off", [-1, 1])
-def test_rule_is_refused_to_an_attempt_that_does_not_hold_the_job(tenant, rule, off):
+def test_a_rule_is_not_applied_for_another_attempt(tenant, rule, off):
     job = ready(tenant, rule)
     before = everything(job.id)
     assert apply(rule, job, attempt=job.attempt + off) is None
@@ -205,14 +205,14 @@ def test_rule_is_refused_to_an_attempt_that_does_not_hold_the_job(tenant, rule, 
 
 
 @each([rule for rule in RULES if rule.target is State.FAILED and Guard.NO_DONE_EFFECTS not in rule.guards])
-def test_a_failure_after_a_done_effect_is_told_as_partially_done(tenant, rule):
+def test_a_failure_after_a_done_effect_is_partially_done(tenant, rule):
     job = ready(tenant, rule)
     write(job.id, "done_effects = 1")
     assert bytes(apply(rule, job).error) == errors()["partial_error"]
 
 
 @each([rule for rule in RULES if rule.event is Event.POSTPONE and rule.target is State.QUEUED])
-def test_postponing_never_gives_more_attempts_than_the_job_has(tenant, rule):
+def test_a_postpone_never_raises_attempts_left_above_max_attempts(tenant, rule):
     job = ready(tenant, rule)
     write(job.id, "attempts_left = max_attempts")
     assert apply(rule, job).attempts_left == job.max_attempts

@@ -1,4 +1,4 @@
-"""Jobs as rows in any situation: states reached the product's way, guards made to hold or not by writing the columns."""
+"""Jobs in any situation: states are reached by transitions, guards by writing the columns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HOUR = timedelta(hours=1)
 ZERO = timedelta(0)
 
-# What makes each guard hold, and what makes it not hold.
+# Assignments that make each guard hold, and that make it fail.
 WITH = {
     Guard.DUE: "run_at = clock_timestamp() - interval '1 hour'",
     Guard.ATTEMPTS_LEFT: "attempts_left = 2",
@@ -60,7 +60,7 @@ WITHOUT = {
 
 
 def write(job_id: UUID, *assignments: str) -> Job:
-    """The job with these assignments (SQL), nothing else changed; what the constraints forbid raises IntegrityError."""
+    """Apply the assignments (SQL) and return the job. Raises IntegrityError if a constraint forbids them."""
     if assignments:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(f"UPDATE job SET {', '.join(assignments)} WHERE id = %s", [job_id])
@@ -68,7 +68,7 @@ def write(job_id: UUID, *assignments: str) -> Job:
 
 
 def write_what_fits(job_id: UUID, *assignments: str) -> Job:
-    """As `write`, one by one, without those that the job's state forbids."""
+    """Apply each assignment that the constraints allow, and return the job."""
     for assignment in assignments:
         try:
             write(job_id, assignment)
@@ -78,14 +78,14 @@ def write_what_fits(job_id: UUID, *assignments: str) -> Job:
 
 
 def running(tenant: Tenant) -> Job:
-    """A job whose second attempt holds it, so that there is an attempt before and none after."""
+    """Return a job whose second attempt is running, so that it has an earlier attempt."""
     first = claimed_job(tenant)
     transitions.postpone_job(job_id=first.id, attempt=first.attempt, delay=-HOUR, detail="again")
     return claim(first.id)
 
 
 def in_state(tenant: Tenant, state: State) -> Job:
-    """A job that came to this state by the transitions that lead there."""
+    """Return a job that reached this state by transitions."""
     if state is State.QUEUED:
         return queued_job(tenant)
     if state is State.CANCELED:
@@ -103,7 +103,7 @@ def in_state(tenant: Tenant, state: State) -> Job:
 
 
 def begin(job: Job, name: str) -> str:
-    """The job's attempt has begun this effect; returns its downstream key."""
+    """Begin the effect for the job's attempt and return its downstream key."""
     begun = begin_effect(
         job_id=job.id,
         attempt=job.attempt,
@@ -117,13 +117,13 @@ def begin(job: Job, name: str) -> str:
 
 
 def close(job: Job, name: str, state: JobStep.State, result: object = None) -> None:
-    """The job's attempt has closed this effect."""
+    """Close the effect for the job's attempt."""
     encoded = encode_payload(result) if state == JobStep.State.DONE else None
     assert close_effect(job_id=job.id, attempt=job.attempt, name=name, state=state, result=encoded)
 
 
 def age_step(job_id: UUID, name: str, age: timedelta) -> None:
-    """The step began, every time, so much earlier."""
+    """Move all starts of the step into the past."""
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE job_step SET first_started_at = first_started_at - %(age)s, last_started_at = last_started_at - %(age)s"
@@ -133,14 +133,14 @@ def age_step(job_id: UUID, name: str, age: timedelta) -> None:
 
 
 def blocker(tenant: Tenant) -> Job:
-    """A job that runs under the concurrency key that WITHOUT[NOT_BLOCKED] gives; and what WITHOUT[NOT_PAUSED] gives is paused."""
+    """Run a job under the concurrency key of WITHOUT[NOT_BLOCKED], and pause the operation of WITHOUT[NOT_PAUSED]."""
     Pause.objects.create(operation="test.anything", by="user ada", note="a test")
     job = claimed_job(tenant)
     return write(job.id, "concurrency_key = 'taken', accept_seq = 1")
 
 
 def errors() -> dict[str, bytes | str]:
-    """A different document for each place where a rule may write one, and the names of the first."""
+    """Return a different document for each error that a rule may write, with code and cause of the first."""
     return {
         "error": encode_payload(describe_failure("operation-failed", "whole")),
         "partial_error": encode_payload(describe_failure("partially-done", "partly")),
@@ -152,7 +152,7 @@ def errors() -> dict[str, bytes | str]:
 
 
 def everything(job_id: UUID) -> dict[str, list[dict[str, object]]]:
-    """All that the database holds of the job."""
+    """Return all rows of the job."""
     tables = {"job": Job.objects.filter(pk=job_id)} | {
         model.__name__: model.objects.filter(job_id=job_id).order_by("pk")
         for model in (JobAttempt, JobStep, JobEvent)
@@ -166,13 +166,13 @@ def everything(job_id: UUID) -> dict[str, list[dict[str, object]]]:
     }
 
 
-def publications(told: Sequence[Callable[[], object]]) -> list[Callable[[], object]]:
-    """Those of a transaction's callbacks that publish a hint."""
-    return [one for one in told if one.__qualname__.startswith("publish_hint_on_commit.")]
+def publications(callbacks: Sequence[Callable[[], object]]) -> list[Callable[[], object]]:
+    """Return the transaction's callbacks that publish a hint."""
+    return [one for one in callbacks if one.__qualname__.startswith("publish_hint_on_commit.")]
 
 
 def history(job_id: UUID) -> list[str]:
-    """The job's events by name; fails the test where their numbers have a gap or are not the job's."""
+    """Return the names of the job's events. Fails if their numbers have a gap or do not end at event_seq."""
     events = list(JobEvent.objects.filter(job_id=job_id).order_by("seq").values_list("seq", "type"))
     count = Job.objects.values_list("event_seq", flat=True).get(pk=job_id)
     assert [seq for seq, _ in events] == list(range(1, count + 1))
@@ -180,7 +180,7 @@ def history(job_id: UUID) -> list[str]:
 
 
 def outcomes(job_id: UUID) -> list[str | None]:
-    """How each attempt ended, in their order; fails the test where their numbers have a gap."""
+    """Return the outcomes of the attempts in order. Fails if their numbers have a gap."""
     attempts = list(
         JobAttempt.objects.filter(job_id=job_id).order_by("number").values_list("number", "outcome")
     )
@@ -190,7 +190,7 @@ def outcomes(job_id: UUID) -> list[str | None]:
 
 
 def expire(job: Job, *, delay: timedelta = ZERO) -> Job:
-    """The running job after its lease was over and the sweeper came."""
+    """Expire the lease of the running job and return the job."""
     backdate(job.id, lease_expires_at=HOUR)
     expired = transitions.expire_job(job_id=job.id, attempt=job.attempt, delay=delay)
     assert expired is not None

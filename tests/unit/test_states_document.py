@@ -1,4 +1,4 @@
-"""The page about states shows the table as it is: its diagram, its rows and its guards."""
+"""The page about states shows the rules of states.py: diagram, table, guards."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ NOTHING = "\N{EN DASH}"
 
 
 def rows(heading):
-    """Return the cells of the table under the heading, without its head."""
+    """Return the cells of the table under the heading, without its header."""
     section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def test_the_diagram_has_an_arrow_for_each_way_and_no_other():
+def test_the_diagram_has_an_arrow_for_each_rule_and_no_other():
     arrows = re.findall(r"^ +(\S+) --> (\S+?)(?:: (\S+))?$", PAGE, re.MULTILINE)
-    ways = {(source.value, rule.target.value, rule.event.value) for rule in RULES for source in rule.sources}
+    edges = {(source.value, rule.target.value, rule.event.value) for rule in RULES for source in rule.sources}
     ends = {(state.value, "[*]", "") for state in TERMINAL}
-    assert set(arrows) == ways | ends | {("[*]", "queued", "submit")}
+    assert set(arrows) == edges | ends | {("[*]", "queued", "submit")}
     assert len(arrows) == len(set(arrows))
 
 
 def test_the_table_has_a_row_for_each_rule_in_the_order_in_which_they_are_tried():
-    submit, *told = rows("Rules")
+    submit, *others = rows("Rules")
     assert submit[:5] == ["submit", NOTHING, "queued", NOTHING, Fence.NONE]
-    assert [row[:5] for row in told] == [
+    assert [row[:5] for row in others] == [
         [
             rule.event,
             ", ".join(state for state in State if state in rule.sources),
@@ -39,13 +39,13 @@ def test_the_table_has_a_row_for_each_rule_in_the_order_in_which_they_are_tried(
         ]
         for rule in RULES
     ]
-    assert all(who for *_, who in [submit, *told])
+    assert all(who for *_, who in [submit, *others])
 
 
 def test_each_guard_is_explained():
     assert [guard for guard, _ in rows("Guards")] == list(Guard)
 
 
-def test_each_state_says_who_moves_it_on():
-    told = [state for states, *_ in rows("Who changes a job") for state in states.split(", ")]
-    assert sorted(told) == sorted(State)
+def test_each_state_names_what_changes_it():
+    listed = [state for states, *_ in rows("Who changes a job") for state in states.split(", ")]
+    assert sorted(listed) == sorted(State)

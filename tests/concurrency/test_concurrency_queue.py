@@ -1,4 +1,4 @@
-"""The line of a concurrency key: entered in the order of commits, and moved on by whoever leaves its head."""
+"""A concurrency queue is entered in the order of commits; a job that leaves its head makes the next one due."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def tenant(transactional_db):
 
 
 @pytest.fixture
-def announced(monkeypatch):
+def published(monkeypatch):
     """Return the ids of all hints that are published from now on."""
     published = []
     monkeypatch.setattr(hints, "publish_new_hints", lambda due: published.extend(job.id for job in due))
     return published
 
 
-def line_up(tenant, count, *, key="account-1", **options):
+def queue_up(tenant, count, *, key="account-1", **options):
     return [queued_job(tenant, concurrency_key=key, **options) for _ in range(count)]
 
 
@@ -55,7 +55,7 @@ def try_to_claim(job_id):
 
 
 def entering(tenant, *, key="account-1", then=None):
-    """A transaction that submits a job, and commits it only `then`."""
+    """Return a function that submits a job in a transaction and calls `then` before the commit."""
 
     def enter():
         try:
@@ -70,16 +70,16 @@ def entering(tenant, *, key="account-1", then=None):
     return enter
 
 
-def test_who_commits_first_stands_first(tenant):
-    """A number that was drawn first and committed last would pass a job that has been seen, or claimed, already."""
+def test_jobs_are_ordered_by_their_commits(tenant):
+    """A number that is drawn first and committed last would go before a job that may have been claimed already."""
     entered, go = Event(), Event()
 
-    def dawdle():
+    def wait():
         entered.set()
         assert go.wait(20)
 
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(entering(tenant, then=dawdle))
+        first = pool.submit(entering(tenant, then=wait))
         assert entered.wait(20)
         second = pool.submit(entering(tenant))
         until_waiting(1)
@@ -89,7 +89,7 @@ def test_who_commits_first_stands_first(tenant):
 
 
 @pytest.mark.parametrize("other", ["key", "tenant", "mode"])
-def test_nobody_waits_to_enter_another_line(tenant, other):
+def test_a_job_enters_another_queue_without_waiting(tenant, other):
     beside = {
         "key": lambda: queued_job(tenant, concurrency_key="account-2"),
         "tenant": lambda: queued_job(TenantFactory(), concurrency_key="account-1"),
@@ -97,25 +97,25 @@ def test_nobody_waits_to_enter_another_line(tenant, other):
     }[other]
     entered, go = Event(), Event()
 
-    def dawdle():
+    def wait():
         entered.set()
         assert go.wait(20)
 
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(entering(tenant, then=dawdle))
+        first = pool.submit(entering(tenant, then=wait))
         assert entered.wait(20)
         assert beside().accept_seq > 0
         go.set()
         first.result(20)
 
 
-def test_a_redriven_job_enters_as_any_other(tenant):
-    (job,) = line_up(tenant, 1)
+def test_a_redriven_job_enters_in_the_order_of_commits(tenant):
+    (job,) = queue_up(tenant, 1)
     held = claim(job.id)
     transitions.fail_job(job_id=held.id, attempt=1, detail="no", cause="no")
     entered, go = Event(), Event()
 
-    def dawdle():
+    def wait():
         entered.set()
         assert go.wait(20)
 
@@ -126,7 +126,7 @@ def test_a_redriven_job_enters_as_any_other(tenant):
             connection.close()
 
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(entering(tenant, then=dawdle))
+        first = pool.submit(entering(tenant, then=wait))
         assert entered.wait(20)
         again = pool.submit(redrive)
         until_waiting(1)
@@ -145,12 +145,12 @@ def cancel(job):
     return cancel_job(tenant_id=job.tenant_id, mode="test", job_id=job.id)
 
 
-def lapse(job):
+def pass_deadline(job):
     write(job.id, "deadline_at = clock_timestamp()")
     return transitions.fail_past_deadline(job_id=job.id)
 
 
-def doubt(job):
+def become_unknown(job):
     begin(job, "charge")
     return transitions.stop_as_unknown(**hold(job), detail="who knows")
 
@@ -171,164 +171,164 @@ def retry_canceled(job):
     return transitions.retry_job(**hold(job), delay=HOUR, detail="no", cause="test")
 
 
-FROM_RUNNING = {
+ENDS = {
     "succeed": lambda job: transitions.succeed_job(**hold(job), result=encode_payload(None)),
     "fail": lambda job: transitions.fail_job(**hold(job), detail="no", cause="no"),
     "canceled": lambda job: transitions.stop_canceled_job(**hold(job)),
-    "doubt": doubt,
-    "the end of retries": exhaust,
-    "a retry that was canceled": retry_canceled,
-    "the end of expiries": expire,
+    "outcome unknown": become_unknown,
+    "last retry": exhaust,
+    "retry after a cancel request": retry_canceled,
+    "last expiry": expire,
 }
-STANDS_STILL = {
+QUEUES_AGAIN = {
     "retry": lambda job: transitions.retry_job(**hold(job), delay=HOUR, detail="no", cause="test"),
     "postpone": lambda job: transitions.postpone_job(**hold(job), delay=HOUR, detail="no"),
     "expire": partial(expire, attempts_left=1),
 }
 
 
-def tire(job):
-    """The job as the sweeper left it after many publications that nobody could claim: its next one is far away."""
+def back_off(job):
+    """Return the job as the sweeper leaves it after many publications: its next one is far away."""
     return write(job.id, "publications = 9, next_publish_at = clock_timestamp() + interval '1 hour'")
 
 
-def is_told(job, announced):
-    """A hint of the job is published, and the sweep publishes another if that one is lost."""
+def is_announced(job, published):
+    """Whether a hint of the job was published, and the sweeper will publish another soon."""
     after = Job.objects.get(pk=job.id)
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         now = cursor.fetchone()[0]
-    assert announced == [job.id]
+    assert published == [job.id]
     assert after.publications == 0
     assert now < after.next_publish_at <= now + GRACE
     return True
 
 
-@pytest.mark.parametrize("end", FROM_RUNNING.values(), ids=FROM_RUNNING)
-def test_whoever_stops_running_for_good_tells_the_next(tenant, announced, end):
-    first, second, third = line_up(tenant, 3)
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_a_job_that_stops_running_makes_the_next_one_due(tenant, published, end):
+    first, second, third = queue_up(tenant, 3)
     held = claim(first.id)
-    tire(second)
-    announced.clear()
+    back_off(second)
+    published.clear()
     end(held)
-    assert is_told(second, announced)
+    assert is_announced(second, published)
     assert claim(second.id).state == State.RUNNING
     assert try_to_claim(third.id) is None
 
 
-@pytest.mark.parametrize("end", [cancel, lapse], ids=["cancel", "lapse"])
-def test_whoever_leaves_the_head_without_running_tells_the_next(tenant, announced, end):
-    first, second, _ = line_up(tenant, 3)
-    tire(second)
-    announced.clear()
+@pytest.mark.parametrize("end", [cancel, pass_deadline], ids=["cancel", "deadline"])
+def test_a_job_that_leaves_the_head_without_running_makes_the_next_one_due(tenant, published, end):
+    first, second, _ = queue_up(tenant, 3)
+    back_off(second)
+    published.clear()
     end(first)
-    assert is_told(second, announced)
+    assert is_announced(second, published)
     assert claim(second.id).state == State.RUNNING
 
 
-@pytest.mark.parametrize("end", [cancel, lapse], ids=["cancel", "lapse"])
-def test_while_somebody_runs_nobody_is_told(tenant, announced, end):
-    first, second, _ = line_up(tenant, 3)
+@pytest.mark.parametrize("end", [cancel, pass_deadline], ids=["cancel", "deadline"])
+def test_no_hint_is_published_while_a_job_of_the_queue_runs(tenant, published, end):
+    first, second, _ = queue_up(tenant, 3)
     claim(first.id)
-    announced.clear()
+    published.clear()
     end(second)
-    assert announced == []
+    assert published == []
 
 
-@pytest.mark.parametrize("pause", STANDS_STILL.values(), ids=STANDS_STILL)
-def test_whoever_runs_again_later_tells_nobody(tenant, announced, pause):
-    first, second = line_up(tenant, 2)
+@pytest.mark.parametrize("pause", QUEUES_AGAIN.values(), ids=QUEUES_AGAIN)
+def test_a_job_that_is_queued_again_keeps_the_next_one_blocked(tenant, published, pause):
+    first, second = queue_up(tenant, 2)
     held = claim(first.id)
-    announced.clear()
+    published.clear()
     assert pause(held).state == State.QUEUED
-    assert announced == []
+    assert published == []
     assert try_to_claim(second.id) is None
 
 
-def test_one_that_has_become_due_meanwhile_goes_before_a_later_one_that_runs_again(tenant, announced):
-    first, second = line_up(tenant, 2)
+def test_an_earlier_job_that_has_become_due_goes_before_a_retry(tenant, published):
+    first, second = queue_up(tenant, 2)
     write(first.id, "run_at = clock_timestamp() + interval '1 hour'")
     held = claim(second.id)
-    tire(make_due(first.id))
-    announced.clear()
-    STANDS_STILL["retry"](held)
-    assert is_told(first, announced)
+    back_off(make_due(first.id))
+    published.clear()
+    QUEUES_AGAIN["retry"](held)
+    assert is_announced(first, published)
     assert claim(first.id).state == State.RUNNING
 
 
-def test_one_that_is_not_due_is_passed_by(tenant, announced):
-    first, second, third = line_up(tenant, 3)
+def test_a_job_that_is_not_due_is_passed_over(tenant, published):
+    first, second, third = queue_up(tenant, 3)
     held = claim(first.id)
     write(second.id, "run_at = clock_timestamp() + interval '1 hour'")
-    announced.clear()
-    FROM_RUNNING["succeed"](held)
-    assert is_told(third, announced)
+    published.clear()
+    ENDS["succeed"](held)
+    assert is_announced(third, published)
     assert claim(third.id).state == State.RUNNING
 
 
-def test_one_that_backs_off_holds_up_those_behind_it(tenant, announced):
-    first, second, third = line_up(tenant, 3)
-    STANDS_STILL["retry"](claim(first.id))
-    announced.clear()
+def test_a_job_that_backs_off_blocks_those_behind_it(tenant, published):
+    first, second, third = queue_up(tenant, 3)
+    QUEUES_AGAIN["retry"](claim(first.id))
+    published.clear()
     cancel(second)
-    assert announced == []
+    assert published == []
     assert try_to_claim(third.id) is None
 
 
-def test_the_last_of_a_line_tells_nobody(tenant, announced):
-    (only,) = line_up(tenant, 1)
-    line_up(tenant, 1, key="account-2")
+def test_the_last_job_of_a_queue_publishes_no_hint(tenant, published):
+    (only,) = queue_up(tenant, 1)
+    queue_up(tenant, 1, key="account-2")
     queued_job(tenant)
     held = claim(only.id)
-    announced.clear()
-    FROM_RUNNING["succeed"](held)
-    assert announced == []
+    published.clear()
+    ENDS["succeed"](held)
+    assert published == []
 
 
-def test_an_end_that_is_undone_tells_nobody(tenant, announced):
-    first, second = line_up(tenant, 2)
+def test_an_end_that_is_rolled_back_publishes_no_hint(tenant, published):
+    first, second = queue_up(tenant, 2)
     held = claim(first.id)
-    before = tire(second)
-    announced.clear()
+    before = back_off(second)
+    published.clear()
     with transaction.atomic():
-        FROM_RUNNING["succeed"](held)
+        ENDS["succeed"](held)
         transaction.set_rollback(True)
-    assert announced == []
+    assert published == []
     assert Job.objects.get(pk=second.id).next_publish_at == before.next_publish_at
 
 
-def test_a_next_that_was_never_told_is_published_by_the_sweeper(tenant):
-    """As after a death between the commit and the publication: the row is its own outbox."""
-    first, second = line_up(tenant, 2)
-    FROM_RUNNING["succeed"](claim(first.id))
+def test_the_sweeper_publishes_a_next_job_whose_hint_was_lost(tenant):
+    """As after a crash between the commit and the publication: the row is its own outbox."""
+    first, second = queue_up(tenant, 2)
+    ENDS["succeed"](claim(first.id))
     backdate(second.id, next_publish_at=HOUR)
     due = mark_published(queue="default", limit=10, grace=GRACE, longest=HOUR).due
     assert [job.id for job in due] == [second.id]
     assert claim(second.id).state == State.RUNNING
 
 
-def test_a_row_that_somebody_holds_is_not_waited_for(tenant):
-    """To wait for it with one's own row in hand is how two who leave at once would block each other."""
-    first, second = line_up(tenant, 2)
+def test_an_end_does_not_wait_for_a_locked_next_job(tenant):
+    """Two jobs that leave at once would deadlock if each waited while its own row is locked."""
+    first, second = queue_up(tenant, 2)
     held = claim(first.id)
     with connection.cursor() as cursor:
-        cursor.execute("SET lock_timeout = '5s'")  # to fail, rather than to wait for ever
+        cursor.execute("SET lock_timeout = '5s'")  # fail instead of waiting forever
     with locked(second):
-        assert FROM_RUNNING["succeed"](held).state == State.SUCCEEDED
+        assert ENDS["succeed"](held).state == State.SUCCEEDED
     connection.close()
     assert claim(second.id).state == State.RUNNING
 
 
-def test_a_crash_of_the_one_that_runs_does_not_stop_the_line(tenant, announced):
-    first, second = line_up(tenant, 2)
+def test_a_crash_of_the_running_job_does_not_stop_the_queue(tenant, published):
+    first, second = queue_up(tenant, 2)
     for _ in range(3):
         held = claim(make_due(first.id).id)
         assert try_to_claim(second.id) is None
         backdate(held.id, lease_expires_at=HOUR)
-        announced.clear()
+        published.clear()
         transitions.expire_job(**hold(held), delay=ZERO)
     assert Job.objects.get(pk=first.id).state == State.FAILED
-    assert announced == [second.id]
+    assert published == [second.id]
     assert claim(second.id).state == State.RUNNING
 
 
@@ -336,7 +336,7 @@ def test_a_crash_of_the_one_that_runs_does_not_stop_the_line(tenant, announced):
 
 
 class Broker:
-    """Hands out every announced id to whoever asks, and what is left over to those who find nothing: a sweeper at once."""
+    """Hand out each published id once; a worker that finds none gets all queued jobs, as from a sweep."""
 
     def __init__(self):
         self.ids = queue.Queue()
@@ -359,7 +359,7 @@ def broker(monkeypatch):
     return broker
 
 
-def test_many_workers_run_many_lines_in_order_one_at_a_time_and_never_block_each_other(tenant, broker):
+def test_many_workers_run_each_queue_in_order_one_job_at_a_time_without_a_deadlock(tenant, broker):
     keys = ["a", "b", "c"]
     jobs = [queued_job(tenant, concurrency_key=key) for _ in range(12) for key in keys]
     canceled = [job.id for job in jobs[7::9]]
@@ -372,16 +372,16 @@ def test_many_workers_run_many_lines_in_order_one_at_a_time_and_never_block_each
                 if held is None:
                     continue
                 done += 1
-                # Some need a second attempt, at once; some fail.
+                # Some need a second attempt at once; some fail.
                 if done % 4 == 0 and held.attempt == 1:
                     transitions.retry_job(**hold(held), delay=ZERO, detail="again", cause="test")
                 else:
-                    FROM_RUNNING["fail" if done % 5 == 0 else "succeed"](held)
+                    ENDS["fail" if done % 5 == 0 else "succeed"](held)
         return number
 
     def disturb():
         for job_id in canceled:
-            cancel_job_if_it_waits(tenant, job_id)
+            cancel_queued(tenant, job_id)
 
     workers = [partial(work, number) for number in range(6)]
     assert at_once(*workers, disturb) == [*range(6), None]
@@ -394,23 +394,23 @@ def test_many_workers_run_many_lines_in_order_one_at_a_time_and_never_block_each
         assert runs_in_order(key)
 
 
-def cancel_job_if_it_waits(tenant, job_id):
+def cancel_queued(tenant, job_id):
     transitions.cancel_queued_job(job_id=job_id)
 
 
 def runs_in_order(key):
-    """The attempts of the key's jobs, as they began: none before the end of the one before, none out of its place."""
-    line = list(Job.objects.filter(concurrency_key=key).order_by("accept_seq").values_list("id", flat=True))
-    attempts = list(JobAttempt.objects.filter(job_id__in=line).order_by("started_at"))
+    """Whether the attempts of the key's jobs did not overlap and began in the order of the queue."""
+    order = list(Job.objects.filter(concurrency_key=key).order_by("accept_seq").values_list("id", flat=True))
+    attempts = list(JobAttempt.objects.filter(job_id__in=order).order_by("started_at"))
     for before, after in pairwise(attempts):
         assert before.ended_at <= after.started_at
-    places = [line.index(attempt.job_id) for attempt in attempts]
+    places = [order.index(attempt.job_id) for attempt in attempts]
     assert places == sorted(places)
     return True
 
 
-def test_jobs_that_are_accepted_at_once_and_run_at_once_keep_their_line(tenant, broker):
-    """Accepts, claims and ends of one line, all together."""
+def test_jobs_that_are_accepted_and_run_at_once_keep_their_order(tenant, broker):
+    """Accepts, claims and ends of one queue run concurrently."""
 
     def submit():
         for _ in range(6):
@@ -422,7 +422,7 @@ def test_jobs_that_are_accepted_at_once_and_run_at_once_keep_their_line(tenant, 
             for job_id in broker.take():
                 held = try_to_claim(job_id)
                 if held is not None:
-                    FROM_RUNNING["succeed"](held)
+                    ENDS["succeed"](held)
 
     assert at_once(submit, submit, submit, work, work, work) == [None] * 6
     assert runs_in_order("a")
