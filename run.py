@@ -153,9 +153,7 @@ def create_venv(lock: int) -> "str | None":
 def install_packages(lock: int) -> "str | None":
     """Install exactly the locked packages and write the stamp."""
     packages = sum(b"==" in line for line in REQUIREMENTS[1].read_bytes().splitlines())
-    print(
-        f"Semel: installing {packages} packages; this takes about a minute, only at this start.", flush=True
-    )
+    print(f"Semel: installing {packages} packages; this takes about a minute, only at this start.", flush=True)
     started_at = time.monotonic()
     pip = [str(PYTHON), "-m", "pip", "install", "--require-hashes", "--only-binary=:all:", "--retries=2"]
     quiet = ["--no-input", "--disable-pip-version-check", "--progress-bar=off"]

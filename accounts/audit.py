@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 
 from accounts.models import AuditEntry
 from accounts.queries import delete_audit_entries
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 # Characters of a note that are kept: a paragraph.
 _NOTE_MAX = 2_000

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
 
 from accounts.credentials import matches, parse_credential
 from accounts.queries import find_live_key
 from accounts.scopes import format_scope
 
 if TYPE_CHECKING:
-    from rest_framework.request import Request
     from rest_framework.views import APIView
 
 
@@ -49,9 +49,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         key = find_live_key(key_id=credential.id, mode=credential.mode)
         if not matches(credential, key.secret_sha256 if key else None) or key is None:
             raise AuthenticationFailed
-        principal = Principal(
-            tenant_id=key.tenant_id, mode=key.mode, api_key_id=credential.id, is_admin=key.is_admin
-        )
+        principal = Principal(tenant_id=key.tenant_id, mode=key.mode, api_key_id=credential.id, is_admin=key.is_admin)
         return principal, credential.id
 
     def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 - DRF's signature

@@ -41,9 +41,7 @@ class ApiKey(models.Model):
     class Meta:
         db_table = "api_key"
         verbose_name = "API key"
-        constraints = [
-            models.CheckConstraint(condition=models.Q(mode__in=Mode.values), name="api_key_mode_is_known"),
-        ]
+        constraints = [models.CheckConstraint(condition=models.Q(mode__in=Mode.values), name="api_key_mode_is_known")]
 
     def __str__(self) -> str:
         return f"{self.mode}_{self.id}_…"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import Any
 
 from django.db import connection
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import timedelta
 
 _LIVE_KEY = """
     SELECT tenant_id, mode, is_admin, secret_sha256 FROM api_key

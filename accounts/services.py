@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -10,9 +10,6 @@ from django.db.models.functions import Now
 from accounts import audit
 from accounts.credentials import Credential, digest, new_credential
 from accounts.models import ApiKey, Tenant
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 
 def create_tenant(*, name: str, actor: str = "command") -> Tenant:

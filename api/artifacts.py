@@ -6,11 +6,14 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from uuid import UUID
 
 import structlog
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from accounts.authentication import principal_of
@@ -22,11 +25,7 @@ from jobs.errors import ArtifactUnreadable
 from jobs.selectors import get_artifact
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from django.core.files import File
-    from django.http.response import HttpResponseBase
-    from rest_framework.request import Request
 
     from jobs.models import JobArtifact
 
@@ -51,17 +50,13 @@ class JobArtifactView(APIView):
         """Return the file, one range of it, or 304."""
         principal = principal_of(request)
         require_no_query(request)
-        find = partial(
-            get_artifact, tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id, name=name
-        )
+        find = partial(get_artifact, tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id, name=name)
         artifact = find()
         tag = f'"{bytes(artifact.digest).hex()}"'
         if is_not_modified(tag, request.headers.get("If-None-Match", "")):
             return _not_modified(tag)
         # Ranges are defined for GET alone (RFC 9110 §14.2).
-        part = (
-            requested_part(request.headers, tag=tag, size=artifact.size) if request.method == "GET" else None
-        )
+        part = requested_part(request.headers, tag=tag, size=artifact.size) if request.method == "GET" else None
         file = _open(artifact)
         if file is None:
             find()  # raises if it was erased or has expired meanwhile; else its row is wrong

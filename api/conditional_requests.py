@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
 import orjson
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-
-    from rest_framework.request import Request
-
+from rest_framework.request import Request
 
 # For documents that can change at any moment: only the client may keep them, and must revalidate them (RFC 9111 §5.2.2).
 REVALIDATED = {"Cache-Control": "private, no-cache"}
@@ -41,11 +36,7 @@ def conditional(
 
 
 def conditional_bytes(
-    request: Request | HttpRequest,
-    body: bytes,
-    headers: Mapping[str, str],
-    *,
-    content_type: str = "application/json",
+    request: Request | HttpRequest, body: bytes, headers: Mapping[str, str], *, content_type: str = "application/json"
 ) -> HttpResponse:
     """Return 200 with the body and its ETag, or 304 if the client has these bytes."""
     tag = entity_tag(body)

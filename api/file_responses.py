@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,6 @@ from django.conf import settings
 from jobs.errors import RangeNotSatisfiable, TooManyDownloads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from django.core.files import File
 
 log = structlog.get_logger(__name__)

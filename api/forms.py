@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
+from django.http import QueryDict
 from rest_framework import serializers
+from rest_framework.request import Request
 
 from jobs.fields import StrictCharField
 from jobs.keyset import decode_cursor
@@ -13,10 +15,6 @@ from jobs.models import JobStep
 from jobs.selectors import JobFilter
 from jobs.services import verdict_errors
 from jobs.states import State
-
-if TYPE_CHECKING:
-    from django.http import QueryDict
-    from rest_framework.request import Request
 
 DEFAULT_LIMIT, MAX_LIMIT = 20, 100
 # Events are small and most jobs have few: one page holds the whole history of nearly every job.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.http import HttpRequest, HttpResponse
 from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from accounts.authentication import principal_of
@@ -20,9 +22,6 @@ from idempotency.stored_response import BODY_OMITTED, EXPIRES, REPLAYED, STORED_
 from jobs.selectors import state_of
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest, HttpResponse
-    from rest_framework.request import Request
-
     from idempotency.models import IdempotencyRecord
     from jobs.states import State
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.db import transaction
 from rest_framework.exceptions import AuthenticationFailed, NotFound, ValidationError
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 from standardwebhooks import WebhookVerificationError
@@ -17,10 +19,6 @@ from idempotency.inbox import consume_once
 from idempotency.parsers import read_json, refuse_content_encoding
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rest_framework.request import Request
-
     from api.inbox_sources import Source
 
 log = structlog.get_logger(__name__)
@@ -56,18 +54,14 @@ def _verify(source: Source, headers: Mapping[str, str], body: bytes) -> str:
     message_id = headers.get("webhook-id", "")
     if not (0 < len(message_id) <= _MESSAGE_ID_MAX and message_id.isascii() and message_id.isprintable()):
         raise AuthenticationFailed(f"webhook-id must have 1 to {_MESSAGE_ID_MAX} printable ASCII characters.")
-    signed = {
-        name: headers.get(name, "") for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
-    }
+    signed = {name: headers.get(name, "") for name in ("webhook-id", "webhook-timestamp", "webhook-signature")}
     reason = ""
     for webhook in source.webhooks:
         try:
             webhook.verify(body, signed, json_parse=False)
         # The library raises ValueError for a malformed signature, and for a body that is not UTF-8.
         except (WebhookVerificationError, ValueError) as error:
-            reason = (
-                str(error) if isinstance(error, WebhookVerificationError) else "Malformed signature or body"
-            )
+            reason = str(error) if isinstance(error, WebhookVerificationError) else "Malformed signature or body"
         else:
             return message_id
     raise AuthenticationFailed(

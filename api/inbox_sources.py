@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,6 @@ from django.utils.module_loading import import_string
 from standardwebhooks import Webhook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     # Called with source, message id and event, in the transaction that consumes the message.
     Handler = Callable[[str, str, Mapping[str, Any]], None]
 

@@ -57,9 +57,7 @@ def job_document(job: Job, outputs: JobOutputs = _NOTHING) -> dict[str, Any]:
         "concurrency_key": job.concurrency_key,
         "idempotency_key": job.idempotency_key,
         "artifacts": [_artifact_document(artifact) for artifact in outputs.artifacts],
-        "effects": [
-            {"name": step.name, "state": step.state, "key": step.downstream_key} for step in outputs.effects
-        ],
+        "effects": [{"name": step.name, "state": step.state, "key": step.downstream_key} for step in outputs.effects],
         "links": links,
     }
 
@@ -70,12 +68,7 @@ def _error_document(payload: bytes | memoryview | None) -> dict[str, Any] | None
         return None
     stored = decode_payload(payload)
     problem = PROBLEMS[stored["code"]]
-    return {
-        "type": f"/problems/{stored['code']}",
-        "title": problem.title,
-        "retryable": problem.retryable,
-        **stored,
-    }
+    return {"type": f"/problems/{stored['code']}", "title": problem.title, "retryable": problem.retryable, **stored}
 
 
 def _artifact_document(artifact: JobArtifact) -> dict[str, Any]:

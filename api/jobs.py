@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
+from uuid import UUID
 
+from django.http import HttpResponse
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -33,11 +36,6 @@ from jobs.services import cancel_job, erase_payload, redrive_job, resolve_job
 from jobs.submission import Origin, Submission, submit_job
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
-    from django.http import HttpResponse
-    from rest_framework.request import Request
-
     from jobs.models import Job
 
 
@@ -71,11 +69,7 @@ class JobsView(APIView):
         principal = principal_of(request)
         job_filter, before, limit = read_list_query(request.query_params)
         page = list_jobs(
-            tenant_id=principal.tenant_id,
-            mode=principal.mode,
-            job_filter=job_filter,
-            before=before,
-            limit=limit,
+            tenant_id=principal.tenant_id, mode=principal.mode, job_filter=job_filter, before=before, limit=limit
         )
         outputs = outputs_of(page.rows)
         cursor = encode_cursor(page.rows[-1].id) if page.has_older else None
@@ -90,9 +84,7 @@ class JobView(APIView):
         """Return the job, or 304. `?wait` is only checked here; the streams process waits."""
         principal = principal_of(request)
         read_query(JobQuery, request.query_params)
-        return job_response(
-            request, get_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id)
-        )
+        return job_response(request, get_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id))
 
 
 def job_response(request: Request, job: Job) -> HttpResponse:
@@ -114,9 +106,7 @@ class JobEventsView(APIView):
         events = events_of(job=job, after=after, limit=limit + 1)
         next_after = events[limit - 1].seq if len(events) > limit else None
         data = [event_document(event) for event in events[:limit]]
-        return conditional(
-            request, {"data": data, "next_after": next_after}, _next_page(request, after=next_after)
-        )
+        return conditional(request, {"data": data, "next_after": next_after}, _next_page(request, after=next_after))
 
 
 def _next_page(request: Request, **place: str | int | None) -> dict[str, str]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ComponentRegistry
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rest_framework.serializers import Serializer
+from rest_framework.serializers import Serializer
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # Strings in requests may hold anything but U+0000, which PostgreSQL cannot store.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,6 @@ from api.problems import CONTENT_TYPE
 from jobs.registry import current_operation, operations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
     from jobs.operations import Operation
 
     Json = dict[str, Any]
@@ -95,9 +94,7 @@ def _response(slugs: list[str], headers: Mapping[str, Json]) -> Json:
     return {
         "description": " ".join(f"`{slug}`: {PROBLEMS[slug].title}" for slug in slugs),
         "headers": sent,
-        "content": {
-            CONTENT_TYPE: {"schema": {"oneOf": schemas} if schemas[1:] else schemas[0], "examples": examples}
-        },
+        "content": {CONTENT_TYPE: {"schema": {"oneOf": schemas} if schemas[1:] else schemas[0], "examples": examples}},
     }
 
 

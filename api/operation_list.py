@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.http import HttpResponse
+from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from api.conditional_requests import conditional
@@ -14,11 +17,6 @@ from api.json_schema import DIALECT, schema_of_params, schema_of_result
 from jobs.registry import current_operation, operations
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from django.http import HttpResponse
-    from rest_framework.request import Request
-
     from jobs.operations import Operation
 
 # The list changes with a deployment at most.

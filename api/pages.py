@@ -6,11 +6,10 @@ from dataclasses import asdict
 from functools import cache
 from html import escape
 from threading import Lock
-from typing import TYPE_CHECKING
 
 import orjson
 import yaml
-from django.http import Http404
+from django.http import Http404, HttpRequest, HttpResponse
 from django.templatetags.static import static
 from rest_framework.exceptions import ErrorDetail
 
@@ -18,9 +17,6 @@ from api.conditional_requests import conditional, conditional_bytes
 from api.forms import InvalidQuery
 from api.openapi import document
 from api.problem_catalogue import PROBLEMS, Problem
-
-if TYPE_CHECKING:
-    from django.http import HttpRequest, HttpResponse
 
 # The formats by the media types of the Accept header; the first is the default.
 _FORMATS = {
@@ -65,9 +61,7 @@ def browse(request: HttpRequest) -> HttpResponse:
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Semel</title>'
         f'<link rel="icon" href="data:,"><link rel="stylesheet" href="{escape(css)}">'
     )
-    scripts = "".join(
-        f'<script src="{escape(source)}"></script>' for source in (bundle, static("api/docs.js"))
-    )
+    scripts = "".join(f'<script src="{escape(source)}"></script>' for source in (bundle, static("api/docs.js")))
     body = f'<div id="docs" data-schema="/schema?format=json"></div>{scripts}'
     page = f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
     headers = {**_CACHED, "Content-Security-Policy": _POLICY}
@@ -78,9 +72,7 @@ def browse(request: HttpRequest) -> HttpResponse:
 def _render(name: str) -> bytes:
     if name == "json":
         return orjson.dumps(document(), option=orjson.OPT_INDENT_2)
-    return yaml.dump(
-        document(), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, encoding="utf-8"
-    )
+    return yaml.dump(document(), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, encoding="utf-8")
 
 
 def explain_problem(request: HttpRequest, slug: str) -> HttpResponse:
@@ -98,9 +90,7 @@ def explain_problem(request: HttpRequest, slug: str) -> HttpResponse:
 
 def _problem_page(slug: str, problem: Problem) -> str:
     """Return HTML 5 without scripts, styles or links."""
-    status = (
-        f"HTTP status {problem.status}" if problem.status else "Appears in the <code>error</code> of a job"
-    )
+    status = f"HTTP status {problem.status}" if problem.status else "Appears in the <code>error</code> of a job"
     retry = (
         "Yes: the same request can succeed later without a change. Wait for Retry-After, if there is one."
         if problem.retryable

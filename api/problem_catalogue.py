@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, InternalError, OperationalError
@@ -13,9 +13,6 @@ from rest_framework import exceptions as drf
 
 from idempotency import errors as keys
 from jobs import errors as jobs
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Key(StrEnum):

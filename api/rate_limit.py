@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from accounts.authentication import principal_of
 from broker.rate_limit import take_from_bucket
 
 if TYPE_CHECKING:
-    from rest_framework.request import Request
     from rest_framework.views import APIView
 
 

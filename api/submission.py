@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from rest_framework import serializers
+from rest_framework.request import Request
 
 from accounts.authentication import principal_of
 from api.forms import read_body, require_no_query
@@ -18,7 +19,6 @@ from jobs.selectors import has_room
 from jobs.submission import Submission
 
 if TYPE_CHECKING:
-    from rest_framework.request import Request
     from rest_framework.views import APIView
 
     from accounts.authentication import Principal

@@ -14,7 +14,5 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/resolve", jobs.JobResolveView.as_view(), name="job-resolve"),
     path("jobs/<uuid:job_id>/artifacts/<str:name>", artifacts.JobArtifactView.as_view(), name="job-artifact"),
     path("operations", operation_list.OperationsView.as_view(), name="operations"),
-    path(
-        "idempotency-keys/<path:key>", idempotency_keys.IdempotencyKeyView.as_view(), name="idempotency-key"
-    ),
+    path("idempotency-keys/<path:key>", idempotency_keys.IdempotencyKeyView.as_view(), name="idempotency-key"),
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import redis
 import redis.asyncio
@@ -13,9 +14,6 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from broker.circuit_breaker import redis_breaker
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -61,6 +59,4 @@ def try_redis(command: Callable[[], T], *, event: str) -> T | None:
 
 @cache
 def _client(url: str, seconds: float, connect_seconds: float) -> redis.Redis:
-    return redis.Redis.from_url(
-        url, socket_timeout=seconds, socket_connect_timeout=connect_seconds, **_OPTIONS
-    )
+    return redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=connect_seconds, **_OPTIONS)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-from uuid import uuid4
+from typing import Final
+from uuid import UUID, uuid4
 
 import redis
 import structlog
@@ -20,10 +21,6 @@ from broker.client import redis_client
 from broker.queue_lengths import queue_lengths
 from foundation.fault_points import reach
 from foundation.spans import span
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from uuid import UUID
 
 log = structlog.get_logger(__name__)
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 from broker.client import redis_client, try_redis
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 # A list that never exists.
 _NO_LIST = "semel:no-list"

@@ -24,7 +24,5 @@ def take_from_bucket(bucket: str, *, per_second: float, burst: int) -> int:
     One round trip, and none while the breaker is open.
     """
     script = quick_redis_client().register_script(_GCRA)
-    wait_ms = try_redis(
-        lambda: script(keys=[bucket], args=[1 / per_second, burst]), event="rate_limit.skipped"
-    )
+    wait_ms = try_redis(lambda: script(keys=[bucket], args=[1 / per_second, burst]), event="rate_limit.skipped")
     return int(wait_ms or 0)

@@ -53,6 +53,4 @@ def publish_wakeup(change: JobChange) -> bool:
     One round trip, and none while the breaker is open.
     """
     message = encode(change)
-    return (
-        try_redis(lambda: quick_redis_client().publish(CHANNEL, message), event="wakeup.skipped") is not None
-    )
+    return try_redis(lambda: quick_redis_client().publish(CHANNEL, message), event="wakeup.skipped") is not None

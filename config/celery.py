@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import signal
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -19,9 +20,6 @@ from django.db import close_old_connections
 from config.patches.celery import patch_celery
 from config.patches.kombu import patch_kombu
 from workers.shutdown import announce_shutdown
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 log = structlog.get_logger(__name__)
 

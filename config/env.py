@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from foundation.processes import Process
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 

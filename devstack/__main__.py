@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from argparse import Namespace
 
 from devstack.arguments import parse
 from devstack.console import LauncherError
@@ -14,9 +14,6 @@ from devstack.execute import execute
 from devstack.serve import serve
 from devstack.stopping import ENDING_SIGNALS
 from devstack.testing import test
-
-if TYPE_CHECKING:
-    from argparse import Namespace
 
 
 def main(arguments: list[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import redis
@@ -14,8 +15,6 @@ from devstack.ports import HOST, free_port
 from devstack.processes import Command
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from devstack.supervisor import Supervisor
 
 CONFIGURATION = """\
@@ -37,9 +36,7 @@ def start_broker(supervisor: Supervisor, folder: Path, password: str, env: dict[
     file = folder / "broker.conf"
     file.touch(mode=0o600)
     quoted = '"' + str(folder).replace("\\", "\\\\").replace('"', '\\"') + '"'
-    file.write_text(
-        CONFIGURATION.format(host=HOST, port=port, folder=quoted, password=password), encoding="utf-8"
-    )
+    file.write_text(CONFIGURATION.format(host=HOST, port=port, folder=quoted, password=password), encoding="utf-8")
     # Valkey overwrites its environment, and with it the stack's tag: a launcher that is killed before it announces this
     # process would leave it behind.
     options = {"preexec_fn": end_with_parent}

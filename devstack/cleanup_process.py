@@ -14,15 +14,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from devstack.processes import ROOT, Identity
 from devstack.stopping import TAG, stop_stack
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _EXIT_SECONDS = 10.0
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import http.client
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from devstack.console import Console, LauncherError
 from devstack.demo_client import DemoClient, Result
@@ -16,9 +16,6 @@ from devstack.scenarios import SCENARIOS
 from devstack.stack import Stack
 from devstack.stopping import Interrupted, Interrupts
 from devstack.supervisor import Supervisor
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 HEADINGS = ("scenario", "requests", "jobs", "charges", "replays", "as expected")
 
@@ -66,9 +63,5 @@ def table(results: Sequence[Result]) -> str:
 
 def _cells(result: Result) -> tuple[str, ...]:
     counted, expected = asdict(result.counted), asdict(result.expected)
-    wrong = [
-        f"{name} {number}, not {counted[name]}"
-        for name, number in expected.items()
-        if counted[name] != number
-    ]
+    wrong = [f"{name} {number}, not {counted[name]}" for name, number in expected.items() if counted[name] != number]
     return (result.scenario, *map(str, counted.values()), "; ".join([*wrong, *result.problems]) or "yes")

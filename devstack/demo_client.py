@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -13,8 +14,6 @@ from devstack.console import LauncherError
 from devstack.http_client import Api
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from devstack.console import Console
     from devstack.http_client import Answer
     from devstack.stack import Stack
@@ -112,9 +111,7 @@ class DemoClient:
 
     def total(self, results: Sequence[Result]) -> Result:
         """Return the last row: the expected sums, and all jobs and charges there are, whatever their key."""
-        expected = {
-            name: sum(asdict(one.expected)[name] for one in results) for name in asdict(Counts(0, 0, 0, 0))
-        }
+        expected = {name: sum(asdict(one.expected)[name] for one in results) for name in asdict(Counts(0, 0, 0, 0))}
         sent = {name: sum(asdict(one.counted)[name] for one in results) for name in ("requests", "replays")}
         counted = Counts(jobs=len(self.all_jobs()), charges=self.charges(), **sent)
         return Result("in all", Counts(**expected), counted)
@@ -133,7 +130,5 @@ class DemoClient:
 def _location(answer: Answer) -> str:
     location = answer.headers.get("Location")
     if location is None:
-        raise LauncherError(
-            f"The demo got {answer.status} without a job: {answer.body.decode(errors='replace')}"
-        )
+        raise LauncherError(f"The demo got {answer.status} without a job: {answer.body.decode(errors='replace')}")
     return location

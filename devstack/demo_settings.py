@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from collections.abc import Mapping
 
 # Seconds. They override the user's environment: the scenarios print these numbers, and would run for hours with a lease of one.
 # A test proves that config/checks.py accepts them. They leave some slack for a slow machine.

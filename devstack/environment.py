@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,19 +15,11 @@ from devstack.console import LauncherError
 from devstack.stopping import TAG
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from devstack.folder import Folder
 
 _READ_BY_SETTINGS = re.compile(r'\benv\.\w+\(\s*"([A-Z_]+)"')
 # The user's own servers: a stack with embedded servers must not use them, nor charge real cards.
-_OUTSIDE = (
-    "DATABASE_URL",
-    "REDIS_URL",
-    "PAYMENT_PROVIDER_URL",
-    "PAYMENT_PROVIDER_KEY",
-    "PROVISION_DATABASE_URL",
-)
+_OUTSIDE = ("DATABASE_URL", "REDIS_URL", "PAYMENT_PROVIDER_URL", "PAYMENT_PROVIDER_KEY", "PROVISION_DATABASE_URL")
 # The launcher sets these for each process, whatever its own environment holds.
 _SET_BY_LAUNCHER = (
     "PROMETHEUS_MULTIPROC_DIR",
@@ -43,9 +36,7 @@ def outside_servers() -> tuple[str, str] | None:
     database, broker = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
     if bool(database) != bool(broker):
         given, missing = ("DATABASE_URL", "REDIS_URL") if database else ("REDIS_URL", "DATABASE_URL")
-        raise LauncherError(
-            f"{given} is set and {missing} is not: set both, or neither to use embedded servers."
-        )
+        raise LauncherError(f"{given} is set and {missing} is not: set both, or neither to use embedded servers.")
     return (database, broker) if database and broker else None
 
 

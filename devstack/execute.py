@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from typing import TYPE_CHECKING, Never
+from pathlib import Path
+from typing import Never
 
 from devstack.console import LauncherError
 from devstack.environment import with_our_tools, with_postgres_tools
 from devstack.folder import read_state
 from devstack.stopping import TAG
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def execute(*, data: Path, command: list[str]) -> Never:

@@ -6,12 +6,10 @@ import fcntl
 import json
 import os
 import secrets
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from devstack.console import LauncherError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 STATE = "state.json"
 _SECRETS = (
@@ -84,9 +82,7 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = json.loads((path / STATE).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise LauncherError(
-            f"The stack on {path} is starting or stopping: try again in a few seconds."
-        ) from None
+        raise LauncherError(f"The stack on {path} is starting or stopping: try again in a few seconds.") from None
     except PermissionError:
         raise LauncherError(f"{path / STATE} belongs to another user.") from None
     return state

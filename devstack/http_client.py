@@ -57,9 +57,7 @@ class Api:
         """Send one request and return its response. Raises OSError or HTTPException if there is none."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT_SECONDS)
         try:
-            connection.request(
-                method, path, body, {"Authorization": f"Bearer {self._bearer}", **(headers or {})}
-            )
+            connection.request(method, path, body, {"Authorization": f"Bearer {self._bearer}", **(headers or {})})
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
         finally:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -21,8 +22,6 @@ from devstack.ports import HOST, free_port
 from devstack.processes import Command
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from devstack.supervisor import Supervisor
 
 USER = "postgres"
@@ -54,9 +53,7 @@ class Server:
         return str(self.data)
 
 
-def start_postgres(
-    supervisor: Supervisor, data: Path, password: str, env: dict[str, str], *, is_durable: bool
-) -> str:
+def start_postgres(supervisor: Supervisor, data: Path, password: str, env: dict[str, str], *, is_durable: bool) -> str:
     """Start PostgreSQL on this folder, created if it is missing, and return the URL of Semel's database."""
     server = _server(data, supervisor.scratch)
     if not data.exists():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from devstack.console import Console
 from devstack.environment import outside_servers
@@ -12,9 +12,6 @@ from devstack.ports import chosen_port
 from devstack.stack import Stack
 from devstack.stopping import Interrupted, Interrupts
 from devstack.supervisor import Supervisor
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 WATCH_SECONDS = 0.3
 
@@ -75,7 +72,5 @@ def _restart_ended_processes(stack: Stack, console: Console) -> None:
         time.sleep(WATCH_SECONDS)
         stack.supervisor.check_cleanup_process()
         for name, exit_code in stack.supervisor.restart_ended():
-            console.print(
-                f"{name} ended with exit code {exit_code} and was started again; see logs/{name}.log."
-            )
+            console.print(f"{name} ended with exit code {exit_code} and was started again; see logs/{name}.log.")
             stack.folder.write_state(stack.state())

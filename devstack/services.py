@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import http.client
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from celery import Celery
 
 from devstack.ports import HOST
 from devstack.processes import Command
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 # Two processes even on a small machine, so that nothing depends on state inside one process.
 API_WORKERS = "2"
@@ -53,9 +50,7 @@ def worker(env: Mapping[str, str]) -> Command:
 
 def maintenance(env: Mapping[str, str]) -> Command:
     """Return the command of the worker that sweeps and purges, with a queue of its own so that no backlog delays it."""
-    return _celery(
-        "maintenance", env, "worker", "-Q", "maintenance", "-c", "1", "-n", "maintenance@%h", *_QUIET
-    )
+    return _celery("maintenance", env, "worker", "-Q", "maintenance", "-c", "1", "-n", "maintenance@%h", *_QUIET)
 
 
 def beat(env: Mapping[str, str], schedule: Path) -> Command:

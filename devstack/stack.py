@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from devstack import broker, postgres, services
@@ -18,8 +19,6 @@ from devstack.seed import ADMIN
 from devstack.services import answers, answers_ping
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from devstack.console import Console
     from devstack.folder import Folder
     from devstack.supervisor import Supervisor
@@ -146,9 +145,7 @@ class Stack:
         }
         url = f"{self.base_url}/v1/inbox/sandbox"
         self.supervisor.start(
-            services.provider(
-                self.env, port, store, self.provider_key, webhook_url=url, webhook_secret=secret
-            )
+            services.provider(self.env, port, store, self.provider_key, webhook_url=url, webhook_secret=secret)
         )
 
     def _checks(self) -> dict[str, Any]:

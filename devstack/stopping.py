@@ -6,14 +6,13 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import TYPE_CHECKING, Self
 
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from types import FrameType
-
     from devstack.processes import Identity
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -76,9 +75,7 @@ class Interrupts:
         raise Interrupted(number)
 
 
-def stop_stack(
-    watched: Iterable[Identity], tag: str, *, is_urgent: Callable[[], bool] = lambda: False
-) -> None:
+def stop_stack(watched: Iterable[Identity], tag: str, *, is_urgent: Callable[[], bool] = lambda: False) -> None:
     """Stop every process of the stack: first those that work, then the servers; SIGKILL after the grace.
 
     Processes are found by identity and by tag. The tag also finds what was started but not yet announced, and children
@@ -109,11 +106,7 @@ def stop_stack(
         for server in servers:
             server.send(number)
         _wait(no_server, 1.0, is_urgent)
-    _wait(
-        lambda: not any(process.is_alive for process in processes) and not tagged_processes(tag),
-        1.0,
-        lambda: False,
-    )
+    _wait(lambda: not any(process.is_alive for process in processes) and not tagged_processes(tag), 1.0, lambda: False)
 
 
 def tagged_processes(tag: str) -> list[psutil.Process]:

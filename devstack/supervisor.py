@@ -7,6 +7,7 @@ import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -16,8 +17,6 @@ from devstack.processes import Command, Identity, Running, identify, start
 from devstack.stopping import stop_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
     from devstack.stopping import Interrupts
 
 POLL_SECONDS = 0.1
@@ -145,9 +144,7 @@ class Supervisor:
     def check_cleanup_process(self) -> None:
         """Raise LauncherError if the cleanup process has ended: without it, the stack could be left behind."""
         if not self._cleanup.is_alive:
-            raise LauncherError(
-                "The cleanup process was killed. Stopping, because the stack could be left behind."
-            )
+            raise LauncherError("The cleanup process was killed. Stopping, because the stack could be left behind.")
 
     def _failure(self, one: Running, what: str) -> LauncherError:
         """Return the error with the end of the process's log, and the log's path if it will not be removed."""

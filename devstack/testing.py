@@ -5,25 +5,17 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import psutil
 
-from devstack.environment import (
-    base_environment,
-    forget_outside_servers,
-    outside_servers,
-    settings_environment,
-)
+from devstack.environment import base_environment, forget_outside_servers, outside_servers, settings_environment
 from devstack.folder import Folder
 from devstack.processes import ROOT
 from devstack.stack import embed_servers
 from devstack.stopping import Interrupted, Interrupts
 from devstack.supervisor import Supervisor
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # How long pytest may take for its report after a signal.
 REPORT_SECONDS = 5.0

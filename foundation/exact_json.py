@@ -154,10 +154,7 @@ def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_read_object,
-    parse_float=_read_number,
-    parse_int=_read_int,
-    parse_constant=_read_constant,
+    object_pairs_hook=_read_object, parse_float=_read_number, parse_int=_read_int, parse_constant=_read_constant
 )
 
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from django.core.exceptions import ImproperlyConfigured
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 POINTS: Final = (
     # A request, in idempotency/ and broker/hints.py
@@ -90,11 +88,7 @@ def watch(notice: Callable[[str], None]) -> Iterator[None]:
 def _fault(setting: str) -> Callable[[str], None]:
     point, _, rest = setting.partition(":")
     nth, _, action = rest.partition(":")
-    if (
-        point not in POINTS
-        or action not in list(Action)
-        or not (nth.isdecimal() and 1 <= int(nth) <= _MAX_NTH)
-    ):
+    if point not in POINTS or action not in list(Action) or not (nth.isdecimal() and 1 <= int(nth) <= _MAX_NTH):
         raise ImproperlyConfigured(
             f"FAULT_POINT must be <name>:<n>:<action>, not {setting!r}; names: {', '.join(POINTS)}; "
             f"n: 1 to {_MAX_NTH}; actions: {', '.join(Action)}."

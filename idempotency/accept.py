@@ -9,6 +9,7 @@ starts again with each transaction that is waited for.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from threading import BoundedSemaphore
@@ -27,8 +28,6 @@ from idempotency.queries import LockTimeouts, LockWaitTimeout
 from idempotency.records import Record, Reservation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from idempotency.records import KeyedRequest
 
 Answer = TypeVar("Answer")
@@ -64,9 +63,7 @@ def find_live(*, scope: str, key: str) -> Record | None:
     return record
 
 
-def accept(
-    request: KeyedRequest, run: Callable[[Reservation], Answer], *, deadline: Deadline
-) -> Answer | Record:
+def accept(request: KeyedRequest, run: Callable[[Reservation], Answer], *, deadline: Deadline) -> Answer | Record:
     """Run the request in the transaction that holds the key and return its answer, or return the record of an earlier one.
 
     The transaction is the outermost. What `run` writes is committed together with the record. If `run` raises or sets
@@ -87,9 +84,7 @@ def accept(
     raise RequestInProgress
 
 
-def _reserve(
-    request: KeyedRequest, deadline: Deadline, lock_milliseconds: int | None
-) -> Reservation | Record:
+def _reserve(request: KeyedRequest, deadline: Deadline, lock_milliseconds: int | None) -> Reservation | Record:
     """Return the reservation, or the record that prevents it."""
     fingerprint = fingerprint_request(request.parts)
     for _ in range(MAX_TRIES):

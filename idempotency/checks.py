@@ -65,9 +65,7 @@ def check_connection(**_: object) -> list[CheckMessage]:
         ("E008", "ATOMIC_REQUESTS", "the transaction that holds a key must be the outermost"),
     )
     options = {**database["OPTIONS"], "ATOMIC_REQUESTS": database["ATOMIC_REQUESTS"]}
-    return [
-        _error(code, f"{name} must be off: {reason}.") for code, name, reason in rules if options.get(name)
-    ]
+    return [_error(code, f"{name} must be off: {reason}.") for code, name, reason in rules if options.get(name)]
 
 
 @register(deploy=True)
@@ -78,9 +76,7 @@ def check_fingerprint_secrets(**_: object) -> list[CheckMessage]:
     except ValueError:
         return []  # reported by check_settings
     return [
-        CheckWarning(
-            f"The fingerprint secret {kid!r} is shorter than {MIN_SECRET_BYTES} bytes.", id="idempotency.W001"
-        )
+        CheckWarning(f"The fingerprint secret {kid!r} is shorter than {MIN_SECRET_BYTES} bytes.", id="idempotency.W001")
         for kid, secret in keyring.items()
         if len(secret) < MIN_SECRET_BYTES
     ]

@@ -12,15 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from foundation import exact_json
 from idempotency.errors import KeyReused, PayloadErased, RequestInProgress
-from idempotency.fingerprint import (
-    CURRENT_VERSION,
-    NO_DOCUMENT,
-    Fingerprint,
-    compute,
-    current_kid,
-    is_same,
-    secret_of,
-)
+from idempotency.fingerprint import CURRENT_VERSION, NO_DOCUMENT, Fingerprint, compute, current_kid, is_same, secret_of
 
 if TYPE_CHECKING:
     from idempotency.fingerprint import RequestParts
@@ -66,10 +58,7 @@ def _describe_mismatch(record: Record, parts: RequestParts) -> KeyReused:
     if not differing and record.members is not None:
         differing.append("query")  # everything else is equal
     return KeyReused(
-        mismatch=mismatch,
-        parts=differing,
-        first_request_at=record.created_at,
-        resource=record.linked_resource,
+        mismatch=mismatch, parts=differing, first_request_at=record.created_at, resource=record.linked_resource
     )
 
 

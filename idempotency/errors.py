@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime
+from typing import ClassVar
 
 
 class IdempotencyError(Exception):
@@ -37,12 +35,7 @@ class KeyReused(IdempotencyError):
     """The key was already used for a different request. Send a new request with a new key."""
 
     def __init__(
-        self,
-        *,
-        mismatch: Sequence[str],
-        parts: Sequence[str],
-        first_request_at: datetime,
-        resource: str | None,
+        self, *, mismatch: Sequence[str], parts: Sequence[str], first_request_at: datetime, resource: str | None
     ) -> None:
         super().__init__()
         self.mismatch = list(mismatch)  # JSON pointers (RFC 6901) of the body members that differ; no values

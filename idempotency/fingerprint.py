@@ -7,18 +7,16 @@ version and key id (`kid`): a rotated secret or a new canonical form must not ma
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from django.conf import settings
 
 from foundation import exact_json
 from idempotency.errors import FingerprintUnverifiable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 CURRENT_VERSION: Final = 1
 

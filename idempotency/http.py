@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import wraps
 from http import HTTPStatus
@@ -9,7 +10,10 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.template.response import SimpleTemplateResponse
+from rest_framework.request import Request
 
 from foundation.fault_points import reach
 from idempotency import queries, signals
@@ -22,11 +26,6 @@ from idempotency.replay_counter import replay_counter
 from idempotency.stored_response import REPLAYED, add_replay_headers, replay, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from django.http import HttpRequest, HttpResponse
-    from django.http.response import HttpResponseBase
-    from rest_framework.request import Request
     from rest_framework.views import APIView
 
     from idempotency.records import KeyedRequest
@@ -77,10 +76,7 @@ def idempotent(
         @wraps(handler)
         def handle(view: APIView, request: Request, *args: object, **kwargs: object) -> HttpResponseBase:
             keyed = read_keyed_request(
-                request,
-                is_required=required,
-                ttl_seconds=ttl_seconds,
-                subject=subject and subject(*args, **kwargs),
+                request, is_required=required, ttl_seconds=ttl_seconds, subject=subject and subject(*args, **kwargs)
             )
             record = keyed and find_live(scope=keyed.scope, key=keyed.key)
             if keyed and record:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import connection
@@ -12,9 +12,6 @@ from django.db.transaction import TransactionManagementError
 from idempotency import maintenance_queries as queries
 from idempotency.models import InboxMessage
 from idempotency.record_purge import Counts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def consume_once(consumer: str, message_id: str) -> bool:

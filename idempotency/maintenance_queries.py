@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection
 
 from idempotency.queries import execute
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from datetime import datetime, timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +52,7 @@ _READ_RESOURCES = "SELECT id, resource FROM idempotency_record WHERE id = ANY(%s
 
 _COLUMNS = """id, scope, key, resource, created_at, expires_at, status IS NOT NULL,
     (octet_length(fingerprint) > 0 OR method = '') AND fingerprint_kid <> '', COALESCE(octet_length(body), 0)"""
-_NEWEST_RECORDS = (
-    f"SELECT {_COLUMNS} FROM idempotency_record WHERE id < %(before)s ORDER BY id DESC LIMIT %(limit)s"
-)
+_NEWEST_RECORDS = f"SELECT {_COLUMNS} FROM idempotency_record WHERE id < %(before)s ORDER BY id DESC LIMIT %(limit)s"
 _RECORDS_BY_ID = f"SELECT {_COLUMNS} FROM idempotency_record WHERE id = ANY(%(ids)s)"
 _OVERDUE_RECORDS = f"""
 SELECT {_COLUMNS} FROM idempotency_record WHERE expires_at <= (SELECT clock_timestamp()) - %(age)s

@@ -54,24 +54,19 @@ class IdempotencyRecord(models.Model):
                 condition=Q(status=None) | Q(status__range=(100, 599)), name="idempotency_record_status"
             ),
             models.CheckConstraint(
-                condition=Q(status=None, headers=None, body=None)
-                | Q(status__isnull=False, headers__isnull=False),
+                condition=Q(status=None, headers=None, body=None) | Q(status__isnull=False, headers__isnull=False),
                 name="idempotency_record_answer",
             ),
             models.CheckConstraint(
                 condition=Q(erased_at=None) | Q(body=None, members=None), name="idempotency_record_erased"
             ),
-            models.CheckConstraint(
-                condition=Q(expires_at__gt=F("created_at")), name="idempotency_record_lifetime"
-            ),
+            models.CheckConstraint(condition=Q(expires_at__gt=F("created_at")), name="idempotency_record_lifetime"),
             models.CheckConstraint(condition=~Q(key=""), name="idempotency_record_key"),
         ]
         indexes = [
             models.Index(fields=["expires_at", "id"], name="idempotency_record_expiry"),  # the purge's order
             # For erasure. Requests that create resources, most of what is accepted, have no entry.
-            models.Index(
-                fields=["subject"], name="idempotency_record_subject", condition=Q(subject__isnull=False)
-            ),
+            models.Index(fields=["subject"], name="idempotency_record_subject", condition=Q(subject__isnull=False)),
         ]
 
     def __str__(self) -> str:

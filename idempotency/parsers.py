@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import IO, Any
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
 
 from foundation import exact_json
 from idempotency.errors import MalformedJson, UnsupportedContentEncoding
 from idempotency.fingerprint import NO_DOCUMENT, RequestParts
 from idempotency.records import KeyedRequest
 from idempotency.request_headers import parse_key, parse_ttl
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rest_framework.request import Request
 
 # These methods change nothing, so the key is ignored.
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -7,6 +7,7 @@ function is volatile and uses no index.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,6 @@ from idempotency.fingerprint import CURRENT_VERSION, current_kid
 from idempotency.records import Record, Reservation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from idempotency.fingerprint import Fingerprint
     from idempotency.records import KeyedRequest
     from idempotency.stored_response import StoredResponse
@@ -229,9 +228,7 @@ def _request_values(request: KeyedRequest, fingerprint: Fingerprint) -> tuple[An
 
 def _reservation(request: KeyedRequest, row: tuple[Any, ...]) -> Reservation:
     record_id, owner, expires_at = row
-    return Reservation(
-        record_id=record_id, scope=request.scope, key=request.key, owner=owner, expires_at=expires_at
-    )
+    return Reservation(record_id=record_id, scope=request.scope, key=request.key, owner=owner, expires_at=expires_at)
 
 
 def _read_row(sql: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:

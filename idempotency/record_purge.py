@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from django.db import transaction
 
 from idempotency import maintenance_queries as queries
 from idempotency.key_lifetime import find_ended
 from idempotency.maintenance_queries import ExpiredRecord
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _BEGINNING = ExpiredRecord(id=0, expires_at=datetime.min.replace(tzinfo=UTC))
 

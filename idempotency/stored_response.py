@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from django.utils.http import http_date
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from django.http.response import HttpResponseBase
-
     from idempotency.records import Record
 
 # Headers that describe the response itself. Never those of one exchange or one caller: cookies, credentials,
@@ -57,9 +55,7 @@ def snapshot(response: HttpResponseBase, *, max_bytes: int | None = None) -> Sto
     """
     limit = settings.IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES if max_bytes is None else max_bytes
     if not isinstance(response, HttpResponse):
-        raise TypeError(
-            "A streaming response cannot be stored. An idempotent view must return the whole body."
-        )
+        raise TypeError("A streaming response cannot be stored. An idempotent view must return the whole body.")
     headers = [[name, value] for name, value in response.items() if name.lower() in STORED_HEADERS]
     body = response.content
     return StoredResponse(

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from django.core.files import File
 from django.core.files.storage import FileSystemStorage, storages
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ALIAS = "artifacts"
 

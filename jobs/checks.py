@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
@@ -14,10 +16,6 @@ from django.utils.module_loading import import_string
 from rest_framework.serializers import Serializer
 
 from jobs.operations import Operation
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import ModuleType
 
 NAME = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)+")
 # Options of an effect that settle an unknown outcome.
@@ -52,17 +50,13 @@ def _errors_of(path: str) -> Iterator[CheckMessage]:
     for attribute in ("version", "max_attempts", "timeout_seconds"):
         value = getattr(operation, attribute)
         if type(value) is not int or value < 1:
-            yield Error(
-                f"{attribute} of {path} must be an integer of at least 1, not {value!r}.", id="semel.E025"
-            )
+            yield Error(f"{attribute} of {path} must be an integer of at least 1, not {value!r}.", id="semel.E025")
     for effect in sorted(_blind_effects(operation) - set(operation.blind_effects)):
         hint = (
             "Give the effect a key_window or a reconcile function. If neither exists, declare it: "
             f'blind_effects = ("{effect}",). A crash during it then ends in `unknown`.'
         )
-        yield Error(
-            f"The outcome of effect {effect!r} of {path} could not be learned.", hint=hint, id="semel.E026"
-        )
+        yield Error(f"The outcome of effect {effect!r} of {path} could not be learned.", hint=hint, id="semel.E026")
 
 
 def _blind_effects(operation: type[Operation]) -> set[str]:

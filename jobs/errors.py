@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
+from uuid import UUID
 
 from jobs.ids import job_resource
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from jobs.states import Event, State
 
 

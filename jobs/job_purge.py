@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -16,10 +18,6 @@ from jobs.queries.artifacts import discard_artifacts
 from jobs.queries.purge import FIRST_ENDED, delete_jobs, lock_ended_batch, time_ago
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import datetime
-    from uuid import UUID
-
     from jobs.queries.purge import EndedJob
 
 
@@ -80,6 +78,5 @@ def _unreferred(batch: Sequence[EndedJob]) -> list[UUID]:
     return [
         job.id
         for job in batch
-        if job.idempotency_record_id is None
-        or resources.get(job.idempotency_record_id) != job_resource(job.id)
+        if job.idempotency_record_id is None or resources.get(job.idempotency_record_id) != job_resource(job.id)
     ]

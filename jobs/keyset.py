@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 from uuid import UUID
 
-from django.db.models import Model
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 
 Row = TypeVar("Row", bound=Model)
 
@@ -26,9 +22,7 @@ class Page(Generic[Row]):
     has_newer: bool
 
 
-def page_by_id(
-    *branches: QuerySet[Row], limit: int, older_than: object = None, newer_than: object = None
-) -> Page[Row]:
+def page_by_id(*branches: QuerySet[Row], limit: int, older_than: object = None, newer_than: object = None) -> Page[Row]:
     """Return up to `limit` rows next to that id, or the newest of all. One statement, no OFFSET, no count.
 
     Several disjoint branches are merged, each read in its own index order. One row more than `limit` is read from each, which

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from datetime import datetime, timedelta
+from typing import IO, Any, ClassVar, Generic, Protocol, TypeVar
 from uuid import UUID
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
-    from datetime import datetime
-
-    from rest_framework.serializers import Serializer
+from rest_framework.serializers import Serializer
 
 T = TypeVar("T")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 import structlog
 from django.db import transaction
@@ -16,10 +17,6 @@ from jobs.queries.artifacts import (
     postpone_removal,
     removable_files,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-    from uuid import UUID
 
 log = structlog.get_logger(__name__)
 

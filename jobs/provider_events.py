@@ -7,7 +7,8 @@ job is unknown. After: the job is resolved in the same transaction.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 import structlog
 from django.db import transaction
@@ -18,9 +19,6 @@ from jobs.models import Job, JobStep
 from jobs.queries.events import append_provider_event, find_resolvable_jobs
 from jobs.services import lock_concurrency_queue, resolve_job
 from jobs.states import State
-
-if TYPE_CHECKING:
-    from uuid import UUID
 
 log = structlog.get_logger(__name__)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -11,9 +11,6 @@ from django.utils.module_loading import import_string
 
 from jobs.errors import UnknownOperation
 from jobs.operations import Operation
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 @cache

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
 
-from django.db.models import BinaryField, Case, Q, Value, When
+from django.db.models import BinaryField, Case, Q, QuerySet, Value, When
 from django.db.models.functions import Now
 
 from jobs.errors import ArtifactNotFound, JobErased, JobNotFound
@@ -15,13 +18,6 @@ from jobs.models import Job, JobArtifact, JobEvent, JobStep
 from jobs.operations import ARTIFACT_NAME, JobSummary
 from jobs.payloads import decode_payload
 from jobs.states import TERMINAL, State
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import datetime
-    from uuid import UUID
-
-    from django.db.models import QuerySet
 
 # An expired artifact is gone for every reader, even before the purge has removed it.
 _NOT_EXPIRED = Q(expires_at=None) | Q(expires_at__gt=Now())
@@ -111,9 +107,7 @@ def filter_jobs(job_filter: JobFilter) -> QuerySet[Job]:
     Times are narrowed by ids as well, so that an index that ends with the id serves them.
     """
     named = {name: value for name, value in vars(job_filter).items() if value is not None}
-    jobs = Job.objects.filter(
-        **{name: value for name, value in named.items() if not name.startswith("created_")}
-    )
+    jobs = Job.objects.filter(**{name: value for name, value in named.items() if not name.startswith("created_")})
     if (job_filter.error_code or job_filter.error_cause) and job_filter.state is None:
         # Only these have an error, and only these states have an index across tenants.
         jobs = jobs.filter(state__in=[State.FAILED, State.UNKNOWN])
@@ -126,9 +120,7 @@ def filter_jobs(job_filter: JobFilter) -> QuerySet[Job]:
     return jobs
 
 
-def list_jobs(
-    *, tenant_id: int, mode: str, job_filter: JobFilter, before: UUID | None, limit: int
-) -> Page[Job]:
+def list_jobs(*, tenant_id: int, mode: str, job_filter: JobFilter, before: UUID | None, limit: int) -> Page[Job]:
     """Return up to `limit` of the tenant's jobs, newest first, older than the job `before`.
 
     Served by job_list, job_list_by_state, job_list_by_operation_state or job_list_by_key. Reads as many rows as it returns (as
@@ -148,14 +140,7 @@ def count_jobs_between(*, tenant_id: int, mode: str, start: datetime, end: datet
 
 
 def jobs_between(
-    *,
-    tenant_id: int,
-    mode: str,
-    start: datetime,
-    end: datetime,
-    after: UUID | None,
-    results_of: str | None,
-    limit: int,
+    *, tenant_id: int, mode: str, start: datetime, end: datetime, after: UUID | None, results_of: str | None, limit: int
 ) -> list[JobSummary]:
     """Return up to `limit` of the tenant's jobs created from `start` to before `end`, oldest first, after the job `after`.
 
@@ -171,9 +156,7 @@ def jobs_between(
         default=Value(None),
         output_field=BinaryField(),
     )
-    rows = jobs.order_by("id").values_list(
-        "id", "operation", "state", "created_at", "finished_at", "attempt", result
-    )
+    rows = jobs.order_by("id").values_list("id", "operation", "state", "created_at", "finished_at", "attempt", result)
     return [
         JobSummary(*[*columns, None if payload is None else decode_payload(payload)])
         for *columns, payload in rows[:limit]

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import structlog
 from django.conf import settings
@@ -29,9 +31,6 @@ from jobs.queries.violations import Finding
 from jobs.signals import violation_found
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from uuid import UUID
-
     from idempotency.maintenance_queries import RecordSummary
 
     # By rule and subject.
@@ -94,12 +93,7 @@ def run_once(*, window: timedelta, seconds: float | None = None) -> Counts:
             age=timedelta(seconds=settings.JOB_RETENTION_SECONDS), limit=settings.BATCH_ROWS
         )
     counts = Counts(
-        jobs=len(jobs),
-        keys=len(keys),
-        violations=len(found),
-        new=new,
-        resolved=resolved,
-        is_complete=is_complete,
+        jobs=len(jobs), keys=len(keys), violations=len(found), new=new, resolved=resolved, is_complete=is_complete
     )
     log.info("selfaudit", **asdict(counts))
     return counts
@@ -140,9 +134,7 @@ def _check_jobs(ids: Sequence[UUID]) -> Iterator[Finding]:
     largest = settings.RESULT_MAX_BYTES + _VERSION_BYTES
     for invariant, rule in queries.JOB_RULES:
         for job_id, details in queries.broken_jobs((invariant, rule), ids, result_max_bytes=largest):
-            yield Finding(
-                invariant=invariant, rule=rule, subject=job_resource(job_id), details=json.loads(details)
-            )
+            yield Finding(invariant=invariant, rule=rule, subject=job_resource(job_id), details=json.loads(details))
 
 
 def _check_records(record_ids: Sequence[int]) -> Iterator[Finding]:
@@ -167,9 +159,7 @@ def _check_records(record_ids: Sequence[int]) -> Iterator[Finding]:
         tenant_id, mode, key, record_id = owner
         scope = format_scope(tenant_id=tenant_id, mode=mode)
         if (scope, key, record_id) != (record.scope, record.key, record.id):
-            yield _about(
-                record, "I3", "job-is-the-keys-own", resource=record.resource, record_of_job=record_id
-            )
+            yield _about(record, "I3", "job-is-the-keys-own", resource=record.resource, record_of_job=record_id)
 
 
 def _check_purge() -> Iterator[Finding]:
@@ -223,11 +213,7 @@ def _report(findings: Iterable[Finding]) -> int:
     for finding in new:
         details = {f"found_{name}": value for name, value in finding.details.items()}
         log.error(
-            "selfaudit.violation",
-            invariant=finding.invariant,
-            rule=finding.rule,
-            subject=finding.subject,
-            **details,
+            "selfaudit.violation", invariant=finding.invariant, rule=finding.rule, subject=finding.subject, **details
         )
         violation_found.send_robust(sender=None, finding=finding)
     return len(new)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -31,17 +33,11 @@ from jobs.queries.submit import find_job_by_identity, lock_concurrency_key
 from jobs.selectors import get_job
 from jobs.states import Event, State
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from uuid import UUID
-
 _VERDICTS = (JobStep.State.DONE, JobStep.State.NOT_DONE)
 _TARGETS = (State.SUCCEEDED, State.FAILED, State.QUEUED)
 
 
-def cancel_job(
-    *, tenant_id: int, mode: str, job_id: UUID, event_data: Mapping[str, str] | None = None
-) -> Job:
+def cancel_job(*, tenant_id: int, mode: str, job_id: UUID, event_data: Mapping[str, str] | None = None) -> Job:
     """Cancel the job if it is queued; request that its attempt stop if it runs. Canceling twice changes nothing.
 
     event_data: who canceled it, for its history, where that was not its client.
@@ -65,9 +61,7 @@ def cancel_job(
     return job
 
 
-def redrive_job(
-    *, tenant_id: int, mode: str, job_id: UUID, event_data: Mapping[str, str] | None = None
-) -> Job:
+def redrive_job(*, tenant_id: int, mode: str, job_id: UUID, event_data: Mapping[str, str] | None = None) -> Job:
     """Queue the failed or canceled job again. Finished steps stay; refused or undone ones get a new downstream key.
 
     event_data: who redrove it, for its history, where that was not its client.
@@ -81,10 +75,7 @@ def redrive_job(
             job = transitions.redrive_job(job_id=job_id, event_data=event_data)
         except DuplicateOperation as error:
             duplicate = find_job_by_identity(
-                tenant_id=tenant_id,
-                mode=mode,
-                operation=job.operation,
-                identity=bytes(job.identity or b""),
+                tenant_id=tenant_id, mode=mode, operation=job.operation, identity=bytes(job.identity or b"")
             )
             raise DuplicateOperation(duplicate) from error
         for step in steps_of(job_id).values():
@@ -143,9 +134,7 @@ def resolve_job(
             result=encode_payload(result) if then is State.SUCCEEDED else None,
             keep_cancel_request=keep_cancel_request,
         )
-        audit.record(
-            actor=by, action="job.resolve", subject=job.resource, note=printable(note), details=decision
-        )
+        audit.record(actor=by, action="job.resolve", subject=job.resource, note=printable(note), details=decision)
     return resolved
 
 

@@ -132,13 +132,7 @@ RULES: tuple[Rule, ...] = (
     Rule(Event.POSTPONE, _RUNNING, State.QUEUED, Fence.CHECKS),
     # As a retry, after the lease has expired.
     Rule(Event.EXPIRE, _RUNNING, State.QUEUED, Fence.CHECKS, (_EXPIRED, Guard.ATTEMPTS_LEFT)),
-    Rule(
-        Event.EXPIRE,
-        _RUNNING,
-        State.CANCELED,
-        Fence.CHECKS,
-        (_EXPIRED, Guard.NO_ATTEMPTS_LEFT, *_CANCELABLE),
-    ),
+    Rule(Event.EXPIRE, _RUNNING, State.CANCELED, Fence.CHECKS, (_EXPIRED, Guard.NO_ATTEMPTS_LEFT, *_CANCELABLE)),
     Rule(Event.EXPIRE, _RUNNING, State.FAILED, Fence.CHECKS, (_EXPIRED, *_FAILS)),
     Rule(Event.EXPIRE, _RUNNING, State.QUEUED, Fence.CHECKS, (_EXPIRED, *_RECONCILES), reconcile_only=True),
     Rule(Event.EXPIRE, _RUNNING, State.UNKNOWN, Fence.CHECKS, (_EXPIRED, *_IS_UNKNOWN)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import uuid_utils.compat as uuid
@@ -17,8 +17,6 @@ from jobs.payloads import encode_payload
 from jobs.queries.submit import find_job_by_identity, insert_job, lock_concurrency_key
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from jobs.operations import Operation
 
 # The job with the same identity may end between the insert and the look-up: once is chance, three times is not.
@@ -96,9 +94,7 @@ def _insert_unless_duplicate(**row: Any) -> Job:  # noqa: ANN401 - the row's col
         job = insert_job(job_id=uuid.uuid7(), **row)
         if job is not None:
             return job
-        duplicate = find_job_by_identity(
-            **{name: row[name] for name in ("tenant_id", "mode", "operation", "identity")}
-        )
+        duplicate = find_job_by_identity(**{name: row[name] for name in ("tenant_id", "mode", "operation", "identity")})
         if duplicate is not None:
             raise DuplicateOperation(duplicate)
     raise DuplicateOperation(None)

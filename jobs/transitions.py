@@ -7,8 +7,10 @@ A process that dies before a statement's commit changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -20,10 +22,6 @@ from jobs.models import Job
 from jobs.payloads import describe_failure, encode_payload
 from jobs.queries.transition import apply_first_rule
 from jobs.states import Event, State, rules_for
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from uuid import UUID
 
 _ZERO = timedelta(0)
 _CAUSE_MAX = 100  # characters of job.error_cause
@@ -63,12 +61,7 @@ def succeed_job(*, job_id: UUID, attempt: int, result: bytes, has_concurrency_ke
     has_concurrency_key: pass False if the job has none; the statement is then cheaper.
     """
     return _settle(
-        Event.SUCCEED,
-        job_id,
-        attempt,
-        result=result,
-        attempt_error=None,
-        has_concurrency_key=has_concurrency_key,
+        Event.SUCCEED, job_id, attempt, result=result, attempt_error=None, has_concurrency_key=has_concurrency_key
     )
 
 
@@ -94,9 +87,7 @@ def postpone_job(*, job_id: UUID, attempt: int, delay: timedelta, detail: str) -
 
 def stop_as_unknown(*, job_id: UUID, attempt: int, detail: str) -> Job:
     """Stop the job in `unknown`: an effect began, and its outcome cannot be learned."""
-    return _settle(
-        Event.OUTCOME_UNKNOWN, job_id, attempt, **_errors("outcome-unknown", detail, "outcome-unknown")
-    )
+    return _settle(Event.OUTCOME_UNKNOWN, job_id, attempt, **_errors("outcome-unknown", detail, "outcome-unknown"))
 
 
 def stop_canceled_job(*, job_id: UUID, attempt: int) -> Job:
@@ -153,12 +144,7 @@ def redrive_job(*, job_id: UUID, event_data: Mapping[str, str] | None = None) ->
 
 
 def resolve_job(
-    *,
-    job_id: UUID,
-    target: State,
-    event_data: Mapping[str, Any],
-    result: bytes | None,
-    keep_cancel_request: bool,
+    *, job_id: UUID, target: State, event_data: Mapping[str, Any], result: bytes | None, keep_cancel_request: bool
 ) -> Job:
     """Move the unknown job to `target` (succeeded, failed or queued) and record the verdict (`event_data`) in its history.
 
@@ -197,9 +183,7 @@ def _settle(event: Event, job_id: UUID, attempt: int, **values: Any) -> Job:  # 
 def _errors(code: str, detail: str, cause: str) -> dict[str, Any]:
     """Return the errors that the rules may write to the job and the attempt, and the event's data."""
     partly = f"{detail} Part of the work had taken effect: see the job's effects. A redrive continues from its finished steps."
-    unknown = (
-        detail if code == "outcome-unknown" else f"{detail} An effect had begun; its outcome is not known."
-    )
+    unknown = detail if code == "outcome-unknown" else f"{detail} An effect had begun; its outcome is not known."
     document = describe_failure(code, detail, cause=cause)
     return {
         "error": encode_payload(document),

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 from django.conf import settings
+from django.http import HttpRequest, HttpResponse
 
 from accounts.authentication import Principal
 from idempotency.errors import IdempotencyError
 from idempotency.request_headers import parse_key
 from observability.redaction import key_digest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from django.http import HttpRequest, HttpResponse
 
 log = structlog.get_logger(__name__)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import redis
 import structlog
@@ -13,13 +13,11 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
 
 from accounts.authentication import ApiKeyAuthentication
 from api.problems import unavailable
 from broker.client import redis_client
-
-if TYPE_CHECKING:
-    from rest_framework.request import Request
 
 log = structlog.get_logger(__name__)
 

@@ -13,11 +13,8 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 KINDS = ("worker", "maintenance", "beat", "streams")
 # Three rounds of the slowest loop: a worker without a free slot looks every ten seconds.
@@ -76,9 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m observability.liveness", description="Check that a process on this host is alive."
     )
     parser.add_argument("kind", choices=KINDS)
-    parser.add_argument(
-        "--max-age", type=float, default=MAX_AGE_SECONDS, metavar="SECONDS", help="default: 30"
-    )
+    parser.add_argument("--max-age", type=float, default=MAX_AGE_SECONDS, metavar="SECONDS", help="default: 30")
     options = parser.parse_args(arguments)
     error = liveness_error(options.kind, max_age=options.max_age)
     sys.stdout.write(f"{error or f'{options.kind} is alive.'}\n")

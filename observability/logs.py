@@ -6,6 +6,8 @@ import logging.config
 import os
 import sys
 import threading
+from collections.abc import Mapping
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 # granian's main process imports this module for its log configuration, before anything else of ours.
@@ -20,9 +22,6 @@ from foundation.processes import Process
 from observability.redaction import Redactor, describe_exception, redact_event, redact_foreign_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from types import TracebackType
-
     from structlog.typing import EventDict, Processor, WrappedLogger
 
 # The first members of each line, in this order.
@@ -107,9 +106,7 @@ def _add_members(logger: WrappedLogger, name: str, event: EventDict) -> EventDic
     return event
 
 
-def _log_uncaught(
-    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
-) -> None:
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt | SystemExit):
         return
     logging.getLogger("config.uncaught").critical("process.uncaught", exc_info=(kind, error or kind(), trace))

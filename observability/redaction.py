@@ -131,9 +131,7 @@ class Redactor:
     """Removes secrets from a finished line, wherever they are: the last of several guards."""
 
     def __init__(self) -> None:
-        known = sorted(
-            {*_secrets(), *(json.dumps(secret)[1:-1] for secret in _secrets())}, key=len, reverse=True
-        )
+        known = sorted({*_secrets(), *(json.dumps(secret)[1:-1] for secret in _secrets())}, key=len, reverse=True)
         # Each alternative of the pattern below contains one of these.
         self._beginnings = (*known, "test_", "live_", "://", "Bearer ", "Basic ")
         literal = "|".join(map(re.escape, known)) or "(?!)"
@@ -147,11 +145,7 @@ class Redactor:
 
     def __call__(self, line: str) -> str:
         """Return the line without secrets. Search only lines that contain the beginning of one: most do not."""
-        return (
-            self._pattern.sub(_without_secret, line)
-            if any(text in line for text in self._beginnings)
-            else line
-        )
+        return self._pattern.sub(_without_secret, line) if any(text in line for text in self._beginnings) else line
 
 
 def _without_secret(match: re.Match[str]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.http import HttpRequest, HttpResponse
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
@@ -12,22 +14,13 @@ from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import (
-    Decision,
-    ParentBased,
-    Sampler,
-    SamplingResult,
-    TraceIdRatioBased,
-)
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from api.problems import current_request_id
 from foundation.spans import span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from django.http import HttpRequest, HttpResponse
     from opentelemetry.context import Context
 
 _ERROR = 500
@@ -60,9 +53,7 @@ def start_tracing() -> None:
     """Send this process's spans to the receiver that the environment names, from a thread that is restarted after a fork."""
     name = f"semel-{settings.PROCESS_KIND}"
     resource = Resource.create({"service.name": name} if not settings.OTEL_SERVICE_NAME else {})
-    provider = TracerProvider(
-        resource=resource, sampler=ParentBased(_RequestsAndAttempts(settings.OTEL_SAMPLE_RATIO))
-    )
+    provider = TracerProvider(resource=resource, sampler=ParentBased(_RequestsAndAttempts(settings.OTEL_SAMPLE_RATIO)))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
     # Spans contain statements with placeholders, never their values.

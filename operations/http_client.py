@@ -12,19 +12,17 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpcore2
 import httpx2
 
 from foundation.spans import span, traceparent
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 # Far more than any answer about a charge, far less than a worker's memory.
 MAX_RESPONSE_BYTES = 64 * 1024
@@ -82,15 +80,10 @@ def parse_retry_after(value: str | None) -> timedelta | None:
 
 def _send(request: httpx2.Request, deadline: _Deadline) -> Response:
     url = httpcore2.URL(
-        scheme=request.url.raw_scheme,
-        host=request.url.raw_host,
-        port=request.url.port,
-        target=request.url.raw_path,
+        scheme=request.url.raw_scheme, host=request.url.raw_host, port=request.url.port, target=request.url.raw_path
     )
     tls = _tls_context() if url.scheme == b"https" else None
-    with httpcore2.HTTPConnection(
-        url.origin, ssl_context=tls, network_backend=_Backend(deadline)
-    ) as connection:
+    with httpcore2.HTTPConnection(url.origin, ssl_context=tls, network_backend=_Backend(deadline)) as connection:
         try:
             response = connection.handle_request(
                 httpcore2.Request(request.method, url, headers=request.headers.raw, content=request.content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,8 @@ from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django.http import Http404
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.template.response import SimpleTemplateResponse
 from django.urls import reverse
@@ -20,10 +22,6 @@ from psycopg.errors import QueryCanceled
 from operators.overview import build_tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from django.http import HttpRequest
-    from django.http.response import HttpResponse, HttpResponseBase
     from django.template.response import TemplateResponse
 
     View = Callable[..., HttpResponseBase]
@@ -61,13 +59,7 @@ class OperatorSite(AdminSite):
 def _menu_entry(name: str, address: str) -> dict[str, Any]:
     """Return what Django's templates read of a model."""
     object_name = name.replace(" ", "")
-    return {
-        "name": name,
-        "object_name": object_name,
-        "admin_url": reverse(address),
-        "view_only": True,
-        "perms": {},
-    }
+    return {"name": name, "object_name": object_name, "admin_url": reverse(address), "view_only": True, "perms": {}}
 
 
 def _with_time_limit(view: View) -> View:

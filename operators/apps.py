@@ -17,6 +17,4 @@ class OperatorsConfig(AppConfig):
         # django.contrib.auth creates each app's permissions on the same signal. Its receiver runs first, because it precedes
         # this app in INSTALLED_APPS.
         for name in APPS:
-            post_migrate.connect(
-                create_groups, sender=apps.get_app_config(name), dispatch_uid=f"semel groups {name}"
-            )
+            post_migrate.connect(create_groups, sender=apps.get_app_config(name), dispatch_uid=f"semel groups {name}")

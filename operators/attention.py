@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.conf import settings
 
@@ -13,10 +15,6 @@ from jobs.queries import attention as queries
 from jobs.queries.purge import time_ago
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-    from uuid import UUID
-
     from jobs.queries.attention import ErrorGroup
 
 # Jobs of one kind that are listed. One more is read, to learn whether there are more.
@@ -82,9 +80,7 @@ def needs_attention(*, limit: int = MAX_LISTED + 1, since: datetime | None = Non
 
 def group_errors(*, since: datetime, operation: str | None = None) -> ErrorGroups:
     """Group jobs that failed since then, or are `unknown`, by operation, code and cause. Counts the 50,000 newest at most."""
-    groups = queries.group_errors(
-        since=since, operation=operation, examined=_MAX_FAILURES_READ, limit=_MAX_GROUPS
-    )
+    groups = queries.group_errors(since=since, operation=operation, examined=_MAX_FAILURES_READ, limit=_MAX_GROUPS)
     failed = queries.count_failed(since=since, at_most=_MAX_FAILURES_READ + 1)
     is_complete = failed <= _MAX_FAILURES_READ and len(groups) < _MAX_GROUPS
     return ErrorGroups(groups=groups, is_complete=is_complete)

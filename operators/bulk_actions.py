@@ -77,9 +77,7 @@ def start_bulk_action(
     if verdict is not None and (errors := verdict_errors(verdict=verdict, then=then)):
         raise ValueError(" ".join(errors.values()))
     newest = Job.objects.order_by("-id").values_list("id", flat=True).first()
-    options = {
-        name: str(value) for name, value in (("verdict", verdict), ("then", then)) if value is not None
-    }
+    options = {name: str(value) for name, value in (("verdict", verdict), ("then", then)) if value is not None}
     with transaction.atomic():
         bulk = BulkAction.objects.create(
             action=action,

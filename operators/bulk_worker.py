@@ -7,8 +7,9 @@ turns by the row lock of the bulk action, so that no job is visited twice. A job
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 import structlog
 from celery import shared_task
@@ -29,10 +30,6 @@ from operators.job_actions import event_data, owner_of
 from operators.job_detail import get_record, open_effects
 from workers.batches import BatchCounts, interleave_batches
 from workers.tasks import IN_TIME
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from uuid import UUID
 
 log = structlog.get_logger(__name__)
 

@@ -7,6 +7,7 @@ action is refused or changes nothing, as for a client.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.db import transaction
 
@@ -18,8 +19,6 @@ from jobs.models import Job
 from jobs.payloads import printable
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from jobs.models import JobStep
     from jobs.states import State
 
@@ -60,9 +59,7 @@ def resolve_job(
     IllegalTransition.
     """
     owner, note = owner_of(_get_job(job_id)), require_note(note)
-    return services.resolve_job(
-        **owner, step=step, verdict=verdict, then=then, note=note, by=actor, result=result
-    )
+    return services.resolve_job(**owner, step=step, verdict=verdict, then=then, note=note, by=actor, result=result)
 
 
 def erase_payload(*, job_id: UUID, actor: str, note: str = "") -> Job:

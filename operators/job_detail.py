@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
+from uuid import UUID
 
 from django.utils import timezone
 
 from idempotency.models import IdempotencyRecord
 from jobs.models import Job, JobAttempt, JobEvent, JobStep
-
-if TYPE_CHECKING:
-    from datetime import datetime
-    from uuid import UUID
 
 # Rows on a job's page: what an operator can read. A job that is postponed many times has more.
 MAX_ATTEMPTS, MAX_EVENTS = 200, 500

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import cache
 from json import dumps
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 
 from jobs.payloads import decode_payload
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MASK = "••••••"
 # Characters of one value on a page: more would burden the browser, and no operator reads it.
@@ -52,9 +50,7 @@ def format_payload(payload: bytes | memoryview | None) -> str | None:
 def format_value(value: Any) -> str:  # noqa: ANN401 - any JSON value
     """Return the value as indented JSON, masked and cut to MAX_SHOWN characters. Numbers keep their digits."""
     text = "".join(_indented(mask(value), "\n"))
-    return (
-        text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}\n… {len(text) - MAX_SHOWN} more characters"
-    )
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}\n… {len(text) - MAX_SHOWN} more characters"
 
 
 def _indented(value: Any, margin: str) -> Iterator[str]:  # noqa: ANN401 - any JSON value

@@ -43,10 +43,7 @@ def build_tiles() -> list[Tile]:
             *(reverse("admin:jobs_violation_changelist"), "bad"),
         ),
     )
-    tiles = [
-        Tile(name, count_text(rows), note, link, tone if rows else "")
-        for name, rows, note, link, tone in counted
-    ]
+    tiles = [Tile(name, count_text(rows), note, link, tone if rows else "") for name, rows, note, link, tone in counted]
     tiles.insert(3, _oldest_job(attention.overdue_jobs, page))
     return [*tiles, _pauses()]
 
@@ -63,8 +60,7 @@ def _oldest_job(overdue: list[Job], link: str) -> Tile:
 def _pauses() -> Tile:
     paused = [pause for pause, _ in list_pauses() if pause.resumed_at is None]
     names = [
-        " of ".join(str(name) for name in (pause.operation, pause.tenant) if name) or "everything"
-        for pause in paused
+        " of ".join(str(name) for name in (pause.operation, pause.tenant) if name) or "everything" for pause in paused
     ]
     note, link = ", ".join(names) or "Nothing is paused.", reverse("admin:jobs_pause_changelist")
     return Tile("Pauses", str(len(paused)), note, link, "warn" if paused else "")

@@ -75,9 +75,7 @@ def find_records(key: str, *, limit: int) -> list[FoundRecord]:
     by_id = jobs.in_bulk(_job_ids([record.resource for record, _ in found if record.resource]))
     by_resource = {job.resource: job for job in by_id.values()}
     return [
-        FoundRecord(
-            record, tenants[parse_scope(record.scope)[0]].name, mode, by_resource.get(record.resource or "")
-        )
+        FoundRecord(record, tenants[parse_scope(record.scope)[0]].name, mode, by_resource.get(record.resource or ""))
         for record, mode in found
     ]
 

@@ -7,7 +7,9 @@ waiting. The order is true, and each bar states its real times.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -16,9 +18,6 @@ from jobs.models import JobAttempt, JobStep
 from jobs.states import Event, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from datetime import datetime, timedelta
-
     from jobs.models import JobEvent
     from operators.job_detail import JobDetail
 
@@ -101,12 +100,7 @@ _STEP_TONES = {
     JobStep.State.REFUSED: Tone.BAD,
     JobStep.State.COMPENSATED: Tone.QUIET,
 }
-_END_TONES = {
-    State.SUCCEEDED: Tone.GOOD,
-    State.FAILED: Tone.BAD,
-    State.CANCELED: Tone.QUIET,
-    State.UNKNOWN: Tone.WARN,
-}
+_END_TONES = {State.SUCCEEDED: Tone.GOOD, State.FAILED: Tone.BAD, State.CANCELED: Tone.QUIET, State.UNKNOWN: Tone.WARN}
 
 
 def build_timeline(detail: JobDetail) -> Timeline:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import structlog
 from django.conf import settings
@@ -22,9 +24,6 @@ from streams.request_gate import URLCONF, CompleteResponse, EventStream, LongPol
 from streams.waiter import ClientGone, Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from uuid import UUID
-
     from streams import Application, Receive, Scope, Send
     from streams.rendering import RenderedEvents
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 from django.db import connection
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,9 +46,7 @@ class BatchReader(Generic[K, V]):
     So a thousand jobs that end in one second cost a few statements, and a single one is not delayed.
     """
 
-    def __init__(
-        self, load: Callable[[Sequence[K]], Mapping[K, V]], *, threads: DatabaseThreads, limit: int
-    ) -> None:
+    def __init__(self, load: Callable[[Sequence[K]], Mapping[K, V]], *, threads: DatabaseThreads, limit: int) -> None:
         """`limit`: keys per read, so that no request waits for all others."""
         self._load = load
         self._threads = threads

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import structlog
 
@@ -13,9 +15,6 @@ from accounts.queries import live_key_ids
 from jobs.queries.watch import positions_after
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from uuid import UUID
-
     from broker.wakeups import JobChange
     from streams.database_threads import DatabaseThreads
     from streams.waiter import Waiter

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import signal
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,6 @@ from streams.application import WaitingApplication
 from streams.listener import Listener
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
     from streams import Application, Receive, Scope, Send
 
 log = structlog.get_logger(__name__)
@@ -80,10 +79,7 @@ def call_before_stop(close: Callable[[], None]) -> None:
 
 
 def _close_and_stop(
-    loop: asyncio.AbstractEventLoop,
-    close: Callable[[], None],
-    handler: Callable[..., Any],
-    *signal_args: object,
+    loop: asyncio.AbstractEventLoop, close: Callable[[], None], handler: Callable[..., Any], *signal_args: object
 ) -> None:
     loop.call_soon_threadsafe(close)
     handler(*signal_args)

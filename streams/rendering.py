@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import orjson
 
@@ -13,9 +15,6 @@ from jobs.queries.watch import events_after
 from jobs.selectors import jobs_by_id, outputs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from uuid import UUID
-
     from jobs.models import Job, JobEvent
     from jobs.selectors import JobOutputs
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler
+from django.http.response import HttpResponseBase
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from django.core.handlers.asgi import ASGIRequest
-    from django.http.response import HttpResponseBase
 
     from streams import Receive
 

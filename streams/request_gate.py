@@ -5,19 +5,18 @@ A view that lets its request wait returns a PendingResponse. What is kept of the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.base import BaseHandler
 from django.http import HttpResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from uuid import UUID
-
     from jobs.queries.watch import Position
     from streams import Header, Scope
     from streams.database_threads import DatabaseThreads

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import orjson
 from django.http import HttpResponse
 from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
 
 from accounts.authentication import principal_of
 from api.content_negotiation import EVENT_STREAM, EventsNegotiation
@@ -19,11 +22,6 @@ from jobs.states import State
 from streams.request_gate import IS_FULL, EventStream, LongPoll, PendingResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from uuid import UUID
-
-    from rest_framework.request import Request
-
     from jobs.models import Job
 
 # No cache may store an event stream, and no proxy may buffer it.

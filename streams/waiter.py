@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.queries.watch import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from streams import Receive, Send
 
 _UNKNOWN_POSITION = Position(0, None)

@@ -46,9 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=POISONED_JOBS,
         help="jobs that kill their worker process at each of their attempts, among twenty times as many good ones",
     )
-    parser.addoption(
-        "--rows", type=int, default=100_000, help="jobs in the table beside which the admin is measured"
-    )
+    parser.addoption("--rows", type=int, default=100_000, help="jobs in the table beside which the admin is measured")
     parser.addoption("--screenshots", help="folder in which the browser's pictures of the admin are kept")
 
 
@@ -88,10 +86,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_report_header() -> str:
     """Which servers these tests are about."""
-    with (
-        psycopg.connect(os.environ["DATABASE_URL"]) as database,
-        redis.Redis.from_url(settings.REDIS_URL) as broker,
-    ):
+    with psycopg.connect(os.environ["DATABASE_URL"]) as database, redis.Redis.from_url(settings.REDIS_URL) as broker:
         told = broker.info("server")
         name, version = told.get("server_name", "redis"), told.get("valkey_version", told["redis_version"])
         return f"servers: PostgreSQL {database.info.parameter_status('server_version')}, {name} {version}"

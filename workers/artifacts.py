@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -26,8 +27,6 @@ from jobs.queries.artifacts import StoredFile, begin_file, publish_file
 from jobs.selectors import artifacts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from jobs.models import Job, JobArtifact
     from workers.lease import Lease
 
@@ -75,9 +74,7 @@ class Artifacts:
         if draft.name in known:
             return known[draft.name]
         if len(known) >= settings.ARTIFACTS_MAX:
-            raise PermanentError(
-                f"A job has at most {settings.ARTIFACTS_MAX} artifacts.", code="too-many-artifacts"
-            )
+            raise PermanentError(f"A job has at most {settings.ARTIFACTS_MAX} artifacts.", code="too-many-artifacts")
         with tempfile.TemporaryFile() as content:
             # A duplicate, so that the file stays open even if `write` closes or wraps it.
             with os.fdopen(os.dup(content.fileno()), "w+b") as duplicate:
@@ -105,9 +102,7 @@ class Artifacts:
         )
         lost = f"Artifact {file.name!r} was not published: the job is another attempt's."
         grace = timedelta(seconds=settings.ORPHAN_FILE_TTL_SECONDS)
-        self._lease.fenced_write(
-            begin_file, name=file.name, storage_name=file.storage_name, grace=grace, error=lost
-        )
+        self._lease.fenced_write(begin_file, name=file.name, storage_name=file.storage_name, grace=grace, error=lost)
         try:
             artifact_storage.store(file.storage_name, content)
         except BaseException:
@@ -120,9 +115,7 @@ class Artifacts:
         except LeaseLost:
             self._clean_up(file)
             raise
-        return Artifact(
-            name=file.name, content_type=file.content_type, size=file.size, sha256=file.digest.hex()
-        )
+        return Artifact(name=file.name, content_type=file.content_type, size=file.size, sha256=file.digest.hex())
 
     def _clean_up(self, file: StoredFile) -> None:
         """Remove the file now; else the purge does, later."""
@@ -133,6 +126,4 @@ class Artifacts:
 
 
 def _from_row(row: JobArtifact) -> Artifact:
-    return Artifact(
-        name=row.name, content_type=row.content_type, size=row.size, sha256=bytes(row.digest).hex()
-    )
+    return Artifact(name=row.name, content_type=row.content_type, size=row.size, sha256=bytes(row.digest).hex())

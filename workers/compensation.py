@@ -7,6 +7,7 @@ begun or is done: it runs no further effect and takes the original error from th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs.models import JobStep
@@ -15,8 +16,6 @@ from jobs.payloads import decode_payload, encode_payload
 from workers.effects import Effect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from jobs.operations import Compensation
     from workers.effects import Effects
 
@@ -74,25 +73,20 @@ class Compensator:
                 self._effects.run(_undo_effect(effect, compensate, result, _reason(end)))
             except EffectRefused as refusal:
                 raise PermanentError(
-                    f"{end} Effect {effect.name!r} could not be undone: {refusal}",
-                    code="compensation-refused",
+                    f"{end} Effect {effect.name!r} could not be undone: {refusal}", code="compensation-refused"
                 ) from refusal
 
     @property
     def _has_met_every_effect(self) -> bool:
         """Return whether this attempt has met every done effect, and only compensations are open."""
-        undo_names = [
-            name for effect, *_ in self._completed if (name := undo_name(effect.name)) in self._steps
-        ]
+        undo_names = [name for effect, *_ in self._completed if (name := undo_name(effect.name)) in self._steps]
         open_undos = sum(self._steps[name].state == JobStep.State.STARTED for name in undo_names)
         return self._effects.open <= open_undos and self._effects.done == len(self._completed)
 
     @property
     def _has_begun(self) -> bool:
         """Return whether a compensation is open: once its effect is met, this attempt ends as the earlier one was to end."""
-        return any(
-            step.undoes is not None and step.state == JobStep.State.STARTED for step in self._steps.values()
-        )
+        return any(step.undoes is not None and step.state == JobStep.State.STARTED for step in self._steps.values())
 
 
 def _undo_effect(effect: Effect[T], compensate: Compensation[T], result: T, reason: Reason) -> Effect[Any]:

@@ -9,6 +9,7 @@ attempt repeats the call under the same key, or asks the downstream, or stops as
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -36,8 +37,6 @@ from jobs.queries.events import append_late_effect
 from jobs.queries.steps import begin_effect, close_effect, reference_of, seconds_since_start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from jobs.models import Job
     from workers.lease import Lease
 
@@ -89,13 +88,9 @@ class Effects:
             if step is not None and step.state == JobStep.State.STARTED:
                 return self._settle_started(effect, step)
             if step is not None and step.state == JobStep.State.REFUSED:
-                raise EffectRefused(
-                    f"Effect {effect.name!r} was refused in an earlier attempt.", code="refused"
-                )
+                raise EffectRefused(f"Effect {effect.name!r} was refused in an earlier attempt.", code="refused")
             if self.is_reconcile_only:
-                raise RetryableError(
-                    "No attempts are left for what has not begun yet.", code="attempts-exhausted"
-                )
+                raise RetryableError("No attempts are left for what has not begun yet.", code="attempts-exhausted")
             return self._send(effect, is_repeat=False)
 
     def _settle_started(self, effect: Effect[T], step: JobStep) -> T:
@@ -107,9 +102,7 @@ class Effects:
         if _fits_key_window(effect, since_first) and not self.is_reconcile_only:
             return self._send(effect, is_repeat=True)
         if effect.reconcile is None:
-            raise OutcomeUnknown(
-                f"Effect {effect.name!r} began, and the downstream cannot be asked about it."
-            )
+            raise OutcomeUnknown(f"Effect {effect.name!r} began, and the downstream cannot be asked about it.")
         answer = effect.reconcile(step.downstream_key or "")
         if answer is not None:
             self._close(effect, JobStep.State.DONE, answer)
@@ -118,8 +111,7 @@ class Effects:
         wait_seconds = (effect.timeout + effect.reconcile_after).total_seconds() - since_last
         if wait_seconds > 0:
             raise RunLater(
-                f"The request of effect {effect.name!r} may still arrive.",
-                delay=timedelta(seconds=wait_seconds),
+                f"The request of effect {effect.name!r} may still arrive.", delay=timedelta(seconds=wait_seconds)
             )
         self._close(effect, JobStep.State.NOT_DONE)
         if self.is_reconcile_only:
@@ -150,9 +142,7 @@ class Effects:
         )
         self.open += not is_repeat
         self._lease.extend(sent_at + begun.lease_seconds_left)
-        if self._lease.seconds_left < needed or (
-            is_repeat and not _fits_key_window(effect, begun.age_seconds)
-        ):
+        if self._lease.seconds_left < needed or (is_repeat and not _fits_key_window(effect, begun.age_seconds)):
             if not is_repeat:
                 self._close(effect, JobStep.State.NOT_DONE)
             raise RetryableError(

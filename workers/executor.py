@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -39,8 +40,6 @@ from workers.lease import Heartbeat, Lease
 from workers.outcomes import Canceled, Failed, Lost, Outcome, Postponed, RetryAt, Succeeded, Unknown
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from jobs.models import Job
 
 log = structlog.get_logger(__name__)
@@ -70,9 +69,7 @@ def execute_job(job_id: UUID) -> Job | None:
         operation=job.operation,
         tenant_id=job.tenant_id,
     )
-    trace = span(
-        "attempt", parent=job.traceparent, job_id=str(job.id), number=job.attempt, operation=job.operation
-    )
+    trace = span("attempt", parent=job.traceparent, job_id=str(job.id), number=job.attempt, operation=job.operation)
     # The heartbeat runs until the outcome is committed, so that a process that hangs while settling is killed too.
     with log_context, trace, Heartbeat(lease):
         log.info("job.claimed", queue=job.queue, attempts_left=job.attempts_left)
@@ -150,9 +147,7 @@ def _checked_params(operation: Operation, job: Job) -> dict[str, Any]:
 def _checked_result(result: object) -> bytes:
     encoded = encode_payload(result)
     if len(encoded) > settings.RESULT_MAX_BYTES:
-        raise PermanentError(
-            f"The result is larger than {settings.RESULT_MAX_BYTES} bytes.", code="result-too-large"
-        )
+        raise PermanentError(f"The result is larger than {settings.RESULT_MAX_BYTES} bytes.", code="result-too-large")
     return encoded
 
 
@@ -185,9 +180,7 @@ def _write(job: Job, outcome: Outcome) -> Job | None:
     fence: dict[str, Any] = {"job_id": job.id, "attempt": job.attempt}
     match outcome:
         case Succeeded(result):
-            return transitions.succeed_job(
-                **fence, result=result, has_concurrency_key=job.concurrency_key is not None
-            )
+            return transitions.succeed_job(**fence, result=result, has_concurrency_key=job.concurrency_key is not None)
         case RetryAt(delay, detail, cause):
             return transitions.retry_job(**fence, delay=delay, detail=detail, cause=cause)
         case Postponed(delay, detail):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -27,10 +29,6 @@ from workers.effects import Effect, Effects
 from workers.shutdown import is_shutting_down
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import datetime
-    from uuid import UUID
-
     from jobs.models import Job
     from jobs.operations import Artifact, Compensation, JobSummary, PermanentError
     from workers.lease import Lease
@@ -143,9 +141,7 @@ class RunningJob(JobHandle):
     ) -> Iterator[list[JobSummary]]:
         # Ends before this job, so that a report has an end. Each batch is one statement: no transaction stays open in between.
         end = min(end, self._job.created_at)
-        read = partial(
-            jobs_between, **self._owner, start=start, end=end, results_of=results_of, limit=_HISTORY_BATCH
-        )
+        read = partial(jobs_between, **self._owner, start=start, end=end, results_of=results_of, limit=_HISTORY_BATCH)
         after: UUID | None = None
         while jobs := self._lease.retry_write(partial(read, after=after)):
             yield jobs
@@ -174,9 +170,7 @@ class RunningJob(JobHandle):
             return
         self._progress_written_at = now
         document = json.dumps({"done": done, "total": total, "message": printable(message[:_MESSAGE_MAX])})
-        view = self._lease.fenced_write(
-            write_progress, progress=document, error="The job is another attempt's."
-        )
+        view = self._lease.fenced_write(write_progress, progress=document, error="The job is another attempt's.")
         self._lease.apply_renewal(view, now)
         self.check()
 
@@ -215,9 +209,7 @@ class RunningJob(JobHandle):
 
     def _use_name(self, name: str) -> None:
         if name in self._used_names:
-            raise ValueError(
-                f"The name {name!r} was used before in this attempt: its record would answer for both."
-            )
+            raise ValueError(f"The name {name!r} was used before in this attempt: its record would answer for both.")
         self._used_names.add(name)
 
 

@@ -5,30 +5,21 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import TracebackType
+from typing import Any, TypeVar
+from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import (
-    DatabaseError,
-    InterfaceError,
-    InternalError,
-    OperationalError,
-    close_old_connections,
-    connection,
-)
+from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, close_old_connections, connection
 
 from jobs.operations import LeaseLost
 from jobs.queries.lease import LeaseView, await_writers, renew_lease
 from workers import signals
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-    from uuid import UUID
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
@@ -14,9 +14,6 @@ from idempotency import inbox, record_purge
 from jobs import job_purge, orphaned_files
 from workers import signals
 from workers.batches import BatchCounts, interleave_batches
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 log = structlog.get_logger(__name__)
 

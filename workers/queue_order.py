@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from kombu.utils.scheduling import priority_cycle
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 # The names of jobs.models.Priority. Not imported: kombu loads this class where no Django app is loaded.
 _BY_PRIORITY = ("high", "default", "low")

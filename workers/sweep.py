@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
@@ -33,8 +34,6 @@ from workers.backoff import retry_delay
 from workers.batches import BatchCounts, interleave_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from jobs.models import Job
     from jobs.queries.sweep import OverdueLease
 
@@ -87,9 +86,7 @@ def _expire_leases() -> Iterator[Counts]:
 
 def _expire(lease: OverdueLease) -> bool:
     delay = retry_delay(attempts_charged=lease.attempts_charged)
-    return _changes_job(
-        partial(transitions.expire_job, job_id=lease.job_id, attempt=lease.attempt, delay=delay)
-    )
+    return _changes_job(partial(transitions.expire_job, job_id=lease.job_id, attempt=lease.attempt, delay=delay))
 
 
 def _lapse_jobs() -> Iterator[Counts]:
@@ -97,9 +94,7 @@ def _lapse_jobs() -> Iterator[Counts]:
     while True:
         jobs = jobs_past_deadline(limit=limit, after=after)
         yield Counts(
-            lapsed=sum(
-                _changes_job(partial(transitions.fail_past_deadline, job_id=job.job_id)) for job in jobs
-            )
+            lapsed=sum(_changes_job(partial(transitions.fail_past_deadline, job_id=job.job_id)) for job in jobs)
         )
         if len(jobs) < limit:
             return

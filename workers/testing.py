@@ -12,10 +12,12 @@ made due by moving its instants into the past.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.conf import settings
 from django.utils import timezone
@@ -30,9 +32,6 @@ from jobs.submission import Submission, submit_job
 from workers.executor import execute_job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from uuid import UUID
-
     from jobs.operations import Operation
 
 # The fault points at which a worker can die while it runs a job.
@@ -95,12 +94,7 @@ class OperationRun:
 
 
 def run_operation(
-    operation: str,
-    params: dict[str, Any],
-    *,
-    tenant_id: int,
-    mode: str = "test",
-    crash: Crash | None = None,
+    operation: str, params: dict[str, Any], *, tenant_id: int, mode: str = "test", crash: Crash | None = None
 ) -> OperationRun:
     """Submit a job with these params, as a client sends them, and run it to its end.
 

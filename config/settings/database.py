@@ -49,9 +49,7 @@ DATABASES = {
         "OPTIONS": {
             "connect_timeout": 3,  # seconds
             # Seconds; also for the health check of a kept connection.
-            "answer_seconds": _STATEMENT_TIMEOUT_MS / 1_000 + _ANSWER_SLACK_SECONDS
-            if _STATEMENT_TIMEOUT_MS
-            else None,
+            "answer_seconds": _STATEMENT_TIMEOUT_MS / 1_000 + _ANSWER_SLACK_SECONDS if _STATEMENT_TIMEOUT_MS else None,
             # Detect a cut network within seconds: the first option while sending, the others while waiting for an answer.
             "tcp_user_timeout": 10_000,  # milliseconds
             "keepalives_idle": 5,
@@ -60,5 +58,5 @@ DATABASES = {
             "application_name": f"semel-{PROCESS}",
             "options": POSTGRES_SESSION[PROCESS],
         },
-    },
+    }
 }

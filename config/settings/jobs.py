@@ -102,11 +102,7 @@ STORAGES: dict[str, dict[str, Any]] = {
     else {
         "BACKEND": "jobs.artifact_storage.ArtifactFolder",
         # Clients read artifacts through the api only.
-        "OPTIONS": {
-            "location": ARTIFACTS_ROOT,
-            "file_permissions_mode": 0o600,
-            "directory_permissions_mode": 0o700,
-        },
+        "OPTIONS": {"location": ARTIFACTS_ROOT, "file_permissions_mode": 0o600, "directory_permissions_mode": 0o700},
     },
 }
 # Maximum artifacts of one job: its document lists them all.

@@ -61,10 +61,7 @@ LOGGING = {
 
 # OpenTelemetry's own variables set where spans go. Without an endpoint, or with "none", nothing is traced.
 TRACING = (
-    bool(
-        env.str("OTEL_EXPORTER_OTLP_ENDPOINT", default="")
-        or env.str("OTEL_TRACES_EXPORTER", default="") == "otlp"
-    )
+    bool(env.str("OTEL_EXPORTER_OTLP_ENDPOINT", default="") or env.str("OTEL_TRACES_EXPORTER", default="") == "otlp")
     and env.str("OTEL_TRACES_EXPORTER", default="otlp") != "none"
     and PROCESS is not Process.MANAGE
 )

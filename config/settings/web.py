@@ -13,9 +13,7 @@ SECRET_KEY = env.str("SECRET_KEY")
 # Host names that clients may use. Requests for any other name are refused, because links in answers contain the name.
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 # Set it behind a proxy that ends TLS. The proxy must set X-Forwarded-Proto itself and drop the client's header.
-SECURE_PROXY_SSL_HEADER = (
-    ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_TLS_PROXY", default=False) else None
-)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_TLS_PROXY", default=False) else None
 # Sends the admin's cookies over TLS only. Set false only to log in over plain HTTP on your own machine.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", default=True)
 # The API never redirects to TLS, because clients drop credentials on a redirect. The proxy redirects browsers.
@@ -36,7 +34,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # serves static files from where the packages are installed
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}}
 ]
 
 INSTALLED_APPS = [
@@ -83,9 +81,9 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-            ],
+            ]
         },
-    },
+    }
 ]
 
 # --- HTTP ------------------------------------------------------------------------------------------------------------
@@ -135,17 +133,7 @@ ADMIN_STATEMENT_SECONDS = env.float("ADMIN_STATEMENT_SECONDS", default=3.0)
 ADMIN_MASKED_NAMES = env.list(
     "ADMIN_MASKED_NAMES",
     default=[
-        *(
-            "source",
-            "token",
-            "secret",
-            "password",
-            "passwd",
-            "pwd",
-            "passphrase",
-            "credential",
-            "authorization",
-        ),
+        *("source", "token", "secret", "password", "passwd", "pwd", "passphrase", "credential", "authorization"),
         *("api_key", "apikey", "api-key", "private_key", "privatekey", "cookie", "signature", "dsn"),
         *("card", "cvc", "cvv", "pan_", "iban", "account_number", "routing_number", "ssn", "tax_id"),
     ],

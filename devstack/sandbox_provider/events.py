@@ -60,9 +60,7 @@ class EventSender(threading.Thread):
             "webhook-timestamp": str(timestamp),
             "webhook-signature": f"v1,{signature}",
         }
-        connection = http.client.HTTPConnection(
-            self._url.hostname or "", self._url.port, timeout=RESPONSE_SECONDS
-        )
+        connection = http.client.HTTPConnection(self._url.hostname or "", self._url.port, timeout=RESPONSE_SECONDS)
         try:
             connection.request("POST", self._url.path, body, headers)
             return connection.getresponse().status // 100 == 2  # noqa: PLR2004 - success

@@ -126,9 +126,7 @@ def _parse_charge(body: bytes) -> ChargeRequest:
     if not isinstance(document.get("capture", True), bool):
         raise BadRequest("parameter_invalid", "capture must be true or false.")
     currency = _text(document, "currency", CURRENCY_LETTERS)
-    if not (
-        len(currency) == CURRENCY_LETTERS and currency.isascii() and currency.isalpha() and currency.islower()
-    ):
+    if not (len(currency) == CURRENCY_LETTERS and currency.isascii() and currency.isalpha() and currency.islower()):
         raise BadRequest("parameter_invalid", "currency must be three lower-case letters.")
     return ChargeRequest(
         amount=_amount(document),

@@ -179,9 +179,7 @@ def _ok(document: object) -> Answer:
 
 def _limit(query: dict[str, list[str]]) -> int:
     text = query.get("limit", [str(LIMIT)])[0]
-    if not (
-        text.isascii() and text.isdigit() and len(text) <= len(str(MAX_LIMIT)) and 1 <= int(text) <= MAX_LIMIT
-    ):
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_LIMIT)) and 1 <= int(text) <= MAX_LIMIT):
         raise BadRequest("parameter_invalid", f"limit must be a number from 1 to {MAX_LIMIT}.")
     return int(text)
 

@@ -162,17 +162,14 @@ class Store:
             "UPDATE idempotency_key SET is_busy = 0, status = ?, body = ? WHERE key = ?",
             [decision.answer.status, decision.answer.body, claimed.call.key],
         )
-        self._database.execute(
-            "UPDATE call SET outcome = ? WHERE number = ?", [decision.outcome, claimed.number]
-        )
+        self._database.execute("UPDATE call SET outcome = ? WHERE number = ?", [decision.outcome, claimed.number])
         return decision.answer
 
     def due_events(self) -> list[dict[str, Any]]:
         """Return the events to send now, oldest first."""
         self._has_events.clear()
         return self._rows(
-            "SELECT id, body, tries FROM event WHERE due_at <= :now ORDER BY number LIMIT 100",
-            {"now": time.time()},
+            "SELECT id, body, tries FROM event WHERE due_at <= :now ORDER BY number LIMIT 100", {"now": time.time()}
         )
 
     def record_delivery(self, event_id: str, *, is_accepted: bool, pause_seconds: float) -> None:

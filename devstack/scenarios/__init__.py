@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from devstack.scenarios.crowd import crowd
@@ -14,8 +15,6 @@ from devstack.scenarios.reused_key import reused_key
 from devstack.scenarios.stopped_broker import stopped_broker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from devstack.demo_client import DemoClient, Result
 
 SCENARIOS: tuple[Callable[[DemoClient], Result], ...] = (

@@ -25,9 +25,7 @@ def crowd(client: DemoClient) -> Result:
     took = time.monotonic() - started_at
     replays = sum(answer.is_replay for answer in answers)
     different = len({(answer.status, answer.body) for answer in answers})
-    client.print(
-        f"    {len(answers)} answers in {took:.2f} s: {len(answers) - replays} first, {replays} replayed"
-    )
+    client.print(f"    {len(answers)} answers in {took:.2f} s: {len(answers) - replays} first, {replays} replayed")
     client.print(f"    different answers: {different}; requests repeated after Retry-After: {repeats}")
     state = client.final_state(answers[0])
     counts = client.count(key, requests=len(answers), replays=replays, charges_before=before)
@@ -60,9 +58,7 @@ def _post_patiently(client: DemoClient, body: bytes, key: str) -> tuple[Answer, 
     repeats = 0
     while True:
         answer = client.post(body, key)
-        is_busy = (
-            answer.status == CONFLICT and answer.document.get("code") == "idempotency-request-in-progress"
-        )
+        is_busy = answer.status == CONFLICT and answer.document.get("code") == "idempotency-request-in-progress"
         if not (is_busy or answer.status == UNAVAILABLE) or repeats == CLIENTS:
             return answer, repeats
         repeats += 1

@@ -35,9 +35,7 @@ def killed_worker(client: DemoClient) -> Result:
     killed_at = time.monotonic()
     left = _state_of(client.job(answer))
     client.print(f"    {charge['id']} is stored at the provider, no answer is sent; worker {pid} is killed")
-    client.print(
-        f"    the job is {left[0]}, its effect {', '.join(left[1])}: Semel does not know of the charge"
-    )
+    client.print(f"    the job is {left[0]}, its effect {', '.join(left[1])}: Semel does not know of the charge")
     restarted = client.supervisor.start(command)
     client.print(f"    worker {restarted.identity.pid} is started")
     job = client.ended_job(answer)
@@ -54,10 +52,7 @@ def killed_worker(client: DemoClient) -> Result:
     found = problems(
         (left == RUNNING, f"after the kill the job was {left[0]}, its effects {left[1]}"),
         (job["state"] == "succeeded", f"the job ended {job['state']}"),
-        (
-            (job["attempt"], transitions) == (2, HISTORY),
-            f"attempt {job['attempt']} after {', '.join(history)}",
-        ),
+        ((job["attempt"], transitions) == (2, HISTORY), f"attempt {job['attempt']} after {', '.join(history)}"),
         (charge_ids == [result.get("charge_id")], "the result is not the charge that the provider stored"),
     )
     return Result("(d) worker killed in mid-charge", Counts(1, 1, 1, 0), counts, found)

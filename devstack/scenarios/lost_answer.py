@@ -20,9 +20,7 @@ def lost_answer(client: DemoClient) -> Result:
     _send_and_disconnect(client, body, key)
     client.print(f"    sent with Idempotency-Key {key}; the connection was cut before the answer was read")
     answer = client.post(body, key)
-    client.print(
-        f"    sent again: {answer.status}, Idempotency-Replayed: {answer.headers.get('Idempotency-Replayed')}"
-    )
+    client.print(f"    sent again: {answer.status}, Idempotency-Replayed: {answer.headers.get('Idempotency-Replayed')}")
     state = client.final_state(answer)
     counts = client.count(key, requests=2, replays=int(answer.is_replay), charges_before=before)
     client.print(f"    the job {state}; charges at the provider: {counts.charges}")

@@ -26,9 +26,7 @@ def repeated_event(client: DemoClient) -> Result:
     client.print(f"    {event['type']}, event {event['id']}, was delivered {event['deliveries']} times")
     history = client.history(answer)
     processed = history.count("provider-event")
-    client.print(
-        f"    the job's history has it {processed} time{'s' * (processed != 1)}: {', '.join(history)}"
-    )
+    client.print(f"    the job's history has it {processed} time{'s' * (processed != 1)}: {', '.join(history)}")
     counts = client.count(key, requests=1, replays=0, charges_before=before)
     found = problems(
         (job["state"] == "succeeded", f"the job ended {job['state']}"),

@@ -28,11 +28,7 @@ class JobArtifact(models.Model):
     class Meta:
         db_table = "job_artifact"
         indexes = [
-            models.Index(
-                fields=["expires_at"],
-                name="job_artifact_by_expiry",
-                condition=Q(expires_at__isnull=False),
-            ),
+            models.Index(fields=["expires_at"], name="job_artifact_by_expiry", condition=Q(expires_at__isnull=False))
         ]
 
     def __str__(self) -> str:

@@ -33,9 +33,7 @@ class BulkAction(models.Model):
 
     class Meta:
         db_table = "job_bulk_action"
-        indexes = [
-            models.Index(fields=["id"], name="job_bulk_action_open", condition=Q(finished_at=None)),
-        ]
+        indexes = [models.Index(fields=["id"], name="job_bulk_action_open", condition=Q(finished_at=None))]
 
     def __str__(self) -> str:
         return f"{self.action} {self.id} by {self.by}"

@@ -27,9 +27,7 @@ class Job(models.Model):
     """A job. The row is its own outbox: the sweeper publishes it at `next_publish_at`."""
 
     id = models.UUIDField(primary_key=True, editable=False)  # UUIDv7, minted by the application
-    tenant = models.ForeignKey(
-        "accounts.Tenant", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False
-    )
+    tenant = models.ForeignKey("accounts.Tenant", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
     mode = models.CharField(max_length=4)
     operation = models.CharField(max_length=100)
     operation_version = models.PositiveSmallIntegerField()
@@ -80,9 +78,7 @@ class Job(models.Model):
         indexes = [
             # By queue first, so that the due jobs of a full queue are not in front of those of another.
             models.Index(
-                fields=["queue", "next_publish_at"],
-                name="job_queued_by_queue",
-                condition=Q(state=State.QUEUED),
+                fields=["queue", "next_publish_at"], name="job_queued_by_queue", condition=Q(state=State.QUEUED)
             ),
             models.Index(fields=["id"], name="job_running", condition=Q(state=State.RUNNING)),
             # For operators: latest failures; jobs that failed half done and were not redriven.
@@ -116,18 +112,14 @@ class Job(models.Model):
             ),
             models.Index(fields=["tenant", "mode", "-id"], name="job_list"),
             models.Index(fields=["tenant", "mode", "state", "-id"], name="job_list_by_state"),
-            models.Index(
-                fields=["tenant", "mode", "operation", "state", "-id"], name="job_list_by_operation_state"
-            ),
+            models.Index(fields=["tenant", "mode", "operation", "state", "-id"], name="job_list_by_operation_state"),
             models.Index(
                 fields=["tenant", "mode", "idempotency_key", "-id"],
                 name="job_list_by_key",
                 condition=Q(idempotency_key__isnull=False),
             ),
             # For operators, across tenants: they have the id from the log or a client's report.
-            models.Index(
-                fields=["request_id"], name="job_by_request_id", condition=Q(request_id__isnull=False)
-            ),
+            models.Index(fields=["request_id"], name="job_by_request_id", condition=Q(request_id__isnull=False)),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=list(State)), name="job_state_is_known"),
@@ -138,9 +130,7 @@ class Job(models.Model):
                 name="job_queued_is_to_be_published",
             ),
             models.CheckConstraint(
-                condition=Q(
-                    state=State.RUNNING, lease_expires_at__isnull=False, worker__isnull=False, attempt__gt=0
-                )
+                condition=Q(state=State.RUNNING, lease_expires_at__isnull=False, worker__isnull=False, attempt__gt=0)
                 | (~Q(state=State.RUNNING) & Q(lease_expires_at__isnull=True, worker__isnull=True)),
                 name="job_running_has_a_lease",
             ),
@@ -153,8 +143,7 @@ class Job(models.Model):
                 condition=~Q(state=State.CANCELED) | Q(done_effects=0), name="job_canceled_did_nothing"
             ),
             models.CheckConstraint(
-                condition=~Q(state=State.SUCCEEDED) | Q(result__isnull=False),
-                name="job_succeeded_has_a_result",
+                condition=~Q(state=State.SUCCEEDED) | Q(result__isnull=False), name="job_succeeded_has_a_result"
             ),
             models.CheckConstraint(
                 condition=~Q(state__in=[State.FAILED, State.UNKNOWN]) | Q(error__isnull=False),
@@ -174,8 +163,7 @@ class Job(models.Model):
                 condition=Q(identity__isnull=False) & ~Q(state__in=[State.CANCELED, State.FAILED]),
             ),
             models.CheckConstraint(
-                condition=Q(erased_at__isnull=True) | Q(finished_at__isnull=False),
-                name="job_erased_has_ended",
+                condition=Q(erased_at__isnull=True) | Q(finished_at__isnull=False), name="job_erased_has_ended"
             ),
         ]
 

@@ -28,7 +28,7 @@ class Pause(models.Model):
                 Coalesce("tenant", models.Value(0)),
                 condition=Q(resumed_at=None),
                 name="job_pause_once",
-            ),
+            )
         ]
 
     def __str__(self) -> str:

@@ -28,9 +28,7 @@ class JobStep(models.Model):
         COMPENSATED = "compensated"
 
     pk = models.CompositePrimaryKey("job_id", "name")
-    job = models.ForeignKey(
-        Job, related_name="steps", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False
-    )
+    job = models.ForeignKey(Job, related_name="steps", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
     name = models.CharField(max_length=100)
     kind = models.CharField(max_length=6, choices=Kind.choices)
     state = models.CharField(max_length=11, choices=State.choices)
@@ -49,29 +47,23 @@ class JobStep(models.Model):
         db_table = "job_step"
         indexes = [
             # For operators, across tenants: they have the downstream's id from its dashboard or a complaint.
-            models.Index(
-                fields=["reference"], name="job_step_by_reference", condition=Q(reference__isnull=False)
-            ),
+            models.Index(fields=["reference"], name="job_step_by_reference", condition=Q(reference__isnull=False))
         ]
         constraints = [
-            models.CheckConstraint(
-                condition=Q(kind__in=["step", "effect", "commit"]), name="job_step_kind_is_known"
-            ),
+            models.CheckConstraint(condition=Q(kind__in=["step", "effect", "commit"]), name="job_step_kind_is_known"),
             models.CheckConstraint(
                 condition=Q(state__in=["started", "done", "not_done", "refused", "compensated"]),
                 name="job_step_state_is_known",
             ),
             models.CheckConstraint(
-                condition=Q(kind="effect", downstream_key__isnull=False)
-                | (~Q(kind="effect") & Q(state="done")),
+                condition=Q(kind="effect", downstream_key__isnull=False) | (~Q(kind="effect") & Q(state="done")),
                 name="job_step_only_effects_are_open",
             ),
             models.CheckConstraint(
                 condition=~Q(state="done") | Q(result__isnull=False), name="job_step_done_has_a_result"
             ),
             models.CheckConstraint(
-                condition=Q(state="started", ended_at__isnull=True)
-                | (~Q(state="started") & Q(ended_at__isnull=False)),
+                condition=Q(state="started", ended_at__isnull=True) | (~Q(state="started") & Q(ended_at__isnull=False)),
                 name="job_step_ended_unless_started",
             ),
         ]

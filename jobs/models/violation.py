@@ -21,14 +21,12 @@ class Violation(models.Model):
     class Meta:
         db_table = "violation"
         indexes = [
-            models.Index(
-                fields=["last_seen_at", "id"], name="violation_open", condition=Q(resolved_at__isnull=True)
-            ),
+            models.Index(fields=["last_seen_at", "id"], name="violation_open", condition=Q(resolved_at__isnull=True))
         ]
         constraints = [
             models.UniqueConstraint(
                 fields=["rule", "subject"], name="violation_once", condition=Q(resolved_at__isnull=True)
-            ),
+            )
         ]
 
     def __str__(self) -> str:

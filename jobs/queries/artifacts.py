@@ -7,15 +7,12 @@ not) that clients cannot see and the purge removes, after it an artifact. Discar
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from uuid import UUID
 
 from jobs.queries.rows import execute, fetch_all, fetch_one
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import timedelta
-    from uuid import UUID
 
 _FENCED = "job.id = %(job_id)s AND job.attempt = %(attempt)s AND job.state = 'running'"
 # Attempt 0 does not exist, so that no attempt can publish these files again.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 from jobs.queries.pauses import PAUSED
 from jobs.queries.rows import fetch_all
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime, timedelta
-    from uuid import UUID
 
 _UNKNOWN = "SELECT id FROM job WHERE state = 'unknown' ORDER BY id DESC LIMIT %(limit)s"
 
@@ -84,9 +82,7 @@ def overdue_leases(*, age: timedelta, limit: int) -> list[UUID]:
     return _ids(_OVERDUE_LEASES, age=age, limit=limit)
 
 
-def overdue_jobs(
-    *, age: timedelta, longest: timedelta, queues: Sequence[str], examined: int, limit: int
-) -> list[UUID]:
+def overdue_jobs(*, age: timedelta, longest: timedelta, queues: Sequence[str], examined: int, limit: int) -> list[UUID]:
     """Return unpaused jobs that have been due for `age`, oldest first, among the first `examined` jobs of each queue.
 
     Served by job_queued_by_queue. For a larger backlog look at the age of its oldest job instead.

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
 
 from broker.wakeups import wake_waiters_on_commit
 from jobs.models import Job
 from jobs.payloads import encode_payload
 from jobs.queries.events import KEPT_WHEN_ERASED
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-    from uuid import UUID
 
 # One part for each table that holds data of a client or an external system; tests/contract/test_erase_payload.py reads every
 # table. The identity of a succeeded job stays, so that it still refuses a duplicate.

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 from broker.wakeups import wake_waiters_on_commit
 from jobs.models import Job
 from jobs.queries.rows import fetch_all, fetch_one
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from uuid import UUID
 
 PROVIDER_EVENT = "provider-event"
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from uuid import UUID
 
 from jobs.queries.rows import execute, fetch_one
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-    from uuid import UUID
 
 
 @dataclass(frozen=True)
@@ -36,9 +33,7 @@ _PROGRESS = f"""
     RETURNING {_VIEW}"""
 
 
-def renew_lease(
-    *, job_id: UUID, attempt: int, lease: timedelta, attempt_limit: timedelta
-) -> LeaseView | None:
+def renew_lease(*, job_id: UUID, attempt: int, lease: timedelta, attempt_limit: timedelta) -> LeaseView | None:
     """Extend the lease by `lease` from now, at most to the attempt's limit; None if the attempt is stale or its lease expired.
 
     Locks one job row (job_pkey). No indexed column changes, so it is a HOT update.

@@ -6,16 +6,13 @@ PARKED, so that later sweeps skip it. A resumed pause stays until all parked job
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from django.db import transaction
 
 from jobs.models import PARKED, Pause
 from jobs.queries.rows import fetch_all, fetch_one
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 # True for a paused `job`. The table has few rows, and nearly always none.
 PAUSED = """EXISTS (SELECT FROM job_pause AS pause WHERE pause.resumed_at IS NULL

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from jobs.queries.rows import execute, fetch_all
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +53,7 @@ def lock_ended_batch(*, until: datetime, after: EndedJob, limit: int) -> list[En
 
     Skips rows that are locked elsewhere; fewer than `limit` rows mean that there are no more. Served by job_ended.
     """
-    rows = fetch_all(
-        _LOCK_ENDED_BATCH, until=until, after_at=after.finished_at, after_id=after.id, limit=limit
-    )
+    rows = fetch_all(_LOCK_ENDED_BATCH, until=until, after_at=after.finished_at, after_id=after.id, limit=limit)
     return [EndedJob(*row) for row in rows]
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
 
 from jobs.models import BulkAction
 from jobs.queries.rows import fetch_all
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from uuid import UUID
 
 # The index begins with tenant and mode. One look-up for each pair costs microseconds; an index on the key alone would cost a
 # write per job.

@@ -5,8 +5,9 @@ All statements of a batch run in one snapshot (`one_snapshot`), so that a job th
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
@@ -14,10 +15,6 @@ from django.db import transaction
 from jobs.ids import lowest_id
 from jobs.queries.rows import execute, fetch_all
 from jobs.states import RULES, TERMINAL, Event, State
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from datetime import datetime, timedelta
 
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 LAST_ID = UUID(int=2**128 - 1)
@@ -115,9 +112,7 @@ JOB_RULES: Mapping[tuple[str, str], str] = {
     ("I10", "result-size"): _LARGE,
 }
 
-_JOBS_OF = (
-    "SELECT id, tenant_id, mode, idempotency_key, idempotency_record_id FROM job WHERE id = ANY(%(ids)s)"
-)
+_JOBS_OF = "SELECT id, tenant_id, mode, idempotency_key, idempotency_record_id FROM job WHERE id = ANY(%(ids)s)"
 _OVERDUE_JOBS = """
     SELECT id, finished_at, idempotency_record_id FROM job WHERE finished_at <= (SELECT clock_timestamp()) - %(age)s
     ORDER BY finished_at, id LIMIT %(limit)s"""
@@ -143,9 +138,7 @@ def ended_since(since: datetime, *, before: tuple[datetime, UUID], limit: int) -
     return fetch_all(_ENDED, since=since, before_at=before_at, before=before_id, limit=limit)
 
 
-def broken_jobs(
-    rule: tuple[str, str], ids: Sequence[UUID], *, result_max_bytes: int
-) -> list[tuple[UUID, str]]:
+def broken_jobs(rule: tuple[str, str], ids: Sequence[UUID], *, result_max_bytes: int) -> list[tuple[UUID, str]]:
     """Return those of the jobs that break the rule, with the details as JSON.
 
     Served by the primary keys, which all begin with a job's id; two jobs of one key by job_list_by_key.
@@ -180,8 +173,7 @@ def _leads_to(event: Event) -> set[State]:
 def _legal_sequences() -> list[str]:
     """Return which event may follow which (`claim>succeed`), derived from states.py so that there is no second table."""
     leaves = {
-        event: {state for rule in RULES if rule.recorded_as is event for state in rule.sources}
-        for event in Event
+        event: {state for rule in RULES if rule.recorded_as is event for state in rule.sources} for event in Event
     }
     pairs = [f"{first}>{then}" for first in Event for then in Event if _leads_to(first) & leaves[then]]
     return [f">{Event.SUBMIT}", *pairs]

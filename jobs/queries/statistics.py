@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from django.db import transaction
 
 from jobs.queries.pauses import PARKED_AT
 from jobs.queries.rows import execute, fetch_all
 from jobs.states import State
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +58,7 @@ _COUNT_BY_STATE: Mapping[State, str] = {
     SELECT operation, count(*) FROM (
         SELECT operation FROM job WHERE state = '{state}' ORDER BY {order} LIMIT %(at_most)s
     ) AS live GROUP BY operation"""
-    for state, order in (
-        (State.QUEUED, "queue, next_publish_at"),
-        (State.RUNNING, "id"),
-        (State.UNKNOWN, "id"),
-    )
+    for state, order in ((State.QUEUED, "queue, next_publish_at"), (State.RUNNING, "id"), (State.UNKNOWN, "id"))
 }
 COUNTED_STATES = tuple(_COUNT_BY_STATE)
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from uuid import UUID
 
 from jobs.models import JobStep
 from jobs.queries.rows import execute, fetch_all, fetch_one
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-    from uuid import UUID
 
 _REFERENCE_MAX = 255  # characters of job_step.reference
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -165,22 +162,14 @@ def is_searchable(text: str) -> bool:
 
 
 def close_effect(
-    *,
-    job_id: UUID,
-    attempt: int,
-    name: str,
-    state: str,
-    result: bytes | None = None,
-    reference: str | None = None,
+    *, job_id: UUID, attempt: int, name: str, state: str, result: bytes | None = None, reference: str | None = None
 ) -> bool:
     """Close the started effect as `state` and lower open_effects; False if the attempt is stale.
 
     The attempt may repeat it, because the reply to the first COMMIT can be lost. A compensation that is done sets the step that
     it undoes to `compensated`. Locks the job's row, then the steps'.
     """
-    row = fetch_one(
-        _CLOSE, job_id=job_id, attempt=attempt, name=name, state=state, result=result, reference=reference
-    )
+    row = fetch_one(_CLOSE, job_id=job_id, attempt=attempt, name=name, state=state, result=result, reference=reference)
     return row is not None
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
 
 from jobs.models import Job
 from jobs.queries.rows import execute, fetch_one
 from jobs.signals import StateChange, announce_state_change
 from jobs.states import Event
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from uuid import UUID
 
 # Two keys with the same hash wait for each other, which does no harm.
 _LOCK_KEY = "SELECT pg_advisory_xact_lock(hashtextextended(%(concurrency_queue)s, 0))"

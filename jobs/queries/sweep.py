@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
@@ -12,9 +11,6 @@ from django.db import transaction
 from broker.hints import DueJob
 from jobs.queries.pauses import PARKED_AT, PAUSED_BY_LOCKED, lock_pauses
 from jobs.queries.rows import fetch_all
-
-if TYPE_CHECKING:
-    from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +102,7 @@ def mark_published(*, queue: str, limit: int, grace: timedelta, longest: timedel
     dying in between delays the batch by one interval, while publishing first could flood the broker.
     """
     with transaction.atomic():
-        rows = fetch_all(
-            _MARK_PUBLISHED, queue=queue, limit=limit, grace=grace, longest=longest, locked=lock_pauses()
-        )
+        rows = fetch_all(_MARK_PUBLISHED, queue=queue, limit=limit, grace=grace, longest=longest, locked=lock_pauses())
     due = [DueJob(job_id, queue) for job_id, queue, is_paused in rows if not is_paused]
     return PublishBatch(due, parked=len(rows) - len(due))
 

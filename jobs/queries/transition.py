@@ -9,9 +9,10 @@ the bare function is volatile and keeps PostgreSQL from using an index.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 
@@ -21,9 +22,6 @@ from jobs.models import Job
 from jobs.queries.pauses import PAUSED
 from jobs.signals import StateChange, announce_state_change
 from jobs.states import Event, Fence, Guard, Rule, State
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 _NOW = "(SELECT clock_timestamp())"
 _SAME_KEY = """other.tenant_id = {0}.tenant_id AND other.mode = {0}.mode
@@ -151,11 +149,7 @@ def render_rule(rule: Rule, *, has_concurrency_key: bool = True) -> str:
         changes.append("reconcile_only = TRUE, attempts_left = 1")
     elif rule.target is State.QUEUED and rule.event is Event.POSTPONE:
         changes.append("attempts_left = LEAST(job.attempts_left + 1, job.max_attempts)")
-    conditions = [
-        "job.id = %(job_id)s",
-        "job.state = ANY(%(sources)s)",
-        *(GUARDS[guard] for guard in rule.guards),
-    ]
+    conditions = ["job.id = %(job_id)s", "job.state = ANY(%(sources)s)", *(GUARDS[guard] for guard in rule.guards)]
     if rule.fence is Fence.CHECKS:
         conditions.append("job.attempt = %(attempt)s")
     if rule.fence is Fence.MINTS:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import Any
 
 from jobs.queries.rows import execute, fetch_all
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import timedelta
 
 # One open row per rule and subject: a violation that is found again updates last_seen_at and is not reported again.
 # The clock is read once, because equal times mark a new row.
@@ -23,9 +21,7 @@ _RECORD = """
     ON CONFLICT (rule, subject) WHERE resolved_at IS NULL
         DO UPDATE SET last_seen_at = EXCLUDED.last_seen_at, details = EXCLUDED.details
     RETURNING rule, subject, first_seen_at = last_seen_at"""
-_OPEN = (
-    "SELECT rule, subject FROM violation WHERE resolved_at IS NULL ORDER BY last_seen_at, id LIMIT %(limit)s"
-)
+_OPEN = "SELECT rule, subject FROM violation WHERE resolved_at IS NULL ORDER BY last_seen_at, id LIMIT %(limit)s"
 _RESOLVE = """
     UPDATE violation SET resolved_at = clock_timestamp()
     FROM unnest(%(rules)s::text[], %(subjects)s::text[]) AS found (rule, subject)

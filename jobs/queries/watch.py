@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+from uuid import UUID
 
 from jobs.models import JobEvent
 from jobs.queries.rows import fetch_all
 from jobs.states import State
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from uuid import UUID
 
 # LATERAL with a LIMIT: each job is looked up by its key, however long the planner expects the list to be.
 _POSITIONS = """
@@ -54,32 +52,18 @@ def positions_after(known: Mapping[UUID, int]) -> dict[UUID, Position]:
     One statement, one look-up in job_pkey per job; locks nothing. State and number are of one snapshot.
     """
     rows = fetch_all(_POSITIONS, ids=list(known), seqs=list(known.values()))
-    return {
-        job_id: Position(0, None) if state is None else Position(seq, State(state))
-        for job_id, seq, state in rows
-    }
+    return {job_id: Position(0, None) if state is None else Position(seq, State(state)) for job_id, seq, state in rows}
 
 
-def events_after(
-    known: Collection[tuple[UUID, int]], *, limit: int
-) -> dict[tuple[UUID, int], list[JobEvent]]:
+def events_after(known: Collection[tuple[UUID, int]], *, limit: int) -> dict[tuple[UUID, int], list[JobEvent]]:
     """Return for each job and number the events after that number, oldest first, at most `limit` per job.
 
     One statement; each job's events are a range of job_event's primary key. Locks nothing.
     """
     events: dict[tuple[UUID, int], list[JobEvent]] = {key: [] for key in known}
     ids, seqs = [job_id for job_id, _ in known], [seq for _, seq in known]
-    for job_id, after, seq, kind, attempt, data, created_at in fetch_all(
-        _EVENTS, ids=ids, seqs=seqs, limit=limit
-    ):
+    for job_id, after, seq, kind, attempt, data, created_at in fetch_all(_EVENTS, ids=ids, seqs=seqs, limit=limit):
         events[job_id, after].append(
-            JobEvent(
-                job_id=job_id,
-                seq=seq,
-                type=kind,
-                attempt=attempt,
-                data=json.loads(data),
-                created_at=created_at,
-            )
+            JobEvent(job_id=job_id, seq=seq, type=kind, attempt=attempt, data=json.loads(data), created_at=created_at)
         )
     return events

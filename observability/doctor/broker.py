@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.core.checks import CheckMessage
 
 from broker.client import redis_client
 from jobs.models import Priority
 from observability.doctor.findings import compare_clock, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     import redis
-    from django.core.checks import CheckMessage
 
 _TIMEOUT_SECONDS = 2.0
 _OLDEST = (6, 2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from django.conf import settings
 from django.core.checks import ERROR, WARNING, CheckMessage, Tags, register, run_checks
@@ -11,9 +12,6 @@ from django.db import DEFAULT_DB_ALIAS
 from observability.doctor import broker, database
 from observability.doctor.findings import ADVICE, ask_server, judge
 from observability.liveness import liveness_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 _TAG = "doctor"
 
@@ -48,10 +46,7 @@ def _settings() -> list[CheckMessage]:
     for message in messages:
         is_error = message.level >= ERROR
         finding = judge("settings", str(message.msg), error=is_error, warning=True)
-        finding.id, finding.hint = (
-            f"settings.{message.id or 'check'}",
-            message.hint or ADVICE["settings"]["do"],
-        )
+        finding.id, finding.hint = (f"settings.{message.id or 'check'}", message.hint or ADVICE["settings"]["do"])
         findings.append(finding)
     return findings or [judge("settings", "The settings fit together.")]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
+from django.core.checks import CheckMessage
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.migrations.recorder import MigrationRecorder
 
@@ -13,11 +15,6 @@ from foundation.processes import Process
 from observability.doctor import work
 from observability.doctor.findings import compare_clock, judge
 from observability.health import missing_migrations, release_migrations
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from django.core.checks import CheckMessage
 
 _CONNECT_SECONDS = 3
 _ANSWER_SECONDS = 5.0

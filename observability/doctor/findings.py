@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import redis
 from django.core.checks import ERROR, INFO, WARNING, CheckMessage
@@ -16,16 +16,11 @@ from django.db import Error as DatabaseError
 
 from observability.redaction import Redactor
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 ADVICE = tomllib.loads((Path(__file__).parent / "advice.toml").read_text(encoding="utf-8"))
 _CLOCK_WARNING_SECONDS, _CLOCK_ERROR_SECONDS = 2.0, 30.0
 
 
-def judge(
-    check: str, found: str, *, error: bool = False, warning: bool = False, advice: str = ""
-) -> CheckMessage:
+def judge(check: str, found: str, *, error: bool = False, warning: bool = False, advice: str = "") -> CheckMessage:
     """Return an error (a promise is broken, or will be by the next fault), a warning, or else a finding that is ok."""
     if not (error or warning):
         return CheckMessage(INFO, found, id=check)

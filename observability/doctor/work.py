@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.core.checks import CheckMessage
 from django.db.models.functions import Now
 
 from idempotency.fingerprint import parse_keyring
@@ -15,11 +16,6 @@ from jobs.queries.attention import overdue_leases
 from jobs.queries.statistics import count_by_operation, due_jobs
 from jobs.states import State
 from observability.doctor.findings import judge
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from django.core.checks import CheckMessage
 
 _WAIT_WARNING_SECONDS, _WAIT_ERROR_SECONDS = 60, 600
 _UNKNOWN_COUNTED = 1_000
@@ -36,9 +32,7 @@ def findings() -> Iterator[CheckMessage]:
     )
     seconds = settings.SWEEP_SECONDS * 6
     is_late = _sweep_is_late(seconds)
-    found = (
-        f"A lease or deadline ended more than {seconds:g} s ago." if is_late else "Nothing waits for a sweep."
-    )
+    found = f"A lease or deadline ended more than {seconds:g} s ago." if is_late else "Nothing waits for a sweep."
     yield judge("work.sweep", found, error=is_late and _sweep_is_late(seconds * 10), warning=is_late)
     unknown = sum(count_by_operation(State.UNKNOWN, at_most=_UNKNOWN_COUNTED).values())
     if unknown:
@@ -53,7 +47,5 @@ def findings() -> Iterator[CheckMessage]:
 def _sweep_is_late(seconds: float) -> bool:
     """Return whether a lease or a deadline ended longer ago. Served by job_running and job_queued_by_deadline."""
     age = timedelta(seconds=seconds)
-    lapsed = Job.objects.filter(
-        state=State.QUEUED, deadline_at__lte=Now() - age, open_effects=0, done_effects=0
-    )
+    lapsed = Job.objects.filter(state=State.QUEUED, deadline_at__lte=Now() - age, open_effects=0, done_effects=0)
     return bool(overdue_leases(age=age, limit=1)) or lapsed.exists()

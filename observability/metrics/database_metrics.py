@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
 
 import structlog
 from django.conf import settings
@@ -15,9 +15,6 @@ from idempotency.record_purge import purge_lag_seconds
 from jobs.models import Priority
 from jobs.queries.statistics import COUNTED_STATES, count_by_operation, due_jobs, statement_timeout
 from observability.metrics.registry import operation_label, operation_names
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 log = structlog.get_logger(__name__)
 

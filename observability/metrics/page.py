@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -17,10 +19,6 @@ from observability.metrics.database_metrics import DatabaseCollector
 from observability.metrics.registry import PROCESS_IDS, REGISTRY, start_at_zero
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from django.http import HttpRequest
     from prometheus_client.metrics_core import Metric
 
     from observability.metrics.multiprocess_ids import ProcessIds

@@ -63,9 +63,7 @@ REQUEST_SECONDS = _histogram(
     *("method", "route"),
     buckets=_REQUEST_SECONDS,
 )
-OPEN_STREAMS = _gauge(
-    "streams_open", "Long polls and event streams that are open now.", "kind", mode="livesum"
-)
+OPEN_STREAMS = _gauge("streams_open", "Long polls and event streams that are open now.", "kind", mode="livesum")
 STREAM_SECONDS = _histogram(
     "streams_hold_duration_seconds", "How long they were open.", "kind", buckets=_STREAM_SECONDS
 )
@@ -99,9 +97,7 @@ STALE = _counter("stale_writes_total", "Attempts that lost their job: the fence 
 
 # --- Broker ------------------------------------------------------------------------------------------------------------
 
-PUBLISHED = _counter(
-    "publishes_total", "Hints for the broker. A sweep covers those that are not sent.", "outcome"
-)
+PUBLISHED = _counter("publishes_total", "Hints for the broker. A sweep covers those that are not sent.", "outcome")
 PUBLISH_OUTCOMES: Final = ("sent", "failed", "skipped")
 BREAKER = _gauge("breaker_open", "Processes whose circuit breaker in front of Redis is open.", mode="livesum")
 

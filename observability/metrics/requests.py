@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
 import structlog
+from django.http import HttpRequest, HttpResponse
 
 from observability.metrics.registry import OTHER, REQUEST_SECONDS, REQUESTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from django.http import HttpRequest, HttpResponse
     from prometheus_client import Counter, Histogram
 
 log = structlog.get_logger(__name__)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.conf import settings
 from django.core.validators import RegexValidator
@@ -15,9 +17,6 @@ from jobs.operations import IDEMPOTENT_BY_NATURE, Compensation, Operation
 from operations.databases.server import NAME_MAX, call_timeout, server_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from uuid import UUID
-
     from jobs.operations import JobHandle
 
 # Random bytes of a password: 256 bits cannot be guessed.

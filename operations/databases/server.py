@@ -8,10 +8,12 @@ in a transaction, so a database is recognized by its owner, which is part of tha
 from __future__ import annotations
 
 import hashlib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from uuid import UUID
 
 import psycopg
 from django.conf import settings
@@ -23,9 +25,6 @@ from operations import CALL_SLACK
 from operations.databases.session import session
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-    from uuid import UUID
-
     from jobs.operations import JobHandle
     from operations.databases.session import Session
 
@@ -103,9 +102,7 @@ class PostgresServer:
             if entry.has_role or entry.has_database:
                 raise _name_taken()
             # The server may log statements; a verifier in its log does not let anyone in.
-            verifier = connection.pgconn.encrypt_password(
-                password.encode(), self.role.encode(), b"scram-sha-256"
-            )
+            verifier = connection.pgconn.encrypt_password(password.encode(), self.role.encode(), b"scram-sha-256")
             self._run(
                 connection,
                 "CREATE ROLE {name} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
@@ -200,9 +197,7 @@ class PostgresServer:
     def _find(self, connection: Session) -> CatalogEntry:
         row = connection.execute(_FIND, [self.database]).fetchone()
         if row is None:
-            raise RetryableError(
-                "The database server's catalog returned an unexpected answer.", code="server_failed"
-            )
+            raise RetryableError("The database server's catalog returned an unexpected answer.", code="server_failed")
         return CatalogEntry(*row)
 
     def _has_database_of(self, entry: CatalogEntry, job_id: UUID) -> bool:
@@ -221,9 +216,7 @@ def _name_taken() -> EffectRefused:
 
 
 def _removed() -> EffectRefused:
-    return EffectRefused(
-        "What this job created was removed from the server by another user.", code="removed_meanwhile"
-    )
+    return EffectRefused("What this job created was removed from the server by another user.", code="removed_meanwhile")
 
 
 def _misconfigured() -> RetryableError:

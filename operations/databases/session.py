@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -13,9 +15,6 @@ import psycopg
 from jobs.operations import EffectNotDone, EffectRefused, RetryableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import timedelta
-
     from psycopg.abc import RV, PQGen
 
 # Whole seconds for libpq to connect: a running server answers within one.
@@ -109,8 +108,6 @@ def _to_operation_error(error: psycopg.Error) -> RetryableError | EffectRefused:
     """Return an error without the server's own text, which may quote secrets and stays in our log's traceback."""
     state = error.sqlstate
     if state is None or state.startswith(_OUTCOME_UNKNOWN):
-        return RetryableError(
-            "The database server closed the connection or did not answer.", code="server_silent"
-        )
+        return RetryableError("The database server closed the connection or did not answer.", code="server_silent")
     code, text = _MEANINGS.get(state, ("server_failed", f"refused a statement ({state})"))
     return EffectNotDone(f"The database server {text}.", code=code)

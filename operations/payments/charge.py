@@ -24,9 +24,7 @@ class ChargeParams(serializers.Serializer[dict[str, Any]]):
     """How much to charge, and where it comes from."""
 
     amount = StrictIntegerField(
-        min_value=1,
-        max_value=2**53 - 1,
-        help_text="In minor units: 1999 is 19.99 USD, 1999 JPY and 1.999 KWD.",
+        min_value=1, max_value=2**53 - 1, help_text="In minor units: 1999 is 19.99 USD, 1999 JPY and 1.999 KWD."
     )
     currency = StrictCharField(
         validators=[
@@ -56,9 +54,7 @@ class ChargeResult(serializers.Serializer[dict[str, Any]]):
 
     charge_id = serializers.CharField()
     amount = serializers.IntegerField()
-    amount_decimal = serializers.CharField(
-        allow_null=True, help_text="In major units: 19.99, or 1999 in JPY."
-    )
+    amount_decimal = serializers.CharField(allow_null=True, help_text="In major units: 19.99, or 1999 in JPY.")
     currency = serializers.CharField()
     status = serializers.CharField()
 
@@ -106,9 +102,7 @@ class ChargePayment(Operation):
         }
 
 
-def _authorize_and_capture(
-    provider: PaymentProvider, order: dict[str, Any], job: JobHandle
-) -> dict[str, Any]:
+def _authorize_and_capture(provider: PaymentProvider, order: dict[str, Any], job: JobHandle) -> dict[str, Any]:
     """Authorize the money, then capture it; release it if it cannot be captured."""
     authorized = job.effect(
         "authorize",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 
 from jobs.operations import job_of_key
 from jobs.provider_events import ProviderEvent, record_provider_event
 from operations.payments.provider_responses import read_charge, read_refund
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 log = structlog.get_logger(__name__)
 
@@ -39,9 +37,7 @@ def handle_event(source: str, message_id: str, event: Mapping[str, Any]) -> None
         log.warning("inbox.unreadable", source=source, message_id=message_id, error=str(error))
         return
     record_provider_event(
-        ProviderEvent(
-            job_id=job_id, source=source, message_id=message_id, type=event["type"], key=key, result=result
-        )
+        ProviderEvent(job_id=job_id, source=source, message_id=message_id, type=event["type"], key=key, result=result)
     )
 
 

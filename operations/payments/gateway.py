@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
+from uuid import UUID
 
 import httpx2
 from django.conf import settings
@@ -23,9 +25,6 @@ from operations.payments.provider_responses import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from uuid import UUID
-
     from jobs.operations import JobHandle
 
 T = TypeVar("T")
@@ -143,9 +142,7 @@ class PaymentProvider:
                 f"The payment provider could not be reached ({error}).", code="provider_unreachable"
             ) from error
         except NoResponse as error:
-            raise OutcomeUncertain(
-                f"The payment provider did not answer ({error}).", code="provider_silent"
-            ) from error
+            raise OutcomeUncertain(f"The payment provider did not answer ({error}).", code="provider_silent") from error
         if response.status != httpx2.codes.OK:
             raise error_from(response)
         return _read(response, read, OutcomeUncertain)
@@ -155,9 +152,7 @@ class PaymentProvider:
         try:
             response = send(request, timeout=self._timeout)
         except (NotSent, NoResponse) as error:
-            raise RetryableError(
-                f"The payment provider did not answer ({error}).", code="provider_silent"
-            ) from error
+            raise RetryableError(f"The payment provider did not answer ({error}).", code="provider_silent") from error
         if response.status != httpx2.codes.OK:
             raise RetryableError(
                 f"The payment provider answered a look-up with status {response.status}.",

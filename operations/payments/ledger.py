@@ -7,14 +7,12 @@ of one job are kept apart by the fence, which `job.commit` checks last.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Collection
+from typing import TypeVar
+from uuid import UUID
 
 from jobs.operations import PermanentError, RetryableError
 from operations.payments.models import Account, Charge, Refund
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-    from uuid import UUID
 
 T = TypeVar("T")
 
@@ -44,11 +42,7 @@ def record_charge(charge: Charge) -> None:
 
 
 def hold_refund(
-    *,
-    job_id: UUID,
-    charge: Charge,
-    amount: int | None,
-    ended_without_effects: Callable[[UUID], bool],
+    *, job_id: UUID, charge: Charge, amount: int | None, ended_without_effects: Callable[[UUID], bool]
 ) -> int:
     """Hold this amount of the charge (None: what is left) for the job, take it off the balance, and return it.
 

@@ -39,9 +39,7 @@ class Charge(models.Model):
     customer = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: no customer was named
     currency = models.CharField(max_length=3)
     captured = models.BigIntegerField()  # minor units
-    refunded = models.BigIntegerField(
-        db_default=0, default=0
-    )  # refunded or held for a refund, in minor units
+    refunded = models.BigIntegerField(db_default=0, default=0)  # refunded or held for a refund, in minor units
     version = models.BigIntegerField(db_default=0, default=0)
     created_at = models.DateTimeField(db_default=Now())
 
@@ -50,7 +48,7 @@ class Charge(models.Model):
         constraints = [
             models.CheckConstraint(
                 condition=Q(refunded__gte=0, refunded__lte=F("captured")), name="payment_charge_refunds_fit"
-            ),
+            )
         ]
 
     def __str__(self) -> str:
@@ -67,9 +65,7 @@ class Refund(models.Model):
 
     class Meta:
         db_table = "payment_refund"
-        constraints = [
-            models.CheckConstraint(condition=Q(amount__gt=0), name="payment_refund_is_something"),
-        ]
+        constraints = [models.CheckConstraint(condition=Q(amount__gt=0), name="payment_refund_is_something")]
 
     def __str__(self) -> str:
         return f"{self.amount} of {self.charge_id} by {self.job_id}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from rest_framework import serializers
 
@@ -15,8 +16,6 @@ from operations.payments.ledger import hold_refund, release_refund
 from operations.payments.models import Charge
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from jobs.operations import JobHandle
 
 
@@ -100,7 +99,5 @@ class RefundPayment(Operation):
 def _find_charge(charge_job: UUID, job: JobHandle) -> dict[str, Any]:
     charge = job.result_of(charge_job, operation="payments.charge")
     if charge is None:
-        raise PermanentError(
-            "No charge has this job id, or it has not succeeded or was erased.", code="no_such_charge"
-        )
+        raise PermanentError("No charge has this job id, or it has not succeeded or was erased.", code="no_such_charge")
     return {name: charge[name] for name in ("charge_id", "amount", "currency")}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 from operations.reports.rows import HEADINGS, escape_formula
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from operations.reports.period import Period
     from operations.reports.rows import Row, Totals
 

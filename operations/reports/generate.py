@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -17,9 +19,6 @@ from operations.reports.rows import CHARGE_OPERATION, Totals, rows_of
 from operations.reports.xlsx_file import open_xlsx
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
-
     from jobs.operations import JobHandle
     from operations.reports.rows import Row
 
@@ -50,9 +49,7 @@ class Format:
 
 FORMATS = {
     "csv": Format(open=open_csv, content_type="text/csv; charset=utf-8"),
-    "xlsx": Format(
-        open=open_xlsx, content_type="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-    ),
+    "xlsx": Format(open=open_xlsx, content_type="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
     "pdf": Format(open=open_pdf, content_type="application/pdf", rows_max=PDF_ROWS_MAX),
 }
 
@@ -73,9 +70,7 @@ class ReportParams(serializers.Serializer[dict[str, Any]]):
         if days < 1:
             raise serializers.ValidationError({"to": "The last day must not be before the first."})
         if days > DAYS_MAX:
-            raise serializers.ValidationError(
-                {"to": f"The period must have at most {DAYS_MAX} days, not {days}."}
-            )
+            raise serializers.ValidationError({"to": f"The period must have at most {DAYS_MAX} days, not {days}."})
         return attrs
 
 

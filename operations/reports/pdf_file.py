@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
@@ -15,8 +16,6 @@ from reportlab.pdfgen.canvas import Canvas
 from operations.reports.rows import HEADINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from operations.reports.period import Period
     from operations.reports.rows import Row, Totals
 
@@ -75,9 +74,7 @@ class _PdfFile:
     def _draw_cells(self, cells: Sequence[str], *, clip: bool) -> None:
         for (x, length), cell in zip(_COLUMNS, cells, strict=False):
             if cell:
-                self._canvas.drawString(
-                    _MARGIN + x, self._y, _in_standard_font(cell[:length] if clip else cell)
-                )
+                self._canvas.drawString(_MARGIN + x, self._y, _in_standard_font(cell[:length] if clip else cell))
         self._y -= _ROW_HEIGHT
 
     def _end_page(self) -> None:
@@ -105,9 +102,7 @@ def _chart(period: Period) -> Drawing:
     chart.bars[0].strokeColor = None
     chart.valueAxis.valueMin, chart.valueAxis.valueMax = 0, max(1, *counts, 1)
     chart.valueAxis.labels.fontSize = chart.categoryAxis.labels.fontSize = 7
-    chart.categoryAxis.categoryNames = [
-        name if number % every == 0 else "" for number, name in enumerate(names)
-    ]
+    chart.categoryAxis.categoryNames = [name if number % every == 0 else "" for number, name in enumerate(names)]
     chart.categoryAxis.visibleTicks = False
     drawing.add(chart)
     return drawing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
@@ -12,8 +13,6 @@ import xlsxwriter
 from operations.reports.rows import HEADINGS, escape_formula
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from operations.reports.period import Period
     from operations.reports.rows import Row, Totals
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from django import forms
 from django.contrib import messages
 from django.db import IntegrityError
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
@@ -16,11 +17,6 @@ from accounts.models import ApiKey, Mode, Tenant
 from accounts.services import create_api_key, create_tenant, revoke_api_key
 from operators.admin.list_page import list_page
 from operators.admin.page_base import NoteForm, actor_of, form_data, may, render_page
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from django.http import HttpRequest, HttpResponse
 
 # Keys on one page. A tenant has a few keys, and its own page shows all of them.
 _MAX_KEYS = 200
@@ -38,9 +34,7 @@ def show_tenants(request: HttpRequest) -> HttpResponse:
     tenants = Tenant.objects.none() if "\x00" in prefix else Tenant.objects.filter(name__startswith=prefix)
     rows, links = list_page(request, tenants)
     may_add = may(request, "accounts.add_tenant")
-    return render_page(
-        request, "tenants.html", title="Tenants", tenants=rows, prefix=prefix, may_add=may_add, **links
-    )
+    return render_page(request, "tenants.html", title="Tenants", tenants=rows, prefix=prefix, may_add=may_add, **links)
 
 
 def show_tenant(request: HttpRequest, tenant_id: int) -> HttpResponse:
@@ -87,9 +81,7 @@ class ApiKeyForm(forms.Form):
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
     )
     key_id = forms.RegexField(
-        r"^[0-9a-f]{16}\Z",
-        widget=forms.HiddenInput,
-        error_messages={"invalid": "This form is damaged. Open it again."},
+        r"^[0-9a-f]{16}\Z", widget=forms.HiddenInput, error_messages={"invalid": "This form is damaged. Open it again."}
     )
 
     def clean_expires_at(self) -> datetime | None:
@@ -124,9 +116,7 @@ def add_api_key(request: HttpRequest) -> HttpResponse:
         try:
             credential = create_api_key(**form.cleaned_data, actor=actor_of(request))
         except IntegrityError:
-            form.add_error(
-                None, "This form was already sent and created its key. The secret is not shown again."
-            )
+            form.add_error(None, "This form was already sent and created its key. The secret is not shown again.")
         else:
             return render_page(
                 request,

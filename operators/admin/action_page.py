@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from django import forms
-from django.http import Http404
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from jobs.models import Job
 from jobs.states import TERMINAL, Event, State, rules_for
 from operators import job_actions
-from operators.admin.page_base import (
-    NoteForm,
-    ReasonForm,
-    actor_of,
-    form_data,
-    render_page,
-    run_service,
-)
+from operators.admin.page_base import NoteForm, ReasonForm, actor_of, form_data, render_page, run_service
 from operators.job_detail import get_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from uuid import UUID
-
-    from django.http import HttpRequest, HttpResponse
-
     from idempotency.models import IdempotencyRecord
 
 
@@ -109,9 +99,7 @@ def actions_for(job: Job, record: IdempotencyRecord | None) -> list[Action]:
     """Return the actions that the job's state allows. The services check the state again."""
     state = State(job.state)
     allowed = [
-        action
-        for action in ACTIONS.values()
-        if state in action.states and not (action.needs_payload and job.erased_at)
+        action for action in ACTIONS.values() if state in action.states and not (action.needs_payload and job.erased_at)
     ]
     if record is not None and record.resource == job.resource and state in RELEASE.states:
         allowed.append(RELEASE)
@@ -141,9 +129,7 @@ def release_key_of_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
         raise Http404("The key is already free.")
     form = ReleaseForm(form_data(request), initial={"owner": record.owner})
     if form.is_valid():
-        service = partial(
-            job_actions.release_key, record_id=record.id, actor=actor_of(request), **form.cleaned_data
-        )
+        service = partial(job_actions.release_key, record_id=record.id, actor=actor_of(request), **form.cleaned_data)
         success = f"The key {record.key} is free. The next request with it is new."
         run_service(request, service, success=success)
         return redirect("admin:jobs_job_change", job_id=job_id)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 
@@ -17,8 +18,6 @@ from operators.admin.page_base import may, render_page
 from operators.attention import MAX_LISTED, count_text, group_errors, needs_attention
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest, HttpResponse
-
     from jobs.models import Job
     from operators.admin.action_page import Action
 
@@ -108,13 +107,7 @@ def _sections() -> list[Section]:
             "and that they know the operation.",
         ),
         Section(
-            *(
-                "Failed in the last day",
-                "calm",
-                attention.failed,
-                ACTIONS["redrive"],
-                _jobs(state=State.FAILED),
-            ),
+            *("Failed in the last day", "calm", attention.failed, ACTIONS["redrive"], _jobs(state=State.FAILED)),
             "Every attempt failed, or the error is permanent. Read the error; a redrive runs the job again.",
         ),
     ]

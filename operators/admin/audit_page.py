@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django import forms
+from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
 
 from accounts.models import AuditEntry
 from operators.admin.list_page import link, list_page
 from operators.admin.page_base import render_page
-
-if TYPE_CHECKING:
-    from django.http import HttpRequest, HttpResponse
 
 
 class AuditFilterForm(forms.Form):
@@ -28,9 +24,7 @@ def show_audit_log(request: HttpRequest) -> HttpResponse:
     form = AuditFilterForm(request.GET, label_suffix="")
     entries = AuditEntry.objects.none()
     if form.is_valid():
-        entries = AuditEntry.objects.filter(
-            **{name: value for name, value in form.cleaned_data.items() if value}
-        )
+        entries = AuditEntry.objects.filter(**{name: value for name, value in form.cleaned_data.items() if value})
     rows, links = list_page(request, entries)
     shown = [(entry, _subject_link(entry.subject), _details(entry)) for entry in rows]
     return render_page(request, "audit.html", title="Audit log", form=form, entries=shown, **links)

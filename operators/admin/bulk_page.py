@@ -7,12 +7,13 @@ calls, so that a job whose state has changed is refused.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.http import Http404
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
 
@@ -26,10 +27,6 @@ from operators.admin.resolve_page import VerdictForm
 from operators.job_detail import get_record, open_effects
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from django.http import HttpRequest, HttpResponse
-
     from jobs.models import Job
     from jobs.selectors import JobFilter
 
@@ -82,19 +79,14 @@ def _act(action: str, job: Job, data: dict[str, Any]) -> str | None:
 def _act_on_filter(request: HttpRequest, action: str, form: ReasonForm) -> HttpResponse:
     now = timezone.now()
     # The time of the preview: jobs accepted after it are not included.
-    form.fields["as_of"] = forms.DateTimeField(
-        widget=forms.HiddenInput, required=False, initial=now.isoformat()
-    )
+    form.fields["as_of"] = forms.DateTimeField(widget=forms.HiddenInput, required=False, initial=now.isoformat())
     previewed_at = (form.cleaned_data.pop("as_of") if form.is_valid() else None) or now
     try:
         job_filter = _job_filter(request, previewed_at)
         count = str(bulk_actions.preview(job_filter))
         if form.is_valid():
             started = bulk_actions.start_bulk_action(
-                action=BulkAction.Action(action),
-                job_filter=job_filter,
-                actor=actor_of(request),
-                **form.cleaned_data,
+                action=BulkAction.Action(action), job_filter=job_filter, actor=actor_of(request), **form.cleaned_data
             )
             messages.success(request, "Started. The maintenance worker processes the jobs in batches.")
             return redirect("admin:jobs_bulkaction_change", bulk_id=started.id)

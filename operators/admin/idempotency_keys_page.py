@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from django.http import HttpRequest, HttpResponse
 
 from operators.admin.list_page import ROWS
 from operators.admin.page_base import may, render_page
 from operators.search import find_records
-
-if TYPE_CHECKING:
-    from django.http import HttpRequest, HttpResponse
 
 
 def show_keys(request: HttpRequest) -> HttpResponse:

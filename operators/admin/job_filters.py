@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
+from django.http import QueryDict
 from django.utils import timezone
 
 from accounts.models import Mode, Tenant
@@ -14,9 +15,6 @@ from jobs.registry import operations
 from jobs.selectors import JobFilter
 from jobs.states import State
 from operators.admin.list_page import link, row_id
-
-if TYPE_CHECKING:
-    from django.http import QueryDict
 
 _TIME_FORMAT = "%Y-%m-%dT%H:%M"  # what browsers send
 # Minutes. The links hold the time itself, so that an address finds the same jobs when it is opened later.
@@ -49,9 +47,7 @@ class JobFilterForm(forms.Form):
         self.fields["operation"].widget.attrs |= {"list": "operations", "placeholder": "any"}
         field: Any = self.fields["tenant"]
         chosen = field.queryset.filter(pk=row_id(field.queryset, query.get("tenant")))
-        offered = dict.fromkeys(
-            (one.pk, one.name) for one in [*field.queryset[:_MAX_TENANT_CHOICES], *chosen]
-        )
+        offered = dict.fromkeys((one.pk, one.name) for one in [*field.queryset[:_MAX_TENANT_CHOICES], *chosen])
         field.widget.choices = [("", "any"), *offered]
 
     @property
@@ -72,7 +68,4 @@ def recent_links(query: QueryDict) -> list[tuple[str, str]]:
     """Return links to the jobs of the last minutes, hours and days."""
     now = timezone.now()
     since = {name: now - timedelta(minutes=minutes) for name, minutes in _RECENT.items()}
-    return [
-        (name, link(query, created_from=f"{at:{_TIME_FORMAT}}", created_to=None))
-        for name, at in since.items()
-    ]
+    return [(name, link(query, created_from=f"{at:{_TIME_FORMAT}}", created_to=None)) for name, at in since.items()]

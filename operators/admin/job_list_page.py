@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db.models import prefetch_related_objects
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from jobs.selectors import filter_jobs
@@ -14,9 +15,6 @@ from operators.admin.job_filters import JobFilterForm, recent_links
 from operators.admin.list_page import ROWS, link, list_page
 from operators.admin.page_base import may, render_page
 from operators.search import find_jobs
-
-if TYPE_CHECKING:
-    from django.http import HttpRequest, HttpResponse
 
 
 def show_jobs(request: HttpRequest) -> HttpResponse:
@@ -53,8 +51,6 @@ def _render_jobs(request: HttpRequest, form: JobFilterForm, **context: Any) -> H
         may_operate=may(request, "jobs.operate_job"),
         may_act_on_filter=bool(query.get("state")) and "q" not in query,
         actions=LABELS.items(),
-        filters=[
-            (name, value) for name, value in query.items() if value and name in JobFilterForm.base_fields
-        ],
+        filters=[(name, value) for name, value in query.items() if value and name in JobFilterForm.base_fields],
         **context,
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.conf import settings
-from django.http import Http404
+from django.http import Http404, HttpRequest, HttpResponse
 
 from jobs.models import JobStep
 from jobs.payloads import decode_payload
@@ -18,10 +19,6 @@ from operators.masking import format_payload, format_value, mask
 from operators.timeline import build_timeline, describe_outcome, format_duration
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
-    from django.http import HttpRequest, HttpResponse
-
     from jobs.models import Job, JobAttempt
     from operators.job_detail import JobDetail
 
@@ -85,10 +82,7 @@ def _shell_commands(job: Job, base_url: str) -> list[tuple[str, str]]:
     host = job.worker.rpartition(":")[0] if job.worker else ""
     node = f" -d {shlex.quote(f'worker@{host}')}" if host else ""
     return [
-        (
-            f"Read the job (with an API key of {job.tenant.name}, mode {job.mode})",
-            f"{curl} {shlex.quote(address)}",
-        ),
+        (f"Read the job (with an API key of {job.tenant.name}, mode {job.mode})", f"{curl} {shlex.quote(address)}"),
         ("Read its events", f"{curl} {shlex.quote(f'{address}/events')}"),
         ("List the running tasks; `args` holds the job id", f"celery -A config inspect active{node}"),
         ("Show the statistics of the workers", f"celery -A config inspect stats{node}"),

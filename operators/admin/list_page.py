@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 from django.core.exceptions import ValidationError
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
 
 from jobs.keyset import page_by_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from django.db.models import Model, QuerySet
-    from django.http import HttpRequest
-
     Row = TypeVar("Row", bound="Model")
 
 # Rows of one page: a screen or two.

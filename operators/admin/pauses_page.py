@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 from django import forms
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from accounts.models import Tenant
 from operators.admin.page_base import ReasonForm, actor_of, form_data, may, render_page, run_service
 from operators.pauses import list_pauses, pause, resume
 
-if TYPE_CHECKING:
-    from typing import Any
-
-    from django.http import HttpRequest, HttpResponse
-
 
 class PauseForm(ReasonForm):
     """An operation, a tenant, both together, or everything."""
 
     operation = forms.CharField(max_length=100, required=False, help_text="Leave empty for every operation.")
-    tenant = forms.ModelChoiceField(
-        Tenant.objects.order_by("name"), empty_label="every tenant", required=False
-    )
+    tenant = forms.ModelChoiceField(Tenant.objects.order_by("name"), empty_label="every tenant", required=False)
     everything = forms.BooleanField(required=False, label="Drain: pause everything")
     field_order = ["operation", "tenant", "everything", "note"]
 
@@ -72,8 +66,6 @@ def add_pause(request: HttpRequest) -> HttpResponse:
 def resume_pause(request: HttpRequest, pause_id: int) -> HttpResponse:
     """POST ends the pause, audited. A repeated POST is refused."""
     if request.method == "POST":
-        service = partial(
-            resume, pause_id=pause_id, actor=actor_of(request), note=request.POST.get("note", "")
-        )
+        service = partial(resume, pause_id=pause_id, actor=actor_of(request), note=request.POST.get("note", ""))
         run_service(request, service, success="Resumed. The paused jobs are published within seconds.")
     return redirect("admin:jobs_pause_changelist")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 from django import forms
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from foundation import exact_json
@@ -17,12 +20,6 @@ from operators.admin.action_page import get_job_or_404
 from operators.admin.page_base import ReasonForm, actor_of, form_data, render_page, run_service
 from operators.job_actions import resolve_job
 from operators.job_detail import open_effects
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from uuid import UUID
-
-    from django.http import HttpRequest, HttpResponse
 
 VERDICTS = {JobStep.State.DONE: "The effect happened", JobStep.State.NOT_DONE: "The effect did not happen"}
 NEXT_STATES = {State.SUCCEEDED: "Succeeded", State.QUEUED: "Queued", State.FAILED: "Failed"}
@@ -36,9 +33,7 @@ _EXPLAINED_STATES = {
 class VerdictForm(ReasonForm):
     """What happened to the effect, and the job's next state."""
 
-    verdict = forms.TypedChoiceField(
-        choices=VERDICTS, coerce=JobStep.State, widget=forms.RadioSelect, label="Verdict"
-    )
+    verdict = forms.TypedChoiceField(choices=VERDICTS, coerce=JobStep.State, widget=forms.RadioSelect, label="Verdict")
     then = forms.TypedChoiceField(
         choices=NEXT_STATES, coerce=State, widget=forms.RadioSelect, label="Next state of the job"
     )
@@ -72,9 +67,7 @@ class ResolveForm(VerdictForm):
         fields["step"].choices = [(step.name, f"{step.name} ({step.downstream_key})") for step in steps]
         fields["then"].choices = _EXPLAINED_STATES
         fields["note"].label = "How do you know?"
-        fields[
-            "note"
-        ].help_text = "Your source and what it reported. Kept in the audit log and in the job's history."
+        fields["note"].help_text = "Your source and what it reported. Kept in the audit log and in the job's history."
 
     def clean_result(self) -> Any:  # noqa: ANN401 - any JSON value
         """Return the value with exact numbers."""

@@ -65,9 +65,7 @@ def test_a_large_report_needs_no_more_memory_than_a_small_one(tmp_path, kind):
         cursor.execute(_FILL, {"tenant": tenant.id, "result": result, "rows": ROWS})
         cursor.execute("ANALYZE job")
     print(f"\n{ROWS} jobs made in {time.perf_counter() - began_at:.0f} s")
-    submission = Submission(
-        operation=current_operation("reports.generate"), params={"format": kind, **PERIOD}
-    )
+    submission = Submission(operation=current_operation("reports.generate"), params={"format": kind, **PERIOD})
     job = submit_job(tenant_id=tenant.id, mode="test", submission=submission)
     told = connection.settings_dict
     url = f"postgres://{told['USER']}:{told['PASSWORD']}@{told['HOST']}:{told['PORT']}/{told['NAME']}"

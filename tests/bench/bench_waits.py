@@ -49,7 +49,9 @@ class Clients:
         tasks = []
         for job_id in job_ids:
             reader, writer = await asyncio.open_connection(where.hostname, where.port)
-            head = f"GET /v1/jobs/{job_id}{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {self.api_key}\r\n"
+            head = (
+                f"GET /v1/jobs/{job_id}{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {self.api_key}\r\n"
+            )
             writer.write(f"{head}Accept: {accept}\r\nConnection: close\r\n\r\n".encode())
             tasks.append(asyncio.create_task(self._read(job_id, reader, writer)))
         return tasks
@@ -104,9 +106,7 @@ class Bench:
         print(
             f"\n{len(ids)} x {self.clients.kind}, open after {seconds:.1f} s, {1000 * cpu / len(ids):.2f} ms of CPU each"
         )
-        print(
-            f"  memory {(now - rss) / len(ids) / 1024:.1f} KiB each; RSS {rss / 2**20:.0f} -> {now / 2**20:.0f} MiB"
-        )
+        print(f"  memory {(now - rss) / len(ids) / 1024:.1f} KiB each; RSS {rss / 2**20:.0f} -> {now / 2**20:.0f} MiB")
         print(f"  {self.process.num_threads()} threads, {self.process.num_fds()} files")
         return tasks
 
@@ -137,9 +137,7 @@ class Bench:
         await asyncio.gather(*tasks)
         answered = time.perf_counter() - began
         await asyncio.to_thread(self.stack.running["streams"].popen.wait)
-        print(
-            f"  stopped: all answered after {answered:.1f} s, gone after {time.perf_counter() - began:.1f} s"
-        )
+        print(f"  stopped: all answered after {answered:.1f} s, gone after {time.perf_counter() - began:.1f} s")
 
 
 def succeed(job):

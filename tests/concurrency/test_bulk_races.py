@@ -25,10 +25,7 @@ def test_two_workers_and_a_client_redrive_each_job_once(transactional_db):
     for job in jobs:
         transitions.fail_job(job_id=job.id, attempt=1, detail="no", cause="no")
     made = start_bulk_action(
-        action=BulkAction.Action.REDRIVE,
-        job_filter=JobFilter(state=State.FAILED),
-        actor="user ada",
-        note="a race",
+        action=BulkAction.Action.REDRIVE, job_filter=JobFilter(state=State.FAILED), actor="user ada", note="a race"
     )
 
     def redrive_some():

@@ -48,9 +48,7 @@ def test_a_commit_step_of_an_attempt_that_lost_its_job_is_rolled_back(tenant):
             TenantFactory(name="made by the commit")
             (other,) = at_once(lambda: expire(now(job), delay=-HOUR) and claim(job.id))
             taken.append(other.attempt)
-            if not record_step(
-                job_id=job.id, attempt=1, name="book", kind="commit", result=encode_payload(1)
-            ):
+            if not record_step(job_id=job.id, attempt=1, name="book", kind="commit", result=encode_payload(1)):
                 raise LeaseLost
 
     with pytest.raises(LeaseLost):

@@ -385,11 +385,7 @@ def test_many_workers_run_each_queue_in_order_one_job_at_a_time_without_a_deadlo
 
     workers = [partial(work, number) for number in range(6)]
     assert at_once(*workers, disturb) == [*range(6), None]
-    assert set(Job.objects.values_list("state", flat=True)) <= {
-        State.SUCCEEDED,
-        State.FAILED,
-        State.CANCELED,
-    }
+    assert set(Job.objects.values_list("state", flat=True)) <= {State.SUCCEEDED, State.FAILED, State.CANCELED}
     for key in keys:
         assert runs_in_order(key)
 

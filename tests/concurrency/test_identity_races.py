@@ -68,9 +68,7 @@ def assert_refused(answers, duplicate):
 
 def split(answers):
     """Return the accepted and the other responses."""
-    return [one for one in answers if one.status_code == 202], [
-        one for one in answers if one.status_code != 202
-    ]
+    return [one for one in answers if one.status_code == 202], [one for one in answers if one.status_code != 202]
 
 
 def test_of_many_requests_of_one_intent_under_different_keys_one_is_accepted(submit):

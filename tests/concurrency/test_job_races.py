@@ -64,9 +64,7 @@ def renewing(job, lease=timedelta(seconds=45)):
 def queueing_by_verdict(job):
     """Resolve the effect as not done and queue the job."""
     verdict = {"step": "charge", "verdict": JobStep.State.NOT_DONE, "note": "", "by": "ada"}
-    return partial(
-        resolve_job, tenant_id=job.tenant_id, mode="test", job_id=job.id, then=State.QUEUED, **verdict
-    )
+    return partial(resolve_job, tenant_id=job.tenant_id, mode="test", job_id=job.id, then=State.QUEUED, **verdict)
 
 
 def beginning(job, name="charge"):
@@ -88,10 +86,7 @@ def test_one_of_many_concurrent_claims_gets_the_job(tenant):
 
 def test_concurrent_claims_of_many_jobs_take_each_once_without_a_deadlock(tenant):
     jobs = [queued_job(tenant) for _ in range(8)]
-    rivals = [
-        lambda order=order: [claiming(job)() for job in order]
-        for order in (jobs, jobs[::-1], jobs, jobs[::-1])
-    ]
+    rivals = [lambda order=order: [claiming(job)() for job in order] for order in (jobs, jobs[::-1], jobs, jobs[::-1])]
     results = at_once(*rivals)
     taken = [job.id for rival in results for job in rival if job is not None]
     assert sorted(taken) == sorted(job.id for job in jobs)
@@ -220,14 +215,7 @@ def test_two_concurrent_redrives_raise_the_generation_of_a_refused_step_once(ten
 
 def test_two_operators_resolve_a_job_once(tenant):
     job = in_state(tenant, State.UNKNOWN)
-    verdict = {
-        "tenant_id": tenant.id,
-        "mode": "test",
-        "job_id": job.id,
-        "step": "charge",
-        "note": "",
-        "by": "ada",
-    }
+    verdict = {"tenant_id": tenant.id, "mode": "test", "job_id": job.id, "step": "charge", "note": "", "by": "ada"}
     done, not_done = in_turn(
         job,
         partial(resolve_job, **verdict, verdict=JobStep.State.DONE, then=State.SUCCEEDED, result=1),
@@ -253,14 +241,7 @@ def reporting(job):
 @pytest.mark.parametrize("first", ["provider", "operator"])
 def test_an_operator_and_a_provider_resolve_a_job_once(tenant, first):
     job = in_state(tenant, State.UNKNOWN)
-    verdict = {
-        "tenant_id": tenant.id,
-        "mode": "test",
-        "job_id": job.id,
-        "step": "charge",
-        "note": "",
-        "by": "ada",
-    }
+    verdict = {"tenant_id": tenant.id, "mode": "test", "job_id": job.id, "step": "charge", "note": "", "by": "ada"}
     operator = partial(resolve_job, **verdict, verdict=JobStep.State.NOT_DONE, then=State.FAILED)
     if first == "provider":
         recorded, resolved = in_turn(job, reporting(job), operator)
@@ -305,13 +286,9 @@ def test_a_provider_event_locks_the_concurrency_queue_before_the_job(tenant):
     assert_locks_the_concurrency_queue_before_the_job(job, reporting(job))
 
 
-@pytest.mark.parametrize(
-    ("state", "again"), [(State.FAILED, redriving), (State.UNKNOWN, queueing_by_verdict)]
-)
+@pytest.mark.parametrize(("state", "again"), [(State.FAILED, redriving), (State.UNKNOWN, queueing_by_verdict)])
 def test_a_reclaim_of_a_purged_key_locks_the_concurrency_queue_before_the_job(tenant, state, again):
     job = in_state(tenant, state)
-    job = write(
-        job.id, "concurrency_key = 'account-1', idempotency_key = 'order-1', idempotency_record_id = 1"
-    )
+    job = write(job.id, "concurrency_key = 'account-1', idempotency_key = 'order-1', idempotency_record_id = 1")
     assert_locks_the_concurrency_queue_before_the_job(job, again(job))
     assert IdempotencyRecord.objects.get(pk=now(job).idempotency_record_id).key == "order-1"

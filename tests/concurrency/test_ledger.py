@@ -11,13 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from operations.payments import ledger
-from operations.payments.ledger import (
-    InsufficientFunds,
-    RefundTooLarge,
-    change_balance,
-    record_charge,
-    release_refund,
-)
+from operations.payments.ledger import InsufficientFunds, RefundTooLarge, change_balance, record_charge, release_refund
 from operations.payments.models import Account, Charge, Refund
 from tests.support.threads import at_once
 
@@ -43,12 +37,7 @@ def account():
 
 def charged(amount=1000, *, customer="ada"):
     return Charge(
-        job_id=uuid4(),
-        scope=f"{uuid4()}",
-        charge_id="ch_1",
-        currency="usd",
-        captured=amount,
-        customer=customer,
+        job_id=uuid4(), scope=f"{uuid4()}", charge_id="ch_1", currency="usd", captured=amount, customer=customer
     )
 
 
@@ -80,9 +69,7 @@ def test_each_committed_change_counts_once_and_no_balance_is_below_zero(changes)
             assert change_balance(**name, by=amount) >= 0
         return sum(amounts)
 
-    done = at_once(
-        *[in_one_commit(lambda amounts=amounts: apply(amounts), dies=dies) for amounts, dies in changes]
-    )
+    done = at_once(*[in_one_commit(lambda amounts=amounts: apply(amounts), dies=dies) for amounts, dies in changes])
     for (_, dies), outcome in zip(changes, done, strict=True):
         assert isinstance(outcome, int | InsufficientFunds) or (dies and isinstance(outcome, Dies)), outcome
     assert balance_of(name) == 100 + sum(outcome for outcome in done if isinstance(outcome, int)) >= 0
@@ -119,9 +106,7 @@ def test_concurrent_refunds_never_exceed_the_charge(refunds):
     record_charge(charge)
     done = at_once(
         *[
-            in_one_commit(
-                lambda amount=amount: hold_refund(job_id=uuid4(), charge=charge, amount=amount), dies=dies
-            )
+            in_one_commit(lambda amount=amount: hold_refund(job_id=uuid4(), charge=charge, amount=amount), dies=dies)
             for amount, dies in refunds
         ]
     )
@@ -132,9 +117,7 @@ def test_concurrent_refunds_never_exceed_the_charge(refunds):
     # No refund was refused that would have fitted.
     left = 1000 - sum(held)
     refused = [
-        amount
-        for (amount, _), outcome in zip(refunds, done, strict=True)
-        if isinstance(outcome, RefundTooLarge)
+        amount for (amount, _), outcome in zip(refunds, done, strict=True) if isinstance(outcome, RefundTooLarge)
     ]
     if not any(dies for _, dies in refunds):
         assert all(amount > left for amount in refused)
@@ -153,8 +136,7 @@ def test_jobs_that_hold_again_concurrently_lock_in_one_order():
     charge, jobs = charged(), [uuid4() for _ in range(4)]
     record_charge(charge)
     holds = [
-        in_one_commit(lambda job_id=job_id: hold_refund(job_id=job_id, charge=charge, amount=100))
-        for job_id in jobs
+        in_one_commit(lambda job_id=job_id: hold_refund(job_id=job_id, charge=charge, amount=100)) for job_id in jobs
     ]
     for hold in holds:
         hold()

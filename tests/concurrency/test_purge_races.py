@@ -88,9 +88,7 @@ def test_a_redrive_during_the_purge_of_its_job_finds_none_and_takes_no_key(tenan
 
 def test_a_cancel_whose_job_is_purged_between_its_statements_finds_none(tenant, monkeypatch):
     job = old_job(tenant, with_key=False)
-    monkeypatch.setattr(
-        services, "request_cancel", lambda **_values: at_once(partial(job_purge.run_once, 10)) and None
-    )
+    monkeypatch.setattr(services, "request_cancel", lambda **_values: at_once(partial(job_purge.run_once, 10)) and None)
     with pytest.raises(JobNotFound):
         services.cancel_job(tenant_id=tenant.id, mode="test", job_id=job.id)
 
@@ -134,8 +132,7 @@ def test_of_a_redrive_and_a_purge_at_once_exactly_one_takes_effect(tenant):
         return [(job, _outcome(redriving(job))) for job in mine]
 
     *redrives, first, second = at_once(
-        *[partial(redrive_all, jobs[part::3]) for part in range(3)],
-        *[partial(purge.run_once)] * 2,
+        *[partial(redrive_all, jobs[part::3]) for part in range(3)], *[partial(purge.run_once)] * 2
     )
     outcomes = [pair for part in redrives for pair in part]
     for job, outcome in outcomes:

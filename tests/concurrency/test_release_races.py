@@ -29,9 +29,7 @@ def job(transactional_db):
 
 
 def release_of(job, owner=0):
-    return partial(
-        release_key, record_id=job.idempotency_record_id, owner=owner, actor="user ada", note="race"
-    )
+    return partial(release_key, record_id=job.idempotency_record_id, owner=owner, actor="user ada", note="race")
 
 
 def redrive_of(job):

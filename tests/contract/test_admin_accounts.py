@@ -65,9 +65,7 @@ def test_the_secret_is_not_stored_in_pages_sessions_or_cookies(tenant, operator)
     for path in (KEYS, f"{TENANTS}{tenant.id}/", AUDIT, f"{KEYS}add/", "/admin/"):
         assert secret not in operator.get(path).content.decode()
     assert all(secret not in str(session.get_decoded()) for session in Session.objects.all())
-    assert all(
-        secret not in morsel.value for morsel in [*answer.cookies.values(), *operator.cookies.values()]
-    )
+    assert all(secret not in morsel.value for morsel in [*answer.cookies.values(), *operator.cookies.values()])
 
 
 def test_a_form_sent_twice_creates_one_key_and_shows_it_once(tenant, operator):
@@ -96,8 +94,7 @@ def test_an_invalid_key_form_creates_no_key(tenant, operator, changes, message):
 def test_a_key_can_have_an_expiry_and_the_admin_scope(tenant, operator):
     soon = timezone.now() + timedelta(hours=2)
     operator.post(
-        f"{KEYS}add/",
-        form_data(operator, tenant, is_admin="on", expires_at=f"{soon:%Y-%m-%dT%H:%M}", mode="live"),
+        f"{KEYS}add/", form_data(operator, tenant, is_admin="on", expires_at=f"{soon:%Y-%m-%dT%H:%M}", mode="live")
     )
     key = ApiKey.objects.get()
     assert (key.is_admin, key.mode, key.tenant) == (True, "live", tenant)
@@ -127,12 +124,8 @@ def test_a_new_tenant_has_a_page_with_its_keys(operator):
     answer = operator.post(f"{TENANTS}add/", {"name": "acme"}, follow=True)
     tenant = Tenant.objects.get(name="acme")
     assert answer.redirect_chain == [(f"{TENANTS}{tenant.id}/", 302)]
-    assert AuditEntry.objects.filter(
-        action="tenant.create", actor="user grace", subject="tenant/acme"
-    ).exists()
-    assert "A tenant with this name already exists" in text_of(
-        operator.post(f"{TENANTS}add/", {"name": "acme"})
-    )
+    assert AuditEntry.objects.filter(action="tenant.create", actor="user grace", subject="tenant/acme").exists()
+    assert "A tenant with this name already exists" in text_of(operator.post(f"{TENANTS}add/", {"name": "acme"}))
     new_api_key(tenant)
     assert str(ApiKey.objects.get()) in text_of(operator.get(f"{TENANTS}{tenant.id}/"))
 
@@ -194,9 +187,7 @@ def test_the_audit_log_is_paged(reader, monkeypatch):
 def test_the_audit_log_is_filtered_by_subject_actor_and_action(reader):
     entries(3)
     with transaction.atomic():
-        audit.record(
-            actor="user grace", action="pause", subject="pause/1", note="<b>why</b>", details={"a": 1}
-        )
+        audit.record(actor="user grace", action="pause", subject="pause/1", note="<b>why</b>", details={"a": 1})
     assert subjects(reader.get(AUDIT, {"subject": "job/1"})) == ["job/1"]
     assert subjects(reader.get(AUDIT, {"actor": "user grace"})) == ["pause/1"]
     assert len(subjects(reader.get(AUDIT, {"action": "job.cancel"}))) == 3

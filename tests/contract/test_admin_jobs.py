@@ -139,9 +139,7 @@ def test_the_filter_accepts_a_tenant_that_is_not_among_the_choices(tenant, reade
     job = queued_job(tenant)
     assert "another" not in reader.get(JOBS).content.decode()
     assert listed(reader, tenant=str(tenant.id)) == [job.id]
-    assert (
-        f'<option value="{tenant.id}" selected>' in reader.get(JOBS, {"tenant": tenant.id}).content.decode()
-    )
+    assert f'<option value="{tenant.id}" selected>' in reader.get(JOBS, {"tenant": tenant.id}).content.decode()
 
 
 # --- The search ---
@@ -226,13 +224,9 @@ def test_no_part_of_the_page_shows_a_secret(tenant, reader):
     job = claim(job.id)
     begin(job, "charge")
     result = {"source": SECRET, "charge_id": "ch_1"}
-    assert close_effect(
-        job_id=job.id, attempt=job.attempt, name="charge", state="done", result=encode_payload(result)
-    )
+    assert close_effect(job_id=job.id, attempt=job.attempt, name="charge", state="done", result=encode_payload(result))
     detail = f"503 from https://user:{SECRET}@provider/ with secret={SECRET}"
-    transitions.retry_job(
-        job_id=job.id, attempt=job.attempt, delay=-timedelta(hours=1), detail=detail, cause="x"
-    )
+    transitions.retry_job(job_id=job.id, attempt=job.attempt, delay=-timedelta(hours=1), detail=detail, cause="x")
     job = claim(job.id)
     transitions.fail_job(job_id=job.id, attempt=job.attempt, detail=detail, cause="x")
     html = reader.get(f"{JOBS}{job.id}/").content.decode()

@@ -84,10 +84,7 @@ def test_an_operation_is_paused_and_resumed_with_the_users_name(tenant, operator
     assert "resumed" in text_of(operator.get(PAUSES))
     operator.post(f"{PAUSES}{made.id}/resume/")
     entries = AuditEntry.objects.exclude(actor="command").order_by("id")
-    assert [(entry.action, entry.actor) for entry in entries] == [
-        ("pause", "user grace"),
-        ("resume", "user grace"),
-    ]
+    assert [(entry.action, entry.actor) for entry in entries] == [("pause", "user grace"), ("resume", "user grace")]
 
 
 def test_a_tenant_is_paused(tenant, operator):

@@ -43,9 +43,7 @@ def get(api, job):
     """The artifact as a client with these headers gets it; read and closed."""
 
     def ask(method="get", **headers):
-        response = getattr(api, method)(
-            url_of(job), headers={k.replace("_", "-"): v for k, v in headers.items()}
-        )
+        response = getattr(api, method)(url_of(job), headers={k.replace("_", "-"): v for k, v in headers.items()})
         response.body = response.getvalue()
         return response
 
@@ -115,9 +113,7 @@ def test_the_whole_file_comes_with_what_a_client_needs_to_keep_it(get):
     assert headers["Content-Length"] == str(SIZE)
     assert headers["ETag"] == TAG
     assert headers["Accept-Ranges"] == "bytes"
-    assert (
-        headers["Content-Disposition"] == "attachment; filename=\"report.csv\"; filename*=UTF-8''report.csv"
-    )
+    assert headers["Content-Disposition"] == "attachment; filename=\"report.csv\"; filename*=UTF-8''report.csv"
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
     assert headers["Cache-Control"] == "private, no-cache, no-transform"
@@ -134,9 +130,7 @@ def test_it_is_read_in_pieces(api, tenant, script, monkeypatch):
     assert b"".join(pieces) == CONTENT
 
 
-@pytest.mark.parametrize(
-    "accept", ["*/*", "text/csv", "application/json", "image/png", "text/html;q=0.1", "x"]
-)
+@pytest.mark.parametrize("accept", ["*/*", "text/csv", "application/json", "image/png", "text/html;q=0.1", "x"])
 def test_a_file_is_what_it_is_whatever_is_preferred(get, accept):
     response = get(Accept=accept)
     assert (response.status_code, response["Content-Type"], response.body) == (200, "text/csv", CONTENT)
@@ -157,23 +151,12 @@ def test_a_head_request_is_a_get_without_its_body(get):
 
 @pytest.mark.parametrize(
     "filename",
-    [
-        'a"; filename=evil.exe',
-        "a;b",
-        "Größe 10%.csv",
-        "日本語.csv",
-        "a'b'c",
-        " x ",
-        'semi;colon"quote',
-        "%41.csv",
-    ],
+    ['a"; filename=evil.exe', "a;b", "Größe 10%.csv", "日本語.csv", "a'b'c", " x ", 'semi;colon"quote', "%41.csv"],
 )
 def test_a_file_name_reaches_the_client_and_nothing_else_does(api, tenant, script, filename):
     job = job_with_file(tenant, script, b"x", filename=filename)
     header = api.head(url_of(job))["Content-Disposition"]
-    told = re.fullmatch(
-        r"attachment; filename=\"([A-Za-z0-9._ -]+)\"; filename\*=UTF-8''([A-Za-z0-9._~%-]+)", header
-    )
+    told = re.fullmatch(r"attachment; filename=\"([A-Za-z0-9._ -]+)\"; filename\*=UTF-8''([A-Za-z0-9._~%-]+)", header)
     assert told, header
     assert unquote(told[2], errors="strict") == filename
     assert len(told[1]) == len(filename)
@@ -229,18 +212,7 @@ def test_one_range_is_served(get, asked, first, last):
 
 @pytest.mark.parametrize(
     "asked",
-    [
-        "bytes=0-1,5-6",
-        "bytes=0-1, -1",
-        "lines=0-1",
-        "bytes=5-4",
-        "bytes=-",
-        "bytes=a-b",
-        "bytes",
-        "bytes=1",
-        "0-1",
-        "",
-    ],
+    ["bytes=0-1,5-6", "bytes=0-1, -1", "lines=0-1", "bytes=5-4", "bytes=-", "bytes=a-b", "bytes", "bytes=1", "0-1", ""],
 )
 def test_what_is_not_one_range_of_bytes_gets_the_whole(get, asked):
     response = get(Range=asked)
@@ -249,8 +221,7 @@ def test_what_is_not_one_range_of_bytes_gets_the_whole(get, asked):
 
 
 @pytest.mark.parametrize(
-    "asked",
-    [f"bytes={SIZE}-", f"bytes={SIZE}-{SIZE + 5}", "bytes=99999-", "bytes=-0", f"bytes={'9' * 5_000}-"],
+    "asked", [f"bytes={SIZE}-", f"bytes={SIZE}-{SIZE + 5}", "bytes=99999-", "bytes=-0", f"bytes={'9' * 5_000}-"]
 )
 def test_a_range_beyond_the_end_is_refused_with_the_size(api, job, asked):
     response = api.get(url_of(job), headers={"Range": asked})
@@ -317,9 +288,7 @@ def test_anothers_and_another_modes_look_like_none(api, tenant, script):
         for headers in ({}, {"Range": "bytes=99999-"}, {"If-None-Match": "*"}):
             told = problem(stranger.get(url_of(job), headers=headers), 404, "not-found")
             absent = problem(
-                stranger.get("/v1/jobs/0199f3a4-7a3c-7000-8000-000000000000/artifacts/report.csv"),
-                404,
-                "not-found",
+                stranger.get("/v1/jobs/0199f3a4-7a3c-7000-8000-000000000000/artifacts/report.csv"), 404, "not-found"
             )
             assert (told["detail"], told["title"]) == (absent["detail"], absent["title"])
     assert missing["code"] == "not-found"

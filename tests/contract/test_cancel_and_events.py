@@ -154,9 +154,7 @@ def test_the_history_goes_on_from_any_number(api, tenant):
     assert events(api, job_id, f"?after={2**31 - 1}") == []
 
 
-@pytest.mark.parametrize(
-    "query", ["after=-1", "after=x", "after=2147483648", "after=", "after=1&after=2", "since=1"]
-)
+@pytest.mark.parametrize("query", ["after=-1", "after=x", "after=2147483648", "after=", "after=1&after=2", "since=1"])
 def test_a_place_that_is_no_number_is_refused(api, tenant, query):
     job_id = in_state(tenant, State.QUEUED).id
     problem(api.get(f"/v1/jobs/{job_id}/events?{query}"), 400, "validation-failed")

@@ -162,11 +162,7 @@ def test_responses_about_another_job_stay(api):
 def test_a_stored_refusal_is_erased_too(api):
     """The operator's note is stored nowhere, and its digest is erased too."""
     job_id = live(api, State.FAILED)
-    problem(
-        post(api, RESOLUTION, key="a-resolve", path=f"/v1/jobs/{job_id}/resolve"),
-        409,
-        "illegal-state-transition",
-    )
+    problem(post(api, RESOLUTION, key="a-resolve", path=f"/v1/jobs/{job_id}/resolve"), 409, "illegal-state-transition")
     erase(api, job_id)
     record = IdempotencyRecord.objects.get(key="a-resolve")
     assert (record.body, record.members) == (None, None)

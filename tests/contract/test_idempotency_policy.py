@@ -30,10 +30,7 @@ def test_the_limits_of_key_and_ttl_are_those_in_force(api):
     problem(post(api, key="k" * (longest + 1)), 400, "idempotency-key-invalid")
     header = shown["ttl"]["header"].replace("-", "_")
     accepted(post(api, key="long", **{header: str(shown["ttl"]["max_seconds"])}))
-    for key, seconds in (
-        ("longer", shown["ttl"]["max_seconds"] + 1),
-        ("short", shown["ttl"]["min_seconds"] - 1),
-    ):
+    for key, seconds in (("longer", shown["ttl"]["max_seconds"] + 1), ("short", shown["ttl"]["min_seconds"] - 1)):
         problem(post(api, key=key, **{header: str(seconds)}), 400, "validation-failed")
 
 

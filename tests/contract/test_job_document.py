@@ -209,8 +209,6 @@ def test_what_is_no_id_is_not_found(api, job_id):
 
 def test_a_result_too_exact_for_a_double_is_shown_exactly(api, tenant):
     running = in_state(tenant, State.RUNNING)
-    transitions.succeed_job(
-        job_id=running.id, attempt=running.attempt, result=b"\x01" + b"12345678901234567890.5"
-    )
+    transitions.succeed_job(job_id=running.id, attempt=running.attempt, result=b"\x01" + b"12345678901234567890.5")
     assert b'"result":12345678901234567890.5' in read(api, running.id).content
     assert Job.objects.get().state == "succeeded"

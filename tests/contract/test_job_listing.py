@@ -38,9 +38,7 @@ def test_no_jobs_are_an_empty_page(api):
 
 
 def test_jobs_are_listed_newest_first_as_they_are_read_alone(api, tenant):
-    jobs = [
-        in_state(tenant, State(state)) for state in ("queued", "running", "succeeded", "failed", "unknown")
-    ]
+    jobs = [in_state(tenant, State(state)) for state in ("queued", "running", "succeeded", "failed", "unknown")]
     listed = api.get("/v1/jobs").json()["data"]
     assert [job["id"] for job in listed] == newest_first(jobs)
     assert listed == [api.get(f"/v1/jobs/{job['id']}").json() for job in listed]
@@ -126,9 +124,7 @@ def test_jobs_are_found_by_the_time_of_their_creation(api, tenant):
     assert ids(api.get("/v1/jobs", {"created_before": between[0]})) == [str(old.id)]
     both = {"created_after": between[0], "created_before": between[1]}
     assert ids(api.get("/v1/jobs", both)) == [str(middle.id)]
-    assert ids(api.get("/v1/jobs", {"created_after": "2020-01-01T12:00:00+05:30"})) == newest_first(
-        [old, middle, new]
-    )
+    assert ids(api.get("/v1/jobs", {"created_after": "2020-01-01T12:00:00+05:30"})) == newest_first([old, middle, new])
 
 
 @pytest.mark.parametrize("name", ["created_after", "created_before"])

@@ -49,10 +49,7 @@ def test_a_refusal_does_not_change_the_stored_response(api):
 def test_no_value_of_either_request_is_shown(api):
     post(api, charge(description="first secret"))
     response = post(api, charge(description="second secret", source="tok_other"))
-    assert problem(response, 409, "idempotency-key-reused")["mismatch"] == [
-        "/params/description",
-        "/params/source",
-    ]
+    assert problem(response, 409, "idempotency-key-reused")["mismatch"] == ["/params/description", "/params/source"]
     assert b"secret" not in response.content
     assert b"tok_" not in response.content
 
@@ -63,10 +60,7 @@ def test_no_value_of_either_request_is_shown(api):
         ({**CHARGE, "metadata": {"order": "1"}}, ["/metadata"]),
         ({**CHARGE, "operation": "demo.sleep"}, ["/operation"]),
         (charge(description=""), ["/params/description"]),
-        (
-            {"operation": "payments.charge", "params": {}},
-            ["/params/amount", "/params/currency", "/params/source"],
-        ),
+        ({"operation": "payments.charge", "params": {}}, ["/params/amount", "/params/currency", "/params/source"]),
         ([1], ["/operation", "/params/amount", "/params/currency", "/params/source"]),
     ],
     ids=["added", "changed", "added below", "taken away", "no object at all"],
@@ -80,9 +74,7 @@ def test_differing_members_are_named_by_json_pointers(api, body, mismatch):
 
 def test_names_in_pointers_are_escaped(api):
     post(api, {**CHARGE, "metadata": {"a/b": "1", "a~b": "1"}})
-    document = problem(
-        post(api, {**CHARGE, "metadata": {"a/b": "2", "a~b": "2"}}), 409, "idempotency-key-reused"
-    )
+    document = problem(post(api, {**CHARGE, "metadata": {"a/b": "2", "a~b": "2"}}), 409, "idempotency-key-reused")
     assert document["mismatch"] == ["/metadata/a~0b", "/metadata/a~1b"] or document["mismatch"] == [
         "/metadata/a~1b",
         "/metadata/a~0b",
@@ -93,9 +85,7 @@ def test_at_most_64_members_are_named(api):
     many = {f"name-{number}": "1" for number in range(50)}
     post(api, {**CHARGE, "metadata": many})
     params = {f"name-{number}": 1 for number in range(50)}
-    document = problem(
-        post(api, {"operation": "x", "params": params, "metadata": {}}), 409, "idempotency-key-reused"
-    )
+    document = problem(post(api, {"operation": "x", "params": params, "metadata": {}}), 409, "idempotency-key-reused")
     assert 1 <= len(document["mismatch"]) <= 64
     assert all(pointer.count("/") <= 2 for pointer in document["mismatch"])
 
@@ -118,8 +108,6 @@ def test_another_path_is_another_request(api):
 
 def test_the_refusal_shows_when_the_first_request_was_accepted(api):
     post(api)
-    IdempotencyRecord.objects.update(
-        created_at=IdempotencyRecord.objects.get().created_at - timedelta(hours=3)
-    )
+    IdempotencyRecord.objects.update(created_at=IdempotencyRecord.objects.get().created_at - timedelta(hours=3))
     document = problem(post(api, charge(amount=5)), 409, "idempotency-key-reused")
     assert document["first_request_at"] == format_time(IdempotencyRecord.objects.get().created_at)

@@ -78,9 +78,7 @@ def test_metrics_are_not_found_without_a_configured_token(api):
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize(
-    "sent", ["", "Bearer", "Bearer wrong", f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer \xfc"]
-)
+@pytest.mark.parametrize("sent", ["", "Bearer", "Bearer wrong", f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer \xfc"])
 def test_a_request_without_the_token_is_refused(scraper, sent):
     scraper.credentials(**({"HTTP_AUTHORIZATION": sent} if sent else {}))
     answer = scraper.get("/metrics")
@@ -152,8 +150,7 @@ def test_the_age_of_a_key_at_its_replay_is_observed(api, rises):
     past = timedelta(hours=13)
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE idempotency_record SET created_at = created_at - %s, expires_at = expires_at - %s",
-            [past, past],
+            "UPDATE idempotency_record SET created_at = created_at - %s, expires_at = expires_at - %s", [past, past]
         )
     with (
         rises("semel_idempotency_replay_age_seconds_bucket", 0, le="43200.0"),
@@ -220,10 +217,7 @@ def test_retries_failures_and_doubts_count(tenant, script, rises):
 
         return queued_job(tenant, script=script(perform)).id
 
-    with (
-        rises(TRANSITIONS, event="retry", state="queued"),
-        rises("semel_job_run_seconds_count", outcome="retryat"),
-    ):
+    with rises(TRANSITIONS, event="retry", state="queued"), rises("semel_job_run_seconds_count", outcome="retryat"):
         execute_job(raising(RetryableError("later", code="x")))
     with rises(TRANSITIONS, event="fail", state="failed"):
         execute_job(raising(PermanentError("no", code="x")))
@@ -243,8 +237,7 @@ def test_an_expired_lease_and_its_sweep_count(tenant, rises):
 
 
 @pytest.mark.parametrize(
-    ("state", "reason"),
-    [(State.RUNNING, "running"), (State.SUCCEEDED, "settled"), (State.UNKNOWN, "settled")],
+    ("state", "reason"), [(State.RUNNING, "running"), (State.SUCCEEDED, "settled"), (State.UNKNOWN, "settled")]
 )
 def test_a_duplicate_delivery_counts_by_the_state_of_its_job(tenant, rises, state, reason):
     job = in_state(tenant, state)

@@ -14,11 +14,7 @@ from tests.support.scenarios import in_state
 
 SAID = {"step": "charge", "verdict": "done", "then": "succeed", "note": "seen"}
 # A state in which the request would be honoured, and its body.
-HONOURED = [
-    ("cancel", State.QUEUED, b""),
-    ("redrive", State.FAILED, b""),
-    ("resolve", State.UNKNOWN, SAID),
-]
+HONOURED = [("cancel", State.QUEUED, b""), ("redrive", State.FAILED, b""), ("resolve", State.UNKNOWN, SAID)]
 
 
 @pytest.fixture

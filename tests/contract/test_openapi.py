@@ -244,9 +244,7 @@ def test_query_parameters_are_those_of_the_forms():
         assert query == (schema_of(form)["properties"] if form else {}), path
 
 
-@pytest.mark.parametrize(
-    ("name", "form"), [("Submission", SubmissionForm), ("ResolutionForm", ResolutionForm)]
-)
+@pytest.mark.parametrize(("name", "form"), [("Submission", SubmissionForm), ("ResolutionForm", ResolutionForm)])
 def test_bodies_are_those_of_the_forms(name, form):
     written = resolved(in_file()["components"]["schemas"][name])
     expected = json.loads(json.dumps(schema_of(form)).replace("#/$defs/", ""))
@@ -263,14 +261,9 @@ def test_enums_are_those_of_the_code():
     assert schemas["Priority"]["enum"] == [priority.name.lower() for priority in Priority]
     assert schemas["Effect"]["properties"]["state"]["enum"] == list(JobStep.State)
     assert key["enum"] == list(Key)
-    for codes in (
-        schemas["ProblemExplanation"]["properties"]["code"],
-        at("#/components/parameters/slug/schema"),
-    ):
+    for codes in (schemas["ProblemExplanation"]["properties"]["code"], at("#/components/parameters/slug/schema")):
         assert codes["enum"] == list(PROBLEMS)
-    assert schemas["Problem"]["properties"]["code"]["enum"] == [
-        slug for slug, one in PROBLEMS.items() if one.status
-    ]
+    assert schemas["Problem"]["properties"]["code"]["enum"] == [slug for slug, one in PROBLEMS.items() if one.status]
 
 
 def test_limits_are_those_of_the_code():
@@ -298,9 +291,7 @@ def test_a_reused_key_has_the_configured_status(settings):
     settings.IDEMPOTENCY_MISMATCH_STATUS = 422
     answers = document.__wrapped__()["paths"]["/v1/jobs"]["post"]["responses"]
     assert "idempotency-key-reused" not in answers["409"]["content"]["application/problem+json"]["examples"]
-    assert list(answers["422"]["content"]["application/problem+json"]["examples"]) == [
-        "idempotency-key-reused"
-    ]
+    assert list(answers["422"]["content"]["application/problem+json"]["examples"]) == ["idempotency-key-reused"]
 
 
 class Item(serializers.Serializer):
@@ -385,9 +376,7 @@ def test_an_operator_is_answered_as_described(db):
     path = f"{job['links']['self']}/resolve"
     body = {"step": "charge", "verdict": "done", "then": "succeed", "note": "seen"}
     assert check(post(operator, body, path=path), "POST", "/v1/jobs/{job_id}/resolve").status_code == 409
-    assert (
-        check(post(operator, {}, path=path, key="b"), "POST", "/v1/jobs/{job_id}/resolve").status_code == 400
-    )
+    assert check(post(operator, {}, path=path, key="b"), "POST", "/v1/jobs/{job_id}/resolve").status_code == 400
 
 
 # --- The two addresses -------------------------------------------------------------------------------------------------

@@ -201,9 +201,7 @@ def _params(form):
     changes = st.dictionaries(st.sampled_from([*right, "other"]), _VALUES, max_size=2)
     left_out = st.sets(st.sampled_from([*right]), max_size=2)
     return st.builds(
-        lambda changed, gone: {
-            name: value for name, value in {**right, **changed}.items() if name not in gone
-        },
+        lambda changed, gone: {name: value for name, value in {**right, **changed}.items() if name not in gone},
         changes,
         left_out,
     )
@@ -232,11 +230,7 @@ def test_a_schema_takes_what_the_form_takes_and_nothing_else(operation, pytestco
     @example({})
     def hold(params):
         # Python's `$` lets a line break follow, that of JSON Schema (ECMA 262) does not.
-        assume(
-            not any(
-                str(value).endswith("\n") for value in (params.values() if isinstance(params, dict) else ())
-            )
-        )
+        assume(not any(str(value).endswith("\n") for value in (params.values() if isinstance(params, dict) else ())))
         text = json.dumps(params).encode()
         is_taken = takes(form, text)
         assert fits(json.loads(text), schema) is is_taken, params

@@ -24,10 +24,7 @@ def test_a_job_of_no_priority_has_the_default(api):
 @pytest.mark.parametrize(
     ("value", "code"),
     [
-        *[
-            (value, "invalid_choice")
-            for value in ("urgent", "High", " high", "", 0, 1, True, [], {}, ["high"])
-        ],
+        *[(value, "invalid_choice") for value in ("urgent", "High", " high", "", 0, 1, True, [], {}, ["high"])],
         (None, "null"),
     ],
 )
@@ -41,7 +38,5 @@ def test_another_priority_under_the_same_key_is_another_request(api):
     body = {**CHARGE, "priority": "high"}
     first = post(api, body)
     assert problem(post(api, CHARGE), 409, "idempotency-key-reused")["mismatch"] == ["/priority"]
-    assert problem(post(api, {**CHARGE, "priority": "low"}), 409, "idempotency-key-reused")["mismatch"] == [
-        "/priority"
-    ]
+    assert problem(post(api, {**CHARGE, "priority": "low"}), 409, "idempotency-key-reused")["mismatch"] == ["/priority"]
     assert post(api, body).content == first.content

@@ -168,9 +168,7 @@ def test_every_problem_has_a_page_for_people_that_loads_nothing(anyone, slug):
     assert not re.search(r"(src|href)=|<script|<style|url\(|//", page)
 
 
-@pytest.mark.parametrize(
-    "accept", ["", "*/*", "application/json", "application/json, text/html", "image/png"]
-)
+@pytest.mark.parametrize("accept", ["", "*/*", "application/json", "application/json, text/html", "image/png"])
 def test_who_does_not_ask_for_a_page_gets_json(anyone, accept):
     response = anyone.get("/problems/not-found", headers={"Accept": accept})
     assert (response.status_code, response["Content-Type"]) == (200, "application/json")
@@ -213,9 +211,7 @@ def test_a_sane_request_id_is_the_clients_own(api, given):
     assert problem(api.get("/nothing", headers=headers), 404, "not-found")["request_id"] == given
 
 
-@pytest.mark.parametrize(
-    "given", ["", " ", "a b", "x" * 129, "a\nb", "<b>", "a,b", '"a"', "é", "%00", "a\x00"]
-)
+@pytest.mark.parametrize("given", ["", " ", "a b", "x" * 129, "a\nb", "<b>", "a,b", '"a"', "é", "%00", "a\x00"])
 def test_any_other_request_id_is_replaced(api, given):
     response = api.get("/nothing", headers={"X-Request-Id": given})
     assert response["X-Request-Id"] != given
@@ -232,12 +228,7 @@ def test_every_answer_has_a_request_id_of_its_own(api):
 def test_no_answer_of_the_api_sets_a_cookie(api):
     job = accepted(post(api))
     responses = [api.get("/v1/jobs"), api.get(job["links"]["self"]), api.post(job["links"]["cancel"])]
-    responses += [
-        post(api),
-        post(api, {**CHARGE, "x": 1}, key="other"),
-        api.get("/nothing"),
-        api.get("/livez"),
-    ]
+    responses += [post(api), post(api, {**CHARGE, "x": 1}, key="other"), api.get("/nothing"), api.get("/livez")]
     assert not any(response.cookies for response in responses)
 
 

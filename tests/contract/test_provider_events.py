@@ -36,9 +36,7 @@ def _sandbox_may_send(settings):
     settings.INBOX_SECRETS = [f"sandbox:{SECRET}"]
 
 
-def deliver(
-    event, message_id="evt_1", *, secret=SECRET, ago=timedelta(0), source="sandbox", signed=None, **headers
-):
+def deliver(event, message_id="evt_1", *, secret=SECRET, ago=timedelta(0), source="sandbox", signed=None, **headers):
     """Send one delivery, signed by the library. `signed`: the body that was signed, where another one is sent."""
     body = event if isinstance(event, str) else json.dumps(event)
     at = datetime.now(UTC) - ago
@@ -200,14 +198,8 @@ def test_the_jobs_history_shows_the_providers_event(tenant, api):
         {"type": "charge.succeeded", "data": {}},
         {"type": "charge.succeeded", "data": {"request": {"idempotency_key": "another's"}}},
         {"type": "charge.succeeded", "data": {"request": {"idempotency_key": 1}}},
-        {
-            "type": "charge.succeeded",
-            "data": {"request": {"idempotency_key": f"semel-{UNKNOWN_JOB}-charge-1"}},
-        },
-        {
-            "type": "charge.succeeded",
-            "data": {"request": 1, "idempotency_key": f"semel-{UNKNOWN_JOB}-charge-1"},
-        },
+        {"type": "charge.succeeded", "data": {"request": {"idempotency_key": f"semel-{UNKNOWN_JOB}-charge-1"}}},
+        {"type": "charge.succeeded", "data": {"request": 1, "idempotency_key": f"semel-{UNKNOWN_JOB}-charge-1"}},
     ],
 )
 def test_an_event_about_no_job_of_ours_is_accepted_and_ignored(event):
@@ -277,9 +269,7 @@ def test_events_may_arrive_in_any_order_and_repeatedly(tenant):
     deliveries = events * 3
     random.shuffle(deliveries)
     assert {deliver(*delivery).status_code for delivery in deliveries} == {200}
-    assert sorted(event["message_id"] for event in provider_events_of(job)) == sorted(
-        name for _, name in events
-    )
+    assert sorted(event["message_id"] for event in provider_events_of(job)) == sorted(name for _, name in events)
 
 
 def test_a_handler_that_fails_leaves_the_event_to_be_delivered_again(tenant, monkeypatch):

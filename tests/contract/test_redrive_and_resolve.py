@@ -13,13 +13,7 @@ from tests.support.scenarios import in_state, write
 
 pytestmark = pytest.mark.django_db
 
-SAID = {
-    "step": "charge",
-    "verdict": "done",
-    "then": "succeed",
-    "result": {"id": "ch_1"},
-    "note": "The bank's book.",
-}
+SAID = {"step": "charge", "verdict": "done", "then": "succeed", "result": {"id": "ch_1"}, "note": "The bank's book."}
 
 
 @pytest.fixture
@@ -68,11 +62,7 @@ def test_an_operator_says_that_it_was_done(operator, tenant):
     assert (document["state"], document["result"], document["error"]) == ("succeeded", {"id": "ch_1"}, None)
     assert [effect["state"] for effect in document["effects"]] == ["done"]
     *_, told = operator.get(f"/v1/jobs/{job.id}/events").json()["data"]
-    assert (told["type"], told["data"]["note"], told["data"]["verdict"]) == (
-        "resolve",
-        "The bank's book.",
-        "done",
-    )
+    assert (told["type"], told["data"]["note"], told["data"]["verdict"]) == ("resolve", "The bank's book.", "done")
     assert told["data"]["by"].startswith("api key ")
 
 
@@ -90,9 +80,7 @@ def test_only_an_operator_resolves(api, tenant):
     assert Job.objects.get(pk=job.id).state == State.UNKNOWN
 
 
-@pytest.mark.parametrize(
-    "state", [State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELED]
-)
+@pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELED])
 def test_only_an_unknown_job_is_resolved(operator, tenant, state):
     problem(act(operator, in_state(tenant, state), "resolve", SAID), 409, "illegal-state-transition")
 

@@ -53,10 +53,7 @@ MISFITS = {
     "an unknown member": ({**CHARGE, "param": {}}, {"/param"}),
     "an unknown member with a slash": ({**CHARGE, "a/b~": 1}, {"/a~1b~0"}),
     "an unknown param": (charge(amuont=1), {"/params/amuont"}),
-    "every param missing": (
-        {**CHARGE, "params": {}},
-        {"/params/amount", "/params/currency", "/params/source"},
-    ),
+    "every param missing": ({**CHARGE, "params": {}}, {"/params/amount", "/params/currency", "/params/source"}),
     "text for a number": (charge(amount="1999"), {"/params/amount"}),
     "true for a number": (charge(amount=True), {"/params/amount"}),
     "a fraction of a cent": (charge(amount=19.99), {"/params/amount"}),
@@ -96,9 +93,7 @@ def test_malformed_or_ambiguous_json_is_refused(api, body):
 
 @pytest.mark.parametrize(("body", "places"), MISFITS.values(), ids=MISFITS.keys())
 def test_invalid_members_are_named(api, body, places):
-    document = problem(
-        post(api, json.dumps(body) if isinstance(body, str) else body), 400, "validation-failed"
-    )
+    document = problem(post(api, json.dumps(body) if isinstance(body, str) else body), 400, "validation-failed")
     assert pointers(document) == places
     assert not Job.objects.exists()
     assert not IdempotencyRecord.objects.exists()
@@ -132,9 +127,7 @@ def test_the_size_of_a_body_is_limited_to_the_byte(api):
     problem(post(api, b"x" * (10 * limit), content_type="text/plain"), 413, "payload-too-large")
 
 
-@pytest.mark.parametrize(
-    "content_type", ["text/plain", "application/xml", "multipart/form-data; boundary=x", "", "x"]
-)
+@pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "multipart/form-data; boundary=x", "", "x"])
 def test_a_body_of_another_type_is_refused(api, content_type):
     problem(post(api, content_type=content_type), 415, "unsupported-media-type")
 

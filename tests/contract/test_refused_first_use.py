@@ -137,9 +137,7 @@ def test_a_revoked_or_expired_api_key_never_gets_a_stored_response(api, end):
     assert response["WWW-Authenticate"].startswith("Bearer")
 
 
-@pytest.mark.parametrize(
-    "request_", [{"key": None}, {"key": ""}, {"body": b"{"}, {"content_type": "text/plain"}]
-)
+@pytest.mark.parametrize("request_", [{"key": None}, {"key": ""}, {"body": b"{"}, {"content_type": "text/plain"}])
 def test_authentication_comes_before_every_other_check(api, request_):
     api.credentials()
     problem(post(api, **request_), 401, "unauthenticated")

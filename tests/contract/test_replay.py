@@ -24,9 +24,7 @@ DAY = 24 * 3600
 
 def succeed(job):
     claimed = claim(UUID(job["id"]))
-    return transitions.succeed_job(
-        job_id=claimed.id, attempt=claimed.attempt, result=encode_payload({"done": True})
-    )
+    return transitions.succeed_job(job_id=claimed.id, attempt=claimed.attempt, result=encode_payload({"done": True}))
 
 
 def expire_record():

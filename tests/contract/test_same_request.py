@@ -10,9 +10,7 @@ import pytest
 from jobs.models import Job
 from tests.support.client import accepted, charge, post, problem
 
-PLAIN = (
-    '{"operation": "payments.charge", "params": {"amount": 1999, "currency": "usd", "source": "tok_visa"}}'
-)
+PLAIN = '{"operation": "payments.charge", "params": {"amount": 1999, "currency": "usd", "source": "tok_visa"}}'
 SAME = {
     "no white space": PLAIN.replace(" ", ""),
     "much white space": PLAIN.replace(" ", " \r\n\t "),

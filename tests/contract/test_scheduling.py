@@ -226,9 +226,7 @@ def test_a_deadline_that_has_passed_is_refused(api):
 def test_a_deadline_that_is_not_after_run_at_is_refused(api, minutes):
     now = datetime.now(UTC)
     run_at, deadline = format_time(now + HOUR), format_time(now + timedelta(minutes=minutes))
-    document = problem(
-        post(api, {**CHARGE, "run_at": run_at, "deadline": deadline}), 400, "validation-failed"
-    )
+    document = problem(post(api, {**CHARGE, "run_at": run_at, "deadline": deadline}), 400, "validation-failed")
     assert told(document) == [("/deadline", "before_run_at")]
 
 

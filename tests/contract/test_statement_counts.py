@@ -61,8 +61,6 @@ def test_a_download_costs_two_statements(api, tenant, script, folder):
     # The API key; the artifact, which is the tenant's.
     job = job_with_file(tenant, script, b"a,b")
     answers = []
-    told = statements(
-        lambda: answers.append(api.get(f"/v1/jobs/{job.id}/artifacts/report.csv")) or answers[0]
-    )
+    told = statements(lambda: answers.append(api.get(f"/v1/jobs/{job.id}/artifacts/report.csv")) or answers[0])
     assert answers[0].getvalue() == b"a,b"
     assert len(told) == 2, told

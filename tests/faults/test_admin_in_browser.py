@@ -24,10 +24,7 @@ from tests.support.scenarios import age_step, begin, close, history
 from tests.support.stack import running_stack
 from tests.support.waiting import until
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(chromium() is None, reason=NO_CHROMIUM),
-]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.skipif(chromium() is None, reason=NO_CHROMIUM)]
 
 OPERATOR = (
     *("view_job", "view_pause", "view_tenant", "view_apikey", "view_auditentry", "view_idempotencyrecord"),
@@ -92,17 +89,11 @@ def failed_charge(tenant, key):
         detail = "The provider answered 503, password=hunter2 and all."
         with transaction.atomic():
             transitions.retry_job(
-                job_id=job.id,
-                attempt=job.attempt,
-                delay=-MINUTE,
-                detail=detail,
-                cause="provider-unavailable",
+                job_id=job.id, attempt=job.attempt, delay=-MINUTE, detail=detail, cause="provider-unavailable"
             )
             job = claim(job.id, worker="worker-5d2a:17")
     detail = "The provider answered 401: the service's own key is refused."
-    return transitions.fail_job(
-        job_id=job.id, attempt=job.attempt, detail=detail, cause="provider-refuses-us"
-    )
+    return transitions.fail_job(job_id=job.id, attempt=job.attempt, detail=detail, cause="provider-refuses-us")
 
 
 def doubtful_charge(tenant, key):

@@ -36,20 +36,13 @@ def check(kind, folder, *, max_age="5"):
     """Run the health check of a container: (exit code, output)."""
     command = [sys.executable, "-m", "observability.liveness", kind, "--max-age", max_age]
     done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "ALIVE_DIR": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
+        command, cwd=ROOT, env={**os.environ, "ALIVE_DIR": str(folder)}, capture_output=True, text=True, check=False
     )
     return done.returncode, done.stdout
 
 
 def becomes(code, kind, folder):
-    return until(
-        lambda: (result := check(kind, folder))[0] == code and result[1], seconds=60, pause_seconds=0.5
-    )
+    return until(lambda: (result := check(kind, folder))[0] == code and result[1], seconds=60, pause_seconds=0.5)
 
 
 def wait_for_touch(kind, folder, *, seconds=30):

@@ -70,9 +70,7 @@ def wait_for_first_job(caller, stack):
 
 
 @pytest.mark.parametrize("way", ["refuse", "fall_silent"])
-def test_jobs_are_accepted_in_bounded_time_without_the_broker_and_run_once_it_is_back(
-    stack, caller, proxy, way
-):
+def test_jobs_are_accepted_in_bounded_time_without_the_broker_and_run_once_it_is_back(stack, caller, proxy, way):
     wait_for_first_job(caller, stack)
     getattr(proxy, way)()
     with ThreadPoolExecutor(CLIENTS) as clients:

@@ -70,9 +70,7 @@ def test_beat_maintenance_and_worker_replace_dead_connections_to_the_broker(stac
     # Each round one message cannot be acknowledged. If it kept its place, the worker would take no more after the last.
     for number in range(SLOTS):
         address = caller.charge(f"during-{number}", "tok_slow").headers["Location"]
-        until(
-            functools.partial(has_begun, caller, address), seconds=START_SECONDS, pause_seconds=POLL_SECONDS
-        )
+        until(functools.partial(has_begun, caller, address), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
         assert proxy.drop_present() >= len(PROCESSES)
         assert caller.charge(f"after-{number}").status_code == 202
         jobs = caller.when_ended(3 + 2 * number, seconds=NOTICED_SECONDS, stack=stack)

@@ -66,12 +66,7 @@ def caller(stack, api_key, valkey):
 
 @pytest.mark.parametrize(
     "fault",
-    [
-        partial(Valkey.killed, with_data=True),
-        partial(Valkey.killed, with_data=False),
-        Valkey.full,
-        Valkey.demoted,
-    ],
+    [partial(Valkey.killed, with_data=True), partial(Valkey.killed, with_data=False), Valkey.full, Valkey.demoted],
     ids=["killed", "emptied", "full", "demoted"],
 )
 def test_a_lost_broker_costs_no_job_and_no_process(stack, caller, valkey, fault):

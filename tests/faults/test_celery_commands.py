@@ -107,9 +107,7 @@ def test_a_worker_consumes_another_queue_and_leaves_it_and_keeps_its_own(stack, 
     control(stack, "add_consumer", "reports")
     until(lambda: queues(stack) == {"high", "default", "low", "reports"}, seconds=START_SECONDS)
     # The sweep does not publish it: the job is not due until another day.
-    job_id = sleep(caller, "report", 0, run_at=(timezone.now() + timedelta(days=1)).isoformat()).rpartition(
-        "/"
-    )[2]
+    job_id = sleep(caller, "report", 0, run_at=(timezone.now() + timedelta(days=1)).isoformat()).rpartition("/")[2]
     Job.objects.filter(pk=job_id).update(queue="reports", run_at=timezone.now())
     assert publish_hints([DueJob(UUID(job_id), "reports")]) == 1
     caller.job_when(f"/v1/jobs/{job_id}", "succeeded")
@@ -178,9 +176,4 @@ def test_events_are_shown_once_they_are_switched_on(stack, caller, tmp_path):
 
 def seen(file, job_id):
     """Return the words that were shown for the job's task."""
-    return {
-        word
-        for line in file.read_text().splitlines()
-        if job_id in line
-        for word in line.replace(":", " ").split()
-    }
+    return {word for line in file.read_text().splitlines() if job_id in line for word in line.replace(":", " ").split()}

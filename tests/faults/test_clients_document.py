@@ -36,9 +36,7 @@ def test_every_command_does_what_the_page_says(tmp_path, api_key):
     with running_stack(tmp_path) as stack:
         env = {**os.environ, "URL": stack.start_api(), "KEY": api_key, "no_proxy": "127.0.0.1"}
         stack.start_workers("worker")
-        ran = subprocess.run(
-            ["bash"], input=script, env=env, text=True, capture_output=True, timeout=120, check=False
-        )
+        ran = subprocess.run(["bash"], input=script, env=env, text=True, capture_output=True, timeout=120, check=False)
         assert ran.stderr == "", stack.logs()
     outputs = ran.stdout.replace("\r", "").split(f"{MARK}\n")[:-1]
     for (command, expected), output in zip(page, outputs, strict=True):
@@ -48,11 +46,7 @@ def test_every_command_does_what_the_page_says(tmp_path, api_key):
 
 
 def test_every_problem_that_a_client_can_meet_at_v1_is_spoken_of():
-    unspoken = {
-        slug for slug, one in PROBLEMS.items() if f"`{slug}`" not in PAGE and not (one.status or 0) >= 500
-    }
+    unspoken = {slug for slug, one in PROBLEMS.items() if f"`{slug}`" not in PAGE and not (one.status or 0) >= 500}
     # All of them are mended alike, by what their own page says: the row of the 4xx.
-    mended = {
-        slug for slug in unspoken if PROBLEMS[slug].status in (400, 403, 404, 405, 406, 413, 415, 416, 431)
-    }
+    mended = {slug for slug in unspoken if PROBLEMS[slug].status in (400, 403, 404, 405, 406, 413, 415, 416, 431)}
     assert unspoken == mended

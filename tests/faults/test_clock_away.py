@@ -31,11 +31,7 @@ def test_jobs_run_while_nobody_sweeps_and_what_was_lost_is_found_afterwards(stac
     stack.start_workers(there)
     stack.start_workers("worker", FAULT_POINT="after_claim:1:kill")
     ledger.charge("abandoned")
-    until(
-        lambda: "is reached" in stack.running["worker"].log.read_text(),
-        seconds=60,
-        pause_seconds=POLL_SECONDS,
-    )
+    until(lambda: "is reached" in stack.running["worker"].log.read_text(), seconds=60, pause_seconds=POLL_SECONDS)
     for key in SERVED:
         ledger.charge(key)
     succeeded = Job.objects.filter(state=State.SUCCEEDED)

@@ -82,9 +82,7 @@ def test_a_request_whose_server_froze_is_done_once_by_its_retry(ledger, doomed, 
     if point == "before_commit":
         assert (retry.status_code, retry.json()["code"]) == (409, "idempotency-request-in-progress")
         assert int(retry.headers["Retry-After"]) >= 1
-        retry = until(
-            lambda: unless_in_progress(ledger.send("order-1")), seconds=60, pause_seconds=POLL_SECONDS
-        )
+        retry = until(lambda: unless_in_progress(ledger.send("order-1")), seconds=60, pause_seconds=POLL_SECONDS)
     assert retry.headers["Idempotency-Replayed"] == ("true" if point in COMMITTED else "false")
     ledger.charge("order-1")
     assert ledger.settle()["order-1"]["state"] == "succeeded"

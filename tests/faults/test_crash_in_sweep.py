@@ -33,9 +33,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
         ("stop", "time limit (4s) exceeded"),
     ],
 )
-def test_a_sweep_that_fails_before_it_publishes_leaves_the_jobs_to_the_next_sweep(
-    stack, ledger, action, sign
-):
+def test_a_sweep_that_fails_before_it_publishes_leaves_the_jobs_to_the_next_sweep(stack, ledger, action, sign):
     for key in KEYS:
         ledger.charge(key)
     name = f"maintenance-{action}"

@@ -30,11 +30,7 @@ KEYS = [f"order-{number}" for number in range(4)]
 def stack(django_db_setup, django_db_blocker, tmp_path_factory):
     folder = tmp_path_factory.mktemp("worker")
     operations = ",".join(
-        [
-            *settings.OPERATIONS,
-            "tests.support.operations.BriefCharge",
-            "tests.support.operations.BookedCharge",
-        ]
+        [*settings.OPERATIONS, "tests.support.operations.BriefCharge", "tests.support.operations.BookedCharge"]
     )
     env = {**SHORT_LEASE, "OPERATIONS": operations}
     with django_db_blocker.unblock(), running_stack(folder, **env) as stack:
@@ -80,9 +76,7 @@ def test_a_job_whose_process_was_killed_continues_from_its_record(ledger, doomed
 
 
 @pytest.mark.parametrize(("point", "calls"), [("after_claim", ONE_CALL), ("after_effect", REPEATED)])
-def test_a_job_whose_worker_was_killed_with_all_its_processes_is_done_by_another(
-    stack, ledger, doomed, point, calls
-):
+def test_a_job_whose_worker_was_killed_with_all_its_processes_is_done_by_another(stack, ledger, doomed, point, calls):
     doomed(f"{point}:1:stop")
     ledger.charge("order-0")
     until(lambda: stack.frozen_children("doomed"), seconds=START_SECONDS, pause_seconds=POLL_SECONDS)

@@ -38,11 +38,7 @@ def test_a_charge_whose_attempt_could_not_record_it_is_recorded_by_the_next(stac
     caller = Caller(stack.urls["api"], postgres.new_api_key())
     with caller.http:
         address = caller.charge("order-1", "tok_slow").headers["Location"]
-        until(
-            lambda: caller.http.get(address).json()["effects"],
-            seconds=START_SECONDS,
-            pause_seconds=POLL_SECONDS,
-        )
+        until(lambda: caller.http.get(address).json()["effects"], seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
         key = f"semel-{address.rpartition('/')[2]}-charge-1"
         began = time.monotonic()
         with postgres.stopped():

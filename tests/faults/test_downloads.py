@@ -141,19 +141,12 @@ def test_readers_that_stall_leave_room_for_others_and_make_room_when_they_leave(
         assert int(refused.headers["Retry-After"]) > 0
         for _ in range(20):
             assert caller.http.get("/v1/jobs").status_code == 200
-    until(
-        lambda: caller.http.get(url, headers={"Range": "bytes=0-0"}).status_code == 206,
-        pause_seconds=POLL_SECONDS,
-    )
+    until(lambda: caller.http.get(url, headers={"Range": "bytes=0-0"}).status_code == 206, pause_seconds=POLL_SECONDS)
 
 
 def test_a_worker_killed_while_it_writes_leaves_nothing_and_another_attempt_makes_the_file(caller):
     job, url = made(caller, 3, "killed-writing", dies_at=2)
-    assert (job["attempt"], JobArtifact.objects.get(job_id=job["id"]).attempt, count_orphaned_files()) == (
-        2,
-        2,
-        0,
-    )
+    assert (job["attempt"], JobArtifact.objects.get(job_id=job["id"]).attempt, count_orphaned_files()) == (2, 2, 0)
     assert caller.http.get(url).content == b"".join(map(piece, range(3)))
 
 

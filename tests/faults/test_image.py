@@ -36,9 +36,7 @@ sys.meta_path.insert(0, Absent)
 
 def locked(name):
     """The distributions that a requirements file locks."""
-    return set(
-        re.findall(r"^([a-z0-9-]+)(?:\[.*\])?==", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
-    )
+    return set(re.findall(r"^([a-z0-9-]+)(?:\[.*\])?==", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def modules_of_development():
@@ -67,13 +65,9 @@ def image(tmp_path):
         if (app / name).is_dir() and name != "*":
             shutil.rmtree(app / name)
     hook.mkdir()
-    (hook / "sitecustomize.py").write_text(
-        WITHOUT.format(names=set(modules_of_development())), encoding="utf-8"
-    )
+    (hook / "sitecustomize.py").write_text(WITHOUT.format(names=set(modules_of_development())), encoding="utf-8")
     env = {**os.environ, "PYTHONPATH": str(hook), "PYTHONDONTWRITEBYTECODE": "1", "SEMEL_ENV_FILE": ""}
-    return app, {
-        name: value for name, value in env.items() if not name.startswith(("PYTEST", "SEMEL_PROCESS"))
-    }
+    return app, {name: value for name, value in env.items() if not name.startswith(("PYTEST", "SEMEL_PROCESS"))}
 
 
 def run(image, *words, **env):
@@ -145,9 +139,7 @@ def test_its_base_is_pinned_its_last_stage_builds_nothing_and_it_is_not_root():
 
 def test_secrets_and_the_history_stay_outside():
     allowed = {
-        line[1:]
-        for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-        if line.startswith("!")
+        line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")
     }
     assert allowed == {
         *("requirements.txt", "requirements-otel.txt", "requirements-s3.txt", "manage.py"),

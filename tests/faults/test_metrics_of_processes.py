@@ -43,10 +43,7 @@ def scrape(stack):
 
     def read_all():
         seen = [_scrape(stack.urls["api"]) for _ in range(6)]
-        counted = [
-            {key: value for key, value in one.samples.items() if key[0] in (TRANSITIONS, KEYED)}
-            for one in seen
-        ]
+        counted = [{key: value for key, value in one.samples.items() if key[0] in (TRANSITIONS, KEYED)} for one in seen]
         assert all(one == counted[0] for one in counted)
         return seen[-1]
 
@@ -106,11 +103,7 @@ def test_counts_are_exact_over_all_processes_including_killed_ones(stack, caller
     stack.start_workers("worker")
     [victim, *_] = [child for child in children(stack, "api") if "resource_tracker" not in child.cmdline()]
     os.kill(victim.pid, signal.SIGKILL)
-    until(
-        lambda: len(children(stack, "api")) > 1 and not victim.is_running(),
-        seconds=60,
-        pause_seconds=POLL_SECONDS,
-    )
+    until(lambda: len(children(stack, "api")) > 1 and not victim.is_running(), seconds=60, pause_seconds=POLL_SECONDS)
     until(lambda: settled(_scrape(stack.urls["api"]), **expected), seconds=60, pause_seconds=POLL_SECONDS)
 
     submit(caller, [f"second-{number}" for number in range(20)])

@@ -84,9 +84,7 @@ def test_fifty_concurrent_requests_with_one_key_are_one_job_and_one_charge(stack
 
 
 def test_two_hundred_charges_with_retries_and_lost_answers_are_each_made_once(stack, caller):
-    sources = random.sample(
-        [source for source, count in MIX.items() for _ in range(count)], sum(MIX.values())
-    )
+    sources = random.sample([source for source, count in MIX.items() for _ in range(count)], sum(MIX.values()))
 
     def charge_until_told(numbered):
         """What a client with a bad network does: some answers never reach it, and it asks again."""

@@ -53,16 +53,12 @@ def test_poisoned_jobs_end_and_do_not_hold_up_twenty_times_as_many_good_ones(sta
     with ThreadPoolExecutor(CLIENTS) as clients:
         list(clients.map(submit, enumerate(bodies)))
     until(
-        lambda: states("demo.sleep") == {"succeeded": good_jobs},
-        seconds=PATIENCE_SECONDS,
-        pause_seconds=POLL_SECONDS,
+        lambda: states("demo.sleep") == {"succeeded": good_jobs}, seconds=PATIENCE_SECONDS, pause_seconds=POLL_SECONDS
     )
     # Each good job waited for its turn alone: before none of them were there more bad attempts in a row than chance brings.
     assert most_bad_attempts_in_a_row() < poisoned_jobs // 2
     until(
-        lambda: states("test.poison") == {"failed": poisoned_jobs},
-        seconds=PATIENCE_SECONDS,
-        pause_seconds=POLL_SECONDS,
+        lambda: states("test.poison") == {"failed": poisoned_jobs}, seconds=PATIENCE_SECONDS, pause_seconds=POLL_SECONDS
     )
     for job in caller.jobs(operation="test.poison"):
         assert (job["attempt"], job["attempts_left"]) == (3, 0)

@@ -27,9 +27,7 @@ def stack(transactional_db, tmp_path):
 def backlog(priority, count):
     """Queue this many jobs of the priority, before the worker starts."""
     tenant = TenantFactory()
-    submission = Submission(
-        operation=current_operation("demo.sleep"), params={"seconds": 0}, priority=priority
-    )
+    submission = Submission(operation=current_operation("demo.sleep"), params={"seconds": 0}, priority=priority)
     for _ in range(count):
         submit_job(tenant_id=tenant.id, mode="test", submission=submission)
     with redis.Redis.from_url(settings.REDIS_URL) as broker:

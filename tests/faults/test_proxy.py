@@ -100,9 +100,7 @@ def test_a_request_and_its_retry_are_answered_as_without_it(caller, stack):
     again = caller.charge("a-key")
     assert (again.content, again.headers["Idempotency-Replayed"]) == (first.content, "true")
     with Caller(stack.urls["api"], caller.http.headers["Authorization"].split()[1]).http as direct:
-        assert (
-            direct.get(first.headers["Location"]).json() == caller.http.get(first.headers["Location"]).json()
-        )
+        assert direct.get(first.headers["Location"]).json() == caller.http.get(first.headers["Location"]).json()
     assert first.json()["links"]["wait"].startswith("/v1/jobs/")
 
 
@@ -117,9 +115,7 @@ def test_a_wait_waits_until_the_job_has_ended(caller, owner):
 def test_an_event_reaches_the_client_while_the_stream_is_open(caller, owner):
     """A proxy that buffers would keep the first until the last."""
     job = queued_job(owner)
-    with caller.http.stream(
-        "GET", f"/v1/jobs/{job.id}/events", headers={"Accept": "text/event-stream"}
-    ) as answer:
+    with caller.http.stream("GET", f"/v1/jobs/{job.id}/events", headers={"Accept": "text/event-stream"}) as answer:
         lines = answer.iter_lines()
         assert answer.headers["Content-Type"].startswith("text/event-stream")
         assert next(line for line in lines if line.startswith("id:")) == "id: 1"
@@ -130,9 +126,9 @@ def test_an_event_reaches_the_client_while_the_stream_is_open(caller, owner):
 
 
 def test_events_as_a_list_and_files_of_the_admin_come_from_the_api(caller, owner):
-    assert [
-        event["type"] for event in caller.http.get(f"/v1/jobs/{queued_job(owner).id}/events").json()["data"]
-    ] == ["submit"]
+    assert [event["type"] for event in caller.http.get(f"/v1/jobs/{queued_job(owner).id}/events").json()["data"]] == [
+        "submit"
+    ]
     for address in ("/static/admin/css/base.css", "/docs", "/schema", "/livez", "/readyz"):
         assert caller.http.get(address).is_success
 
@@ -162,9 +158,7 @@ def test_a_body_over_the_limit_is_refused_and_one_of_just_that_size_is_read(call
 
 def test_headers_over_the_limit_are_refused_and_smaller_ones_pass(caller):
     def get(*sizes):
-        return caller.http.get(
-            "/livez", headers={f"X-{place}": "x" * size for place, size in enumerate(sizes)}
-        )
+        return caller.http.get("/livez", headers={f"X-{place}": "x" * size for place, size in enumerate(sizes)})
 
     assert get(7_000, 7_000, 7_000).status_code == 204
     problem(get(9_000), 431, "headers-too-large")
@@ -201,9 +195,7 @@ def test_nobody_behind_it_is_an_unavailable_service(behind):
 def test_a_request_that_may_have_been_accepted_is_not_sent_twice(behind, fault):
     """Neither to another replica: its client repeats it, and knows that it does."""
     with upstream() as first, upstream() as second:
-        client, _ = behind(
-            api=[first.url, second.url], changes={"proxy_read_timeout 30s;": "proxy_read_timeout 1s;"}
-        )
+        client, _ = behind(api=[first.url, second.url], changes={"proxy_read_timeout 30s;": "proxy_read_timeout 1s;"})
         setattr(first, fault, True)
         setattr(second, fault, True)
         answer = client.post("/v1/jobs", json=CHARGE, headers={"Idempotency-Key": "a-key"})
@@ -234,9 +226,7 @@ def test_what_is_not_http_is_refused_in_words(proxy):
     assert (status, json.loads(body)["code"], headers["Allow"]) == (405, "method-not-allowed", "GET, HEAD")
 
 
-@pytest.mark.parametrize(
-    ("target", "instance"), [(b"/v1/jobs?a=1", "/v1/jobs"), (b'/a"b\\c', "/a"), (b"/%22", "/%22")]
-)
+@pytest.mark.parametrize(("target", "instance"), [(b"/v1/jobs?a=1", "/v1/jobs"), (b'/a"b\\c', "/a"), (b"/%22", "/%22")])
 def test_a_path_that_would_break_a_document_does_not(proxy, target, instance):
     refused = (b"Content-Length: x", 400), (b"X-Long: " + b"x" * 9_000, 431)
     for line, expected in refused:

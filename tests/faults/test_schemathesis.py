@@ -29,34 +29,13 @@ SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 
 def fuzz(url, folder, examples, *words, **env):
     """What schemathesis said of the service at this address."""
-    command = [
-        SCHEMATHESIS,
-        "--config-file",
-        Path(__file__).with_name("schemathesis.toml"),
-        "run",
-        f"{url}/schema",
-    ]
+    command = [SCHEMATHESIS, "--config-file", Path(__file__).with_name("schemathesis.toml"), "run", f"{url}/schema"]
     # The same requests each time; a bigger run tries others.
     seed = [] if examples > FUZZ_EXAMPLES else ["--seed", "1"]
     return subprocess.run(
-        [
-            *command,
-            "--checks",
-            "all",
-            "--max-examples",
-            str(examples),
-            *seed,
-            *words,
-            "--no-color",
-            "--warnings=off",
-        ],
+        [*command, "--checks", "all", "--max-examples", str(examples), *seed, *words, "--no-color", "--warnings=off"],
         cwd=folder,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "SCHEMATHESIS_HOOKS": "tests.faults.schemathesis_hooks",
-            **env,
-        },
+        env={**os.environ, "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.faults.schemathesis_hooks", **env},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -44,11 +44,7 @@ def test_a_stale_worker_changes_nothing(stack, ledger, frozen_at, *, point, call
     [job] = ledger.caller.when_ended(1, seconds=60, stack=stack)
     assert (job["state"], job["attempt"]) == ("succeeded", 2)
     stack.signal("stale", signal.SIGCONT)
-    until(
-        lambda: ledger.history("order-1")[len(OVERTAKEN) :] == evidence,
-        seconds=30,
-        pause_seconds=POLL_SECONDS,
-    )
+    until(lambda: ledger.history("order-1")[len(OVERTAKEN) :] == evidence, seconds=30, pause_seconds=POLL_SECONDS)
     # Its message is acknowledged only when its attempt has ended.
     assert ledger.settle()["order-1"] == job
     assert ledger.history("order-1") == [*OVERTAKEN, *evidence]
@@ -56,9 +52,7 @@ def test_a_stale_worker_changes_nothing(stack, ledger, frozen_at, *, point, call
     stack.kill("worker")
 
 
-def test_a_stale_worker_that_continues_while_its_successor_runs_leaves_evidence_only(
-    stack, ledger, frozen_at
-):
+def test_a_stale_worker_that_continues_while_its_successor_runs_leaves_evidence_only(stack, ledger, frozen_at):
     accepted = ledger.charge("order-1")
     frozen_at("stale", "after_effect")
     [charge] = stack.provider.charges(f"semel-{accepted['id']}-charge-1")
@@ -79,9 +73,7 @@ def test_a_stale_worker_that_continues_while_its_successor_runs_leaves_evidence_
 def test_a_stale_worker_without_an_effect_is_stopped_by_its_next_check(stack, ledger, frozen_at, tmp_path):
     marks = tmp_path / "marks"
     body = {"operation": "test.mark", "params": {"path": str(marks)}}
-    address = ledger.caller.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": "mark"}).headers[
-        "Location"
-    ]
+    address = ledger.caller.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": "mark"}).headers["Location"]
     frozen_at("stale", "after_claim")
     stack.start_workers("worker")
     assert ledger.caller.job_when(address, "succeeded")["attempt"] == 2

@@ -347,7 +347,5 @@ def test_a_worker_that_ends_a_job_wakes_a_waiting_request(tmp_path, api_key):
             assert job["links"]["wait"] == f"{streams}/v1/jobs/{job['id']}?wait=30"
             refused = caller.http.get(f"/v1/jobs/{job['id']}/events", headers={"Accept": "text/event-stream"})
             assert (refused.status_code, refused.json()["streams_url"]) == (406, streams)
-            ended = until(
-                lambda: caller.http.get(job["links"]["wait"]).json()["state"] == "succeeded", seconds=60
-            )
+            ended = until(lambda: caller.http.get(job["links"]["wait"]).json()["state"] == "succeeded", seconds=60)
             assert ended

@@ -98,9 +98,7 @@ def test_a_sweep_killed_between_mark_and_publication_costs_a_job_one_pause(tenan
     try:
         running = start_sweep(REDIS_URL=proxy.url)
         until(
-            lambda: proxy.has_swallowed.is_set() or running.has_ended,
-            seconds=START_SECONDS,
-            pause_seconds=POLL_SECONDS,
+            lambda: proxy.has_swallowed.is_set() or running.has_ended, seconds=START_SECONDS, pause_seconds=POLL_SECONDS
         )
         kill(running)
     finally:
@@ -120,11 +118,7 @@ def test_a_sweep_overtaken_while_frozen_publishes_once_more_and_changes_nothing(
     jobs = [write(make_due(queued_job(tenant).id).id, f"queue = '{queue}'") for _ in range(3)]
     running = start_sweep(FAULT_POINT="mid_sweep:1:stop")
     sleeper = psutil.Process(running.popen.pid)
-    until(
-        lambda: sleeper.status() == psutil.STATUS_STOPPED,
-        seconds=START_SECONDS,
-        pause_seconds=POLL_SECONDS,
-    )
+    until(lambda: sleeper.status() == psutil.STATUS_STOPPED, seconds=START_SECONDS, pause_seconds=POLL_SECONDS)
     for job in jobs:
         make_due(job.id)
     with redis.Redis.from_url(settings.REDIS_URL) as broker:

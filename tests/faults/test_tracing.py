@@ -22,9 +22,7 @@ from tests.support.stack import Caller, running_stack
 from tests.support.waiting import until
 
 pytest.importorskip("opentelemetry.sdk", reason="requirements-otel.txt is not installed")
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -111,9 +109,7 @@ def test_a_charge_is_one_trace_even_if_its_message_was_lost(receiver, api_key, t
         relay.refuse()
     # The provider received the span of the call itself.
     line = next(
-        line
-        for line in relay.data.decode(errors="replace").splitlines()
-        if line.lower().startswith("traceparent")
+        line for line in relay.data.decode(errors="replace").splitlines() if line.lower().startswith("traceparent")
     )
     _version, trace_id, span_id, _flags = line.split(": ")[1].split("-")
     assert trace_id == TRACE
@@ -126,9 +122,7 @@ def test_a_charge_is_one_trace_even_if_its_message_was_lost(receiver, api_key, t
     # Statements belong to their request or attempt; ticks make no trace.
     assert any(name.startswith(("SELECT", "INSERT", "WITH")) for _service, name in receiver.traces[TRACE])
     assert not any(
-        service in ("semel-beat", "semel-maintenance")
-        for trace in receiver.traces.values()
-        for service, _ in trace
+        service in ("semel-beat", "semel-maintenance") for trace in receiver.traces.values() for service, _ in trace
     )
     # No payload, no key.
     for secret in (CANARY, "tok_visa", parse_credential(api_key).secret):

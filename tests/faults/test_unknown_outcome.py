@@ -14,11 +14,7 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-OPERATIONS = [
-    *settings.OPERATIONS,
-    "tests.support.operations.BlindCharge",
-    "tests.support.operations.AskingCharge",
-]
+OPERATIONS = [*settings.OPERATIONS, "tests.support.operations.BlindCharge", "tests.support.operations.AskingCharge"]
 ENV = {**SHORT_LEASE, "OPERATIONS": ",".join(OPERATIONS), "EFFECT_RECONCILE_AFTER_SECONDS": "1"}
 KEY = "order-1"
 TAKEN, NOT_TAKEN = "after_effect", "before_effect"
@@ -99,10 +95,7 @@ def test_a_charge_resolved_as_not_done_is_made_by_the_next_attempt(caller, crash
     assert ledger.effects(KEY) == []
     assert resolve(caller, job, "not_done", "queue").status_code == 200
     assert ledger.settle()[KEY]["state"] == "succeeded"
-    assert ledger.history(KEY) == [
-        *["submit", "claim", "expire", "claim", "doubt"],
-        *["resolve", "claim", "succeed"],
-    ]
+    assert ledger.history(KEY) == [*["submit", "claim", "expire", "claim", "doubt"], *["resolve", "claim", "succeed"]]
 
 
 def test_with_no_attempts_left_the_downstream_is_asked_and_its_answer_is_the_result(crashed):

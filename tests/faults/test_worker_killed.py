@@ -38,11 +38,7 @@ def test_a_charge_whose_worker_was_killed_is_finished_by_another_and_made_once(s
         assert first.status_code == 202
         address = first.headers["Location"]
         key = f"semel-{first.json()['id']}-charge-1"
-        until(
-            lambda: effects(caller.http.get(address).json()) == ["started"],
-            seconds=60,
-            pause_seconds=POLL_SECONDS,
-        )
+        until(lambda: effects(caller.http.get(address).json()) == ["started"], seconds=60, pause_seconds=POLL_SECONDS)
         stack.kill("worker")
         assert effects(caller.http.get(address).json()) == ["started"]
         stack.start_workers("worker")

@@ -39,10 +39,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
     operations = ",".join(
         [
             *settings.OPERATIONS,
-            *(
-                f"tests.support.operations.{name}"
-                for name in ("Stuck", "Poison", "PoisonousCharge", "Patient", "Deaf")
-            ),
+            *(f"tests.support.operations.{name}" for name in ("Stuck", "Poison", "PoisonousCharge", "Patient", "Deaf")),
         ]
     )
     folder = tmp_path_factory.mktemp("stopped")
@@ -75,9 +72,7 @@ def test_a_job_that_kills_its_worker_ends_after_its_attempts_and_delays_no_other
     assert history(caller, poison) == ["submit", *["claim", "expire"] * 3]
 
 
-def test_a_job_that_kills_its_worker_in_an_effect_ends_unknown_after_one_reconcile_only_attempt(
-    stack, caller
-):
+def test_a_job_that_kills_its_worker_in_an_effect_ends_unknown_after_one_reconcile_only_attempt(stack, caller):
     poison = submit(caller, "poison", "test.poisonous_charge")
     job = caller.job_when(poison, "unknown")
     assert (job["attempt"], job["attempts_left"]) == (3, 0)
@@ -104,14 +99,7 @@ def test_a_stopping_worker_postpones_its_job_without_charging_an_attempt(stack, 
     caller.job_when(address, "running")
     assert caller.http.post(f"{address}/cancel").status_code == 200
     job = caller.job_when(address, "canceled")
-    assert history(caller, address) == [
-        "submit",
-        "claim",
-        "postpone",
-        "claim",
-        "cancel-requested",
-        "canceled",
-    ]
+    assert history(caller, address) == ["submit", "claim", "postpone", "claim", "cancel-requested", "canceled"]
     assert_nothing_is_left_over()
 
 
@@ -141,9 +129,7 @@ def test_the_heartbeat_alone_extends_the_lease_and_delivers_a_cancel_request(cal
     caller.job_when(address, "running")
     job_id = address.rpartition("/")[2]
     # The first lease expired one lease length ago.
-    old = JobAttempt.objects.filter(
-        job_id=job_id, started_at__lt=Now() - 2 * timedelta(seconds=LEASE_SECONDS)
-    )
+    old = JobAttempt.objects.filter(job_id=job_id, started_at__lt=Now() - 2 * timedelta(seconds=LEASE_SECONDS))
     until(old.exists, seconds=60, pause_seconds=POLL_SECONDS)
     assert Job.objects.filter(pk=job_id, state=State.RUNNING, attempt=1, lease_expires_at__gt=Now()).exists()
     assert caller.http.post(f"{address}/cancel").status_code == 200

@@ -78,9 +78,7 @@ FILTERS = [
 def test_a_page_of_the_list_takes_four_statements_with_any_filter(reader, filters):
     answer, statements = fetch(reader, JOBS, **filters)
     assert answer.status_code == 200
-    assert (
-        len(statements) <= FRAME + 4
-    )  # the jobs, their tenants, the tenants to choose from, the one that is chosen
+    assert len(statements) <= FRAME + 4  # the jobs, their tenants, the tenants to choose from, the one that is chosen
     assert not [sql for sql in statements if re.search(r"COUNT\(|OFFSET", sql)]
 
 
@@ -149,11 +147,7 @@ def rows_read(sql):
 def scanned(node):
     """Yield the rows that each scan below the node read."""
     if "Relation Name" in node:
-        met = (
-            node["Actual Rows"]
-            + node.get("Rows Removed by Filter", 0)
-            + node.get("Rows Removed by Index Recheck", 0)
-        )
+        met = node["Actual Rows"] + node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
         yield met * node["Actual Loops"]
     for child in node.get("Plans", []):
         yield from scanned(child)

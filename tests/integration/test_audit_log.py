@@ -69,11 +69,7 @@ def test_an_entry_outside_of_a_transaction_is_refused():
 @pytest.mark.parametrize("statement", ["UPDATE audit_entry SET note = ''", "DELETE FROM audit_entry"])
 def test_the_database_refuses_to_change_an_entry(statement):
     entry(note="as it was")
-    with (
-        pytest.raises(DatabaseError, match="append-only"),
-        transaction.atomic(),
-        connection.cursor() as cursor,
-    ):
+    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement)
     assert [note for *_, note in audited()] == ["as it was"]
 
@@ -96,10 +92,7 @@ def test_a_cancel_by_an_operator_is_audited_with_its_reason(tenant):
     waiting, running = in_state(tenant, State.QUEUED), in_state(tenant, State.RUNNING)
     assert job_actions.cancel_job(job_id=waiting.id, actor=ADA, note="a mistake").state == State.CANCELED
     assert job_actions.cancel_job(job_id=running.id, actor=ADA).cancel_requested_at is not None
-    assert audited() == [
-        (ADA, "job.cancel", waiting.resource, "a mistake"),
-        (ADA, "job.cancel", running.resource, ""),
-    ]
+    assert audited() == [(ADA, "job.cancel", waiting.resource, "a mistake"), (ADA, "job.cancel", running.resource, "")]
     assert last_audited(waiting) == {"by": ADA, "note": "a mistake"}
     assert last_audited(running) == {"by": ADA}
 

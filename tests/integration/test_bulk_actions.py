@@ -70,12 +70,8 @@ def test_exactly_the_matching_jobs_are_redriven(tenant):
 def test_each_filter_field_narrows_the_action(tenant, narrow):
     others = failed(tenant, 2)
     job = failed(TenantFactory(), 1, "expired_card")[0]
-    job = write(
-        job.id, "operation = 'test.anything', mode = 'live', created_at = created_at + interval '1 s'"
-    )
-    job_filter = JobFilter(
-        state=State.FAILED, **{name: getattr(job, column) for name, column in narrow.items()}
-    )
+    job = write(job.id, "operation = 'test.anything', mode = 'live', created_at = created_at + interval '1 s'")
+    job_filter = JobFilter(state=State.FAILED, **{name: getattr(job, column) for name, column in narrow.items()})
     assert str(preview(job_filter)) == "1"
     started(REDRIVE, job_filter)
     assert run_once() == Counts(changed=1)
@@ -250,10 +246,7 @@ def test_an_invalid_action_is_not_started(tenant, changes):
 def test_a_preview_counts_up_to_its_limit(tenant, monkeypatch):
     failed(tenant, 3)
     assert preview(FAILED) == Preview(3, has_more=False)
-    assert (
-        preview(JobFilter(state=State.FAILED, created_before=Job.objects.earliest("id").created_at)).count
-        == 0
-    )
+    assert preview(JobFilter(state=State.FAILED, created_before=Job.objects.earliest("id").created_at)).count == 0
     since = Job.objects.latest("id").created_at - timedelta(hours=1)
     assert preview(JobFilter(state=State.FAILED, created_from=since)).count == 3
     monkeypatch.setattr(bulk_actions, "MAX_COUNT", 2)

@@ -94,11 +94,7 @@ def test_a_job_that_is_claimed_again_in_between_gets_a_cancel_request(tenant, me
 
     meanwhile(retry_and_claim)
     requested = cancel(job)
-    assert (requested.state, requested.attempt, requested.cancel_requested_at is None) == (
-        State.RUNNING,
-        2,
-        False,
-    )
+    assert (requested.state, requested.attempt, requested.cancel_requested_at is None) == (State.RUNNING, 2, False)
     with pytest.raises(JobCanceled):
         handle(requested).check()
 

@@ -207,15 +207,10 @@ def test_after_a_worker_died_in_a_compensation_the_next_repeats_it_and_continues
     assert log == ["a", "b", "-b", "-b", "-a"]
     assert len(set(b.back.calls)) == 1
     assert (job.state, job.open_effects, job.done_effects) == (State.FAILED, 0, 0)
-    assert (decode_payload(job.error)["cause"], decode_payload(job.error)["detail"]) == (
-        "sold_out",
-        "sold out",
-    )
+    assert (decode_payload(job.error)["cause"], decode_payload(job.error)["detail"]) == ("sold_out", "sold out")
 
 
-def test_after_a_worker_died_between_two_compensations_the_next_neither_repeats_nor_runs_effects(
-    tenant, script
-):
+def test_after_a_worker_died_between_two_compensations_the_next_neither_repeats_nor_runs_effects(tenant, script):
     log = []
     a, b = Place("a", log, DIES(), {"undone": "a"}), Place("b", log)
     end = each_time(cancel, lambda _job: log.append("forward"))
@@ -320,11 +315,7 @@ def test_a_done_effect_that_this_attempt_has_not_met_prevents_compensation(tenan
     run(queued.id)
     job = run(queued.id)
     assert log == ["a", "b"]
-    assert (job.state, job.done_effects, decode_payload(job.error)["code"]) == (
-        State.FAILED,
-        2,
-        "partially-done",
-    )
+    assert (job.state, job.done_effects, decode_payload(job.error)["code"]) == (State.FAILED, 2, "partially-done")
 
 
 @pytest.mark.parametrize(("end", "state"), [(refuse, State.FAILED), (cancel, State.CANCELED)])
@@ -402,9 +393,7 @@ def test_a_verdict_on_a_compensation_does_not_change_why_the_job_ends(tenant, sc
     resolve(job, JobStep.State.DONE, State.QUEUED)
     job = run(job.id)
     assert (job.state, job.open_effects, job.done_effects) == (state, 0, 0)
-    assert (decode_payload(job.error)["cause"] if job.error else None) == (
-        "sold_out" if end is refuse else None
-    )
+    assert (decode_payload(job.error)["cause"] if job.error else None) == ("sold_out" if end is refuse else None)
 
 
 def test_a_compensation_resolved_as_not_done_is_sent_under_the_same_key(tenant, script):
@@ -421,13 +410,7 @@ def test_a_compensation_resolved_as_not_done_is_sent_under_the_same_key(tenant, 
 def test_a_provider_event_about_a_compensation_resolves_the_job_with_its_original_error(tenant, script):
     job = unknown(tenant, script, cancel)
     key = step_of(job, "a:undo").downstream_key
-    word = {
-        "source": "s",
-        "message_id": "evt_1",
-        "type": "charge.refunded",
-        "key": key,
-        "result": {"id": "re"},
-    }
+    word = {"source": "s", "message_id": "evt_1", "type": "charge.refunded", "key": key, "result": {"id": "re"}}
     with transaction.atomic():
         record_provider_event(ProviderEvent(job_id=job.id, **word))
     assert Job.objects.get(pk=job.id).state == State.QUEUED

@@ -131,9 +131,7 @@ def test_a_write_whose_commit_is_still_under_way_is_awaited_and_counted_once(ten
     tries = []
 
     def begin_charge():
-        return begin_effect(
-            job_id=job.id, attempt=job.attempt, name="charge", key="k", lease=HOUR, attempt_limit=HOUR
-        )
+        return begin_effect(job_id=job.id, attempt=job.attempt, name="charge", key="k", lease=HOUR, attempt_limit=HOUR)
 
     def commit_slowly():
         with transaction.atomic():

@@ -75,9 +75,7 @@ def database():
 
 def test_healthy_servers_have_no_findings_except_the_fsync_of_the_tests(broker):
     findings = {finding.id: finding for finding in examine()}
-    wrong = {
-        check for check, one in findings.items() if one.level > INFO and not check.startswith("settings.")
-    }
+    wrong = {check for check, one in findings.items() if one.level > INFO and not check.startswith("settings.")}
     # The test server runs with fsync off, which is a real finding.
     assert wrong == {"database.durability"}
     assert "fsync" in findings["database.durability"].msg
@@ -108,9 +106,7 @@ def test_a_database_setting_that_breaks_a_promise_is_found(broker, check, settin
 def test_a_pooler_that_drops_session_options_is_found(broker, settings):
     settings.POSTGRES_SESSION = dict.fromkeys(settings.POSTGRES_SESSION, "")
     with altered(
-        database(),
-        "SET default_transaction_isolation = 'repeatable read'",
-        "RESET default_transaction_isolation",
+        database(), "SET default_transaction_isolation = 'repeatable read'", "RESET default_transaction_isolation"
     ):
         says = [one.msg for one in examine() if one.id == "database.session.worker"]
     assert any("repeatable read" in one for one in says)

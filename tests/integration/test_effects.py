@@ -8,14 +8,7 @@ from datetime import timedelta
 import pytest
 
 from jobs.models import Job
-from jobs.operations import (
-    EffectNotDone,
-    EffectRefused,
-    OutcomeUnknown,
-    PermanentError,
-    RetryableError,
-    downstream_key,
-)
+from jobs.operations import EffectNotDone, EffectRefused, OutcomeUnknown, PermanentError, RetryableError, downstream_key
 from jobs.payloads import decode_payload
 from jobs.services import redrive_job
 from jobs.states import State
@@ -48,9 +41,7 @@ def test_a_done_effect_is_recorded_with_its_result(tenant, script):
 def test_the_effect_is_recorded_before_it_is_sent(tenant, script):
     def look(key):
         job = Job.objects.get(pk=queued.id)
-        seen.append(
-            (job.open_effects, job.done_effects, step_of(job).state, step_of(job).downstream_key == key)
-        )
+        seen.append((job.open_effects, job.done_effects, step_of(job).state, step_of(job).downstream_key == key))
 
     seen = []
     queued = job_for(tenant, script, charging(Downstream(look)))

@@ -15,18 +15,7 @@ from jobs.payloads import decode_payload, encode_payload
 from jobs.states import Event, State
 from tests.support.factories import claim, claimed_job, end_lease, make_due, queued_job
 from tests.support.job_model import Situation, by_design
-from tests.support.scenarios import (
-    HOUR,
-    ZERO,
-    begin,
-    close,
-    everything,
-    expire,
-    history,
-    outcomes,
-    running,
-    write,
-)
+from tests.support.scenarios import HOUR, ZERO, begin, close, everything, expire, history, outcomes, running, write
 
 pytestmark = pytest.mark.django_db
 
@@ -81,9 +70,7 @@ def test_every_situation_ends_in_the_documented_state(tenant, event):
             continue
         target, reconcile_only = way
         after = END[event](hold(job))
-        assert (after.state, after.reconcile_only) == (target, reconcile_only or situation.reconcile_only), (
-            situation
-        )
+        assert (after.state, after.reconcile_only) == (target, reconcile_only or situation.reconcile_only), situation
         assert outcomes(job.id)[-1] is not None
         if target is State.FAILED:
             assert (decode_payload(after.error)["code"] == "partially-done") == (situation.done_effects > 0)

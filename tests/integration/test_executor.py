@@ -141,11 +141,7 @@ def test_a_result_that_is_not_json_is_an_error_of_the_operation(tenant, script, 
 def test_a_result_that_is_too_large_fails_the_job_and_is_not_stored(tenant, script, settings):
     settings.RESULT_MAX_BYTES = 100
     job = execute_job(job_of(tenant, script, lambda _job: "x" * 100).id)
-    assert (job.state, job.result, decode_payload(job.error)["cause"]) == (
-        State.FAILED,
-        None,
-        "result-too-large",
-    )
+    assert (job.state, job.result, decode_payload(job.error)["cause"]) == (State.FAILED, None, "result-too-large")
     assert execute_job(job_of(tenant, script, lambda _job: "x" * 90).id).state == State.SUCCEEDED
 
 

@@ -35,12 +35,7 @@ def test_a_job_is_found_by_its_id(tenant):
 
 
 def test_jobs_are_found_by_the_key_of_any_tenant_and_mode_newest_first(tenant):
-    jobs = [
-        queued_job(tenant, mode="live"),
-        queued_job(tenant),
-        queued_job(TenantFactory()),
-        queued_job(tenant),
-    ]
+    jobs = [queued_job(tenant, mode="live"), queued_job(tenant), queued_job(TenantFactory()), queued_job(tenant)]
     for job in jobs[:3]:
         write(job.id, "idempotency_key = 'order-1'")
     write(jobs[3].id, "idempotency_key = 'order-10'")
@@ -61,12 +56,7 @@ def test_a_job_is_found_by_the_downstreams_reference(tenant, script):
 
 def test_a_job_is_found_by_the_reference_in_an_operators_verdict(tenant):
     job = in_state(tenant, State.UNKNOWN)
-    resolution = {
-        "verdict": JobStep.State.DONE,
-        "then": State.SUCCEEDED,
-        "note": "the bank's book",
-        "by": "ada",
-    }
+    resolution = {"verdict": JobStep.State.DONE, "then": State.SUCCEEDED, "note": "the bank's book", "by": "ada"}
     services.resolve_job(
         tenant_id=tenant.id, mode="test", job_id=job.id, step="charge", result={"id": "ch_2"}, **resolution
     )
@@ -92,8 +82,7 @@ def test_a_text_that_is_no_name_finds_nothing(tenant, text):
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [None, "ch_1", ["ch_1"], {}, {"id": 7}, {"id": ""}, {"id": "x" * 256}, {"id": "a\x00"}, {"id": "\ud800"}],
+    "answer", [None, "ch_1", ["ch_1"], {}, {"id": 7}, {"id": ""}, {"id": "x" * 256}, {"id": "a\x00"}, {"id": "\ud800"}]
 )
 def test_an_answer_without_a_usable_id_gives_no_reference(answer):
     assert reference_of(answer) is None

@@ -210,10 +210,7 @@ def test_a_period_without_jobs_makes_a_file_without_rows(tenant, folder, kind):
     assert made.result == {"artifact": f"report.{kind}", "rows": 0, "totals": []}
     content = file_of(made, folder)
     if kind == "csv":
-        assert (
-            content
-            == b"job,operation,state,created_at,finished_at,attempts,charge,amount,currency,refunded\r\n"
-        )
+        assert content == b"job,operation,state,created_at,finished_at,attempts,charge,amount,currency,refunded\r\n"
 
 
 def test_the_first_and_the_last_day_are_included_and_their_neighbours_are_not(tenant, folder):
@@ -260,9 +257,7 @@ def test_jobs_of_other_tenants_and_modes_are_not_included(tenant, folder):
 
 def test_another_scopes_ledger_entry_for_the_same_job_is_ignored(tenant, folder):
     mine = charged_job(tenant)
-    Charge.objects.create(
-        job_id=mine.id, scope="another", charge_id="ch_x", currency="usd", captured=1999, refunded=1
-    )
+    Charge.objects.create(job_id=mine.id, scope="another", charge_id="ch_x", currency="usd", captured=1999, refunded=1)
     [row] = table_of(file_of(report(tenant), folder))
     assert (row["charge"], row["refunded"]) == ("ch_1", "0.00")
 
@@ -275,9 +270,7 @@ def test_an_erased_charge_is_read_from_the_ledger(tenant, folder):
     assert [(row["charge"], row["amount"]) for row in rows] == [("ch_1", "19.99"), ("", "")]
 
 
-@pytest.mark.parametrize(
-    "result", [None, "done", {"amount": 1}, {"charge_id": 1, "amount": "x", "currency": []}]
-)
+@pytest.mark.parametrize("result", [None, "done", {"amount": 1}, {"charge_id": 1, "amount": "x", "currency": []}])
 def test_a_charge_with_an_operators_own_result_is_a_row_without_amount(tenant, folder, result):
     job = charged_job(tenant)
     Job.objects.filter(pk=job.id).update(result=encode_payload(result))
@@ -332,9 +325,7 @@ def test_there_is_one_complete_report_wherever_its_worker_dies(tenant, folder, k
             assert len(table_of(content)) == 3, crash
 
 
-def test_the_totals_are_those_of_the_file_even_if_a_job_is_purged_between_two_attempts(
-    tenant, folder, monkeypatch
-):
+def test_the_totals_are_those_of_the_file_even_if_a_job_is_purged_between_two_attempts(tenant, folder, monkeypatch):
     gone = charged_job(tenant)
     charged_job(tenant, 1, charge_id="ch_2")
     monkeypatch.setattr("workers.artifacts.reach", lambda place: purge_and_die(place, gone))
@@ -415,10 +406,7 @@ def test_an_invalid_period_is_refused(changed, member):
 
 
 def test_a_refusal_over_http_points_to_the_day(api):
-    body = {
-        "operation": "reports.generate",
-        "params": {"format": "csv", "from": "2026-03-02", "to": "2026-03-01"},
-    }
+    body = {"operation": "reports.generate", "params": {"format": "csv", "from": "2026-03-02", "to": "2026-03-01"}}
     answer = api.post("/v1/jobs", body, format="json", HTTP_IDEMPOTENCY_KEY="report-1")
     assert answer.status_code == 400
     assert [error["pointer"] for error in answer.json()["errors"]] == ["/params/to"]
@@ -426,8 +414,7 @@ def test_a_refusal_over_http_points_to_the_day(api):
 
 
 @pytest.mark.parametrize(
-    ("first", "last"),
-    [("2024-01-01", "2024-12-31"), ("9999-12-31", "9999-12-31"), ("0001-01-01", "0001-01-01")],
+    ("first", "last"), [("2024-01-01", "2024-12-31"), ("9999-12-31", "9999-12-31"), ("0001-01-01", "0001-01-01")]
 )
 def test_a_leap_year_and_the_ends_of_the_calendar_are_accepted(tenant, folder, first, last):
     made = report(tenant, {"format": "csv", "from": first, "to": last})
@@ -442,7 +429,5 @@ def test_jobs_are_read_in_batches_and_none_is_read_twice(tenant, folder):
         queued_job(tenant)
     with CaptureQueriesContext(connection) as captured:
         report(tenant)
-    reads = [
-        one["sql"] for one in captured if "LIMIT 2" in one["sql"] and '"job"."created_at" >=' in one["sql"]
-    ]
+    reads = [one["sql"] for one in captured if "LIMIT 2" in one["sql"] and '"job"."created_at" >=' in one["sql"]]
     assert len(reads) == 4, "three batches, and the end"

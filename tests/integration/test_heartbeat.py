@@ -200,11 +200,7 @@ def test_a_renewal_changes_nothing_but_the_lease(tenant):
     job = claimed_job(tenant)
     renew(job)
     after = Job.objects.get(pk=job.id)
-    changed = {
-        field.name
-        for field in Job._meta.fields
-        if getattr(job, field.attname) != getattr(after, field.attname)
-    }
+    changed = {field.name for field in Job._meta.fields if getattr(job, field.attname) != getattr(after, field.attname)}
     assert changed == {"lease_expires_at"}
     assert history(job.id) == ["submit", "claim"]
 

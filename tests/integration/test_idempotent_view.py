@@ -26,9 +26,7 @@ HOUR = 3600
 
 @pytest.fixture(autouse=True)
 def _shop(request, settings, monkeypatch):
-    request.getfixturevalue(
-        "transactional_db" if request.node.get_closest_marker("django_db").kwargs else "db"
-    )
+    request.getfixturevalue("transactional_db" if request.node.get_closest_marker("django_db").kwargs else "db")
     settings.IDEMPOTENCY_SCOPE = "tests.support.idempotent_view.scope_of"
     settings.IDEMPOTENCY_FINGERPRINT_KEYS = ["k1:one secret"]
     monkeypatch.setattr(key_lifetime, "_ended_filters", [])
@@ -135,11 +133,7 @@ def test_another_body_under_the_key_is_refused_with_the_differing_members():
 
 @pytest.mark.parametrize(
     ("other", "parts"),
-    [
-        ({"path": "/elsewhere"}, ["path"]),
-        ({"path": "/orders?x=1"}, ["query"]),
-        ({"method": "PUT"}, ["method"]),
-    ],
+    [({"path": "/elsewhere"}, ["path"]), ({"path": "/orders?x=1"}, ["query"]), ({"method": "PUT"}, ["method"])],
 )
 def test_another_method_path_or_query_under_the_key_is_refused(other, parts):
     send()
@@ -158,10 +152,7 @@ def test_a_record_is_compared_under_its_own_secret_after_rotation(settings):
     assert send().content == first.content
     assert json.loads(send({"amount": 2}).content)["mismatch"] == ["/amount"]
     send(key="new")
-    assert set(IdempotencyRecord.objects.values_list("key", "fingerprint_kid")) == {
-        ("k", "k1"),
-        ("new", "k2"),
-    }
+    assert set(IdempotencyRecord.objects.values_list("key", "fingerprint_kid")) == {("k", "k1"), ("new", "k2")}
 
 
 def test_a_lost_secret_is_a_clear_error_and_never_a_second_run(settings):
@@ -297,10 +288,7 @@ def test_an_unexpected_exception_undoes_everything_and_leaves_the_key_free(durin
     assert (count_orders(), IdempotencyRecord.objects.count()) == (0, 0)
 
 
-@pytest.mark.parametrize(
-    "refuse",
-    [lambda: raise_(Refusal(402)), lambda: Response({"code": "declined"}, status=402)],
-)
+@pytest.mark.parametrize("refuse", [lambda: raise_(Refusal(402)), lambda: Response({"code": "declined"}, status=402)])
 def test_a_final_refusal_undoes_the_work_and_is_stored(during, refuse):
     during(refuse)
     first = send()

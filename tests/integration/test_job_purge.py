@@ -59,9 +59,7 @@ def test_a_jobs_steps_are_deleted_with_it_and_those_of_another_stay(tenant):
 @pytest.mark.parametrize("state", sorted(set(State) - TERMINAL))
 def test_a_job_that_has_not_ended_stays_however_old_it_is(tenant, state):
     job = in_state(tenant, state)
-    write(
-        job.id, "created_at = created_at - interval '1 year'", "started_at = started_at - interval '1 year'"
-    )
+    write(job.id, "created_at = created_at - interval '1 year'", "started_at = started_at - interval '1 year'")
     before = everything(job.id)
     assert job_purge.run_once(10) == Counts()
     assert everything(job.id) == before
@@ -85,10 +83,7 @@ def test_more_than_a_batch_is_deleted_in_as_many_short_transactions_as_it_takes(
 
 def test_jobs_that_ended_at_the_same_instant_are_all_deleted(tenant):
     for _ in range(5):
-        write(
-            ended_long_ago(tenant).id,
-            "finished_at = date_trunc('day', clock_timestamp() - interval '40 days')",
-        )
+        write(ended_long_ago(tenant).id, "finished_at = date_trunc('day', clock_timestamp() - interval '40 days')")
     assert job_purge.run_once(2) == Counts(deleted=5)
 
 
@@ -183,10 +178,7 @@ def test_a_locked_job_is_left_for_the_next_purge():
 def test_bulk_actions_that_finished_long_ago_are_deleted(settings):
     long_ago = timezone.now() - timedelta(seconds=settings.AUDIT_RETENTION_SECONDS, hours=1)
     fields = {"action": "cancel", "selection": {}, "note": "n", "by": "me", "until": UUID(int=1)}
-    kept = [
-        BulkAction.objects.create(**fields),
-        BulkAction.objects.create(**fields, finished_at=timezone.now()),
-    ]
+    kept = [BulkAction.objects.create(**fields), BulkAction.objects.create(**fields, finished_at=timezone.now())]
     for _ in range(3):
         BulkAction.objects.create(**fields, finished_at=long_ago)
     assert list(job_purge.bulk_action_batches(2)) == [2, 1]

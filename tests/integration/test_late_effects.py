@@ -7,10 +7,7 @@ from datetime import timedelta
 import pytest
 
 from jobs.models import Job, JobEvent, JobStep
-from jobs.operations import (
-    EffectNotDone,
-    EffectRefused,
-)
+from jobs.operations import EffectNotDone, EffectRefused
 from jobs.payloads import encode_payload
 from jobs.queries.steps import close_effect, record_step
 from jobs.states import State
@@ -29,9 +26,7 @@ def job_for(tenant, script, perform):
 
 
 @pytest.mark.parametrize("second", ["runs", "has begun it too", "has done it", "none: the job waits"])
-@pytest.mark.parametrize(
-    "answer", [{"id": "ch_late"}, EffectRefused("late"), EffectNotDone("late")], ids=repr
-)
+@pytest.mark.parametrize("answer", [{"id": "ch_late"}, EffectRefused("late"), EffectNotDone("late")], ids=repr)
 def test_a_stale_attempts_answer_is_evidence_and_changes_nothing(tenant, script, answer, second):
     def other_attempt(_key):
         expire(Job.objects.get(pk=queued.id), delay=-HOUR)
@@ -49,9 +44,7 @@ def test_a_stale_attempts_answer_is_evidence_and_changes_nothing(tenant, script,
     before = []
     queued = job_for(tenant, script, charging(Downstream(other_attempt)))
     job = run(queued.id)
-    changed = {
-        name for name, value in Job.objects.values().get(pk=job.id).items() if value != before[0][name]
-    }
+    changed = {name for name, value in Job.objects.values().get(pk=job.id).items() if value != before[0][name]}
     assert changed == {"event_seq"}
     assert {**step_of(job).__dict__, "_state": None} == {**before[1], "_state": None}
     assert history(job.id)[-1] == "late-effect"
@@ -75,12 +68,7 @@ def test_a_write_whose_reply_was_lost_finds_its_own_record(tenant):
     job = claimed_job(tenant)
     begin(job, "charge")
     held = {"job_id": job.id, "attempt": job.attempt}
-    closing = {
-        **held,
-        "name": "charge",
-        "state": JobStep.State.DONE,
-        "result": encode_payload({"id": "ch_1"}),
-    }
+    closing = {**held, "name": "charge", "state": JobStep.State.DONE, "result": encode_payload({"id": "ch_1"})}
     remembering = {**held, "name": "count", "kind": JobStep.Kind.STEP, "result": encode_payload(7)}
     for _ in range(2):
         assert close_effect(**closing)

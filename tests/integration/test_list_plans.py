@@ -66,10 +66,7 @@ RANGES = {
     "at any time": {},
     "since a while": {"created_after": HALFWAY - timedelta(days=1)},
     "until a while ago": {"created_before": HALFWAY + timedelta(days=1)},
-    "in between": {
-        "created_after": HALFWAY - timedelta(days=1),
-        "created_before": HALFWAY + timedelta(days=1),
-    },
+    "in between": {"created_after": HALFWAY - timedelta(days=1), "created_before": HALFWAY + timedelta(days=1)},
 }
 
 
@@ -111,9 +108,7 @@ def test_a_page_reads_a_bounded_number_of_rows_for_any_combination_of_filters(te
             reads = Reads()
             before = fitting[start - 1] if start else None
             with connection.execute_wrapper(reads):
-                page = list_jobs(
-                    tenant_id=tenant.id, mode="test", job_filter=wanted, before=before, limit=LIMIT
-                )
+                page = list_jobs(tenant_id=tenant.id, mode="test", job_filter=wanted, before=before, limit=LIMIT)
             assert [job.id for job in page.rows] == fitting[start : start + LIMIT]
             assert page.has_older == (len(fitting) > start + LIMIT)
             assert len(reads.plans) == 1

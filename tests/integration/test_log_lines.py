@@ -131,10 +131,7 @@ raise ValueError({SECRET!r})
     running = process(code)
     _out, err = running.communicate(timeout=60)
     logged = [json.loads(line) for line in err.splitlines()]
-    assert [line["exception"]["type"] for line in logged] == [
-        "builtins.ZeroDivisionError",
-        "builtins.ValueError",
-    ]
+    assert [line["exception"]["type"] for line in logged] == ["builtins.ZeroDivisionError", "builtins.ValueError"]
     assert SECRET not in err
 
 

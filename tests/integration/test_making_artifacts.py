@@ -127,9 +127,7 @@ def test_the_writer_may_seek_wrap_and_close_the_file(tenant, script, folder):
             text.write("größ")
 
     job = run(
-        queued_job(
-            tenant, script=script(lambda job: vars(job.artifact("a", write, content_type="text/plain")))
-        ).id
+        queued_job(tenant, script=script(lambda job: vars(job.artifact("a", write, content_type="text/plain")))).id
     )
     assert job.state == State.SUCCEEDED
     assert stored(folder) == ["größ".encode()]
@@ -171,14 +169,8 @@ def test_nothing_is_written_to_storage_inside_a_transaction(tenant, script, fold
 @pytest.mark.parametrize(
     "wrong",
     [
-        *(
-            {"name": name}
-            for name in ("", ".", "..", ".x", "a/b", "../x", "a b", "ä", "a" * 101, "a\n", "-a")
-        ),
-        *(
-            {"content_type": kind}
-            for kind in ("", "text", "text/html\r\nX: y", "text/html;", "a/b" + "c" * 200)
-        ),
+        *({"name": name} for name in ("", ".", "..", ".x", "a/b", "../x", "a b", "ä", "a" * 101, "a\n", "-a")),
+        *({"content_type": kind} for kind in ("", "text", "text/html\r\nX: y", "text/html;", "a/b" + "c" * 200)),
         *({"filename": name} for name in ("a/b", "a\\b", "a\r\nb", "a\x00", "a" * 201)),
         *({"keep": keep} for keep in (timedelta(0), timedelta(-1))),
     ],
@@ -251,9 +243,7 @@ def test_a_failure_while_it_is_written_leaves_nothing(tenant, script, folder):
 
 
 @pytest.mark.parametrize("where", ["before", "amid", "after"])
-def test_a_crash_while_it_is_stored_leaves_an_orphaned_file_for_the_purge(
-    tenant, script, folder, monkeypatch, where
-):
+def test_a_crash_while_it_is_stored_leaves_an_orphaned_file_for_the_purge(tenant, script, folder, monkeypatch, where):
     def save(storage, name, content, save=FileSystemStorage._save):
         if where == "amid":
             (folder / name).parent.mkdir()
@@ -298,9 +288,7 @@ def test_a_crash_after_it_is_published_leaves_an_artifact_for_the_next_attempt(t
     assert stored(folder) == [b"1"]
 
 
-def test_a_storage_that_fails_leaves_nothing_and_the_next_attempt_stores_it(
-    tenant, script, folder, monkeypatch
-):
+def test_a_storage_that_fails_leaves_nothing_and_the_next_attempt_stores_it(tenant, script, folder, monkeypatch):
     def full(storage, name, content):
         (folder / name).parent.mkdir()
         (folder / name).write_bytes(b"ha")
@@ -361,9 +349,7 @@ def test_a_publication_with_an_unknown_outcome_never_removes_the_file(tenant, fo
     assert (folder / artifact_of(job, "a").storage_name).read_bytes() == b"x"
 
 
-def test_a_publication_with_an_unknown_outcome_of_a_lost_job_never_removes_the_file(
-    tenant, folder, monkeypatch
-):
+def test_a_publication_with_an_unknown_outcome_of_a_lost_job_never_removes_the_file(tenant, folder, monkeypatch):
     job = claimed_job(tenant)
 
     def commit_and_see_nothing(**values):
@@ -391,9 +377,7 @@ def test_a_stale_attempt_begins_no_file(tenant, folder):
 
 
 @pytest.mark.parametrize("when", ["before its own", "after its own"])
-def test_an_attempt_that_lost_the_job_while_storing_publishes_and_overwrites_nothing(
-    tenant, folder, monkeypatch, when
-):
+def test_an_attempt_that_lost_the_job_while_storing_publishes_and_overwrites_nothing(tenant, folder, monkeypatch, when):
     stale = claimed_job(tenant)
 
     def save(storage, name, content, save=FileSystemStorage._save):
@@ -447,9 +431,7 @@ def test_the_purge_keeps_the_file_of_a_running_attempt_however_long_it_takes(ten
 def test_a_job_that_is_not_running_gets_no_artifact(tenant, state):
     job = in_state(tenant, state)
     held = {"job_id": job.id, "attempt": job.attempt}
-    file = rows.StoredFile(
-        name="a", **CSV, filename="a", keep=None, size=1, digest=b"x" * 32, storage_name="x"
-    )
+    file = rows.StoredFile(name="a", **CSV, filename="a", keep=None, size=1, digest=b"x" * 32, storage_name="x")
     assert not rows.begin_file(**held, name="a", storage_name="x", grace=HOUR)
     assert not rows.publish_file(**held, file=file)
     assert (count_orphaned_files(), JobArtifact.objects.count()) == (0, 0)

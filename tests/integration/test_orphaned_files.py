@@ -58,9 +58,7 @@ def test_more_artifacts_than_a_batch_expire_in_one_purge(tenant, script, folder,
 # --- Erased, purged --------------------------------------------------------------------------------------------------------
 
 
-def test_an_erasure_removes_the_files_once_it_is_committed(
-    tenant, script, folder, django_capture_on_commit_callbacks
-):
+def test_an_erasure_removes_the_files_once_it_is_committed(tenant, script, folder, django_capture_on_commit_callbacks):
     job = job_with_file(tenant, script, b"secret")
     kept = job_with_file(tenant, script, b"kept")
     with django_capture_on_commit_callbacks(execute=True):
@@ -117,10 +115,7 @@ def fail(_storage, _name):
 def orphaned_file(name, content, folder):
     (folder / name).write_bytes(content)
     OrphanedFile.objects.create(
-        storage_name=name,
-        job_id="0199f3a4-7a3c-7000-8000-000000000000",
-        attempt=1,
-        removable_at="2020-01-01T00:00Z",
+        storage_name=name, job_id="0199f3a4-7a3c-7000-8000-000000000000", attempt=1, removable_at="2020-01-01T00:00Z"
     )
 
 
@@ -160,9 +155,7 @@ def test_a_purge_tries_an_unavailable_storage_twice_however_many_files_there_are
     tries = []
     for name in "abcdef":
         orphaned_file(name, b"x", folder)
-    monkeypatch.setattr(
-        FileSystemStorage, "delete", lambda storage, name: tries.append(name) or fail(storage, name)
-    )
+    monkeypatch.setattr(FileSystemStorage, "delete", lambda storage, name: tries.append(name) or fail(storage, name))
     assert purge.run_once() == purge.Counts()
     assert (len(tries), count_orphaned_files()) == (2, 6)
 

@@ -137,8 +137,7 @@ def test_an_amount_that_the_provider_rejects_is_a_refusal(sandbox, request):
 
 
 @pytest.mark.parametrize(
-    ("source", "outcome"),
-    [("tok_cut", "charged_then_cut"), ("tok_timeout_after_charge", "charged_then_silent")],
+    ("source", "outcome"), [("tok_cut", "charged_then_cut"), ("tok_timeout_after_charge", "charged_then_silent")]
 )
 def test_a_charge_without_an_answer_is_uncertain_and_a_repeat_settles_it(sandbox, source, outcome, request):
     with raises_exactly(OutcomeUncertain):
@@ -170,10 +169,7 @@ def test_a_500_is_uncertain_and_a_429_means_not_done(sandbox, request):
 
 
 def test_a_key_in_use_is_uncertain(tmp_path):
-    with (
-        running_provider(tmp_path / "provider", "--slow-seconds", "1") as sandbox,
-        ThreadPoolExecutor(1) as pool,
-    ):
+    with running_provider(tmp_path / "provider", "--slow-seconds", "1") as sandbox, ThreadPoolExecutor(1) as pool:
         provider = gateway(sandbox.url)
         first = pool.submit(charge, provider, "k", "tok_slow")
         sandbox.wait_for("k", ["in_progress"])
@@ -212,9 +208,7 @@ def test_a_refused_connection_means_not_done():
     provider = gateway(nobody_listens())
     with raises_exactly(EffectNotDone):
         charge(provider)
-    with raises_exactly(
-        RetryableError
-    ):  # for a look-up, EffectNotDone would be read as the outcome of the charge
+    with raises_exactly(RetryableError):  # for a look-up, EffectNotDone would be read as the outcome of the charge
         provider.find_charge("k")
 
 

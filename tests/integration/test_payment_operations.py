@@ -165,11 +165,7 @@ def test_a_refund_without_an_amount_refunds_what_is_left(charge, refund, provide
     charged = charge()
     assert refund(charged, 500).result["amount"] == 500
     rest = refund(charged)
-    assert (rest.job.state, rest.result["amount"], rest.result["amount_decimal"]) == (
-        State.SUCCEEDED,
-        1499,
-        "14.99",
-    )
+    assert (rest.job.state, rest.result["amount"], rest.result["amount_decimal"]) == (State.SUCCEEDED, 1499, "14.99")
     assert sorted(given_back(provider, charged)) == [500, 1499]
 
 
@@ -224,9 +220,7 @@ def test_a_refund_that_is_redriven_after_a_refusal_holds_its_amount_again(charge
 
 
 @pytest.mark.parametrize("end", ["failed", "canceled"])
-def test_the_hold_of_a_failed_refund_is_available_to_the_next(
-    charge, refund, provider, tenant, *, settings, end
-):
+def test_the_hold_of_a_failed_refund_is_available_to_the_next(charge, refund, provider, tenant, *, settings, end):
     charged, url = charge(FOR_ADA), settings.PAYMENT_PROVIDER_URL
     settings.PAYMENT_PROVIDER_URL = f"http://127.0.0.1:{free_port()}"
     vain = refund(charged)
@@ -253,18 +247,11 @@ def test_the_hold_of_a_refund_that_may_still_be_made_is_kept(charge, refund, ten
         currency="usd",
         captured=1999,
     )
-    hold_refund(
-        job_id=queued_job(tenant).id,
-        charge=held,
-        amount=1500,
-        ended_without_effects=lambda _job_id: False,
-    )
+    hold_refund(job_id=queued_job(tenant).id, charge=held, amount=1500, ended_without_effects=lambda _job_id: False)
     assert refund(charged).result["amount"] == 499
 
 
-def test_a_started_refund_ends_although_its_charge_was_erased_meanwhile(
-    charge, refund, provider, tenant, monkeypatch
-):
+def test_a_started_refund_ends_although_its_charge_was_erased_meanwhile(charge, refund, provider, tenant, monkeypatch):
     charged, for_job = charge(), refund_operation.provider_for
 
     class Erasing:

@@ -144,11 +144,7 @@ def test_no_other_role_can_connect(provision, target, name):
 
 def test_each_tenant_and_mode_has_its_own_database_of_a_name(provision, drop, target, name):
     tenant = TenantFactory()
-    results = [
-        provision(name).result,
-        provision(name, tenant).result,
-        provision(name, tenant, mode="live").result,
-    ]
+    results = [provision(name).result, provision(name, tenant).result, provision(name, tenant, mode="live").result]
     assert len({result["database"] for result in results}) == 3
     assert drop(name, tenant).result["database"] == results[1]["database"]
     for left in (results[0], results[2]):
@@ -217,9 +213,7 @@ STATEMENTS = [
 
 
 @pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
-def test_a_session_that_is_cut_at_any_statement_costs_only_another_attempt(
-    provision, target, at_statement, is_done
-):
+def test_a_session_that_is_cut_at_any_statement_costs_only_another_attempt(provision, target, at_statement, is_done):
     def cut(connection, send):
         if is_done:
             send()
@@ -449,24 +443,7 @@ def as_text(value):
 
 @pytest.mark.parametrize(
     "hostile",
-    [
-        "",
-        "A",
-        "1a",
-        "_a",
-        "a-b",
-        "a b",
-        "a.b",
-        'a"',
-        "a'; --",
-        "a\n",
-        "é",
-        "postgres\0",
-        "a" * 41,
-        1,
-        None,
-        ["a"],
-    ],
+    ["", "A", "1a", "_a", "a-b", "a b", "a.b", 'a"', "a'; --", "a\n", "é", "postgres\0", "a" * 41, 1, None, ["a"]],
     ids=repr,
 )
 def test_an_invalid_name_is_refused_before_a_job_is_created(provision, drop, hostile):
@@ -500,9 +477,7 @@ def attempted(tenant, name):
 
 
 @pytest.mark.parametrize("url", ["", "http://example.com", "postgres://host", "no address"])
-def test_without_an_address_no_effect_starts_and_a_corrected_setting_helps(
-    tenant, settings, target, name, url
-):
+def test_without_an_address_no_effect_starts_and_a_corrected_setting_helps(tenant, settings, target, name, url):
     settings.PROVISION_DATABASE_URL = url
     job, error = attempted(tenant, name)
     assert (job.state, job.open_effects) == (State.QUEUED, 0)

@@ -15,15 +15,7 @@ from jobs.payloads import encode_payload
 from jobs.queries.lease import renew_lease
 from jobs.queries.pauses import unpark_resumed_jobs
 from jobs.queries.purge import FIRST_ENDED, delete_jobs, lock_ended_batch, time_ago
-from jobs.queries.selfaudit import (
-    JOB_RULES,
-    LAST_ID,
-    accepted_since,
-    broken_jobs,
-    ended_since,
-    overdue_jobs,
-    owners_of,
-)
+from jobs.queries.selfaudit import JOB_RULES, LAST_ID, accepted_since, broken_jobs, ended_since, overdue_jobs, owners_of
 from jobs.queries.statistics import _COUNT_BY_STATE, _DUE, count_by_operation, due_jobs
 from jobs.queries.sweep import (
     _DUE_QUEUES,
@@ -127,10 +119,7 @@ class Plans:
         """Name the indexes that find steps by something else than their job."""
         text = "\n".join(self.texts)
         assert "Seq Scan on job_step" not in text, text
-        return {
-            *re.findall(r"using (job_step_by_\w+) on", text),
-            *re.findall(r"Scan on (job_step_by_\w+)", text),
-        }
+        return {*re.findall(r"using (job_step_by_\w+) on", text), *re.findall(r"Scan on (job_step_by_\w+)", text)}
 
     @property
     def indexed_by_id(self):
@@ -165,12 +154,7 @@ def rows_read(text):
 
 
 def test_jobs_of_a_period_are_read_and_counted_by_the_tenants_list(full):
-    week = {
-        "tenant_id": full.id,
-        "mode": "test",
-        "start": timezone.now() - 7 * 24 * HOUR,
-        "end": timezone.now(),
-    }
+    week = {"tenant_id": full.id, "mode": "test", "start": timezone.now() - 7 * 24 * HOUR, "end": timezone.now()}
     plans, count = plan(lambda: count_jobs_between(**week))
     assert plans.indexes == {"job_list"}
     read = {**week, "results_of": "payments.charge", "limit": 20}
@@ -313,8 +297,7 @@ def _fill_the_history(tenant):
             " SELECT id, seq, 'submit', 0, '{}', created_at FROM job, generate_series(1, 3) AS seq"
         )
         cursor.execute(
-            "INSERT INTO job_attempt (job_id, number, worker, started_at)"
-            " SELECT id, 1, 'w', created_at FROM job"
+            "INSERT INTO job_attempt (job_id, number, worker, started_at) SELECT id, 1, 'w', created_at FROM job"
         )
         cursor.execute(
             "INSERT INTO job_step (job_id, name, kind, state, attempt, first_started_at, last_started_at, ended_at, result)"
@@ -340,10 +323,7 @@ RANGES = {
     "since the beginning": {"created_after": NOW - timedelta(days=40)},
     "until now": {"created_before": NOW},
     "by a week": {"created_after": NOW - timedelta(days=16), "created_before": NOW - timedelta(days=9)},
-    "by an hour": {
-        "created_after": NOW - timedelta(days=9, hours=1),
-        "created_before": NOW - timedelta(days=9),
-    },
+    "by an hour": {"created_after": NOW - timedelta(days=9, hours=1), "created_before": NOW - timedelta(days=9)},
 }
 
 
@@ -402,9 +382,7 @@ def test_events_of_many_jobs_are_ranges_of_their_key(full, count):
     text = plans.texts[-1]
     assert "Seq Scan on job_event" not in text, text
     assert re.search(r"Index Cond: .*job_id = known.id\) AND \(seq > known.seq", text), text
-    assert {key: [event.seq for event in found] for key, found in events.items()} == {
-        key: [2, 3] for key in known
-    }
+    assert {key: [event.seq for event in found] for key, found in events.items()} == {key: [2, 3] for key in known}
 
 
 def test_a_job_is_found_by_its_request_across_tenants(full):
@@ -484,11 +462,7 @@ def test_errors_are_grouped_from_the_failed_jobs_alone(full):
 
 @pytest.mark.parametrize(
     ("state", "index"),
-    [
-        (State.QUEUED, "job_queued_by_queue"),
-        (State.RUNNING, "job_running"),
-        (State.UNKNOWN, "job_in_trouble"),
-    ],
+    [(State.QUEUED, "job_queued_by_queue"), (State.RUNNING, "job_running"), (State.UNKNOWN, "job_in_trouble")],
 )
 def test_jobs_that_have_not_ended_are_counted_by_the_index_of_their_state(full, state, index):
     plans, counts = plan(lambda: count_by_operation(state, at_most=10))
@@ -525,10 +499,7 @@ def test_a_preview_reads_only_the_jobs_of_its_state(full):
 
 def test_a_batch_of_a_bulk_action_reads_a_range_of_ids(full):
     made = start_bulk_action(
-        action=BulkAction.Action.REDRIVE,
-        job_filter=JobFilter(state=State.FAILED),
-        actor="user ada",
-        note="a test",
+        action=BulkAction.Action.REDRIVE, job_filter=JobFilter(state=State.FAILED), actor="user ada", note="a test"
     )
     plans, counts = plan(lambda: next(steps()))
     assert counts.changed == 100

@@ -123,8 +123,6 @@ def test_a_batch_begins_after_the_last_record_seen():
     insert_records(4)
     until = maintenance_queries.read_clock()
     with transaction.atomic():
-        everything = maintenance_queries.lock_expired_batch(
-            until=until, after=record_purge._BEGINNING, limit=10
-        )
+        everything = maintenance_queries.lock_expired_batch(until=until, after=record_purge._BEGINNING, limit=10)
         rest = maintenance_queries.lock_expired_batch(until=until, after=everything[1], limit=10)
     assert (len(everything), rest) == (4, everything[2:])

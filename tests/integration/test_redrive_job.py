@@ -39,11 +39,7 @@ def steps(job):
 def keyed_job(tenant, record, *, key="k"):
     submission = Submission(operation=current_operation("test.scripted"), params={"script": "none"})
     return submit_job(
-        tenant_id=tenant.id,
-        mode="test",
-        submission=submission,
-        idempotency_record_id=record.id,
-        idempotency_key=key,
+        tenant_id=tenant.id, mode="test", submission=submission, idempotency_record_id=record.id, idempotency_key=key
     )
 
 
@@ -66,13 +62,9 @@ def name_resource(record, resource):
     IdempotencyRecord.objects.filter(pk=record.pk).update(resource=resource)
 
 
-def test_a_redriven_job_has_all_its_attempts_again_and_is_published(
-    tenant, django_capture_on_commit_callbacks
-):
+def test_a_redriven_job_has_all_its_attempts_again_and_is_published(tenant, django_capture_on_commit_callbacks):
     job = in_state(tenant, State.FAILED)
-    write(
-        job.id, "attempts_left = 0, deadline_at = clock_timestamp(), cancel_requested_at = clock_timestamp()"
-    )
+    write(job.id, "attempts_left = 0, deadline_at = clock_timestamp(), cancel_requested_at = clock_timestamp()")
     with django_capture_on_commit_callbacks() as callbacks:
         again = redrive(job)
     assert len(publications(callbacks)) == 1

@@ -39,9 +39,7 @@ def keyed(tenant, state):
 
 
 def release(record, **fields):
-    return release_key(
-        record_id=record.id, owner=record.owner, actor="user ada", **{"note": "requested", **fields}
-    )
+    return release_key(record_id=record.id, owner=record.owner, actor="user ada", **{"note": "requested", **fields})
 
 
 def test_the_next_request_under_a_released_key_is_new(api):

@@ -79,13 +79,7 @@ def test_counts_are_written_soon_by_a_thread_that_ends(api, settings):
     own.count(record().id)
     until(lambda: record().replays == 2)
     until(
-        lambda: (
-            not [
-                one
-                for one in threading.enumerate()
-                if one.name == "replay-replay_counter" and not is_late(one)
-            ]
-        )
+        lambda: not [one for one in threading.enumerate() if one.name == "replay-replay_counter" and not is_late(one)]
     )
 
 

@@ -20,9 +20,7 @@ DONE, NOT_DONE = JobStep.State.DONE, JobStep.State.NOT_DONE
 
 def resolve(job, verdict, then, **fields):
     given = {"step": "charge", "note": "asked the bank", "by": "ada", **fields}
-    return resolve_job(
-        tenant_id=job.tenant_id, mode="test", job_id=job.id, verdict=verdict, then=then, **given
-    )
+    return resolve_job(tenant_id=job.tenant_id, mode="test", job_id=job.id, verdict=verdict, then=then, **given)
 
 
 def test_a_done_effect_and_a_succeeded_job(tenant):
@@ -49,9 +47,7 @@ def test_a_done_effect_and_a_failed_job_is_partially_done(tenant):
 
 
 @pytest.mark.parametrize(("verdict", "done"), [(DONE, 1), (NOT_DONE, 0)])
-def test_a_job_that_is_queued_again_gets_fresh_attempts(
-    tenant, verdict, done, django_capture_on_commit_callbacks
-):
+def test_a_job_that_is_queued_again_gets_fresh_attempts(tenant, verdict, done, django_capture_on_commit_callbacks):
     job = in_state(tenant, State.UNKNOWN)
     write(job.id, "attempts_left = 0, reconcile_only = TRUE, cancel_requested_at = clock_timestamp()")
     with django_capture_on_commit_callbacks() as callbacks:

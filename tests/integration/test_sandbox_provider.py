@@ -68,22 +68,14 @@ def test_another_request_under_the_key_is_refused(provider, request):
 def test_the_same_request_may_be_spelled_differently(provider, request):
     first = provider.charge(request.node.name)
     body = ' {"source":"tok_visa", "currency":"usd", "amount":1999, "description":null} '
-    again = provider.request(
-        "POST", "/v1/charges", content=body, headers={"Idempotency-Key": request.node.name}
-    )
+    again = provider.request("POST", "/v1/charges", content=body, headers={"Idempotency-Key": request.node.name})
     assert again.content == first.content
 
 
 @pytest.mark.parametrize(
-    ("source", "status", "outcome"),
-    [
-        ("tok_500_then_ok", 500, "failed"),
-        ("tok_429_then_ok", 429, "rate_limited"),
-    ],
+    ("source", "status", "outcome"), [("tok_500_then_ok", 500, "failed"), ("tok_429_then_ok", 429, "rate_limited")]
 )
-def test_a_failing_first_call_charges_nothing_and_the_second_succeeds(
-    provider, source, status, outcome, request
-):
+def test_a_failing_first_call_charges_nothing_and_the_second_succeeds(provider, source, status, outcome, request):
     first = provider.charge(request.node.name, source)
     assert first.status_code == status
     assert provider.charges(request.node.name) == []
@@ -222,10 +214,7 @@ def test_a_wrong_body_is_refused_and_the_key_stays_free(provider, body, request)
 
 def test_a_charge_needs_a_key(provider):
     body = {"amount": 1, "currency": "usd", "source": "tok_visa"}
-    assert (
-        provider.request("POST", "/v1/charges", json=body).json()["error"]["code"]
-        == "idempotency_key_missing"
-    )
+    assert provider.request("POST", "/v1/charges", json=body).json()["error"]["code"] == "idempotency_key_missing"
 
 
 @pytest.mark.parametrize("path", ["/v1/charges", "/v1/calls", "/v1/stats"])
@@ -248,9 +237,7 @@ def test_a_key_may_begin_with_a_dash(store):
     # One random key in 64 does; then the stack did not start.
     webhook = {"webhook_url": "http://127.0.0.1:9/", "webhook_secret": "whsec_" + "a" * 32}
     command = services.provider(os.environ, 0, store, "-key", **webhook)
-    with subprocess.Popen(
-        command.argv, env=command.env, cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command.argv, env=command.env, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             url = process.stdout.readline().split()[-1]
             answer = httpx2.get(f"{url}/v1/stats", headers={"Authorization": "Bearer -key"}, trust_env=False)
@@ -274,7 +261,4 @@ def test_it_needs_nothing_but_python():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
             for name in names:
-                assert name.split(".")[0] in known or name.startswith("devstack.sandbox_provider."), (
-                    file,
-                    name,
-                )
+                assert name.split(".")[0] in known or name.startswith("devstack.sandbox_provider."), (file, name)

@@ -99,10 +99,7 @@ JOBS = {
         charged,
         ["UPDATE job_step SET downstream_key = downstream_key || 'x' WHERE job_id = %(id)s"],
     ),
-    ("I4", "attempts-gap-free"): (
-        last_attempt_of,
-        ["DELETE FROM job_attempt WHERE job_id = %(id)s AND number = 2"],
-    ),
+    ("I4", "attempts-gap-free"): (last_attempt_of, ["DELETE FROM job_attempt WHERE job_id = %(id)s AND number = 2"]),
     ("I4", "events-gap-free"): (charged, ["UPDATE job SET event_seq = event_seq + 1 WHERE id = %(id)s"]),
     ("I4", "events-in-order"): (
         charged,
@@ -114,24 +111,15 @@ JOBS = {
             ),
         ],
     ),
-    ("I4", "state-has-its-event"): (
-        charged,
-        ["UPDATE job SET state = 'failed', error = result WHERE id = %(id)s"],
-    ),
+    ("I4", "state-has-its-event"): (charged, ["UPDATE job SET state = 'failed', error = result WHERE id = %(id)s"]),
     ("I4", "fence-rises"): (
         last_attempt_of,
         [
             "UPDATE job_event SET attempt = 1 WHERE job_id = %(id)s AND seq = (SELECT event_seq FROM job WHERE id = %(id)s)"
         ],
     ),
-    ("I5", "attempts-bounded"): (
-        last_attempt_of,
-        ["UPDATE job SET max_attempts = max_attempts - 1 WHERE id = %(id)s"],
-    ),
-    ("I10", "result-size"): (
-        charged,
-        ["UPDATE job SET result = repeat('x', 300000)::bytea WHERE id = %(id)s"],
-    ),
+    ("I5", "attempts-bounded"): (last_attempt_of, ["UPDATE job SET max_attempts = max_attempts - 1 WHERE id = %(id)s"]),
+    ("I10", "result-size"): (charged, ["UPDATE job SET result = repeat('x', 300000)::bytea WHERE id = %(id)s"]),
 }
 
 
@@ -165,9 +153,7 @@ def test_two_live_jobs_of_one_key_are_found_but_not_a_live_and_an_ended_one(tena
 @pytest.fixture
 def record(api):
     """The record of an accepted charge."""
-    assert (
-        api.post("/v1/jobs", CHARGE, format="json", headers={"Idempotency-Key": "a-key"}).status_code == 202
-    )
+    assert api.post("/v1/jobs", CHARGE, format="json", headers={"Idempotency-Key": "a-key"}).status_code == 202
     return IdempotencyRecord.objects.get()
 
 
@@ -194,9 +180,7 @@ def test_an_answer_beyond_the_limit_is_found(record, settings):
 
 
 def test_overdue_rows_are_found_unless_the_purge_must_keep_them(record, tenant, settings):
-    sql(
-        "UPDATE idempotency_record SET created_at = now() - interval '9 days', expires_at = now() - interval '2 hours'"
-    )
+    sql("UPDATE idempotency_record SET created_at = now() - interval '9 days', expires_at = now() - interval '2 hours'")
     assert audit().is_clean  # its job is still queued
     transitions.cancel_queued_job(job_id=Job.objects.get().id)
     ended = charged(tenant)
@@ -240,9 +224,7 @@ def test_a_violation_is_reported_once_and_resolved_when_it_is_gone(tenant):
 
 
 def test_each_of_many_violations_is_reported_once():
-    findings = [
-        Finding(invariant="I4", rule="fence-rises", subject=f"job/{number}") for number in range(2_000)
-    ]
+    findings = [Finding(invariant="I4", rule="fence-rises", subject=f"job/{number}") for number in range(2_000)]
     assert [len(violations.record_findings(findings)) for _ in range(2)] == [2_000, 0]
 
 
@@ -292,10 +274,7 @@ def test_a_run_stops_at_its_time_limit_and_reports_it(tenant):
 
 def test_only_recent_jobs_are_checked(tenant):
     old, ended = queued_job(tenant), charged(tenant)
-    sql(
-        "UPDATE job SET created_at = now() - interval '2 hours' WHERE id = ANY(%(ids)s)",
-        ids=[old.id, ended.id],
-    )
+    sql("UPDATE job SET created_at = now() - interval '2 hours' WHERE id = ANY(%(ids)s)", ids=[old.id, ended.id])
     assert audit().jobs == 1  # it ended just now
 
 

@@ -59,9 +59,7 @@ def test_no_file_is_overwritten_and_none_is_written_alone(root, there):
     (root / there).write_text("mine")
     with pytest.raises(CommandError, match="exists already"):
         call_command("startoperation", "crm.sync_contact", root=root)
-    assert [(file.relative_to(root).as_posix(), file.read_text()) for file in root.rglob("*.py")] == [
-        (there, "mine")
-    ]
+    assert [(file.relative_to(root).as_posix(), file.read_text()) for file in root.rglob("*.py")] == [(there, "mine")]
 
 
 def test_in_another_folder_it_names_the_root_option(tmp_path):

@@ -45,9 +45,7 @@ def test_within_the_key_window_it_is_repeated_under_the_same_key(tenant, script)
     assert (job.state, job.open_effects, job.done_effects) == (State.SUCCEEDED, 0, 1)
     assert (len(bank.calls), len(set(bank.calls))) == (3, 1)
     last = step_of(job)
-    assert (
-        first.first_started_at == last.first_started_at < first.last_started_at + HOUR < last.last_started_at
-    )
+    assert first.first_started_at == last.first_started_at < first.last_started_at + HOUR < last.last_started_at
 
 
 def test_within_the_key_window_the_downstream_is_not_asked(tenant, script):
@@ -94,11 +92,7 @@ def test_a_refusal_of_the_repeat_closes_the_effect(tenant, script):
 def test_after_a_refused_repeat_the_downstream_is_asked_about_the_first_call(tenant, script):
     bank = Downstream(LOST, EffectRefused("not twice"), finds="found")
     job = run(with_open_effect(tenant, script, bank, asks=True, key_window=DAY).id)
-    assert (job.state, decode_payload(job.result), job.done_effects) == (
-        State.SUCCEEDED,
-        {"charge": "found"},
-        1,
-    )
+    assert (job.state, decode_payload(job.result), job.done_effects) == (State.SUCCEEDED, {"charge": "found"}, 1)
 
 
 def test_a_repeat_that_was_not_sent_leaves_the_first_calls_outcome_unknown(tenant, script):
@@ -123,9 +117,7 @@ def test_a_repeat_that_does_not_fit_the_lease_leaves_the_outcome_unknown(tenant,
     assert (job.state, job.open_effects, step_of(job).state) == (State.QUEUED, 1, "started")
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"key_window": DAY, "age": 2 * DAY}], ids=["no window", "window over"]
-)
+@pytest.mark.parametrize("options", [{}, {"key_window": DAY, "age": 2 * DAY}], ids=["no window", "window over"])
 def test_without_key_window_and_reconcile_the_job_becomes_unknown(tenant, script, options):
     bank = Downstream(LOST)
     job = run(with_open_effect(tenant, script, bank, **options).id)
@@ -156,9 +148,7 @@ def test_with_no_attempts_left_one_more_only_reconciles(tenant, script, finds, e
     assert job.state == ends
     assert code is None or decode_payload(job.error)["code"] == code
     assert (len(bank.calls), len(bank.questions), job.attempt) == (2, 1, 3)
-    assert (job.open_effects, job.done_effects) == {State.SUCCEEDED: (0, 1), State.FAILED: (0, 0)}.get(
-        ends, (1, 0)
-    )
+    assert (job.open_effects, job.done_effects) == {State.SUCCEEDED: (0, 1), State.FAILED: (0, 0)}.get(ends, (1, 0))
 
 
 def test_the_reconcile_only_attempt_may_ask_again_later(tenant, script):

@@ -153,9 +153,7 @@ def test_a_client_that_has_the_settled_job_gets_304(streams, owner, client):
     assert "content-type" not in known.headers
 
 
-@pytest.mark.parametrize(
-    "query", ["?wait=61", "?wait=-1", "?wait=x", "?wait=", "?wait=1&wait=2", "?weit=1&wait=1"]
-)
+@pytest.mark.parametrize("query", ["?wait=61", "?wait=-1", "?wait=x", "?wait=", "?wait=1&wait=2", "?weit=1&wait=1"])
 def test_an_invalid_wait_is_refused(streams, owner, query):
     answer = streams.get(f"/v1/jobs/{queued_job(owner).id}{query}").wait()
     assert (answer.status, answer.json()["code"]) == (400, "validation-failed")
@@ -606,9 +604,7 @@ def test_a_stop_does_not_wait_for_a_client_that_does_not_read(streams, owner):
     streams.call(events.reads.clear)
     claim(job.id)
     streams.poll()
-    until(
-        lambda: streams.call(lambda: streams.hub._watched[job.id].waiters.copy().pop()._timeout is not None)
-    )
+    until(lambda: streams.call(lambda: streams.hub._watched[job.id].waiters.copy().pop()._timeout is not None))
     streams.call(streams.hub.close)
     events.wait()
     assert events.seqs == [1]

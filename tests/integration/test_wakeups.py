@@ -42,9 +42,7 @@ def published(settings):
             while (message := pubsub.get_message(timeout=5))["data"] != b"marker":
                 changes.append(decode(message["data"]))
             # All databases share the channel: leave out the changes of other tests.
-            ours = set(
-                Job.objects.filter(pk__in=[change.id for change in changes]).values_list("pk", flat=True)
-            )
+            ours = set(Job.objects.filter(pk__in=[change.id for change in changes]).values_list("pk", flat=True))
             return [change for change in changes if change.id in ours]
 
         yield read
@@ -102,9 +100,7 @@ def test_a_wakeup_is_published_only_after_the_commit(owner, published):
 def test_without_redis_a_job_ends_and_the_breaker_opens(owner, settings):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     job = claim(queued_job(owner).id)
-    assert (
-        transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1)).state == State.SUCCEEDED
-    )
+    assert transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1)).state == State.SUCCEEDED
     for _ in range(settings.BREAKER_FAILURES):
         redis_breaker._thread.spared_until = 0.0
         assert not publish_wakeup(JobChange(job.id, 3))
@@ -112,9 +108,7 @@ def test_without_redis_a_job_ends_and_the_breaker_opens(owner, settings):
     assert not redis_breaker.allows()
 
 
-@pytest.mark.parametrize(
-    "message", [b"", b"x", b":", b"\xff:1", b"0199:1", encode(JobChange("x", 1)).encode()]
-)
+@pytest.mark.parametrize("message", [b"", b"x", b":", b"\xff:1", b"0199:1", encode(JobChange("x", 1)).encode()])
 def test_a_foreign_message_is_ignored(message):
     assert decode(message) is None
 

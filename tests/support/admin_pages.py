@@ -49,7 +49,4 @@ def text_of(response: HttpResponse) -> str:
 def job_ids(response: HttpResponse) -> list[UUID]:
     """Return the ids of the jobs that the page lists, in its order."""
     assert response.status_code == 200
-    return [
-        UUID(found)
-        for found in re.findall(r'class="id" href="[^"]*/job/([^/"]+)/"', response.content.decode())
-    ]
+    return [UUID(found) for found in re.findall(r'class="id" href="[^"]*/job/([^/"]+)/"', response.content.decode())]

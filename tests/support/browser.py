@@ -52,10 +52,7 @@ def opened_browser(profile: Path) -> Iterator[Page]:
             page = context.pages[0]
             problems: list[str] = []
             page.on("pageerror", lambda error: problems.append(str(error)))
-            page.on(
-                "response",
-                lambda got: problems.append(f"{got.status} {got.url}") if got.status >= 400 else None,
-            )
+            page.on("response", lambda got: problems.append(f"{got.status} {got.url}") if got.status >= 400 else None)
             yield page
             assert problems == []
         finally:

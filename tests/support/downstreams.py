@@ -33,9 +33,7 @@ class Downstream:
         return self._meet(self.finds, key)
 
     def _meet(self, answer: Any, key: str) -> Any:
-        if isinstance(answer, BaseException) or (
-            isinstance(answer, type) and issubclass(answer, BaseException)
-        ):
+        if isinstance(answer, BaseException) or (isinstance(answer, type) and issubclass(answer, BaseException)):
             raise answer
         return answer(key) if callable(answer) else answer
 

@@ -5,13 +5,7 @@ from __future__ import annotations
 from django.db import OperationalError, connection, transaction
 
 # A migration fills these, and no test changes them: they stay, and nothing has to be written again.
-KEPT = (
-    "django_migrations",
-    "django_content_type",
-    "auth_permission",
-    "auth_group",
-    "auth_group_permissions",
-)
+KEPT = ("django_migrations", "django_content_type", "auth_permission", "auth_group", "auth_group_permissions")
 # The rows of this table can only be truncated: a trigger refuses to delete them.
 APPEND_ONLY = "audit_entry"
 # From this number of rows on TRUNCATE is faster, and no dead rows stay behind for later tests to read past.

@@ -21,9 +21,7 @@ class EventStream:
         self.comments = 0
         self._job_id = job_id
         self._http = httpx2.Client(
-            headers={"Authorization": f"Bearer {api_key}", "Accept": "text/event-stream"},
-            trust_env=False,
-            timeout=30,
+            headers={"Authorization": f"Bearer {api_key}", "Accept": "text/event-stream"}, trust_env=False, timeout=30
         )
 
     def read(self, url: str, *, count: int | None = None) -> int:

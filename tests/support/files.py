@@ -72,10 +72,7 @@ def age_orphaned_files(by: timedelta = LONG_AGO) -> None:
 
 def age_artifacts(by: timedelta = LONG_AGO) -> None:
     """So much time has gone by for each artifact."""
-    _run(
-        "UPDATE job_artifact SET created_at = created_at - %(by)s, expires_at = expires_at - %(by)s",
-        {"by": by},
-    )
+    _run("UPDATE job_artifact SET created_at = created_at - %(by)s, expires_at = expires_at - %(by)s", {"by": by})
 
 
 def _run(statement: str, values: Any) -> None:

@@ -85,9 +85,7 @@ def count_orders():
         return cursor.fetchone()[0]
 
 
-def send(
-    body=None, *, key="k", view=Orders, method="POST", path="/orders", content_type="application/json", **meta
-):
+def send(body=None, *, key="k", view=Orders, method="POST", path="/orders", content_type="application/json", **meta):
     """Send one request and return its rendered response. A `body` that is not bytes is sent as JSON."""
     data = body if isinstance(body, bytes) else json.dumps({"amount": 1} if body is None else body).encode()
     if key is not None:

@@ -122,11 +122,7 @@ def moved(job: Situation, event: Event, outcome: Outcome) -> Situation:
         return replace(job, attempts_left=job.attempts_left - 1)
     if event in (Event.REDRIVE, Event.RESOLVE) and target is State.QUEUED:
         return replace(
-            job,
-            attempts_left=MAX_ATTEMPTS,
-            cancel_requested=False,
-            deadline_passed=False,
-            reconcile_only=False,
+            job, attempts_left=MAX_ATTEMPTS, cancel_requested=False, deadline_passed=False, reconcile_only=False
         )
     if reconcile_only:
         return replace(job, attempts_left=1, reconcile_only=True)

@@ -37,11 +37,7 @@ def keyed_job(tenant: Tenant, key: str) -> Job:
     )
     submission = Submission(operation=current_operation("test.scripted"), params={"script": "none"})
     job = submit_job(
-        tenant_id=tenant.id,
-        mode="test",
-        submission=submission,
-        idempotency_record_id=record.id,
-        idempotency_key=key,
+        tenant_id=tenant.id, mode="test", submission=submission, idempotency_record_id=record.id, idempotency_key=key
     )
     IdempotencyRecord.objects.filter(pk=record.id).update(resource=job.resource)
     return job

@@ -105,9 +105,7 @@ class Launcher:
     def leaves_nothing(self):
         """Wait until it and all processes that it started have ended; return its exit code."""
         self.popen.communicate(timeout=STOP_SECONDS)
-        eventually(
-            lambda: not processes_marked(self.mark), STOP_SECONDS, f"{processes_marked(self.mark)} are gone"
-        )
+        eventually(lambda: not processes_marked(self.mark), STOP_SECONDS, f"{processes_marked(self.mark)} are gone")
         return self.popen.returncode
 
 

@@ -129,9 +129,7 @@ def upstream() -> Iterator[Upstream]:
 
         def answer(self):
             self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            told.requests.append(
-                (self.command, {name.lower(): value for name, value in self.headers.items()})
-            )
+            told.requests.append((self.command, {name.lower(): value for name, value in self.headers.items()}))
             if told.is_silent:
                 self.rfile.read(1)  # until the other side gives up
             if told.hangs_up or told.is_silent:

@@ -232,9 +232,7 @@ class _Knowing:
         return getattr(self._job, name)
 
     def effect(self, name: str, call: Callable[[str], Any], **options: Any) -> Any:
-        return self._job.effect(
-            name, call, **{key: value for key, value in options.items() if key in self._offered}
-        )
+        return self._job.effect(name, call, **{key: value for key, value in options.items() if key in self._offered})
 
 
 class BlindCharge(ChargePayment):

@@ -91,9 +91,7 @@ class Postgres:
         return self._count("SELECT count(*) FROM pg_stat_activity WHERE", "state LIKE 'idle in transaction%'")
 
     def _count(self, select: str, condition: str) -> int:
-        others = (
-            "datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        )
+        others = "datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
         with psycopg.connect(self.url, autocommit=True) as session:
             [count] = session.execute(f"{select} {others} AND {condition}").fetchone() or [0]
         return int(count)

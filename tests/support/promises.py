@@ -77,9 +77,7 @@ class Ledger:
 
         in_doubt: keys of those that must have stopped in `unknown` instead, where they wait for a person.
         """
-        jobs = self.caller.when_ended(
-            len(self.told), seconds=seconds, stack=self.stack, in_doubt=len(in_doubt)
-        )
+        jobs = self.caller.when_ended(len(self.told), seconds=seconds, stack=self.stack, in_doubt=len(in_doubt))
         assert {job["idempotency_key"] for job in jobs if job["state"] == "unknown"} == set(in_doubt)
         by_key = {job["idempotency_key"]: job for job in jobs}
         self._assert_accepted_once(jobs, by_key)

@@ -58,18 +58,14 @@ class Provider(NamedTuple):
         return self.request("GET", "/v1/stats").raise_for_status().json()
 
     def _list(self, path: str, idempotency_key: str | None) -> list[dict[str, Any]]:
-        params = {"limit": "10000"} | (
-            {} if idempotency_key is None else {"idempotency_key": idempotency_key}
-        )
+        params = {"limit": "10000"} | ({} if idempotency_key is None else {"idempotency_key": idempotency_key})
         return self.request("GET", path, params=params).raise_for_status().json()["data"]
 
 
 def start_provider(store: Path, *options: str, port: int = 0) -> tuple[subprocess.Popen[str], Provider]:
     """Start the provider and wait until it listens. The caller ends it, with `stop_provider` or as the test needs."""
     command = [sys.executable, "-m", "devstack.sandbox_provider", "--port", str(port), "--store", str(store)]
-    process = subprocess.Popen(
-        [*command, "--key", KEY, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([*command, "--key", KEY, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:

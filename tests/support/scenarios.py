@@ -154,8 +154,7 @@ def errors() -> dict[str, bytes | str]:
 def everything(job_id: UUID) -> dict[str, list[dict[str, object]]]:
     """Return all rows of the job."""
     tables = {"job": Job.objects.filter(pk=job_id)} | {
-        model.__name__: model.objects.filter(job_id=job_id).order_by("pk")
-        for model in (JobAttempt, JobStep, JobEvent)
+        model.__name__: model.objects.filter(job_id=job_id).order_by("pk") for model in (JobAttempt, JobStep, JobEvent)
     }
     return {
         name: [
@@ -181,9 +180,7 @@ def history(job_id: UUID) -> list[str]:
 
 def outcomes(job_id: UUID) -> list[str | None]:
     """Return the outcomes of the attempts in order. Fails if their numbers have a gap."""
-    attempts = list(
-        JobAttempt.objects.filter(job_id=job_id).order_by("number").values_list("number", "outcome")
-    )
+    attempts = list(JobAttempt.objects.filter(job_id=job_id).order_by("number").values_list("number", "outcome"))
     fence = Job.objects.values_list("attempt", flat=True).get(pk=job_id)
     assert [number for number, _ in attempts] == list(range(1, fence + 1))
     return [outcome for _, outcome in attempts]

@@ -17,9 +17,7 @@ FOLDER = ROOT / "config" / "settings"
 SOURCES = [
     FOLDER / f"{name}.py"
     for name in re.findall(
-        r"^from config\.settings\.(\w+) import",
-        (FOLDER / "__init__.py").read_text(encoding="utf-8"),
-        re.MULTILINE,
+        r"^from config\.settings\.(\w+) import", (FOLDER / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE
     )
 ]
 DOCUMENT = ROOT / "docs" / "reference" / "settings.md"
@@ -82,9 +80,7 @@ def document() -> str:
     for one in all_settings():
         if one.section != section:
             section = one.section
-            parts.append(
-                f"\n## {section}\n\n| variable | is | default | purpose and reason |\n|---|---|---|---|\n"
-            )
+            parts.append(f"\n## {section}\n\n| variable | is | default | purpose and reason |\n|---|---|---|---|\n")
         parts.append(f"| `{one.name}` | {one.kind} | {one.default} | {one.reason} |\n")
     return "".join([*parts, TAIL])
 

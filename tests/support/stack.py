@@ -84,9 +84,7 @@ class Stack:
         url = self.urls[name] = f"http://127.0.0.1:{port}"
         with httpx2.Client(trust_env=False) as client:
             until(
-                lambda: self._answers(name, client, f"{url}/livez"),
-                seconds=START_SECONDS,
-                pause_seconds=POLL_SECONDS,
+                lambda: self._answers(name, client, f"{url}/livez"), seconds=START_SECONDS, pause_seconds=POLL_SECONDS
             )
             assert client.get(f"{url}/readyz").status_code == 200
         return url
@@ -198,11 +196,7 @@ class Caller:
         found: list[dict[str, Any]] = []
         cursor: dict[str, str] = {}
         while True:
-            page = (
-                self.http.get("/v1/jobs", params={"limit": "100", **query, **cursor})
-                .raise_for_status()
-                .json()
-            )
+            page = self.http.get("/v1/jobs", params={"limit": "100", **query, **cursor}).raise_for_status().json()
             found += page["data"]
             if page["next_cursor"] is None:
                 return found
@@ -217,9 +211,7 @@ class Caller:
 
         return until(job_in_state, seconds=90, pause_seconds=POLL_SECONDS)
 
-    def when_ended(
-        self, count: int, *, seconds: float, stack: Stack, in_doubt: int = 0
-    ) -> list[dict[str, Any]]:
+    def when_ended(self, count: int, *, seconds: float, stack: Stack, in_doubt: int = 0) -> list[dict[str, Any]]:
         """Wait until the tenant has `count` jobs and all have ended, except this many that are unknown; return them."""
 
         def ended() -> list[dict[str, Any]] | None:

@@ -85,10 +85,7 @@ STATEMENTS = (
         "running",
     ),
     Statement(
-        "begin effect",
-        "Locks the job's row, then the step's; job_pkey, job_step_pkey.",
-        f"{_JOBS}steps",
-        "_BEGIN",
+        "begin effect", "Locks the job's row, then the step's; job_pkey, job_step_pkey.", f"{_JOBS}steps", "_BEGIN"
     ),
     Statement(
         "close effect",
@@ -160,10 +157,7 @@ STATEMENTS = (
         "_POSITIONS",
     ),
     Statement(
-        "read events of watched jobs",
-        "Locks nothing; a range of job_event_pkey per job.",
-        f"{_JOBS}watch",
-        "_EVENTS",
+        "read events of watched jobs", "Locks nothing; a range of job_event_pkey per job.", f"{_JOBS}watch", "_EVENTS"
     ),
     Statement(
         "find jobs to purge",
@@ -172,10 +166,7 @@ STATEMENTS = (
         "_LOCK_ENDED_BATCH",
     ),
     Statement(
-        "purge jobs",
-        "Deletes rows of jobs that are locked already; the four primary keys.",
-        f"{_JOBS}purge",
-        "_DELETE",
+        "purge jobs", "Deletes rows of jobs that are locked already; the four primary keys.", f"{_JOBS}purge", "_DELETE"
     ),
     Statement(
         "find records to purge",
@@ -184,10 +175,7 @@ STATEMENTS = (
         "_LOCK_EXPIRED_BATCH",
     ),
     Statement(
-        "purge records",
-        "Deletes records that are locked already; idempotency_record_pkey.",
-        _PURGE,
-        "_DELETE_RECORDS",
+        "purge records", "Deletes records that are locked already; idempotency_record_pkey.", _PURGE, "_DELETE_RECORDS"
     ),
 )
 
@@ -210,9 +198,7 @@ def _text(statement: Statement | Transition) -> str:
     if isinstance(statement, Statement):
         return str(getattr(import_module(statement.module), statement.constant))
     states, transition = import_module("jobs.states"), import_module("jobs.queries.transition")
-    rule = next(
-        rule for rule in states.rules_for(states.Event(statement.event)) if rule.target == statement.target
-    )
+    rule = next(rule for rule in states.rules_for(states.Event(statement.event)) if rule.target == statement.target)
     return str(transition.render_rule(rule, has_concurrency_key=statement.with_concurrency_queue))
 
 

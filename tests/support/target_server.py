@@ -21,18 +21,11 @@ class TargetServer:
 
     def __init__(self) -> None:
         at = connection.settings_dict
-        self.superuser = {
-            "host": at["HOST"],
-            "port": at["PORT"],
-            "user": at["USER"],
-            "password": at["PASSWORD"],
-        }
+        self.superuser = {"host": at["HOST"], "port": at["PORT"], "user": at["USER"], "password": at["PASSWORD"]}
         self.role = f"provisioner_{uuid4().hex[:8]}"
         self.url = f"postgres://{self.role}:{PASSWORD}@{at['HOST']}:{at['PORT']}/postgres"
         self.do(
-            "CREATE ROLE {} LOGIN CREATEDB CREATEROLE PASSWORD {}",
-            sql.Identifier(self.role),
-            sql.Literal(PASSWORD),
+            "CREATE ROLE {} LOGIN CREATEDB CREATEROLE PASSWORD {}", sql.Identifier(self.role), sql.Literal(PASSWORD)
         )
         self.do("GRANT CONNECT ON DATABASE postgres TO {}", sql.Identifier(self.role))
 

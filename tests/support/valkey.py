@@ -85,8 +85,7 @@ class Valkey:
         self._folder.mkdir(exist_ok=True)
         file = self._folder / "broker.conf"
         file.write_text(
-            CONFIGURATION.format(host=HOST, port=self._port, folder=self._folder, password=PASSWORD),
-            encoding="utf-8",
+            CONFIGURATION.format(host=HOST, port=self._port, folder=self._folder, password=PASSWORD), encoding="utf-8"
         )
         options: dict[str, Any] = {"preexec_fn": end_with_parent}
         command = Command("valkey", [str(broker_binary()), str(file)], dict(os.environ), options=options)

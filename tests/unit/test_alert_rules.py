@@ -28,11 +28,7 @@ def rules(name):
 ALERTS = {rule["alert"]: rule for rule in rules("alerts.yml")}
 RECORDED = {rule["record"]: rule for rule in rules("recording.yml")}
 TEST_FILES = ("rules_test.yml", "rules_by_day_test.yml")
-TESTS = [
-    test
-    for name in TEST_FILES
-    for test in yaml.safe_load((RULES / name).read_text(encoding="utf-8"))["tests"]
-]
+TESTS = [test for name in TEST_FILES for test in yaml.safe_load((RULES / name).read_text(encoding="utf-8"))["tests"]]
 
 
 def known_metrics():

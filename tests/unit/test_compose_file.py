@@ -122,17 +122,12 @@ def test_a_scaled_service_has_no_fixed_name_or_port(name):
 def test_only_the_proxy_is_reachable_from_outside():
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["proxy"]
     assert FILE["networks"]["data"]["internal"] is True
-    assert {name for name, service in SERVICES.items() if service.get("networks") == ["data"]} == {
-        "postgres",
-        "redis",
-    }
+    assert {name for name, service in SERVICES.items() if service.get("networks") == ["data"]} == {"postgres", "redis"}
     assert "networks" not in SERVICES["proxy"]
 
 
 @pytest.mark.parametrize("name", sorted(OURS | {"proxy"}))
-def test_a_process_can_write_only_to_tmp_metrics_and_its_artifacts(
-    name,
-):
+def test_a_process_can_write_only_to_tmp_metrics_and_its_artifacts(name):
     service = SERVICES[name]
     assert (service["read_only"], service["tmpfs"], service["cap_drop"]) == (True, ["/tmp"], ["ALL"])  # noqa: S108
     writable = {volume for volume in service.get("volumes", []) if not volume.endswith(":ro")}

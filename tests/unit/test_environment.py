@@ -21,12 +21,7 @@ def python(code, *, folder, **env):
     # What the interpreter itself may need to start, without Semel's variables.
     loader = {name: value for name, value in os.environ.items() if name in ("LD_LIBRARY_PATH", "PATH")}
     result = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        env={**loader, **env},
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", code], cwd=folder, env={**loader, **env}, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
@@ -44,9 +39,7 @@ def checkout(tmp_path):
 
 
 def provider(checkout, **env):
-    return python(
-        f"from config.env import env; print(env.str({PROVIDER!r}, default='none'))", folder=checkout, **env
-    )
+    return python(f"from config.env import env; print(env.str({PROVIDER!r}, default='none'))", folder=checkout, **env)
 
 
 def test_a_dotenv_file_is_read(checkout):

@@ -70,9 +70,7 @@ def test_a_number_keeps_its_exact_value(spelling):
     assert not isinstance(value, float)
 
 
-@given(
-    st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300, allow_subnormal=False)
-)
+@given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300, allow_subnormal=False))
 def test_a_float_is_written_as_its_exact_double(number):
     if number == 0 or abs(number) > 1e-300:
         assert float(exact_json.loads(exact_json.dumps(number))) == number
@@ -176,23 +174,17 @@ def test_an_escaped_backslash_before_u_is_accepted():
     assert exact_json.loads(b'"\\\\u0000 \\\\ud800"') == "\\u0000 \\ud800"
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b" ", b"\xef\xbb\xbf{}", b"\xff", b'"\xed\xa0\x80"', '"a"'.encode("utf-16")]
-)
+@pytest.mark.parametrize("data", [b"", b" ", b"\xef\xbb\xbf{}", b"\xff", b'"\xed\xa0\x80"', '"a"'.encode("utf-16")])
 def test_a_document_that_is_not_utf8_json_is_refused(data):
     assert malformed(data)
 
 
-@pytest.mark.parametrize(
-    "data", [b"[1,]", b"1 2", b"01", b"+1", b".5", b"1.", b"'a'", b'"\n"', b"// x\n1", b"tru"]
-)
+@pytest.mark.parametrize("data", [b"[1,]", b"1 2", b"01", b"+1", b".5", b"1.", b"'a'", b'"\n"', b"// x\n1", b"tru"])
 def test_almost_json_is_refused(data):
     assert malformed(data)
 
 
-@pytest.mark.parametrize(
-    "number", ["9" * 300, "-" + "9" * 300, "0." + "9" * 300, "1e308", "1e-308", "-1E+308"]
-)
+@pytest.mark.parametrize("number", ["9" * 300, "-" + "9" * 300, "0." + "9" * 300, "1e308", "1e-308", "-1E+308"])
 def test_the_longest_numbers_are_read_exactly(number):
     value = exact_json.loads(number.encode())
     assert value == Decimal(number)

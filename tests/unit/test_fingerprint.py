@@ -194,9 +194,7 @@ def test_members_under_a_lost_secret_raise():
 
 json_values = st.recursive(
     st.none() | st.integers(-3, 3) | st.text("ab~/", max_size=2),
-    lambda inner: (
-        st.lists(inner, max_size=2) | st.dictionaries(st.text("ab~/", max_size=2), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text("ab~/", max_size=2), inner, max_size=3),
     max_leaves=8,
 )
 

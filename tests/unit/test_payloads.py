@@ -18,9 +18,7 @@ INTEGERS = st.integers() | st.builds(
     st.integers(0, 2000),
 )
 DECIMALS = st.builds(
-    lambda digits, exponent: Decimal(digits).scaleb(exponent),
-    st.integers(-(10**20), 10**20),
-    st.integers(-2000, 2000),
+    lambda digits, exponent: Decimal(digits).scaleb(exponent), st.integers(-(10**20), 10**20), st.integers(-2000, 2000)
 )
 STRINGS = st.text(st.characters(exclude_categories=["Cs"]))
 VALUES = st.recursive(

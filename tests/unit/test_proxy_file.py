@@ -14,15 +14,12 @@ from tests.support.compose import ROOT
 
 TEXT = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
 DOCUMENTS = [
-    (int(status), json.loads(document))
-    for status, document in re.findall(r"return (\d{3}) '(\{.*\})';", TEXT)
+    (int(status), json.loads(document)) for status, document in re.findall(r"return (\d{3}) '(\{.*\})';", TEXT)
 ]
 KIB = 1024
 
 
-@pytest.mark.parametrize(
-    ("status", "document"), DOCUMENTS, ids=[document["code"] for _, document in DOCUMENTS]
-)
+@pytest.mark.parametrize(("status", "document"), DOCUMENTS, ids=[document["code"] for _, document in DOCUMENTS])
 def test_the_proxys_problems_match_the_catalogue(status, document):
     problem = PROBLEMS[document["code"]]
     assert document.keys() == PROBLEM_MEMBERS

@@ -10,9 +10,7 @@ DOCUMENTED = set(re.findall(r"^\| `(\w+)` \|", DOCUMENT.read_text(encoding="utf-
 
 
 def test_the_page_matches_the_settings():
-    assert DOCUMENT.read_text(encoding="utf-8") == document(), (
-        "run: python -m tests.support.settings_document"
-    )
+    assert DOCUMENT.read_text(encoding="utf-8") == document(), "run: python -m tests.support.settings_document"
 
 
 def test_every_variable_that_is_read_is_documented():

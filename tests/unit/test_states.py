@@ -62,9 +62,7 @@ def test_a_retry_that_ends_the_job_is_recorded_as_that_end():
     assert recorded[Event.RETRY, State.CANCELED] is Event.STOP
     assert recorded[Event.RETRY, State.UNKNOWN] is Event.OUTCOME_UNKNOWN
     assert recorded[Event.POSTPONE, State.CANCELED] is Event.STOP
-    assert {recorded[Event.EXPIRE, state] for state in State if (Event.EXPIRE, state) in recorded} == {
-        Event.EXPIRE
-    }
+    assert {recorded[Event.EXPIRE, state] for state in State if (Event.EXPIRE, state) in recorded} == {Event.EXPIRE}
 
 
 def test_the_rules_of_an_event_keep_the_order_of_the_table():

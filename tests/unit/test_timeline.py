@@ -21,9 +21,7 @@ def at(seconds):
     return NOON + timedelta(seconds=seconds)
 
 
-def job_detail(
-    *, state=State.QUEUED, finished=None, attempts=(), steps=(), events=((0, "submit"),), now=60.0
-):
+def job_detail(*, state=State.QUEUED, finished=None, attempts=(), steps=(), events=((0, "submit"),), now=60.0):
     job = Job(
         state=state,
         created_at=NOON,
@@ -34,9 +32,7 @@ def job_detail(
     )
     numbered = enumerate(events, start=1)
     history = [JobEvent(seq=seq, type=name, created_at=at(when), data={}) for seq, (when, name) in numbered]
-    return JobDetail(
-        job=job, attempts=list(attempts), steps=list(steps), events=history, record=None, now=at(now)
-    )
+    return JobDetail(job=job, attempts=list(attempts), steps=list(steps), events=history, record=None, now=at(now))
 
 
 def attempt(number, begin, end, outcome):
@@ -47,12 +43,7 @@ def attempt(number, begin, end, outcome):
 def effect(begin, end, state):
     ended = None if end is None else at(end)
     return JobStep(
-        name="charge",
-        kind="effect",
-        state=state,
-        first_started_at=at(begin),
-        last_started_at=at(begin),
-        ended_at=ended,
+        name="charge", kind="effect", state=state, first_started_at=at(begin), last_started_at=at(begin), ended_at=ended
     )
 
 
@@ -103,8 +94,7 @@ def test_a_waiting_job_shows_how_often_it_was_published():
 
 def test_an_operators_action_is_marked_with_the_name():
     detail = job_detail(
-        events=[(0, "submit"), (1, "claim"), (2, "fail"), (5, "redrive")],
-        attempts=[attempt(1, 1, 2, "fail")],
+        events=[(0, "submit"), (1, "claim"), (2, "fail"), (5, "redrive")], attempts=[attempt(1, 1, 2, "fail")]
     )
     detail.events[-1].data = {"by": "user ada"}
     assert [(bar.span.label, bar.span.text) for bar in build_timeline(detail).bars][-2:] == [
@@ -129,9 +119,7 @@ def test_milliseconds_are_visible_beside_a_weekend():
 @given(times=st.lists(st.floats(0, 1e8), min_size=2, max_size=12))
 def test_every_bar_is_within_the_drawing_in_the_order_of_time(times):
     times = sorted(times)
-    attempts = [
-        attempt(number, begin, end, "retry") for number, (begin, end) in enumerate(pairwise(times), start=1)
-    ]
+    attempts = [attempt(number, begin, end, "retry") for number, (begin, end) in enumerate(pairwise(times), start=1)]
     bars = build_timeline(job_detail(attempts=attempts, now=times[-1])).bars
     assert all(0 <= bar.left < 100 and 0 < bar.width <= 100.6 and bar.left + bar.width < 101 for bar in bars)
     assert [bar.left for bar in bars] == sorted(bar.left for bar in bars)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from argparse import ArgumentParser
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import Mode, Tenant
 from accounts.services import create_api_key
-
-if TYPE_CHECKING:
-    from argparse import ArgumentParser
 
 
 class Command(BaseCommand):
@@ -25,8 +23,6 @@ class Command(BaseCommand):
         name = options["tenant"]
         tenant = Tenant.objects.filter(name=name).first()
         if tenant is None:
-            raise CommandError(
-                f"No tenant is named {name!r}. Create it first: manage.py create_tenant {name}"
-            )
+            raise CommandError(f"No tenant is named {name!r}. Create it first: manage.py create_tenant {name}")
         self.stderr.write("The key below is shown once; store it now.")
         self.stdout.write(str(create_api_key(tenant=tenant, mode=options["mode"], is_admin=options["admin"])))

@@ -35,9 +35,7 @@ class Connection(psycopg.Connection[Any]):
         except psycopg.errors._WaitTimeout as silence:  # noqa: SLF001 - it has no public name
             # The late answer must not be read as the answer to the next statement.
             self.pgconn.finish()
-            raise psycopg.OperationalError(
-                f"the server has not answered for {self.answer_seconds} s"
-            ) from silence
+            raise psycopg.OperationalError(f"the server has not answered for {self.answer_seconds} s") from silence
 
 
 class DatabaseWrapper(base.DatabaseWrapper):

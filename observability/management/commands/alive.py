@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from argparse import ArgumentParser
+from typing import Any
 
 from django.core.management.base import BaseCommand
 
 from observability.liveness import KINDS, MAX_AGE_SECONDS, liveness_error
 
-if TYPE_CHECKING:
-    from argparse import ArgumentParser
-
 
 class Command(BaseCommand):
-    help = (
-        "Check that a worker, maintenance, beat or streams process on this host is alive: exit code 0 or 1."
-    )
+    help = "Check that a worker, maintenance, beat or streams process on this host is alive: exit code 0 or 1."
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from argparse import ArgumentParser
+from typing import Any
 
-from django.core.checks import ERROR, WARNING
+from django.core.checks import ERROR, WARNING, CheckMessage
 from django.core.management.base import BaseCommand
 
 from observability.doctor.checks import examine
-
-if TYPE_CHECKING:
-    from argparse import ArgumentParser
-
-    from django.core.checks import CheckMessage
 
 _LEVELS = ("ok", "warning", "error")  # the index is the exit code
 
@@ -22,7 +18,9 @@ _LEVELS = ("ok", "warning", "error")  # the index is the exit code
 class Command(BaseCommand):
     """Report on settings, database, broker and waiting jobs. Changes nothing."""
 
-    help = "Report what would break a promise of this deployment, and what to do. Exit code: 0 ok, 1 warnings, 2 errors."
+    help = (
+        "Report what would break a promise of this deployment, and what to do. Exit code: 0 ok, 1 warnings, 2 errors."
+    )
     requires_system_checks = []  # they are among the findings
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -36,9 +34,7 @@ class Command(BaseCommand):
         else:
             for finding in findings:
                 self._print(**finding)
-            counts = [
-                f"{sum(finding['level'] == level for finding in findings)} {level}" for level in _LEVELS
-            ]
+            counts = [f"{sum(finding['level'] == level for finding in findings)} {level}" for level in _LEVELS]
             self.stdout.write(", ".join(counts))
         if worst:
             sys.exit(worst)
@@ -53,10 +49,4 @@ class Command(BaseCommand):
 def _fields(message: CheckMessage) -> dict[str, str]:
     says, _, means = str(message.msg).partition("\n")
     level = _LEVELS[(message.level >= WARNING) + (message.level >= ERROR)]
-    return {
-        "check": str(message.id),
-        "level": level,
-        "says": says,
-        "means": means,
-        "do": str(message.hint or ""),
-    }
+    return {"check": str(message.id), "level": level, "says": says, "means": means, "do": str(message.hint or "")}

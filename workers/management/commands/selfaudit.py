@@ -22,16 +22,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         hours = settings.SELFAUDIT_WINDOW_SECONDS / 3600
-        parser.add_argument(
-            "--hours", type=float, default=hours, help=f"how far back to look (default: {hours:g})"
-        )
+        parser.add_argument("--hours", type=float, default=hours, help=f"how far back to look (default: {hours:g})")
 
     def handle(self, *_args: Any, hours: float, **_options: Any) -> None:  # noqa: ANN401 - Django's signature
         counts = run_once(window=timedelta(hours=hours))
         self.stdout.write(", ".join(f"{name}: {number}" for name, number in asdict(counts).items()))
         for violation in Violation.objects.filter(resolved_at=None).order_by("-last_seen_at")[:100]:
-            self.stdout.write(
-                f"{violation.invariant} {violation.rule} {violation.subject} {violation.details}"
-            )
+            self.stdout.write(f"{violation.invariant} {violation.rule} {violation.subject} {violation.details}")
         if not counts.is_clean:
             sys.exit(1)

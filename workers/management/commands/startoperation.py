@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from jobs.checks import NAME
-
-if TYPE_CHECKING:
-    from argparse import ArgumentParser
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,16 +20,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", help="<noun>.<verb>, such as crm.sync_contact")
-        parser.add_argument(
-            "--root", type=Path, default=ROOT, help="the folder that holds operations/ and tests/"
-        )
+        parser.add_argument("--root", type=Path, default=ROOT, help="the folder that holds operations/ and tests/")
 
     def handle(self, *_args: Any, name: str, root: Path, **_options: Any) -> None:  # noqa: ANN401 - Django's signature
         """Write both files, or none if one of them exists."""
         if not NAME.fullmatch(name):
-            raise CommandError(
-                f"A name must be <noun>.<verb> in lower case, such as crm.sync_contact, not {name!r}."
-            )
+            raise CommandError(f"A name must be <noun>.<verb> in lower case, such as crm.sync_contact, not {name!r}.")
         module = name.rpartition(".")[2] if name.count(".") == 1 else name.partition(".")[2].replace(".", "_")
         class_name = "".join(word.capitalize() for word in module.split("_"))
         files = {
