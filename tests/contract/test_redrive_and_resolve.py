@@ -91,12 +91,12 @@ def test_a_step_that_is_not_in_doubt_gets_no_verdict(operator, tenant):
     assert Job.objects.get(pk=job.id).state == State.UNKNOWN
 
 
-def test_a_job_whose_effect_was_undone_is_not_called_succeeded(operator, tenant):
+def test_a_job_whose_effect_was_compensated_cannot_be_resolved_as_succeeded(operator, tenant):
     job = in_state(tenant, State.UNKNOWN)
     write(job.id, "done_effects = 1")
     JobStep.objects.filter(job_id=job.id).update(undoes="order")
     document = problem(act(operator, job, "resolve", SAID), 400, "validation-failed")
-    assert "undone" in document["detail"]
+    assert "compensated" in document["detail"]
     after = Job.objects.get(pk=job.id)
     assert (after.state, after.open_effects, after.done_effects) == (State.UNKNOWN, 1, 1)
     resolved = act(operator, job, "resolve", {**SAID, "then": "fail", "result": None})
