@@ -12,6 +12,7 @@ from devstack.processes import ROOT
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([\w-]+))?\)")
+SOURCE = re.compile(r"`([\w.-]+(?:/[\w.-]+)*/[\w-]+\.(?:py|yaml|yml|conf))`")
 PATH = re.compile(r"(?<![\w/.])docs/[\w./-]+\.(?:md|sql)")
 
 
@@ -26,6 +27,12 @@ def test_every_link_of_a_page_leads_somewhere(page):
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), path
         assert not anchor or anchor in anchors(target), (path, anchor)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_source_file_that_a_page_names_exists(page):
+    named = SOURCE.findall(page.read_text(encoding="utf-8"))
+    assert [file for file in named if not (ROOT / file).exists()] == []
 
 
 def test_the_index_lists_every_page():
