@@ -27,7 +27,7 @@ from api.forms import (
 from api.job_documents import event_document, job_document, poll_after
 from api.problems import current_request_id
 from api.submission import read_submission
-from foundation.spans import traceparent
+from foundation.spans import request_traceparent
 from idempotency.http import idempotent, reservation
 from jobs.ids import job_resource
 from jobs.keyset import encode_cursor
@@ -55,7 +55,7 @@ class JobsView(APIView):
             tenant_id=principal.tenant_id,
             mode=principal.mode,
             submission=validated,
-            origin=Origin(request_id=current_request_id() or None, traceparent=traceparent()),
+            origin=Origin(request_id=current_request_id() or None, traceparent=request_traceparent()),
             idempotency_record_id=reserved.record_id if reserved else None,
             idempotency_key=reserved.key if reserved else None,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from opentelemetry import trace
@@ -12,6 +13,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 _tracer = trace.get_tracer("semel")
 _propagator = TraceContextTextMapPropagator()
+# The span of the request that is being answered.
+_request: ContextVar[str | None] = ContextVar("request", default=None)
 _KINDS = {
     "request": SpanKind.SERVER,
     "attempt": SpanKind.CONSUMER,
@@ -32,11 +35,15 @@ def span(name: str, *, parent: str | None = None, **attributes: Any) -> Iterator
     with _tracer.start_as_current_span(
         name, context, kind, values, record_exception=False, set_status_on_exception=False
     ) as opened:
+        token = _request.set(traceparent()) if kind is SpanKind.SERVER else None
         try:
             yield opened
         except Exception as error:
             opened.set_status(Status(StatusCode.ERROR, type(error).__name__))
             raise
+        finally:
+            if token:
+                _request.reset(token)
 
 
 def traceparent() -> str | None:
@@ -44,3 +51,8 @@ def traceparent() -> str | None:
     headers: dict[str, str] = {}
     _propagator.inject(headers)
     return headers.get("traceparent")
+
+
+def request_traceparent() -> str | None:
+    """Return the span of the current request as a header: a job's attempts are children of it, not of a span within it."""
+    return _request.get()
