@@ -1,4 +1,4 @@
-"""A concurrency key's line with real workers, one of which is killed: in order, one at a time, and never stuck."""
+"""Real workers run a concurrency queue in order, one job at a time, and continue after one of them is killed."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def stack(transactional_db, tmp_path):
 
 def submit(tenant, key, *, seconds=0):
     operation = current_operation("demo.sleep")
-    asked = Submission(operation=operation, params={"seconds": seconds}, concurrency_key=key)
-    return submit_job(tenant_id=tenant.id, mode="test", submission=asked)
+    submission = Submission(operation=operation, params={"seconds": seconds}, concurrency_key=key)
+    return submit_job(tenant_id=tenant.id, mode="test", submission=submission)
 
 
 def until_true(stack, fact):
     try:
         return until(fact, seconds=90, pause_seconds=POLL_SECONDS)
     except AssertionError as error:
-        told = list(Job.objects.order_by("id").values_list("concurrency_key", "state", "attempt"))
-        raise AssertionError(f"{error}\n{told}\n{stack.logs()}") from None
+        jobs = list(Job.objects.order_by("id").values_list("concurrency_key", "state", "attempt"))
+        raise AssertionError(f"{error}\n{jobs}\n{stack.logs()}") from None
 
 
 def all_succeeded(count):
@@ -44,13 +44,13 @@ def all_succeeded(count):
 
 
 def assert_one_after_the_other(key):
-    line = list(Job.objects.filter(concurrency_key=key).order_by("accept_seq").values_list("id", flat=True))
-    attempts = list(JobAttempt.objects.filter(job_id__in=line).order_by("started_at"))
-    assert [attempt.job_id for attempt in attempts if attempt.outcome == "succeed"] == line
+    order = list(Job.objects.filter(concurrency_key=key).order_by("accept_seq").values_list("id", flat=True))
+    attempts = list(JobAttempt.objects.filter(job_id__in=order).order_by("started_at"))
+    assert [attempt.job_id for attempt in attempts if attempt.outcome == "succeed"] == order
     assert all(before.ended_at <= after.started_at for before, after in pairwise(attempts))
 
 
-def test_lines_run_beside_one_another_and_each_in_order(stack):
+def test_concurrency_queues_run_in_parallel_and_each_in_order(stack):
     tenant = TenantFactory()
     for _ in range(10):
         for key in ("a", "b", "c"):
@@ -61,7 +61,7 @@ def test_lines_run_beside_one_another_and_each_in_order(stack):
     until(lambda: not messages(), seconds=30, pause_seconds=POLL_SECONDS)
 
 
-def test_a_line_goes_on_after_the_one_that_ran_was_killed(stack):
+def test_a_concurrency_queue_continues_after_its_worker_was_killed(stack):
     tenant = TenantFactory()
     first, *_ = [submit(tenant, "a", seconds=1) for _ in range(3)]
     until_true(stack, lambda: Job.objects.get(pk=first.id).state == State.RUNNING)
