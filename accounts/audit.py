@@ -1,7 +1,5 @@
 """The audit log: what operators did, and why. Entries are added, never changed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """The form of an API key, and how its secret is checked."""
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import re

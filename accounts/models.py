@@ -1,7 +1,5 @@
 """Tenants, their API keys, and the audit log."""
 
-from __future__ import annotations
-
 from django.db import models
 from django.db.models.functions import Now
 

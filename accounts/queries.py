@@ -1,7 +1,5 @@
 """Statements about API keys and audit entries. Each request looks up a key; the ORM would take four times as long."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """The scope of a tenant in one mode, as `idempotency` stores it. The form never changes: live keys are stored under it."""
 
-from __future__ import annotations
-
 from django.db.models import CharField, Value
 from django.db.models.functions import Cast, Concat
 

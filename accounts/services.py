@@ -1,7 +1,5 @@
 """Create tenants and API keys; revoke keys. Each change is audited in its transaction."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from django.db import transaction

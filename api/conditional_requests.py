@@ -1,7 +1,5 @@
 """Conditional requests: a weak ETag over the bytes of the response (RFC 9110 §8.8, §13.1.2)."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Responses are JSON; event streams are refused where only the streams process serves them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Forms of query strings and bodies. An unknown or repeated member is an error: a typo must not be ignored."""
 
-from __future__ import annotations
-
 from typing import Any
 from uuid import UUID
 

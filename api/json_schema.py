@@ -1,7 +1,5 @@
 """Forms as JSON Schema 2020-12, for `/v1/operations` and `/schema`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from typing import Any

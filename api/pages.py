@@ -1,7 +1,5 @@
 """Public pages: `/schema` (OpenAPI as JSON or YAML), `/docs` (Swagger UI) and `/problems/{slug}`."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from functools import cache
 from html import escape

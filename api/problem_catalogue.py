@@ -1,7 +1,5 @@
 """The catalogue of problems: one entry per slug, used by error responses, job errors, OpenAPI and /problems/{slug}."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """Every error as a problem document (RFC 9457)."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """One circuit breaker for everything that a process sends to Redis: a dead broker may cost a client one time-out, not three."""
 
-from __future__ import annotations
-
 import threading
 import time
 

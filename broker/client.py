@@ -1,7 +1,5 @@
 """Our clients of Redis. Celery connects by itself, with settings.CELERY_BROKER_TRANSPORT_OPTIONS."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, TypeVar

@@ -1,7 +1,5 @@
 """Hints: Celery messages with a job's id. A hint that is lost, doubled or late changes nothing but latency."""
 
-from __future__ import annotations
-
 import base64
 import json
 import time

@@ -1,7 +1,5 @@
 """How many messages wait in the broker's queues."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from broker.client import redis_client, try_redis

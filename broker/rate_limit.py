@@ -1,7 +1,5 @@
 """A rate limit in one Redis script (GCRA, a leaky bucket as a meter), so that concurrent requests cannot pass it together."""
 
-from __future__ import annotations
-
 from broker.client import quick_redis_client, try_redis
 
 # KEYS[1]: the bucket. ARGV: seconds per request, burst. Returns 0, or the milliseconds until a request would pass.

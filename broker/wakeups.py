@@ -3,8 +3,6 @@
 A wake-up is a hint and holds no secret. Waiters also look at the database by themselves.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from uuid import UUID
 

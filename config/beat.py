@@ -1,7 +1,5 @@
 """Beat's scheduler (settings.CELERY_BEAT_SCHEDULER): Celery's own, which also updates beat's liveness file."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from celery.beat import PersistentScheduler

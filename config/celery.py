@@ -1,7 +1,5 @@
 """The Celery application: its patches, and what a worker or beat does when it starts and stops."""
 
-from __future__ import annotations
-
 import gc
 import os
 import signal

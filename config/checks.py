@@ -1,7 +1,5 @@
 """Relations between settings, as system checks: `manage.py check --deploy` proves a deployment."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

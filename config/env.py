@@ -1,7 +1,5 @@
 """Reads the environment, once. A value of the wrong type stops the process with an error that names the variable."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Sequence

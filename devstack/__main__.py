@@ -1,7 +1,5 @@
 """python -m devstack COMMAND: the commands of run.py, which installs the environment and hands over to this module."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """The launcher's command line. Standard library only: run.py reads this file before anything is installed."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from pathlib import Path

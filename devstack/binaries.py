@@ -1,7 +1,5 @@
 """Find the server programs: in the wheels of this environment, otherwise on the PATH."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import re

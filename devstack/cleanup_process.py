@@ -4,8 +4,6 @@ It reads a pipe whose only writing end the launcher holds. The end of the pipe m
 A child between fork and exec still holds that end, so when the pipe ends, every process of the stack carries its tag.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """What the launcher prints."""
 
-from __future__ import annotations
-
 import time
 
 

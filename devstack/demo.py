@@ -1,7 +1,5 @@
 """``run.py demo``: run the scenarios against a real stack and count their effects from outside."""
 
-from __future__ import annotations
-
 import http.client
 from collections.abc import Sequence
 from dataclasses import asdict

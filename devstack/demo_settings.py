@@ -1,7 +1,5 @@
 """Settings with which the demo does not wait as long as a deployment."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 # Seconds. They override the user's environment: the scenarios print these numbers, and would run for hours with a lease of one.

@@ -1,7 +1,5 @@
 """``run.py exec``: run a command in the environment of the running stack."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

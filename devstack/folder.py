@@ -1,7 +1,5 @@
 """The data folder of one stack: databases, keys, logs and state."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

@@ -1,7 +1,5 @@
 """A plain HTTP client, as a user of Semel would write one."""
 
-from __future__ import annotations
-
 import http.client
 import json
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A process of the stack: how it is started, watched and distinguished from a later process with the same pid."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import time

@@ -3,8 +3,6 @@
 A process of its own in the stack's environment, because the launcher itself never loads Django.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import sys

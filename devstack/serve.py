@@ -1,7 +1,5 @@
 """``run.py serve``: run the whole stack in the foreground."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Semel's processes: their commands, the same as in docker-compose.yml, and checks that they are ready."""
 
-from __future__ import annotations
-
 import http.client
 import sys
 from collections.abc import Callable, Mapping

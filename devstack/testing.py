@@ -1,7 +1,5 @@
 """``run.py test``: run the test suite on real servers."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Background work that is done once for many requests."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable

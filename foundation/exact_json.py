@@ -5,8 +5,6 @@ look the same. PostgreSQL cannot store U+0000, and UTF-8 cannot encode a lone su
 form follows RFC 8785, but keeps numbers exact and sorts keys by code point.
 """
 
-from __future__ import annotations
-
 import json
 from decimal import Context, Decimal, Inexact
 from json.encoder import encode_basestring

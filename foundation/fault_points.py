@@ -4,8 +4,6 @@ FAULT_POINT=after_commit:1:kill kills the first process that reaches `after_comm
 place costs one function call.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

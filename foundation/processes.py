@@ -1,7 +1,5 @@
 """The kinds of processes that Semel consists of."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 

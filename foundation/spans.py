@@ -1,7 +1,5 @@
 """Trace spans, by the OpenTelemetry API. They do nothing unless observability/tracing.py has configured the SDK."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar

@@ -1,7 +1,5 @@
 """System checks of the settings, for `manage.py check`."""
 
-from __future__ import annotations
-
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as CheckWarning

@@ -1,8 +1,6 @@
 # ruff: noqa: N818 # domain errors are named for what happened
 """Reasons why a request cannot be answered under its idempotency key. The first docstring line is the client's message."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
 from typing import ClassVar

@@ -4,8 +4,6 @@ It is keyed so that a reader of the table cannot test guesses of a body. A recor
 version and key id (`kid`): a rotated secret or a new canonical form must not make a retry look like another request.
 """
 
-from __future__ import annotations
-
 import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The inbox: consume each message once, in the transaction of its effects, although it is delivered more than once."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """The statements that no keyed request runs: purge, self-audit, inbox. Reads never return a body or a digest."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """The rows that make a request or a message take effect once."""
 
-from __future__ import annotations
-
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now

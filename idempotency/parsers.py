@@ -1,7 +1,5 @@
 """Read a DRF request: its body as exact JSON, its key, and the parts that identify it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import IO, Any
 

@@ -4,8 +4,6 @@ A replay itself writes nothing, because replays peak when many clients retry. A 
 has not written yet.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections import Counter

@@ -1,7 +1,5 @@
 """Parse the request headers `Idempotency-Key` and `Idempotency-TTL`."""
 
-from __future__ import annotations
-
 import re
 
 from idempotency.errors import KeyInvalid, KeyMissing, TtlInvalid

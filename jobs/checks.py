@@ -1,7 +1,5 @@
 """System checks of settings.OPERATIONS: report an operation that cannot work at start, not when its first job fails."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import re

@@ -4,8 +4,6 @@ DRF's own fields read "1999" and 19.0 as integers, and numbers as text. In a req
 which is reported, not repaired. Numbers stay exact: int, or Decimal if they are not whole; never float.
 """
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, date, datetime
 from decimal import Decimal

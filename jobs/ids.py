@@ -1,7 +1,5 @@
 """Job ids: the text by which other rooms refer to a job ("job/<id>"), and the ids that a time allows (UUIDv7)."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 

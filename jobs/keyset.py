@@ -1,7 +1,5 @@
 """Pages by the last id seen, newest first: correct while rows arrive, and page 1,000 costs as much as the first."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass

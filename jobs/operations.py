@@ -4,8 +4,6 @@ An operation is a class in ``operations/``, named in ``settings.OPERATIONS``. A 
 run more than once: every change that it makes goes through the ``job`` that it is given.
 """
 
-from __future__ import annotations
-
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping

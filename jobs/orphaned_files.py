@@ -1,7 +1,5 @@
 """Remove orphaned files from storage: expired and discarded artifacts, and files that a crashed attempt left."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from datetime import timedelta
 from uuid import UUID

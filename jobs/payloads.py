@@ -4,8 +4,6 @@ The version byte lets encryption come without a migration. The column is bytes, 
 into 131 kB, and accepts numbers that it cannot return.
 """
 
-from __future__ import annotations
-
 import json
 from decimal import Decimal
 from typing import Any

@@ -4,8 +4,6 @@ A report may arrive before the outcome becomes unknown or after it, twice, late 
 job is unknown. After: the job is resolved in the same transaction.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID

@@ -1,7 +1,5 @@
 """The operations that this process knows: settings.OPERATIONS, loaded once."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 

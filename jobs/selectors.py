@@ -1,7 +1,5 @@
 """What can be read about jobs. The tenant is a mandatory argument: another tenant's job looks like one that does not exist."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime

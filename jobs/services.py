@@ -1,7 +1,5 @@
 """Cancel, redrive, resolve and erase jobs. Lock order: idempotency record, concurrency queue, job."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID

@@ -1,7 +1,5 @@
 """Signals that observability counts and logs."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from django.db import transaction

@@ -4,8 +4,6 @@ A rule is one guarded UPDATE. An event with several rules takes the first whose 
 the table.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
 

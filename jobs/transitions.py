@@ -5,8 +5,6 @@ normal result: a stale worker gets StaleAttempt and stops; a request that the st
 A process that dies before a statement's commit changes nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """Log each request: caller, route, status, duration, job and key. Never path or query: both can hold a client's secret."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """`/livez`: this process is up. `/readyz`: it can accept requests."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import cast
 

@@ -5,8 +5,6 @@ free slot for another message; beat with each tick; streams with each turn of it
 that hangs, in its loop or on a connection without an answer, is not. Standard library only: a check is cheap.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import os

@@ -1,7 +1,5 @@
 """Write log lines to standard error, at once or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging

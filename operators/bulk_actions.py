@@ -3,8 +3,6 @@
 The maintenance worker carries them out (bulk_worker.py). Jobs accepted after the start are not included.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any

@@ -5,8 +5,6 @@ count. A crash leaves each job either changed or untouched, and the next run con
 turns by the row lock of the bulk action, so that no job is visited twice. A job that no longer matches the filter is refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from uuid import UUID

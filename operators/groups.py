@@ -1,7 +1,5 @@
 """The two groups of admin users: those who may only look, and those who may also act."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.contrib.auth.models import Group, Permission

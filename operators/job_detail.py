@@ -1,7 +1,5 @@
 """A job of any tenant with its history, for operators. Reads are by primary key and bounded."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID

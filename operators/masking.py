@@ -1,7 +1,5 @@
 """Secrets in payloads are masked before they reach a page."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from decimal import Decimal

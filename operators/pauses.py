@@ -6,8 +6,6 @@ its place at the head of its concurrency queue and blocks the jobs behind it, of
 requested that order.
 """
 
-from __future__ import annotations
-
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 

@@ -1,7 +1,5 @@
 """Exact search across tenants: jobs by any of their names, idempotency records by their key."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID

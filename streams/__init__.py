@@ -1,7 +1,5 @@
 """The streams process: long polls and server-sent events, under ASGI. The types below are those of ASGI 3."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 

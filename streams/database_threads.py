@@ -1,7 +1,5 @@
 """The few threads of the streams process that use the database, and batches of reads that run in them."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

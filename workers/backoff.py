@@ -3,8 +3,6 @@
 Source: M. Brooker, "Exponential Backoff And Jitter", 2015.
 """
 
-from __future__ import annotations
-
 import random
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """Several kinds of batched work, interleaved within a time budget so that none of them starves another."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields

@@ -1,7 +1,5 @@
 """An attempt's lease as its own process knows it, by the local monotonic clock, and the thread that renews it."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time

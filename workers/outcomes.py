@@ -1,7 +1,5 @@
 """How an attempt ended, as a value: `executor.perform` returns one, and `executor.settle` writes it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import timedelta
 

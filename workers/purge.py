@@ -1,7 +1,5 @@
 """The purge: delete what is past its retention, at least as fast as new rows arrive."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass

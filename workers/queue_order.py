@@ -1,7 +1,5 @@
 """The order in which a worker polls its queues (CELERY_BROKER_TRANSPORT_OPTIONS["queue_order_strategy"])."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from kombu.utils.scheduling import priority_cycle

@@ -1,7 +1,5 @@
 """A flag that tells a worker's children to return their jobs, at no charge, because the worker stops."""
 
-from __future__ import annotations
-
 import mmap
 
 # Anonymous memory, shared with all children that are forked later. The parent writes it once.

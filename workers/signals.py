@@ -1,7 +1,5 @@
 """What observability counts. Sent with `send_robust`, so that a receiver cannot break the sender."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from django.dispatch import Signal

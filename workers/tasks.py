@@ -1,7 +1,5 @@
 """The Celery tasks. Each body calls one function."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from uuid import UUID
 

@@ -1,7 +1,5 @@
 """Patches of Celery's worker."""
 
-from __future__ import annotations
-
 import os
 import signal
 from typing import Any

@@ -1,7 +1,5 @@
 """Patches of kombu's Redis transport, in a worker's main process."""
 
-from __future__ import annotations
-
 from queue import Empty
 from typing import Any
 

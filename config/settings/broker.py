@@ -1,7 +1,5 @@
 """Redis: hints, wake-ups and rate limits."""
 
-from __future__ import annotations
-
 from config.env import env
 
 # --- Redis -----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,5 @@
 """Celery: workers and beat."""
 
-from __future__ import annotations
-
 from config.env import env
 from config.settings.broker import REDIS_URL
 from config.settings.jobs import BULK_SECONDS, PURGE_SECONDS, SELFAUDIT_SECONDS, SWEEP_SECONDS

@@ -1,7 +1,5 @@
 """PostgreSQL: the truth."""
 
-from __future__ import annotations
-
 import sys
 
 from config.env import PROCESS, env, kind_of_process

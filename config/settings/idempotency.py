@@ -1,7 +1,5 @@
 """Idempotency keys and consumed messages."""
 
-from __future__ import annotations
-
 from config.env import env
 from config.settings.web import API_THREADS
 

@@ -1,7 +1,5 @@
 """Jobs: attempts, recovery, retention, artifacts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from config.env import BASE_DIR, env

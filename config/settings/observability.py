@@ -1,7 +1,5 @@
 """Logs, metrics and traces."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 
 from django.core.exceptions import ImproperlyConfigured

@@ -1,7 +1,5 @@
 """The shipped operations: payment provider, provider events, database server."""
 
-from __future__ import annotations
-
 from config.env import env
 
 # --- Payment provider ------------------------------------------------------------------------------------------------

@@ -1,7 +1,5 @@
 """The streams process: long polls and server-sent events."""
 
-from __future__ import annotations
-
 from config.env import env
 
 # --- Waiting (the streams process) -----------------------------------------------------------------------------------

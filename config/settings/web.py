@@ -1,7 +1,5 @@
 """Django, the HTTP API and the admin."""
 
-from __future__ import annotations
-
 from config.env import env
 
 # --- Django ----------------------------------------------------------------------------------------------------------

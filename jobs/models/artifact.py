@@ -1,7 +1,5 @@
 """The files that jobs produce: artifacts, and orphaned files in storage."""
 
-from __future__ import annotations
-
 from django.db import models
 from django.db.models import Q
 

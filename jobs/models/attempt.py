@@ -1,7 +1,5 @@
 """One execution of a job."""
 
-from __future__ import annotations
-
 from django.db import models
 from django.db.models import Q
 

@@ -1,7 +1,5 @@
 """A bulk action of an operator."""
 
-from __future__ import annotations
-
 from uuid import UUID
 
 from django.db import models

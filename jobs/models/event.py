@@ -1,7 +1,5 @@
 """A job's history."""
 
-from __future__ import annotations
-
 from django.db import models
 
 from jobs.models.job import Job

@@ -1,7 +1,5 @@
 """A job, and the rules of jobs/states.py as constraints."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 from django.db import models

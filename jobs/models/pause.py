@@ -1,7 +1,5 @@
 """A pause by an operator."""
 
-from __future__ import annotations
-
 from uuid import UUID
 
 from django.db import models

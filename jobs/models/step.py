@@ -1,7 +1,5 @@
 """The recorded steps of a job."""
 
-from __future__ import annotations
-
 from django.db import models
 from django.db.models import Q
 

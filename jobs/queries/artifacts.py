@@ -5,8 +5,6 @@ not) that clients cannot see and the purge removes, after it an artifact. Discar
 `discard_artifacts` or `expire_artifacts` leaves orphaned files for the purge; removing a file twice does no harm.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Jobs that need an operator, across tenants. Each statement reads a bounded number of entries of one index."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """Erase the payload of an ended job; ids, keys and states stay."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID

@@ -1,7 +1,5 @@
 """Events that change no state: cancel requests, late effects, provider events."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

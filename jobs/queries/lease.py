@@ -1,7 +1,5 @@
 """An attempt's lease and progress. Each write is fenced; none raises `event_seq`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID

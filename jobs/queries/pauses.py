@@ -4,8 +4,6 @@ A pause in force has no `resumed_at`. The sweeper parks each queued job that it 
 PARKED, so that later sweeps skip it. A resumed pause stays until all parked jobs that nothing else pauses have been made due.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 

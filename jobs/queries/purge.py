@@ -1,7 +1,5 @@
 """The purge of jobs that ended long ago, with their attempts, steps and events."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

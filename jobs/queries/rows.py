@@ -1,7 +1,5 @@
 """Run a statement and return its rows as tuples."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.db import connection

@@ -1,7 +1,5 @@
 """Look-ups of operators across tenants: jobs by key, request or reference, and the selection of a bulk action."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID

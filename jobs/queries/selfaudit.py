@@ -3,8 +3,6 @@
 All statements of a batch run in one snapshot (`one_snapshot`), so that a job that changes meanwhile is seen in one state.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta

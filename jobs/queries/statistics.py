@@ -1,7 +1,5 @@
 """Counts and run times for metrics and `Retry-After`: exact up to a bound, so that they cost little at any table size."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The rows of effects and steps. Each write locks the job's row first and checks the fence."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Insert a job with its first event."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

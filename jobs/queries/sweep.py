@@ -1,7 +1,5 @@
 """The rows that the sweeper works on: jobs to publish, expired leases, deadlines that have passed."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID

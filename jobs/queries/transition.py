@@ -6,8 +6,6 @@ Instants are `clock_timestamp()`, because `now()` is frozen at the start of the 
 the bare function is volatile and keeps PostgreSQL from using an index.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from datetime import timedelta

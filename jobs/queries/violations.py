@@ -1,7 +1,5 @@
 """The violations that the self-audit has found."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The position of watched jobs and their new events. One statement serves all jobs that are watched."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Mapping
 from typing import NamedTuple

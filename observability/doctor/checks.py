@@ -1,7 +1,5 @@
 """The doctor's system check, and the list of all findings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Whether PostgreSQL is as the promises need it. Every statement runs with short time-outs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any

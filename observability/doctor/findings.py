@@ -3,8 +3,6 @@
 The hint is what to do. Both come from advice.toml. A finding of level INFO reports that all is well, without either.
 """
 
-from __future__ import annotations
-
 import time
 import tomllib
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Whether jobs run, sweeps happen, operators resolve and stored keys can still be compared."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """Metrics that are queried from database and broker at each scrape. They are the same in every process: never add them up."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 
 import structlog

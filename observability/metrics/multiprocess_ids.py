@@ -5,8 +5,6 @@ many children a worker has had. An id is a file lock, which the kernel releases 
 folder share the locks, whatever their host names and process ids are.
 """
 
-from __future__ import annotations
-
 import fcntl
 import itertools
 import os

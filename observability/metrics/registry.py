@@ -4,8 +4,6 @@ No label holds a path, an id, a key or a tenant. Counters start at 0 in each pro
 a missing series to 1.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from itertools import product
 from typing import Final

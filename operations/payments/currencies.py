@@ -1,7 +1,5 @@
 """Currencies (ISO 4217) and their number of decimal digits: JPY has none, KWD three."""
 
-from __future__ import annotations
-
 from decimal import Decimal
 
 _CODES = """

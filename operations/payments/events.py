@@ -1,7 +1,5 @@
 """Events that a payment provider sends later: they enter the job's history and settle an unknown outcome."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -5,8 +5,6 @@ again, after the other writer's commit. Lock order: the holds on a charge by id,
 of one job are kept apart by the fence, which `job.commit` checks last.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection
 from typing import TypeVar
 from uuid import UUID

@@ -3,8 +3,6 @@
 Rows belong to a scope, as idempotency keys do. No foreign key refers to a job: jobs are purged earlier.
 """
 
-from __future__ import annotations
-
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now

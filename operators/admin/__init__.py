@@ -3,8 +3,6 @@
 A page changes a job through a service, never through a form over its columns.
 """
 
-from __future__ import annotations
-
 from django.contrib import admin
 
 from accounts.models import ApiKey, AuditEntry, Tenant

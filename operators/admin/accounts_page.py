@@ -1,7 +1,5 @@
 """Tenants and their API keys in the admin: lists, new ones, revocation. A new key is shown once."""
 
-from __future__ import annotations
-
 import secrets
 from datetime import datetime
 

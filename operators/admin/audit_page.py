@@ -1,7 +1,5 @@
 """The audit log in the admin, read-only, filtered by subject, actor or action."""
 
-from __future__ import annotations
-
 from django import forms
 from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse

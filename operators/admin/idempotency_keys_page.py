@@ -1,7 +1,5 @@
 """Idempotency records in the admin: exact search by key. Stored responses are never shown."""
 
-from __future__ import annotations
-
 from django.http import HttpRequest, HttpResponse
 
 from operators.admin.list_page import ROWS

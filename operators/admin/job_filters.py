@@ -1,7 +1,5 @@
 """The filters of the list of jobs, as the address holds them."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

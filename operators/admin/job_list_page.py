@@ -1,7 +1,5 @@
 """The list of jobs: filters, exact search, pages by id."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.db.models import prefetch_related_objects

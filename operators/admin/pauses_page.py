@@ -1,7 +1,5 @@
 """Pauses in the admin: the pauses in force, pause, resume, drain."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

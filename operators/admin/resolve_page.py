@@ -1,7 +1,5 @@
 """The form in which an operator gives the verdict about an unknown outcome."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """``manage.py alive``: the same as `python -m observability.liveness`, which starts sooner."""
 
-from __future__ import annotations
-
 import sys
 from argparse import ArgumentParser
 from typing import Any

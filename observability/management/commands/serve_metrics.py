@@ -1,7 +1,5 @@
 """``manage.py serve_metrics``."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
