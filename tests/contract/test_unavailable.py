@@ -66,13 +66,12 @@ def test_without_the_database_clients_are_asked_to_come_back(method, path):
 
 
 @pytest.mark.django_db
-def test_without_the_database_the_admin_asks_to_come_back_too():
+def test_without_the_database_the_admin_answers_503_in_html():
     client = APIClient(raise_request_exception=False)
-    client.cookies["sessionid"] = "somebodys"
+    client.cookies["sessionid"] = "unknown"
     response = with_its_own_connection(lambda: client.get("/admin/"), free_port())
-    # To people, in HTML.
     assert (response.status_code, response["Content-Type"]) == (503, "text/html; charset=utf-8")
-    assert "The database does not answer" in response.content.decode()
+    assert "The database is not available" in response.content.decode()
     assert int(response["Retry-After"]) >= 1
 
 
