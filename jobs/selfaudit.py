@@ -1,4 +1,4 @@
-"""Check the invariants I1, I3, I4, I5 and I10 (DESIGN.md §9) against recent rows, and report each violation once.
+"""Check invariants I1, I3, I4, I5 and I10 (docs/explanation/reliability.md) on recent rows, and report each violation once.
 
 Code and constraints enforce the invariants. This finds what a defect in either, a restore or a manual change in the database
 broke. It reads in snapshots and writes only the table of violations.

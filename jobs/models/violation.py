@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 class Violation(models.Model):
     """A rule that the self-audit found broken (selfaudit.py). One open row per rule and subject."""
 
-    invariant = models.CharField(max_length=4)  # "I4", as DESIGN.md numbers them
+    invariant = models.CharField(max_length=4)  # "I4", as docs/explanation/reliability.md numbers them
     rule = models.CharField(max_length=50)
     subject = models.CharField(max_length=100)  # "job/<id>", "record/<id>", "purge/<kind>"
     details = models.JSONField(default=dict)  # numbers and names, never a payload

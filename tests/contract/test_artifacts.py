@@ -1,4 +1,4 @@
-"""GET /v1/jobs/{id}/artifacts/{name}: every header and status of API.md, RFC 9110 and RFC 6266 that a download can meet."""
+"""GET /v1/jobs/{id}/artifacts/{name}: every header and status of the contract, RFC 9110 and RFC 6266 that a download can meet."""
 
 from __future__ import annotations
 

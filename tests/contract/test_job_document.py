@@ -1,4 +1,4 @@
-"""The job as API.md shows it, in each state; and conditional requests for it."""
+"""The job as the contract shows it, in each state; and conditional requests for it."""
 
 from __future__ import annotations
 

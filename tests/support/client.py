@@ -50,7 +50,7 @@ def accepted(response: HttpResponse) -> dict[str, Any]:
 
 
 def problem(response: HttpResponse, status: int, code: str) -> dict[str, Any]:
-    """The problem document, which must be of this kind and whole (RFC 9457, API.md "Errors")."""
+    """The problem document, which must be of this kind and whole (RFC 9457)."""
     assert response.status_code == status, response.content
     assert response["Content-Type"] == "application/problem+json"
     document = response.json()

@@ -1,4 +1,7 @@
-"""What must hold after any fault (DESIGN.md §9), seen from outside: over HTTP, in the provider's book, at the two servers."""
+"""Check from outside (HTTP, the provider's store, both servers) that the promises hold after a fault.
+
+The invariants are listed in docs/explanation/reliability.md.
+"""
 
 from __future__ import annotations
 
