@@ -11,7 +11,6 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 KINDS = ("worker", "maintenance", "beat", "streams")
@@ -65,18 +64,21 @@ def liveness_error(kind: str, *, max_age: float = MAX_AGE_SECONDS) -> str | None
     return f"{kind} (process {pid}) has ended." if has_proc and not Path(f"/proc/{pid}").exists() else None
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print whether the process is alive. Return the exit code: 0 if it is, else 1."""
-    parser = argparse.ArgumentParser(
-        prog="python -m observability.liveness", description="Check that a process on this host is alive."
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=KINDS)
-    parser.add_argument("--max-age", type=float, default=MAX_AGE_SECONDS, metavar="SECONDS", help="default: 30")
-    options = parser.parse_args(arguments)
-    error = liveness_error(options.kind, max_age=options.max_age)
-    sys.stdout.write(f"{error or f'{options.kind} is alive.'}\n")
+    parser.add_argument("--max-age", type=float, default=MAX_AGE_SECONDS, help="seconds; default: 30")
+
+
+def report(kind: str, max_age: float) -> int:
+    """Print whether the process is alive. Return the exit code: 0 if it is, else 1."""
+    error = liveness_error(kind, max_age=max_age)
+    sys.stdout.write(f"{error or f'{kind} is alive.'}\n")
     return 0 if error is None else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    _parser = argparse.ArgumentParser(
+        prog="python -m observability.liveness", description="Check that a process on this host is alive."
+    )
+    add_arguments(_parser)
+    sys.exit(report(**vars(_parser.parse_args())))

@@ -6,10 +6,11 @@ import json
 import math
 import re
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -50,17 +51,16 @@ def key_digest(key: str) -> str:
 
 def describe_exception(error: BaseException) -> dict[str, Any]:
     """Return class, frames and causes: no local variables, no source text, no message except of a lost connection."""
-    description = _one_exception(error)
-    causes: list[dict[str, Any]] = []
-    seen, current = {id(error)}, error
-    while len(causes) < _CAUSES_MAX:
-        following = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
-        if following is None or id(following) in seen:
-            break
-        seen.add(id(following))
-        causes.append(_one_exception(following))
-        current = following
+    description, *causes = map(_one_exception, islice(_chain(error), 1 + _CAUSES_MAX))
     return description | ({"causes": causes} if causes else {})
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _one_exception(error: BaseException) -> dict[str, Any]:
@@ -131,46 +131,39 @@ class Redactor:
     """Removes secrets from a finished line, wherever they are: the last of several guards."""
 
     def __init__(self) -> None:
-        known = sorted({*_secrets(), *(json.dumps(secret)[1:-1] for secret in _secrets())}, key=len, reverse=True)
+        secrets = _secrets()
+        known = sorted({*secrets, *(json.dumps(secret)[1:-1] for secret in secrets)}, key=len, reverse=True)
         # Each alternative of the pattern below contains one of these.
         self._beginnings = (*known, "test_", "live_", "://", "Bearer ", "Basic ")
         literal = "|".join(map(re.escape, known)) or "(?!)"
+        # The groups hold what stays: the id of an API key, scheme and user of a URL, the name of an authentication scheme.
         self._pattern = re.compile(
-            rf"(?P<known>{literal})"
-            r"|(?P<key>\b(?:live|test)_[0-9a-f]{16})_[\w-]+"
-            r"|(?P<scheme>\b[a-z][a-z0-9+.-]*://[^\s/:@\"]*):[^\s/@\"]+@"
-            r"|(?P<auth>\b(?:Bearer|Basic)) [\w.~+/=-]{8,}",
+            rf"(?:{literal})"
+            r"|(?P<key>\b(?:live|test)_[0-9a-f]{16}_)[\w-]+"
+            r"|(?P<url>\b[a-z][a-z0-9+.-]*://[^\s/:@\"]*:)[^\s/@\"]+(?P<at>@)"
+            r"|(?P<auth>\b(?:Bearer|Basic) )[\w.~+/=-]{8,}",
             re.ASCII,
         )
 
     def __call__(self, line: str) -> str:
         """Return the line without secrets. Search only lines that contain the beginning of one: most do not."""
-        return self._pattern.sub(_without_secret, line) if any(text in line for text in self._beginnings) else line
+        return self._pattern.sub(_hide, line) if any(text in line for text in self._beginnings) else line
 
 
-def _without_secret(match: re.Match[str]) -> str:
-    if match["key"]:
-        return f"{match['key']}_{REDACTED}"
-    if match["scheme"]:
-        return f"{match['scheme']}:{REDACTED}@"
-    return f"{match['auth']} {REDACTED}" if match["auth"] else REDACTED
+def _hide(match: re.Match[str]) -> str:
+    return f"{match['key'] or match['url'] or match['auth'] or ''}{REDACTED}{match['at'] or ''}"
 
 
-def _secrets() -> Iterable[str]:
+def _secrets() -> set[str]:
     """Return the secrets in the settings."""
-    for name in dir(settings):
-        if _SECRET_NAMES.search(name) and name.isupper():
-            value = getattr(settings, name)
-            for entry in value if isinstance(value, list | tuple) else [value]:
-                if isinstance(entry, str):
-                    yield from _long_enough(entry.rpartition(":")[2] if name.endswith("_KEYS") else entry)
-    for database in settings.DATABASES.values():
-        yield from _long_enough(str(database.get("PASSWORD") or ""))
-
-
-def _long_enough(secret: str) -> Iterable[str]:
-    if len(secret) >= _SECRET_MIN:
-        yield secret
+    secrets = [str(database.get("PASSWORD") or "") for database in settings.DATABASES.values()]
+    for name in filter(_SECRET_NAMES.search, filter(str.isupper, dir(settings))):
+        value = getattr(settings, name)
+        values = value if isinstance(value, list | tuple) else [value]
+        entries = [entry for entry in values if isinstance(entry, str)]
+        # Entries of lists of keys are "name:secret".
+        secrets += [entry.rpartition(":")[2] for entry in entries] if name.endswith("_KEYS") else entries
+    return {secret for secret in secrets if len(secret) >= _SECRET_MIN}
 
 
 def redact_foreign_record(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:

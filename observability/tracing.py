@@ -14,7 +14,7 @@ from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, SamplingResult, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from api.problems import current_request_id
@@ -26,11 +26,8 @@ if TYPE_CHECKING:
 _ERROR = 500
 
 
-class _RequestsAndAttempts(Sampler):
+class _RequestsAndAttempts(TraceIdRatioBased):
     """Starts a trace only for a request or an attempt, not for statements of polls and sweeps."""
-
-    def __init__(self, ratio: float) -> None:
-        self._ratio = TraceIdRatioBased(ratio)
 
     def should_sample(
         self,
@@ -43,10 +40,7 @@ class _RequestsAndAttempts(Sampler):
     ) -> SamplingResult:
         if kind not in (SpanKind.SERVER, SpanKind.CONSUMER):
             return SamplingResult(Decision.DROP)
-        return self._ratio.should_sample(parent_context, trace_id, name, kind, *args, **options)
-
-    def get_description(self) -> str:
-        return "requests and attempts"
+        return super().should_sample(parent_context, trace_id, name, kind, *args, **options)
 
 
 def start_tracing() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from observability.liveness import KINDS, MAX_AGE_SECONDS, liveness_error
+from observability.liveness import add_arguments, report
 
 
 class Command(BaseCommand):
@@ -14,11 +14,7 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("kind", choices=KINDS)
-        parser.add_argument("--max-age", type=float, default=MAX_AGE_SECONDS, help="seconds; default: 30")
+        add_arguments(parser)
 
     def handle(self, *_args: Any, kind: str, max_age: float, **_options: Any) -> None:  # noqa: ANN401 - Django's signature
-        error = liveness_error(kind, max_age=max_age)
-        self.stdout.write(error or f"{kind} is alive.")
-        if error:
-            sys.exit(1)
+        sys.exit(report(kind, max_age))
