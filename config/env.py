@@ -15,25 +15,25 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 
 class StrictEnv(environ.Env):  # type: ignore[misc] # django-environ ships no types
-    """Like django-environ, but an unknown word is an error, not False."""
+    """Like django-environ, but an unknown value is an error, not False."""
 
     def bool(self, var: str, default: Any = environ.Env.NOTSET) -> bool:  # noqa: ANN401
         """Read true/false, yes/no, on/off or 1/0. Raises ImproperlyConfigured for anything else."""
-        word = self.str(var, default=default)
-        if isinstance(word, bool):
-            return word
-        if word.lower() in {"true", "yes", "on", "1"}:
+        value = self.str(var, default=default)
+        if isinstance(value, bool):
+            return value
+        if value.lower() in {"true", "yes", "on", "1"}:
             return True
-        if word.lower() in {"false", "no", "off", "0"}:
+        if value.lower() in {"false", "no", "off", "0"}:
             return False
-        raise ImproperlyConfigured(f"{var} must be true or false, not {word!r}.")
+        raise ImproperlyConfigured(f"{var} must be true or false, not {value!r}.")
 
-    def choice(self, var: str, words: tuple[str, ...], default: str) -> str:
-        """Read one of these words. Raises ImproperlyConfigured for anything else."""
-        word: str = self.str(var, default=default).lower()
-        if word not in words:
-            raise ImproperlyConfigured(f"{var} must be one of {', '.join(words)}, not {word!r}.")
-        return word
+    def choice(self, var: str, values: tuple[str, ...], default: str) -> str:
+        """Read one of these values. Raises ImproperlyConfigured for anything else."""
+        value: str = self.str(var, default=default).lower()
+        if value not in values:
+            raise ImproperlyConfigured(f"{var} must be one of {', '.join(values)}, not {value!r}.")
+        return value
 
 
 env = StrictEnv()
@@ -53,4 +53,4 @@ def kind_of_process(argv: Sequence[str]) -> str:
     if "beat" in argv:
         return "beat"
     # -Q maintenance, -Qmaintenance, --queues=maintenance
-    return "maintenance" if any(word.endswith("maintenance") for word in argv) else "worker"
+    return "maintenance" if any(argument.endswith("maintenance") for argument in argv) else "worker"

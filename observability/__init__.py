@@ -1,1 +1,1 @@
-"""What a running Semel tells of itself: log lines and figures. The packages announce facts by signals and know nothing of it."""
+"""Logs, metrics, traces, health checks and the doctor. Other packages only send signals, and import none of this."""

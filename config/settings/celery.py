@@ -6,7 +6,7 @@ from config.settings.jobs import BULK_SECONDS, PURGE_SECONDS, SELFAUDIT_SECONDS,
 
 # --- Celery ----------------------------------------------------------------------------------------------------------
 
-# Seconds after which an attempt is asked to stop (30 s before), then killed, then redelivered (120 s after).
+# Seconds after which an attempt must stop: it is notified 30 s before, killed then, and redelivered 120 s after.
 TASK_TIME_LIMIT_SECONDS = env.int("TASK_TIME_LIMIT_SECONDS", default=3_900)
 # Seconds after which a sweep or purge that hangs is killed, so that the next tick can run. Both keep to budgets of seconds.
 MAINTENANCE_TIME_LIMIT_SECONDS = env.int("MAINTENANCE_TIME_LIMIT_SECONDS", default=120)
@@ -38,7 +38,7 @@ CELERY_TASK_RETRY_ON_WORKER_LOST = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 1_000
 # Seconds that attempts have to end or to release their jobs: ten less than a container's stop grace, enough for a call that has
-# just begun. A call that is cut is repeated or asked about; where neither is possible, an operator must resolve it.
+# just begun. A call that is cut is repeated or reconciled; if neither is possible, an operator must resolve it.
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = env.float("WORKER_SOFT_SHUTDOWN_SECONDS", default=35.0)
 # Off: an idle worker would wait those seconds for nothing. There are no delayed tasks to return, and messages are hints.
 CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = False

@@ -12,7 +12,7 @@ IDEMPOTENCY_KEY_SYNTAX = env.str("IDEMPOTENCY_KEY_SYNTAX", default="lenient")
 IDEMPOTENCY_MISMATCH_STATUS = env.int("IDEMPOTENCY_MISMATCH_STATUS", default=409)
 # Seconds that a key is kept: longer than the retry schedules of known clients (Stripe also keeps 24 h).
 IDEMPOTENCY_TTL_SECONDS = env.int("IDEMPOTENCY_TTL_SECONDS", default=24 * 3600)
-# Seconds between writes of the replay counts of a process. Nobody reads them more often.
+# Seconds between writes of the replay counts of a process. Reading them more often has no use.
 IDEMPOTENCY_REPLAY_FLUSH_SECONDS = env.float("IDEMPOTENCY_REPLAY_FLUSH_SECONDS", default=5.0)
 # Maximum bytes of a stored response body. Of a larger one only status and headers are stored; its work still happens once.
 IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES = env.int("IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES", default=1024 * 1024)
