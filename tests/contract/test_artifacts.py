@@ -1,4 +1,4 @@
-"""GET /v1/jobs/{id}/artifacts/{name}: every header and status of the contract, RFC 9110 and RFC 6266 that a download can meet."""
+"""GET /v1/jobs/{id}/artifacts/{name}: the headers and statuses of a download, by the contract, RFC 9110 and RFC 6266."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TAG = f'"{hashlib.sha256(CONTENT).hexdigest()}"'
 @pytest.fixture(autouse=True)
 def _folder(folder):
     yield
-    # Whatever a test did, no place is taken for good.
+    # Every test must give back the download slots that it used.
     assert file_responses._downloads._taken == 0
 
 
@@ -40,19 +40,19 @@ def job(tenant, script):
 
 @pytest.fixture
 def get(api, job):
-    """The artifact as a client with these headers gets it; read and closed."""
+    """Return a function that downloads the artifact with these headers, reads the whole body and closes the response."""
 
-    def ask(method="get", **headers):
+    def send(method="get", **headers):
         response = getattr(api, method)(url_of(job), headers={k.replace("_", "-"): v for k, v in headers.items()})
         response.body = response.getvalue()
         return response
 
-    return ask
+    return send
 
 
-def leave(response):
-    """The client reads a piece, and goes."""
-    # As Django's test client does it; `response.close()` would close the test's database connection as well.
+def disconnect(response):
+    """Read one chunk, then close the iterator as a client that disconnects would."""
+    # Django's test client closes the iterator as well; `response.close()` would also close the test's database connection.
     next(response._iterator)
     response._iterator.close()
 
@@ -61,25 +61,25 @@ def url_of(job, name="report.csv"):
     return f"/v1/jobs/{job.id}/artifacts/{name}"
 
 
-# --- The job's document ------------------------------------------------------------------------------------------------
+# --- The job's document -----------------------------------------------------------------------------------------------
 
 
-def test_the_job_lists_what_it_made_in_that_order(api, tenant, script):
+def test_a_job_lists_its_artifacts_in_the_order_in_which_they_were_made(api, tenant, script):
     def perform(job):
         job.artifact("b.csv", writing(b"1,2\n"), content_type="text/csv; charset=utf-8")
         job.artifact("a.bin", writing(b""), content_type="application/octet-stream")
 
     job = run(queued_job(tenant, script=script(perform)).id)
-    told = [
+    expected = [
         {"name": "b.csv", "content_type": "text/csv; charset=utf-8", "size": 4, "url": url_of(job, "b.csv")},
         {"name": "a.bin", "content_type": "application/octet-stream", "size": 0, "url": url_of(job, "a.bin")},
     ]
-    assert api.get(f"/v1/jobs/{job.id}").json()["artifacts"] == told
-    assert [one["artifacts"] for one in api.get("/v1/jobs").json()["data"]] == [told]
-    assert api.get(told[0]["url"]).getvalue() == b"1,2\n"
+    assert api.get(f"/v1/jobs/{job.id}").json()["artifacts"] == expected
+    assert [one["artifacts"] for one in api.get("/v1/jobs").json()["data"]] == [expected]
+    assert api.get(expected[0]["url"]).getvalue() == b"1,2\n"
 
 
-def test_changes_of_a_job_are_answered_with_its_artifacts(api, tenant, script):
+def test_the_responses_of_cancel_and_redrive_list_the_artifacts(api, tenant, script):
     def perform(job):
         job.artifact("a", writing(b"x"), **CSV)
         raise ValueError
@@ -92,7 +92,7 @@ def test_changes_of_a_job_are_answered_with_its_artifacts(api, tenant, script):
     assert (redriven["state"], redriven["artifacts"]) == ("queued", canceled["artifacts"])
 
 
-def test_a_running_job_offers_what_it_has_finished(api, tenant):
+def test_a_running_job_lists_its_finished_artifacts(api, tenant):
     job = claimed_job(tenant)
     before = api.get(f"/v1/jobs/{job.id}")
     handle(job).artifact("a", writing(b"x"), **CSV)
@@ -102,10 +102,10 @@ def test_a_running_job_offers_what_it_has_finished(api, tenant):
     assert api.get(url_of(job, "a")).getvalue() == b"x"
 
 
-# --- The whole file ------------------------------------------------------------------------------------------------------
+# --- The whole file ---------------------------------------------------------------------------------------------------
 
 
-def test_the_whole_file_comes_with_what_a_client_needs_to_keep_it(get):
+def test_a_download_returns_the_whole_file_with_its_headers(get):
     response = get()
     assert (response.status_code, response.body) == (200, CONTENT)
     headers = {name: response[name] for name in response.headers}
@@ -121,53 +121,53 @@ def test_the_whole_file_comes_with_what_a_client_needs_to_keep_it(get):
     assert response["X-Request-Id"]
 
 
-def test_it_is_read_in_pieces(api, tenant, script, monkeypatch):
+def test_a_download_is_streamed_in_chunks(api, tenant, script, monkeypatch):
     monkeypatch.setattr(file_responses, "_CHUNK_BYTES", 100)
     response = api.get(url_of(job_with_file(tenant, script, CONTENT)))
     assert response.streaming
-    pieces = list(response)
-    assert {len(piece) for piece in pieces} == {100, SIZE % 100}
-    assert b"".join(pieces) == CONTENT
+    chunks = list(response)
+    assert {len(chunk) for chunk in chunks} == {100, SIZE % 100}
+    assert b"".join(chunks) == CONTENT
 
 
 @pytest.mark.parametrize("accept", ["*/*", "text/csv", "application/json", "image/png", "text/html;q=0.1", "x"])
-def test_a_file_is_what_it_is_whatever_is_preferred(get, accept):
+def test_the_accept_header_does_not_change_a_download(get, accept):
     response = get(Accept=accept)
     assert (response.status_code, response["Content-Type"], response.body) == (200, "text/csv", CONTENT)
 
 
-def test_an_empty_file_is_a_file(api, tenant, script):
+def test_an_empty_file_can_be_downloaded(api, tenant, script):
     job = job_with_file(tenant, script, b"")
     response = api.get(url_of(job))
     assert (response.status_code, response.getvalue(), response["Content-Length"]) == (200, b"", "0")
 
 
-def test_a_head_request_is_a_get_without_its_body(get):
+def test_head_returns_the_headers_of_a_get_without_a_body(get):
     got, head = get(), get("head")
     assert (head.status_code, head.body) == (200, b"")
-    own = {"X-Request-Id"}
-    assert {k: v for k, v in head.items() if k not in own} == {k: v for k, v in got.items() if k not in own}
+    differing = {"X-Request-Id"}
+    assert {k: v for k, v in head.items() if k not in differing} == {k: v for k, v in got.items() if k not in differing}
 
 
 @pytest.mark.parametrize(
     "filename",
     ['a"; filename=evil.exe', "a;b", "Größe 10%.csv", "日本語.csv", "a'b'c", " x ", 'semi;colon"quote', "%41.csv"],
 )
-def test_a_file_name_reaches_the_client_and_nothing_else_does(api, tenant, script, filename):
+def test_a_file_name_cannot_add_parameters_to_content_disposition(api, tenant, script, filename):
     job = job_with_file(tenant, script, b"x", filename=filename)
     header = api.head(url_of(job))["Content-Disposition"]
-    told = re.fullmatch(r"attachment; filename=\"([A-Za-z0-9._ -]+)\"; filename\*=UTF-8''([A-Za-z0-9._~%-]+)", header)
-    assert told, header
-    assert unquote(told[2], errors="strict") == filename
-    assert len(told[1]) == len(filename)
+    match = re.fullmatch(r"attachment; filename=\"([A-Za-z0-9._ -]+)\"; filename\*=UTF-8''([A-Za-z0-9._~%-]+)", header)
+    assert match, header
+    assert unquote(match[2], errors="strict") == filename
+    assert len(match[1]) == len(filename)
 
 
-# --- Conditional ---------------------------------------------------------------------------------------------------------
+# --- Conditional requests ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("known", [TAG, f"W/{TAG}", f'"other", {TAG}', "*"])
 @pytest.mark.parametrize("method", ["get", "head"])
-def test_what_the_client_has_is_not_sent_again(get, known, method):
+def test_an_unchanged_file_is_not_sent_again(get, known, method):
     response = get(method, If_None_Match=known, Range="bytes=0-1")
     assert (response.status_code, response.body) == (304, b"")
     assert response["ETag"] == TAG
@@ -176,16 +176,16 @@ def test_what_the_client_has_is_not_sent_again(get, known, method):
 
 
 @pytest.mark.parametrize("known", ["", '"other"', TAG.strip('"'), "garbage", ","])
-def test_another_tag_gets_the_file(get, known):
+def test_a_different_etag_gets_the_whole_file(get, known):
     response = get(If_None_Match=known)
     assert (response.status_code, response.body) == (200, CONTENT)
 
 
-# --- Ranges --------------------------------------------------------------------------------------------------------------
+# --- Ranges -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("asked", "first", "last"),
+    ("range_header", "first", "last"),
     [
         ("bytes=0-0", 0, 0),
         ("bytes=0-99", 0, 99),
@@ -200,8 +200,8 @@ def test_another_tag_gets_the_file(get, known):
         ("bytes= 0-1", 0, 1),
     ],
 )
-def test_one_range_is_served(get, asked, first, last):
-    response = get(Range=asked)
+def test_a_single_byte_range_is_served(get, range_header, first, last):
+    response = get(Range=range_header)
     assert (response.status_code, response.body) == (206, CONTENT[first : last + 1])
     assert response["Content-Range"] == f"bytes {first}-{last}/{SIZE}"
     assert response["Content-Length"] == str(last - first + 1)
@@ -211,34 +211,34 @@ def test_one_range_is_served(get, asked, first, last):
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "range_header",
     ["bytes=0-1,5-6", "bytes=0-1, -1", "lines=0-1", "bytes=5-4", "bytes=-", "bytes=a-b", "bytes", "bytes=1", "0-1", ""],
 )
-def test_what_is_not_one_range_of_bytes_gets_the_whole(get, asked):
-    response = get(Range=asked)
+def test_any_other_range_header_gets_the_whole_file(get, range_header):
+    response = get(Range=range_header)
     assert (response.status_code, response.body) == (200, CONTENT)
     assert "Content-Range" not in response.headers
 
 
 @pytest.mark.parametrize(
-    "asked", [f"bytes={SIZE}-", f"bytes={SIZE}-{SIZE + 5}", "bytes=99999-", "bytes=-0", f"bytes={'9' * 5_000}-"]
+    "range_header", [f"bytes={SIZE}-", f"bytes={SIZE}-{SIZE + 5}", "bytes=99999-", "bytes=-0", f"bytes={'9' * 5_000}-"]
 )
-def test_a_range_beyond_the_end_is_refused_with_the_size(api, job, asked):
-    response = api.get(url_of(job), headers={"Range": asked})
+def test_a_range_beyond_the_end_is_refused_and_the_size_is_returned(api, job, range_header):
+    response = api.get(url_of(job), headers={"Range": range_header})
     problem(response, 416, "range-not-satisfiable")
     assert (response["Content-Range"], response["Accept-Ranges"]) == (f"bytes */{SIZE}", "bytes")
 
 
-@pytest.mark.parametrize(("asked", "status"), [("bytes=0-", 416), ("bytes=-1", 200)])
-def test_of_an_empty_file_there_is_no_part(api, tenant, script, asked, status):
-    response = api.get(url_of(job_with_file(tenant, script, b"")), headers={"Range": asked})
+@pytest.mark.parametrize(("range_header", "status"), [("bytes=0-", 416), ("bytes=-1", 200)])
+def test_a_range_that_starts_in_an_empty_file_is_refused(api, tenant, script, range_header, status):
+    response = api.get(url_of(job_with_file(tenant, script, b"")), headers={"Range": range_header})
     response.getvalue()
     assert response.status_code == status
 
 
-def test_a_head_request_knows_no_ranges(get):
-    for asked in ("bytes=0-1", "bytes=99999-"):
-        head = get("head", Range=asked)
+def test_head_ignores_ranges(get):
+    for range_header in ("bytes=0-1", "bytes=99999-"):
+        head = get("head", Range=range_header)
         assert (head.status_code, head["Content-Length"]) == (200, str(SIZE))
 
 
@@ -246,60 +246,60 @@ def test_a_head_request_knows_no_ranges(get):
     ("version", "status"),
     [(TAG, 206), (f"W/{TAG}", 200), ('"other"', 200), ("Wed, 21 Oct 2026 07:28:00 GMT", 200), ("", 200)],
 )
-def test_a_range_of_another_version_gets_the_whole(get, version, status):
+def test_a_range_needs_the_current_etag_in_if_range(get, version, status):
     response = get(Range="bytes=0-1", If_Range=version)
     assert (response.status_code, len(response.body)) == (status, 2 if status == 206 else SIZE)
 
 
-def test_a_range_beyond_the_end_of_another_version_gets_the_whole(get):
+def test_a_range_beyond_the_end_with_a_different_if_range_gets_the_whole_file(get):
     assert get(Range="bytes=99999-", If_Range='"other"').status_code == 200
 
 
-def test_a_file_can_be_put_together_from_its_ranges(get):
+def test_the_ranges_of_a_file_add_up_to_the_file(get):
     parts = [get(Range=f"bytes={at}-{at + 99}", If_Range=TAG).body for at in range(0, SIZE, 100)]
     assert b"".join(parts) == CONTENT
 
 
-# --- Not there, not yours ------------------------------------------------------------------------------------------------
+# --- Missing or in another scope --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "name", ["other.csv", "REPORT.CSV", "..", ".", "%2e%2e", "a%00b", "a%0d%0ab", "ä", "a b", "x" * 500]
 )
-def test_what_the_job_did_not_make_is_not_found(api, job, name):
+def test_an_artifact_that_the_job_does_not_have_is_not_found(api, job, name):
     problem(api.get(url_of(job, name)), 404, "not-found")
 
 
 @pytest.mark.parametrize("path", ["artifacts", "artifacts/", "artifacts/report.csv/", "artifacts/../payload"])
-def test_there_is_nothing_beside_an_artifact(api, job, path):
+def test_no_other_path_beside_an_artifact_can_be_read(api, job, path):
     assert api.get(f"/v1/jobs/{job.id}/{path}").status_code in (404, 405)
 
 
-def test_a_job_that_there_is_not_has_none(api):
+def test_an_artifact_of_a_missing_job_is_not_found(api):
     problem(api.get("/v1/jobs/0199f3a4-7a3c-7000-8000-000000000000/artifacts/report.csv"), 404, "not-found")
 
 
-def test_anothers_and_another_modes_look_like_none(api, tenant, script):
+def test_an_artifact_of_another_tenant_or_mode_looks_missing(api, tenant, script):
     job = job_with_file(tenant, script, CONTENT)
     missing = api.get(url_of(job, "none")).json()
     for key in (new_api_key(TenantFactory()), new_api_key(tenant, mode="live")):
-        stranger = APIClient(raise_request_exception=False)
-        stranger.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
+        other_client = APIClient(raise_request_exception=False)
+        other_client.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
         for headers in ({}, {"Range": "bytes=99999-"}, {"If-None-Match": "*"}):
-            told = problem(stranger.get(url_of(job), headers=headers), 404, "not-found")
+            hidden = problem(other_client.get(url_of(job), headers=headers), 404, "not-found")
             absent = problem(
-                stranger.get("/v1/jobs/0199f3a4-7a3c-7000-8000-000000000000/artifacts/report.csv"), 404, "not-found"
+                other_client.get("/v1/jobs/0199f3a4-7a3c-7000-8000-000000000000/artifacts/report.csv"), 404, "not-found"
             )
-            assert (told["detail"], told["title"]) == (absent["detail"], absent["title"])
+            assert (hidden["detail"], hidden["title"]) == (absent["detail"], absent["title"])
     assert missing["code"] == "not-found"
 
 
-def test_without_a_credential_nothing_is_told(job):
-    answer = APIClient(raise_request_exception=False).get(url_of(job))
-    problem(answer, 401, "unauthenticated")
+def test_a_download_needs_a_credential(job):
+    response = APIClient(raise_request_exception=False).get(url_of(job))
+    problem(response, 401, "unauthenticated")
 
 
-def test_an_expired_artifact_is_gone_before_the_purge_comes_and_after(api, tenant, script):
+def test_an_expired_artifact_is_not_found_before_and_after_the_purge(api, tenant, script):
     job = job_with_file(tenant, script, CONTENT, keep=timedelta(hours=1))
     assert api.get(url_of(job)).getvalue() == CONTENT
     age_artifacts()
@@ -310,30 +310,30 @@ def test_an_expired_artifact_is_gone_before_the_purge_comes_and_after(api, tenan
     assert before["detail"] == after["detail"]
 
 
-def test_an_erased_one_is_told_to_be_gone(api, job):
+def test_an_erased_artifact_returns_410(api, job):
     erased = api.delete(f"/v1/jobs/{job.id}/payload")
     assert erased.json()["artifacts"] == []
-    told = problem(api.get(url_of(job)), 410, "payload-erased")
-    assert told["resource"] == f"/v1/jobs/{job.id}"
+    document = problem(api.get(url_of(job)), 410, "payload-erased")
+    assert document["resource"] == f"/v1/jobs/{job.id}"
     assert not JobArtifact.objects.exists()
 
 
-# --- Refused -------------------------------------------------------------------------------------------------------------
+# --- Refused requests -------------------------------------------------------------------------------------------------
 
 
-def test_a_query_that_nobody_would_read_is_refused(api, job):
+def test_a_download_with_a_query_is_refused(api, job):
     problem(api.get(f"{url_of(job)}?download=1"), 400, "validation-failed")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_a_file_can_only_be_read(api, job, method):
+def test_other_methods_are_refused(api, job, method):
     problem(api.generic(method, url_of(job)), 405, "method-not-allowed")
 
 
-# --- When storage fails ----------------------------------------------------------------------------------------------------
+# --- When storage fails -----------------------------------------------------------------------------------------------
 
 
-def test_a_file_that_is_missing_in_storage_is_a_503_and_never_html(api, job, folder):
+def test_a_file_missing_in_storage_returns_a_503_problem_and_no_html(api, job, folder):
     (folder / artifact_of(job).storage_name).unlink()
     for response in (api.get(url_of(job)), api.get(url_of(job), headers={"Accept": "text/html"})):
         problem(response, 503, "service-unavailable")
@@ -342,12 +342,12 @@ def test_a_file_that_is_missing_in_storage_is_a_503_and_never_html(api, job, fol
 
 
 @pytest.mark.parametrize("content", [CONTENT[:-1], CONTENT + b"x", b""])
-def test_a_file_of_another_length_is_never_sent_as_if_it_were_whole(api, job, folder, content):
+def test_a_file_whose_length_differs_from_its_record_is_not_sent(api, job, folder, content):
     (folder / artifact_of(job).storage_name).write_bytes(content)
     problem(api.get(url_of(job)), 503, "service-unavailable")
 
 
-def test_a_file_that_was_removed_while_it_was_asked_for_is_told_to_be_gone(api, job, monkeypatch):
+def test_a_file_erased_during_the_request_returns_410(api, job, monkeypatch):
     def erase_first(storage_name):
         api.delete(f"/v1/jobs/{job.id}/payload")
         raise FileNotFoundError(storage_name)
@@ -356,34 +356,34 @@ def test_a_file_that_was_removed_while_it_was_asked_for_is_told_to_be_gone(api, 
     problem(api.get(url_of(job)), 410, "payload-erased")
 
 
-def test_a_file_that_ends_too_soon_cuts_the_answer_off(api, job, folder):
+def test_a_file_truncated_during_the_download_ends_the_response_with_an_error(api, job, folder):
     response = api.get(url_of(job))
     Path(folder / artifact_of(job).storage_name).write_bytes(b"short")
     with pytest.raises(EOFError):
         b"".join(response)
 
 
-def test_a_download_under_way_ends_whole_though_its_artifact_is_removed(api, job, folder):
+def test_a_running_download_is_complete_even_if_its_file_is_removed(api, job, folder):
     response = api.get(url_of(job))
     (folder / artifact_of(job).storage_name).unlink()
     assert response.getvalue() == CONTENT
 
 
-# --- Too many at once ------------------------------------------------------------------------------------------------------
+# --- The limit on concurrent downloads --------------------------------------------------------------------------------
 
 
-def test_downloads_under_way_leave_threads_for_other_requests(api, job, settings):
+def test_concurrent_downloads_are_limited(api, job, settings):
     settings.DOWNLOADS_MAX = 2
-    under_way = [api.get(url_of(job)) for _ in range(2)]
+    running = [api.get(url_of(job)) for _ in range(2)]
     refused = api.get(url_of(job))
     problem(refused, 503, "service-unavailable")
     assert int(refused["Retry-After"]) > 0
     assert api.head(url_of(job)).status_code == 200
     assert api.get(url_of(job), headers={"If-None-Match": TAG}).status_code == 304
-    # One ends, one is left by its client.
-    assert under_way.pop().getvalue() == CONTENT
+    # A download that ends and one whose client disconnects both free their slot.
+    assert running.pop().getvalue() == CONTENT
     assert api.get(url_of(job)).getvalue() == CONTENT
-    leave(under_way.pop())
+    disconnect(running.pop())
     assert api.get(url_of(job)).getvalue() == CONTENT
 
 

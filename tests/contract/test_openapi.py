@@ -1,4 +1,4 @@
-"""`/schema` and `/docs`: the document is valid, complete and true, and the page loads nothing from other hosts."""
+"""`/schema` and `/docs`: the document is valid and agrees with the code, and the page loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def anyone():
     return APIClient(raise_request_exception=False, enforce_csrf_checks=True)
 
 
-def described():
-    """Every method of every address that the document describes."""
+def described_operations():
+    """Return the method and path of every operation in the document."""
     return {(method.upper(), path) for path, item in document()["paths"].items() for method in item}
 
 
-def existing(patterns=None, prefix="/"):
-    """Every method of every address that Django answers, but for the admin's."""
+def routes(patterns=None, prefix="/"):
+    """Return the method and path of every route that Django serves, except those of the admin."""
     found = set()
     for one in get_resolver().url_patterns if patterns is None else patterns:
         path = prefix + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(one.pattern))
         if path in ADMIN:
             continue
         if isinstance(one, URLResolver):
-            found |= existing(one.url_patterns, path)
+            found |= routes(one.url_patterns, path)
         elif isinstance(one, URLPattern):
             view = getattr(one.callback, "cls", None)
             methods = view().allowed_methods if view else ["GET"]
@@ -64,7 +64,7 @@ def existing(patterns=None, prefix="/"):
 
 
 def nodes(tree, *, place=()):
-    """Every object within, with where it stands."""
+    """Yield every object in the tree with its path."""
     if isinstance(tree, dict):
         yield place, tree
     for name, branch in tree.items() if isinstance(tree, dict) else enumerate(tree):
@@ -98,53 +98,53 @@ def schema_of(form):
 
 
 def in_file():
-    """Return the file as it is written, without what is filled in."""
+    """Return the file as written, without the parts that are generated."""
     return yaml.safe_load(FILE.read_text(encoding="utf-8"))
 
 
-def complaints(value, schema):
-    """What is wrong with the value, by a schema of the document."""
+def validation_errors(value, schema):
+    """Return the validation errors of the value against a schema of the document."""
     whole = {**schema, "components": document()["components"]}
     checker = Draft202012Validator(whole, format_checker=Draft202012Validator.FORMAT_CHECKER)
     return [error.message for error in checker.iter_errors(value)]
 
 
-def check(answer, method, path):
-    """The answer is one that is described: its status, type, body and each of its headers."""
-    told = document()["paths"][path][method.lower()]["responses"][str(answer.status_code)]
-    told = at(told["$ref"]) if "$ref" in told else told
-    media = answer.get("Content-Type", "").partition(";")[0]
+def check(response, method, path):
+    """Check the status, media type, body and headers of the response against the document, and return the response."""
+    expected = document()["paths"][path][method.lower()]["responses"][str(response.status_code)]
+    expected = at(expected["$ref"]) if "$ref" in expected else expected
+    media = response.get("Content-Type", "").partition(";")[0]
     if media == "text/html":
-        assert media in told["content"]
-    elif "content" in told:
-        assert complaints(json.loads(answer.content), told["content"][media]["schema"]) == []
+        assert media in expected["content"]
+    elif "content" in expected:
+        assert validation_errors(json.loads(response.content), expected["content"][media]["schema"]) == []
     else:
-        assert answer.content == b""
-    # Of HTTP itself, or of the middleware for browsers.
+        assert response.content == b""
+    # Headers of HTTP itself and of Django's security middleware are not described.
     plain = {"content-type", "content-length", "vary", "allow", "x-frame-options", "x-content-type-options"}
     plain |= {"referrer-policy", "cross-origin-opener-policy"}
-    assert {name.lower() for name in answer.headers} - plain <= {name.lower() for name in told["headers"]}
-    for name, header in told["headers"].items():
-        said = at(header["$ref"])
-        assert answer.has_header(name) or not said.get("required"), name
-        if answer.has_header(name):
-            kind = said["schema"]["type"]
-            value = int(answer[name]) if kind == "integer" else answer[name]
-            assert complaints(value, said["schema"]) == []
-    return answer
+    assert {name.lower() for name in response.headers} - plain <= {name.lower() for name in expected["headers"]}
+    for name, reference in expected["headers"].items():
+        header = at(reference["$ref"])
+        assert response.has_header(name) or not header.get("required"), name
+        if response.has_header(name):
+            kind = header["schema"]["type"]
+            value = int(response[name]) if kind == "integer" else response[name]
+            assert validation_errors(value, header["schema"]) == []
+    return response
 
 
-# --- The document ------------------------------------------------------------------------------------------------------
+# --- The document -----------------------------------------------------------------------------------------------------
 
 
-def test_it_is_openapi_3_1():
+def test_the_document_is_valid_openapi_3_1():
     validate_schema(document())
     assert document()["openapi"].startswith("3.1")
     for schema in document()["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
 
 
-def test_drf_spectacular_guesses_no_field_of_a_form():
+def test_drf_spectacular_warns_about_no_field_of_a_form():
     GENERATOR_STATS.reset()
     for (name, _), operation in operations().items():
         if not name.startswith("test."):
@@ -152,14 +152,14 @@ def test_drf_spectacular_guesses_no_field_of_a_form():
     assert not GENERATOR_STATS
 
 
-def test_nothing_of_the_file_is_left_unfilled():
+def test_every_placeholder_of_the_file_is_filled():
     assert [place for place, node in nodes(document()) if any(name.startswith("x-") for name in node)] == []
 
 
-def test_what_exists_is_described_and_what_is_described_exists():
-    assert described() == existing()
+def test_the_document_describes_exactly_the_existing_routes():
+    assert described_operations() == routes()
     written = {(method.upper(), path) for path, item in in_file()["paths"].items() for method in item}
-    assert written == existing()
+    assert written == routes()
 
 
 def test_every_problem_that_the_file_names_is_in_the_catalogue():
@@ -171,20 +171,20 @@ def test_every_problem_that_the_file_names_is_in_the_catalogue():
     assert set(in_file()["x-problem-headers"]) <= set(PROBLEMS)
 
 
-def test_every_problem_of_the_catalogue_can_be_answered_somewhere():
-    told = document()
+def test_every_problem_of_the_catalogue_is_an_example_of_some_response():
+    description = document()
     examples = {
         reference.rsplit("/", 1)[1]
-        for _, node in nodes({"paths": told["paths"], "responses": told["components"]["responses"]})
+        for _, node in nodes({"paths": description["paths"], "responses": description["components"]["responses"]})
         if (reference := node.get("$ref", "")).startswith("#/components/examples/")
     }
     assert examples == {slug for slug, one in PROBLEMS.items() if one.status}
-    assert set(told["components"]["schemas"]["JobError"]["properties"]["code"]["enum"]) == {
+    assert set(description["components"]["schemas"]["JobError"]["properties"]["code"]["enum"]) == {
         slug for slug, one in PROBLEMS.items() if not one.status
     }
 
 
-def test_every_reference_leads_somewhere_and_every_component_is_referred_to():
+def test_every_reference_resolves_and_every_component_is_used():
     references = {node["$ref"] for _, node in nodes(document()) if "$ref" in node}
     assert all(at(reference) for reference in references)
     kinds = document()["components"]
@@ -199,53 +199,53 @@ def test_every_example_fits_its_schema():
         if "examples" in node and "schema" in node:
             for name, example in node["examples"].items():
                 value = at(example["$ref"])["value"] if "$ref" in example else example["value"]
-                assert complaints(value, node["schema"]) == [], (place, name)
+                assert validation_errors(value, node["schema"]) == [], (place, name)
                 checked += 1
     for _, node in nodes(document()):
         if "in" in node and "example" in node:
-            assert complaints(node["example"], node["schema"]) == [], node["name"]
+            assert validation_errors(node["example"], node["schema"]) == [], node["name"]
     assert checked > 100
 
 
-def test_the_example_of_a_stream_is_what_a_stream_is():
-    answers = document()["paths"]["/v1/jobs/{job_id}/events"]["get"]["responses"]
-    [example] = answers["200"]["content"]["text/event-stream"]["schema"]["examples"]
+def test_the_example_of_a_stream_consists_of_valid_events():
+    responses = document()["paths"]["/v1/jobs/{job_id}/events"]["get"]["responses"]
+    [example] = responses["200"]["content"]["text/event-stream"]["schema"]["examples"]
     first, *events = [part for part in example.split("\n\n") if part.strip(":\n")]
     assert re.fullmatch(r"retry: \d+", first)
     for number, event in enumerate(events, 1):
-        fields = dict(line.split(": ", 1) for line in event.split("\n") if line != ":")
+        fields = dict(row.split(": ", 1) for row in event.split("\n") if row != ":")
         data = json.loads(fields["data"])
-        assert complaints(data, {"$ref": "#/components/schemas/Event"}) == []
+        assert validation_errors(data, {"$ref": "#/components/schemas/Event"}) == []
         assert (fields["id"], fields["event"]) == (str(number), data["type"])
 
 
-def test_every_operation_has_a_name_of_its_own_and_a_summary():
-    told = [operation for item in document()["paths"].values() for operation in item.values()]
-    assert len({operation["operationId"] for operation in told}) == len(told)
-    assert all(operation["summary"] and operation["description"] for operation in told)
+def test_every_operation_has_a_unique_id_a_summary_and_a_description():
+    listed = [operation for item in document()["paths"].values() for operation in item.values()]
+    assert len({operation["operationId"] for operation in listed}) == len(listed)
+    assert all(operation["summary"] and operation["description"] for operation in listed)
 
 
-def test_every_operation_offers_a_form_of_its_own_that_takes_no_other_member():
+def test_the_body_of_each_operation_has_its_own_schema_without_unknown_members():
     body = document()["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert set(body["discriminator"]["mapping"]) == {name for name, _ in operations()}
-    assert complaints(CHARGE, body) == []
+    assert validation_errors(CHARGE, body) == []
     for wrong in ({**CHARGE, "x": 1}, charge(x=1), charge(amount=0), charge(currency="USD"), {"params": {}}):
-        assert complaints(wrong, body) != []
+        assert validation_errors(wrong, body) != []
 
 
-# --- True of the code --------------------------------------------------------------------------------------------------
+# --- Agreement with the code ------------------------------------------------------------------------------------------
 
 
-def test_query_parameters_are_those_of_the_forms():
-    for method, path in described():
-        told = document()["paths"][path][method.lower()]["parameters"]
-        query = {one["name"]: resolved(one["schema"]) for one in map(resolved, told) if one["in"] == "query"}
+def test_query_parameters_agree_with_the_forms():
+    for method, path in described_operations():
+        parameters = document()["paths"][path][method.lower()]["parameters"]
+        query = {one["name"]: resolved(one["schema"]) for one in map(resolved, parameters) if one["in"] == "query"}
         form = QUERIES.get((method, path))
         assert query == (schema_of(form)["properties"] if form else {}), path
 
 
 @pytest.mark.parametrize(("name", "form"), [("Submission", SubmissionForm), ("ResolutionForm", ResolutionForm)])
-def test_bodies_are_those_of_the_forms(name, form):
+def test_bodies_agree_with_the_forms(name, form):
     written = resolved(in_file()["components"]["schemas"][name])
     expected = json.loads(json.dumps(schema_of(form)).replace("#/$defs/", ""))
     assert written["additionalProperties"] is False
@@ -253,7 +253,7 @@ def test_bodies_are_those_of_the_forms(name, form):
     assert sorted(written["required"]) == sorted(expected["required"])
 
 
-def test_enums_are_those_of_the_code():
+def test_enums_agree_with_the_code():
     schemas = document()["components"]["schemas"]
     key = schemas["ProblemExplanation"]["properties"]["key"]["properties"]["use"]
     assert schemas["State"]["enum"] == list(State)
@@ -266,22 +266,22 @@ def test_enums_are_those_of_the_code():
     assert schemas["Problem"]["properties"]["code"]["enum"] == [slug for slug, one in PROBLEMS.items() if one.status]
 
 
-def test_limits_are_those_of_the_code():
-    told = document()["components"]["parameters"]
+def test_limits_agree_with_the_code():
+    parameters = document()["components"]["parameters"]
     for name in ("Idempotency-Key", "Idempotency-Key-Optional"):
-        schema = told[name]["schema"]
+        schema = parameters[name]["schema"]
         assert schema["maxLength"] == 2 * MAX_KEY_LENGTH + 2
         assert schema["pattern"].count(f"{{1,{MAX_KEY_LENGTH}}}") == 2
-        assert complaints("x" * MAX_KEY_LENGTH, schema) == []
-        assert complaints("x" * (MAX_KEY_LENGTH + 1), schema) != []
-    ttl = told["Idempotency-TTL"]["schema"]
+        assert validation_errors("x" * MAX_KEY_LENGTH, schema) == []
+        assert validation_errors("x" * (MAX_KEY_LENGTH + 1), schema) != []
+    ttl = parameters["Idempotency-TTL"]["schema"]
     assert (ttl["minimum"], ttl["maximum"]) == (MIN_TTL_SECONDS, MAX_TTL_SECONDS)
     download = document()["paths"]["/v1/jobs/{job_id}/artifacts/{name}"]["get"]
     [pattern] = [one["schema"]["pattern"] for one in download["parameters"] if one.get("name") == "name"]
     assert pattern == f"^{ARTIFACT_NAME.pattern}$"
 
 
-def test_the_server_is_the_public_address(settings):
+def test_the_server_of_the_document_is_the_public_base_url(settings):
     assert document()["servers"] == [{"url": "/"}]
     settings.PUBLIC_BASE_URL = "https://semel.example"
     assert document.__wrapped__()["servers"] == [{"url": "https://semel.example"}]
@@ -289,9 +289,9 @@ def test_the_server_is_the_public_address(settings):
 
 def test_a_reused_key_has_the_configured_status(settings):
     settings.IDEMPOTENCY_MISMATCH_STATUS = 422
-    answers = document.__wrapped__()["paths"]["/v1/jobs"]["post"]["responses"]
-    assert "idempotency-key-reused" not in answers["409"]["content"]["application/problem+json"]["examples"]
-    assert list(answers["422"]["content"]["application/problem+json"]["examples"]) == ["idempotency-key-reused"]
+    responses = document.__wrapped__()["paths"]["/v1/jobs"]["post"]["responses"]
+    assert "idempotency-key-reused" not in responses["409"]["content"]["application/problem+json"]["examples"]
+    assert list(responses["422"]["content"]["application/problem+json"]["examples"]) == ["idempotency-key-reused"]
 
 
 class Item(serializers.Serializer):
@@ -310,32 +310,32 @@ def test_forms_within_forms_become_components(monkeypatch):
     assert schemas["Item"]["required"] == ["sku"]
 
 
-def test_two_forms_of_one_name_are_refused(monkeypatch):
+def test_two_forms_with_the_same_name_are_refused(monkeypatch):
     other = type("ChargeParams", (JobQuery,), {})
     monkeypatch.setattr("operations.payments.refund.RefundPayment.params", other)
     with pytest.raises(ValueError, match="Two different schemas are named 'ChargeParams'"):
         document.__wrapped__()
 
 
-def test_only_what_needs_an_api_key_says_so(anyone, db):
-    for method, path in described():
+def test_exactly_the_routes_that_need_an_api_key_are_described_so(anyone, db):
+    for method, path in described_operations():
         is_public = document()["paths"][path][method.lower()]["security"] == []
         address = re.sub(r"{job_id}", "0199f3a4-7a3c-7000-8000-000000000000", path)
         address = address.replace("{key}", "a-key").replace("{slug}", "not-found").replace("{name}", "a.csv")
-        answer = anyone.generic(method, address)
-        assert (answer.status_code != HTTPStatus.UNAUTHORIZED) is is_public, path
+        response = anyone.generic(method, address)
+        assert (response.status_code != HTTPStatus.UNAUTHORIZED) is is_public, path
 
 
-# --- True of what is answered ------------------------------------------------------------------------------------------
+# --- Agreement with responses -----------------------------------------------------------------------------------------
 
 
-def test_a_job_has_the_members_that_are_described(api):
+def test_a_job_has_exactly_the_described_members(api):
     job = accepted(check(post(api), "POST", "/v1/jobs"))
     schema = document()["components"]["schemas"]["Job"]
     assert set(job) == set(schema["properties"]) == set(schema["required"])
 
 
-def test_answers_are_as_described(api, anyone):
+def test_responses_agree_with_the_document(api, anyone):
     job = accepted(check(post(api), "POST", "/v1/jobs"))
     check(post(api), "POST", "/v1/jobs")  # replayed
     for body, key in ((charge(amount=1), "a-key"), (charge(amount="x"), "new"), (b"{", "new")):
@@ -368,7 +368,7 @@ def test_answers_are_as_described(api, anyone):
     check(anyone.get("/livez", headers={"X-Long": "x" * 40_000}), "GET", "/livez")
 
 
-def test_an_operator_is_answered_as_described(db):
+def test_responses_to_an_operator_agree_with_the_document(db):
     tenant = TenantFactory()
     operator = APIClient(raise_request_exception=False)
     operator.credentials(HTTP_AUTHORIZATION=f"Bearer {new_api_key(tenant, is_admin=True)}")
@@ -379,7 +379,7 @@ def test_an_operator_is_answered_as_described(db):
     assert check(post(operator, {}, path=path, key="b"), "POST", "/v1/jobs/{job_id}/resolve").status_code == 400
 
 
-# --- The two addresses -------------------------------------------------------------------------------------------------
+# --- The two pages ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -396,46 +396,46 @@ def test_an_operator_is_answered_as_described(db):
         ("?format=yaml", "application/json", "application/yaml"),
     ],
 )
-def test_the_description_comes_as_json_or_yaml(anyone, query, accept, media_type):
-    answer = anyone.get(f"/schema{query}", headers={"Accept": accept})
-    assert (answer.status_code, answer["Content-Type"], answer["Vary"]) == (200, media_type, "Accept")
+def test_the_document_is_served_as_json_or_yaml(anyone, query, accept, media_type):
+    response = anyone.get(f"/schema{query}", headers={"Accept": accept})
+    assert (response.status_code, response["Content-Type"], response["Vary"]) == (200, media_type, "Accept")
     read = json.loads if media_type.endswith("json") else yaml.safe_load
-    assert read(answer.content) == document()
+    assert read(response.content) == document()
 
 
-def test_a_form_that_there_is_not_is_refused(anyone):
+def test_an_unknown_format_is_refused(anyone):
     refused = problem(anyone.get("/schema?format=xml"), 400, "validation-failed")
     assert [error["parameter"] for error in refused["errors"]] == ["format"]
 
 
-def test_the_pages_are_for_reading(anyone):
+def test_the_pages_refuse_post(anyone):
     for path in ("/schema", "/docs"):
         problem(anyone.post(path), 405, "method-not-allowed")
 
 
-def test_the_page_names_no_other_host_and_may_load_from_none(anyone):
-    answer = anyone.get("/docs")
-    assert (answer.status_code, answer["Content-Type"]) == (200, "text/html; charset=utf-8")
-    page = answer.content.decode()
+def test_the_page_names_no_other_host_and_its_policy_allows_none(anyone):
+    response = anyone.get("/docs")
+    assert (response.status_code, response["Content-Type"]) == (200, "text/html; charset=utf-8")
+    page = response.content.decode()
     assert "//" not in page
     assert not re.search(r"<script(?! src=)|<style|\son\w+=", page), "a strict policy would block it"
-    policy = answer["Content-Security-Policy"]
+    policy = response["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "script-src 'self';" in policy
     assert "http" not in policy
     assert "*" not in policy
 
 
-def test_what_the_page_loads_is_served_from_here(anyone):
+def test_the_files_of_the_page_are_served_by_this_host(anyone):
     page = anyone.get("/docs").content.decode()
     files = [path for path in re.findall(r'(?:src|href)="([^"]+)"', page) if path != "data:,"]
     assert len(files) == 3
     for path in files:
-        answer = anyone.get(path)
-        assert answer.status_code == 200, path
+        response = anyone.get(path)
+        assert response.status_code == 200, path
         kind = "text/css" if path.endswith("css") else "text/javascript"
-        assert answer["Content-Type"].startswith(kind)
-        assert answer.getvalue()
+        assert response["Content-Type"].startswith(kind)
+        assert response.getvalue()
     [schema] = re.findall(r'data-schema="([^"]+)"', page)
     assert anyone.get(schema)["Content-Type"] == "application/json"
     script = anyone.get(next(path for path in files if path.endswith("docs.js"))).getvalue().decode()

@@ -1,4 +1,4 @@
-"""How many statements a request costs: a round trip more is a decision, not an accident."""
+"""The number of SQL statements per request. A change of these numbers must be deliberate: each is a round trip."""
 
 from __future__ import annotations
 
@@ -11,56 +11,56 @@ from tests.support.client import accepted, post
 from tests.support.files import job_with_file
 from tests.support.scenarios import in_state
 
-# Where a transaction begins and ends is no statement of ours; under a test's own transaction they are savepoints.
-_FRAME = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE")
+# The begin and the end of a transaction are not counted; inside a test's own transaction they are savepoints.
+_TRANSACTION_CONTROL = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE")
 
 
-def statements(act):
+def statements(send):
     with CaptureQueriesContext(connection) as queries:
-        response = act()
+        response = send()
     assert response.status_code < 400, response.content
-    return [query["sql"] for query in queries if not query["sql"].startswith(_FRAME)]
+    return [query["sql"] for query in queries if not query["sql"].startswith(_TRANSACTION_CONTROL)]
 
 
-def test_a_first_use_costs_five_statements(api):
-    # The API key; the look-up; the reservation; job and event; the stored answer.
-    told = statements(lambda: post(api))
-    assert len(told) == 5, told
+def test_a_first_use_executes_five_statements(api):
+    # The API key; the look-up; the reservation; job and event; the stored response.
+    sent = statements(lambda: post(api))
+    assert len(sent) == 5, sent
 
 
-def test_a_replay_costs_two_statements(api):
+def test_a_replay_executes_two_statements(api):
     post(api)
-    told = statements(lambda: post(api))
-    assert len(told) == 2, told
-    assert all(sql.lstrip().startswith("SELECT") for sql in told)
+    sent = statements(lambda: post(api))
+    assert len(sent) == 2, sent
+    assert all(sql.lstrip().startswith("SELECT") for sql in sent)
 
 
 @pytest.mark.parametrize(("state", "count"), [(State.QUEUED, 2), (State.RUNNING, 4), (State.SUCCEEDED, 4)])
-def test_a_job_costs_its_own_statement_and_one_each_for_its_effects_and_artifacts(api, tenant, state, count):
+def test_reading_a_job_executes_one_statement_more_each_for_effects_and_artifacts(api, tenant, state, count):
     job_id = in_state(tenant, state).id
-    told = statements(lambda: api.get(f"/v1/jobs/{job_id}"))
-    assert len(told) == count, told
+    sent = statements(lambda: api.get(f"/v1/jobs/{job_id}"))
+    assert len(sent) == count, sent
 
 
-def test_a_list_costs_the_same_however_long_it_is(api, tenant):
+def test_the_number_of_statements_of_a_list_does_not_depend_on_its_length(api, tenant):
     in_state(tenant, State.SUCCEEDED)
     short = statements(lambda: api.get("/v1/jobs"))
     for _ in range(5):
         in_state(tenant, State.SUCCEEDED)
-    told = statements(lambda: api.get("/v1/jobs"))
-    assert len(told) == len(short) == 4, told
+    sent = statements(lambda: api.get("/v1/jobs"))
+    assert len(sent) == len(short) == 4, sent
 
 
-def test_a_history_costs_three_statements(api):
+def test_reading_a_history_executes_three_statements(api):
     job = accepted(post(api))
-    told = statements(lambda: api.get(job["links"]["events"]))
-    assert len(told) == 3, told
+    sent = statements(lambda: api.get(job["links"]["events"]))
+    assert len(sent) == 3, sent
 
 
-def test_a_download_costs_two_statements(api, tenant, script, folder):
-    # The API key; the artifact, which is the tenant's.
+def test_a_download_executes_two_statements(api, tenant, script, folder):
+    # The API key; the artifact of the tenant.
     job = job_with_file(tenant, script, b"a,b")
-    answers = []
-    told = statements(lambda: answers.append(api.get(f"/v1/jobs/{job.id}/artifacts/report.csv")) or answers[0])
-    assert answers[0].getvalue() == b"a,b"
-    assert len(told) == 2, told
+    responses = []
+    sent = statements(lambda: responses.append(api.get(f"/v1/jobs/{job.id}/artifacts/report.csv")) or responses[0])
+    assert responses[0].getvalue() == b"a,b"
+    assert len(sent) == 2, sent
