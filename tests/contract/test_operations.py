@@ -1,4 +1,4 @@
-"""GET /v1/operations: what each kind of work takes and returns, as JSON Schema that is true."""
+"""GET /v1/operations: the params and the result of each operation as JSON Schema, and that code and schemas agree."""
 
 from __future__ import annotations
 
@@ -44,28 +44,28 @@ def fits(value, schema):
     return Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).is_valid(value)
 
 
-def test_every_operation_is_listed_by_its_name(api):
+def test_operations_are_listed_in_the_order_of_their_names(api):
     names = [operation["name"] for operation in api.get("/v1/operations").json()["data"]]
     assert names == sorted({name for name, _ in operations()})
     assert {operation.name for operation in SHIPPED} <= set(names)
 
 
-def test_an_operation_says_what_it_takes_and_returns_and_how_often_it_is_tried(api, settings):
-    told = listed(api)["payments.charge"]
-    assert (told["object"], told["version"], told["versions"]) == ("operation", 1, [1])
-    assert told["description"].startswith("Charge a payment.")
-    assert told["params"]["required"] == ["amount", "currency", "source"]
-    assert told["params"]["properties"]["amount"]["minimum"] == 1
-    assert told["params"]["additionalProperties"] is False
-    assert told["result"]["properties"]["charge_id"] == {"type": "string", "minLength": 1}
-    assert told["limits"] == {
+def test_an_operation_shows_its_schemas_limits_and_retry_policy(api, settings):
+    charge = listed(api)["payments.charge"]
+    assert (charge["object"], charge["version"], charge["versions"]) == ("operation", 1, [1])
+    assert charge["description"].startswith("Charge a payment.")
+    assert charge["params"]["required"] == ["amount", "currency", "source"]
+    assert charge["params"]["properties"]["amount"]["minimum"] == 1
+    assert charge["params"]["additionalProperties"] is False
+    assert charge["result"]["properties"]["charge_id"] == {"type": "string", "minLength": 1}
+    assert charge["limits"] == {
         "timeout_seconds": 60,
         "max_body_bytes": settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
         "max_result_bytes": settings.RESULT_MAX_BYTES,
         "max_run_at_seconds": settings.RUN_AT_MAX_SECONDS,
     }
-    assert told["retry_policy"]["max_attempts"] == 5
-    assert told["retry_policy"]["backoff"]["max_seconds"] == settings.BACKOFF_MAX_SECONDS
+    assert charge["retry_policy"]["max_attempts"] == 5
+    assert charge["retry_policy"]["backoff"]["max_seconds"] == settings.BACKOFF_MAX_SECONDS
 
 
 def test_every_schema_is_json_schema_2020_12(api):
@@ -75,12 +75,12 @@ def test_every_schema_is_json_schema_2020_12(api):
             Draft202012Validator.check_schema(schema)
 
 
-def test_an_operation_that_says_nothing_of_its_result_may_return_anything(api):
+def test_an_operation_without_a_declared_result_may_return_any_json(api):
     schema = listed(api)["test.anything"]["result"]
     assert all(fits(value, schema) for value in (None, 1, "x", [], {"a": 1}))
 
 
-def test_a_new_job_gets_the_newest_of_its_versions(api, monkeypatch):
+def test_the_newest_version_of_an_operation_is_shown(api, monkeypatch):
     class Newer(Sleep):
         """Sleep better."""
 
@@ -89,30 +89,30 @@ def test_a_new_job_gets_the_newest_of_its_versions(api, monkeypatch):
     both = {**operations(), ("demo.sleep", 2): Newer()}
     monkeypatch.setattr("api.operation_list.operations", lambda: both)
     monkeypatch.setattr("jobs.registry.operations", lambda: both)
-    told = listed(api)["demo.sleep"]
-    assert (told["version"], told["versions"], told["description"]) == (2, [1, 2], "Sleep better.")
+    sleep = listed(api)["demo.sleep"]
+    assert (sleep["version"], sleep["versions"], sleep["description"]) == (2, [1, 2], "Sleep better.")
 
 
-def test_the_list_takes_no_parameter(api):
+def test_a_query_parameter_is_refused(api):
     problem(api.get("/v1/operations?name=demo.sleep"), 400, "validation-failed")
 
 
-def test_the_list_may_be_kept_for_a_while_by_the_client_alone(api):
+def test_the_list_is_cached_privately_for_five_minutes(api):
     response = api.get("/v1/operations")
     assert response["Cache-Control"] == "private, max-age=300"
     assert response["ETag"].startswith('W/"')
 
 
-# --- Forms within forms ------------------------------------------------------------------------------------------------
+# --- Nested forms -----------------------------------------------------------------------------------------------------
 
 
-class _Line(serializers.Serializer):
+class _Item(serializers.Serializer):
     sku = serializers.CharField()
     kind = serializers.ChoiceField(choices=["a", "b"])
 
 
 class _Order(serializers.Serializer):
-    lines = _Line(many=True)
+    lines = _Item(many=True)
     note = serializers.CharField(allow_null=True, required=False)
 
 
@@ -125,7 +125,7 @@ class _Plain(Operation):
         return None
 
 
-def test_a_schema_is_whole_in_itself_whatever_the_form_holds():
+def test_the_schema_of_a_nested_form_has_no_outside_references():
     schema = schema_of_params(_Order)
     assert "components" not in json.dumps(schema)
     assert "x-spec" not in json.dumps(schema)
@@ -137,7 +137,7 @@ def test_a_schema_is_whole_in_itself_whatever_the_form_holds():
     assert not fits({"lines": [{}]}, result)
 
 
-def test_a_result_that_is_no_object_is_declared_as_json_schema(api, monkeypatch):
+def test_a_result_that_is_not_an_object_is_declared_as_json_schema(api, monkeypatch):
     monkeypatch.setattr("api.operation_list.operations", lambda: {("test.plain", 1): _Plain()})
     monkeypatch.setattr("jobs.registry.operations", lambda: {("test.plain", 1): _Plain()})
     schema = listed(api)["test.plain"]["result"]
@@ -145,7 +145,7 @@ def test_a_result_that_is_no_object_is_declared_as_json_schema(api, monkeypatch)
     assert schema == _Plain.result
 
 
-# --- The schema of params says what the form takes ----------------------------------------------------------------------
+# --- The schema of params agrees with the form ------------------------------------------------------------------------
 
 _TEXTS = st.one_of(
     st.sampled_from(
@@ -179,7 +179,7 @@ _NUMBERS = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False).filter(lambda number: not 0 < abs(number) < 1e-300),
 )
 _VALUES = st.one_of(_TEXTS, _NUMBERS, st.none(), st.booleans(), st.just([]), st.just({}), st.just(["usd"]))
-_GOOD = {
+_VALID = {
     "amount": 1999,
     "currency": "usd",
     "source": "tok_visa",
@@ -196,18 +196,18 @@ _GOOD = {
 
 
 def _params(form):
-    """Params that are right but for a member or two, or are missing some, or have one too many."""
-    right = {name: _GOOD[name] for name in form().fields}
-    changes = st.dictionaries(st.sampled_from([*right, "other"]), _VALUES, max_size=2)
-    left_out = st.sets(st.sampled_from([*right]), max_size=2)
+    """Return a strategy for valid params in which up to two members are changed and up to two are missing."""
+    valid = {name: _VALID[name] for name in form().fields}
+    changes = st.dictionaries(st.sampled_from([*valid, "other"]), _VALUES, max_size=2)
+    omitted = st.sets(st.sampled_from([*valid]), max_size=2)
     return st.builds(
-        lambda changed, gone: {name: value for name, value in {**right, **changed}.items() if name not in gone},
+        lambda changed, missing: {name: value for name, value in {**valid, **changed}.items() if name not in missing},
         changes,
-        left_out,
+        omitted,
     )
 
 
-def takes(form, text):
+def is_accepted_by(form, text):
     try:
         read_body(form, loads(text))
     except serializers.ValidationError:
@@ -216,7 +216,7 @@ def takes(form, text):
 
 
 @pytest.mark.parametrize("operation", SHIPPED, ids=lambda operation: operation.name)
-def test_a_schema_takes_what_the_form_takes_and_nothing_else(operation, pytestconfig):
+def test_a_schema_accepts_exactly_the_params_that_its_form_accepts(operation, pytestconfig):
     form, schema = operation.params, schema_of_params(operation.params)
     seen = set()
 
@@ -226,21 +226,21 @@ def test_a_schema_takes_what_the_form_takes_and_nothing_else(operation, pytestco
         suppress_health_check=[HealthCheck.too_slow],
     )
     @given(_params(form) | _VALUES)
-    @example({name: _GOOD[name] for name in form().fields})
+    @example({name: _VALID[name] for name in form().fields})
     @example({})
-    def hold(params):
-        # Python's `$` lets a line break follow, that of JSON Schema (ECMA 262) does not.
+    def check(params):
+        # `$` in Python also matches before a final line break; `$` in JSON Schema (ECMA 262) does not.
         assume(not any(str(value).endswith("\n") for value in (params.values() if isinstance(params, dict) else ())))
         text = json.dumps(params).encode()
-        is_taken = takes(form, text)
-        assert fits(json.loads(text), schema) is is_taken, params
-        seen.add(is_taken)
+        is_accepted = is_accepted_by(form, text)
+        assert fits(json.loads(text), schema) is is_accepted, params
+        seen.add(is_accepted)
 
-    hold()
+    check()
     assert seen == {True, False}
 
 
-# --- The schema of the result is true of real runs ----------------------------------------------------------------------
+# --- The schema of the result agrees with real runs -------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -259,7 +259,7 @@ def provider(tmp_path, settings):
         ("demo.sleep", {"seconds": Decimal("0.010")}),
     ],
 )
-def test_what_a_run_returns_is_as_declared(api, tenant, provider, name, params):
+def test_the_result_of_a_run_fits_its_schema(api, tenant, provider, name, params):
     submission = Submission(operation=current_operation(name), params=params)
     submitted = submit_job(tenant_id=tenant.id, mode="test", submission=submission)
     job = execute_job(submitted.id)
@@ -270,21 +270,21 @@ def test_what_a_run_returns_is_as_declared(api, tenant, provider, name, params):
     assert set(result) == set(schema["properties"]) == set(schema["required"])
 
 
-def test_what_a_refund_returns_is_as_declared(api, tenant, provider):
-    def ran(name, params):
+def test_the_result_of_a_refund_fits_its_schema(api, tenant, provider):
+    def run(name, params):
         submission = Submission(operation=current_operation(name), params=params)
         job = execute_job(submit_job(tenant_id=tenant.id, mode="test", submission=submission).id)
         assert job.state == State.SUCCEEDED
         return job.id
 
-    charge = ran("payments.charge", CHARGE["params"])
-    result = api.get(f"/v1/jobs/{ran('payments.refund', {'job': str(charge)})}").json()["result"]
+    charge = run("payments.charge", CHARGE["params"])
+    result = api.get(f"/v1/jobs/{run('payments.refund', {'job': str(charge)})}").json()["result"]
     schema = listed(api)["payments.refund"]["result"]
     assert fits(result, schema), result
     assert set(result) == set(schema["properties"])
 
 
-def test_what_operations_on_databases_return_is_as_declared(api, tenant, settings):
+def test_the_results_of_operations_on_databases_fit_their_schemas(api, tenant, settings):
     with target_server() as server:
         settings.PROVISION_DATABASE_URL = server.url
         for name in ("resources.provision_database", "resources.drop_database"):
@@ -296,7 +296,7 @@ def test_what_operations_on_databases_return_is_as_declared(api, tenant, setting
             assert set(result) == set(schema["properties"]) == set(schema["required"])
 
 
-def test_what_a_report_returns_is_as_declared(api, tenant, provider, folder):
+def test_the_result_of_a_report_fits_its_schema(api, tenant, provider, folder):
     params = {"format": "csv", "from": "2026-03-01", "to": "2026-03-31"}
     submission = Submission(operation=current_operation("reports.generate"), params=params)
     job = execute_job(submit_job(tenant_id=tenant.id, mode="test", submission=submission).id)
@@ -309,5 +309,5 @@ def test_what_a_report_returns_is_as_declared(api, tenant, provider, folder):
 
 def test_every_shipped_operation_declares_its_result():
     shipped = {name for name, _ in operations() if not name.startswith("test.")}
-    assert shipped == {operation.name for operation in SHIPPED}, "add it to what is tried here"
+    assert shipped == {operation.name for operation in SHIPPED}, "add the new operation to SHIPPED"
     assert all(current_operation(name).result for name in shipped)

@@ -1,4 +1,4 @@
-"""`run_at` and `deadline` of POST /v1/jobs: not before the one, and not begun after the other."""
+"""`run_at` and `deadline` of POST /v1/jobs: a job never starts before `run_at`, and fails if it has not started by `deadline`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GRACE = timedelta(seconds=django_settings.PUBLISH_GRACE_SECONDS)
 
 
 def ahead(**delta):
-    """The instant so far from now, as a client would write it."""
+    """Return the instant that lies this far from now, as the API writes it."""
     return format_time(datetime.now(UTC) + timedelta(**delta))
 
 
@@ -41,18 +41,18 @@ def published():
     return [due.id for due in mark_published(queue="default", limit=100, grace=HOUR, longest=HOUR).due]
 
 
-def told(error):
+def pointers_and_codes(error):
     return [(one["pointer"], one["code"]) for one in error["errors"]]
 
 
-# --- run_at ------------------------------------------------------------------------------------------------------------
+# --- run_at -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_job_waits_for_its_run_at(api, django_capture_on_commit_callbacks):
     at = ahead(hours=1)
-    with django_capture_on_commit_callbacks() as announced:
+    with django_capture_on_commit_callbacks() as callbacks:
         job = submit(api, run_at=at)
-    assert publications(announced) == []
+    assert publications(callbacks) == []
     document = api.get(f"/v1/jobs/{job.id}").json()
     assert (document["state"], document["run_at"]) == ("queued", at)
     assert job.next_publish_at == job.run_at
@@ -64,23 +64,22 @@ def test_a_job_waits_for_its_run_at(api, django_capture_on_commit_callbacks):
 
 
 @pytest.mark.parametrize("at", ["2000-01-01T00:00:00Z", "0001-01-01T00:00:00Z"])
-def test_a_run_at_that_has_gone_by_is_now(api, at, django_capture_on_commit_callbacks):
-    with django_capture_on_commit_callbacks() as announced:
+def test_a_run_at_in_the_past_makes_the_job_due_now(api, at, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks() as callbacks:
         job = submit(api, run_at=at)
-    assert len(publications(announced)) == 1
+    assert len(publications(callbacks)) == 1
     assert job.run_at == job.created_at
     assert job.next_publish_at == job.created_at + GRACE
     assert claim(job.id).state == State.RUNNING
 
 
-def test_the_sweeper_does_not_look_before_the_publish_grace(api):
-    """A job that is due within the grace is published at its end: earlier than that nobody would be late."""
+def test_a_job_due_within_the_publish_grace_is_published_at_the_end_of_the_grace(api):
     job = submit(api, run_at=ahead(seconds=4))
     assert job.created_at < job.run_at < job.next_publish_at == job.created_at + GRACE
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"),
+    ("written", "shown"),
     [
         ("{}-03-01T12:00:00+02:00", "{}-03-01T10:00:00.000Z"),
         ("{}-03-01T12:00:00.123456-00:30", "{}-03-01T12:30:00.123Z"),
@@ -88,10 +87,10 @@ def test_the_sweeper_does_not_look_before_the_publish_grace(api):
         ("{}-03-01T12:00:00-00:00", "{}-03-01T12:00:00.000Z"),
     ],
 )
-def test_every_spelling_of_an_instant_is_told_in_utc(api, settings, written, meant):
+def test_an_instant_with_any_offset_is_shown_in_utc(api, settings, written, shown):
     settings.RUN_AT_MAX_SECONDS = 3 * 366 * 86_400
     year = datetime.now(UTC).year + 1
-    assert accepted(post(api, {**CHARGE, "run_at": written.format(year)}))["run_at"] == meant.format(year)
+    assert accepted(post(api, {**CHARGE, "run_at": written.format(year)}))["run_at"] == shown.format(year)
 
 
 @pytest.mark.parametrize("member", ["run_at", "deadline"])
@@ -120,27 +119,27 @@ def test_every_spelling_of_an_instant_is_told_in_utc(api, settings, written, mea
         [],
     ],
 )
-def test_what_is_no_instant_is_refused(api, member, value):
+def test_an_invalid_instant_is_refused(api, member, value):
     document = problem(post(api, {**CHARGE, member: value}), 400, "validation-failed")
-    assert told(document) == [(f"/{member}", "invalid")]
+    assert pointers_and_codes(document) == [(f"/{member}", "invalid")]
     assert not IdempotencyRecord.objects.exists()
 
 
 @pytest.mark.parametrize("member", ["run_at", "deadline"])
-def test_null_is_no_instant(api, member):
+def test_null_is_refused_as_an_instant(api, member):
     document = problem(post(api, {**CHARGE, member: None}), 400, "validation-failed")
     assert pointers(document) == {f"/{member}"}
 
 
-def test_a_run_at_beyond_the_limit_is_refused(api, settings):
+def test_a_run_at_too_far_in_the_future_is_refused(api, settings):
     document = problem(post(api, {**CHARGE, "run_at": ahead(days=30, minutes=1)}), 400, "validation-failed")
-    assert told(document) == [("/run_at", "too_late")]
+    assert pointers_and_codes(document) == [("/run_at", "too_late")]
     accepted(post(api, {**CHARGE, "run_at": ahead(days=29, hours=23)}))
     settings.RUN_AT_MAX_SECONDS = 3_600
     problem(post(api, {**CHARGE, "run_at": ahead(hours=2)}, key="another"), 400, "validation-failed")
 
 
-def test_polling_is_paced_by_the_time_until_the_job_is_due(api):
+def test_retry_after_follows_the_time_until_the_job_is_due(api):
     def pause(**delta):
         job = submit(api, run_at=ahead(**delta))
         return int(api.get(f"/v1/jobs/{job.id}")["Retry-After"])
@@ -152,17 +151,17 @@ def test_polling_is_paced_by_the_time_until_the_job_is_due(api):
     assert pause(seconds=-50) == 1
 
 
-def test_a_running_job_is_polled_as_ever(api):
+def test_the_run_at_of_a_running_job_does_not_change_its_retry_after(api):
     job = submit(api)
     claim(job.id)
     write(job.id, "run_at = clock_timestamp() + interval '1 hour'")
     assert api.get(f"/v1/jobs/{job.id}")["Retry-After"] == "1"
 
 
-# --- deadline ----------------------------------------------------------------------------------------------------------
+# --- deadline ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_deadline_is_shown_and_does_no_harm_before_it_passes(api):
+def test_a_deadline_is_shown_and_changes_nothing_before_it_passes(api):
     at = ahead(hours=1)
     job = submit(api, deadline=at)
     assert api.get(f"/v1/jobs/{job.id}").json()["deadline"] == at
@@ -175,7 +174,7 @@ def pass_deadline(job):
 
 
 @pytest.mark.parametrize("by", [lambda _job: sweep.run_once(), try_to_claim], ids=["sweep", "claim"])
-def test_a_queued_job_whose_deadline_passes_fails(api, by):
+def test_a_queued_job_fails_when_its_deadline_passes(api, by):
     job = pass_deadline(submit(api, deadline=ahead(hours=1)))
     by(job)
     document = api.get(f"/v1/jobs/{job.id}").json()
@@ -185,7 +184,7 @@ def test_a_queued_job_whose_deadline_passes_fails(api, by):
 
 
 @pytest.mark.parametrize("by", [lambda _job: sweep.run_once(), try_to_claim], ids=["sweep", "claim"])
-def test_a_job_that_began_in_time_does_not_lapse(api, by):
+def test_a_job_that_started_before_its_deadline_keeps_running(api, by):
     job = submit(api, deadline=ahead(hours=1))
     claim(job.id)
     pass_deadline(job)
@@ -193,7 +192,7 @@ def test_a_job_that_began_in_time_does_not_lapse(api, by):
     assert Job.objects.get(pk=job.id).state == State.RUNNING
 
 
-def test_a_job_whose_effect_is_open_goes_on_after_its_deadline(api):
+def test_a_queued_job_with_an_open_effect_can_run_after_its_deadline(api):
     job = submit(api, deadline=ahead(hours=1))
     begin(claim(job.id), "charge")
     transitions.retry_job(job_id=job.id, attempt=1, delay=timedelta(0), detail="cut", cause="test")
@@ -203,12 +202,12 @@ def test_a_job_whose_effect_is_open_goes_on_after_its_deadline(api):
 
 
 @pytest.mark.parametrize("by", [lambda _job: sweep.run_once(), try_to_claim], ids=["sweep", "claim"])
-def test_a_job_that_has_done_something_goes_on_after_its_deadline(api, by):
-    """Else the rest would never be done, nor what was done be undone."""
+def test_a_queued_job_with_a_completed_effect_can_run_after_its_deadline(api, by):
+    """Otherwise the job would neither be completed nor compensated."""
     job = submit(api, deadline=ahead(hours=1))
-    begun = claim(job.id)
-    begin(begun, "charge")
-    close(begun, "charge", JobStep.State.DONE, {"id": "ch_1"})
+    claimed = claim(job.id)
+    begin(claimed, "charge")
+    close(claimed, "charge", JobStep.State.DONE, {"id": "ch_1"})
     transitions.postpone_job(job_id=job.id, attempt=1, delay=timedelta(0), detail="the worker stops")
     pass_deadline(job)
     by(job)
@@ -216,9 +215,9 @@ def test_a_job_that_has_done_something_goes_on_after_its_deadline(api, by):
     assert Job.objects.get(pk=job.id).state in (State.QUEUED, State.RUNNING)
 
 
-def test_a_deadline_that_has_passed_is_refused(api):
+def test_a_deadline_in_the_past_is_refused(api):
     document = problem(post(api, {**CHARGE, "deadline": ahead(seconds=-1)}), 400, "validation-failed")
-    assert told(document) == [("/deadline", "in_the_past")]
+    assert pointers_and_codes(document) == [("/deadline", "in_the_past")]
     assert not Job.objects.exists()
 
 
@@ -227,34 +226,34 @@ def test_a_deadline_that_is_not_after_run_at_is_refused(api, minutes):
     now = datetime.now(UTC)
     run_at, deadline = format_time(now + HOUR), format_time(now + timedelta(minutes=minutes))
     document = problem(post(api, {**CHARGE, "run_at": run_at, "deadline": deadline}), 400, "validation-failed")
-    assert told(document) == [("/deadline", "before_run_at")]
+    assert pointers_and_codes(document) == [("/deadline", "before_run_at")]
 
 
-def test_both_that_are_wrong_are_named(api):
+def test_an_invalid_run_at_and_an_invalid_deadline_are_both_named(api):
     body = {**CHARGE, "run_at": ahead(days=99), "deadline": ahead(days=-1)}
-    assert told(problem(post(api, body), 400, "validation-failed")) == [
+    assert pointers_and_codes(problem(post(api, body), 400, "validation-failed")) == [
         ("/run_at", "too_late"),
         ("/deadline", "in_the_past"),
     ]
 
 
-def test_a_deadline_after_a_run_at_that_has_gone_by_is_fine(api):
+def test_a_run_at_in_the_past_does_not_affect_the_check_of_the_deadline(api):
     accepted(post(api, {**CHARGE, "run_at": ahead(days=-1), "deadline": ahead(hours=1)}))
 
 
-# --- the key -----------------------------------------------------------------------------------------------------------
+# --- idempotency ------------------------------------------------------------------------------------------------------
 
 
-def test_a_retry_gets_its_answer_even_after_both_have_gone_by(api, monkeypatch):
+def test_a_replay_works_after_run_at_and_deadline_have_passed(api, monkeypatch):
     body = {**CHARGE, "run_at": ahead(minutes=1), "deadline": ahead(minutes=2)}
     first = post(api, body)
     accepted(first)
-    monkeypatch.setattr("api.submission.datetime", Later)
+    monkeypatch.setattr("api.submission.datetime", HourAhead)
     problem(post(api, body, key="another"), 400, "validation-failed")
     assert post(api, body).content == first.content
 
 
-class Later(datetime):
+class HourAhead(datetime):
     """A clock that is an hour ahead."""
 
     @classmethod
