@@ -1,4 +1,4 @@
-"""Every read of a resource has a weak validator, and an answer that the client has already costs no body."""
+"""Every GET of a resource returns a weak ETag, and a client that has the current response gets 304 without a body."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ READS = {
     "a key": "/v1/idempotency-keys/a-key",
     "the policy": "/.well-known/idempotency",
     "a problem": "/problems/not-found",
-    "the description": "/schema?format=json",
-    "its page": "/docs",
+    "the schema": "/schema?format=json",
+    "the docs page": "/docs",
 }
-# RFC 9110 §15.4.5: what a 200 would have had.
+# RFC 9110 §15.4.5: a 304 has these headers of the 200.
 KEPT = ("ETag", "Cache-Control", "Vary", "Link", "Retry-After")
 
 
@@ -30,7 +30,7 @@ def address(api):
 
 
 @pytest.mark.parametrize("name", READS)
-def test_a_client_that_has_the_answer_is_told_so(api, address, name):
+def test_a_current_etag_gets_304_with_the_headers_of_the_200(api, address, name):
     first = api.get(address(name))
     assert first.status_code == 200
     assert first["ETag"].startswith('W/"')
@@ -39,7 +39,7 @@ def test_a_client_that_has_the_answer_is_told_so(api, address, name):
     for known in (first["ETag"], strong, f'"other", W/"a,b" ,{first["ETag"]}', "*"):
         again = api.get(address(name), headers={"If-None-Match": known})
         assert (again.status_code, again.content) == (304, b""), known
-        # RFC 9110 §8.6: the length would be that of the answer which is not sent.
+        # RFC 9110 §8.6: a Content-Length would be that of the 200 response, which is not sent.
         assert not {"Content-Type", "Content-Length"} & again.headers.keys()
         for header in KEPT:
             assert again.get(header) == first.get(header), header
@@ -47,14 +47,14 @@ def test_a_client_that_has_the_answer_is_told_so(api, address, name):
 
 @pytest.mark.parametrize("name", READS)
 @pytest.mark.parametrize("known", ['W/"0"', '"*"', "W/", "x", ",", ""])
-def test_a_client_that_has_another_gets_it_whole(api, address, name, known):
+def test_a_different_or_invalid_etag_gets_the_whole_response(api, address, name, known):
     first = api.get(address(name))
     again = api.get(address(name), headers={"If-None-Match": known})
     assert (again.status_code, again.content) == (200, first.content)
 
 
 @pytest.mark.parametrize("name", READS)
-def test_head_says_what_get_would(api, address, name):
+def test_head_returns_the_headers_of_a_get(api, address, name):
     first = api.get(address(name))
     head = api.head(address(name))
     assert (head.status_code, head.content) == (200, b"")
@@ -64,11 +64,11 @@ def test_head_says_what_get_would(api, address, name):
 
 
 @pytest.mark.parametrize("name", ["a job", "jobs", "events", "a key"])
-def test_what_changes_is_asked_for_again_each_time(api, address, name):
+def test_resources_that_change_are_revalidated_each_time(api, address, name):
     assert api.get(address(name))["Cache-Control"] == "private, no-cache"
 
 
-def test_a_new_job_is_a_new_list_and_a_new_event_a_new_history(api):
+def test_a_change_of_a_job_changes_the_etags_of_job_history_and_list(api):
     job = accepted(post(api))["links"]["self"]
     tags = {path: api.get(path)["ETag"] for path in (job, f"{job}/events", "/v1/jobs")}
     post(api, b"", path=f"{job}/cancel", key=None)
@@ -77,7 +77,7 @@ def test_a_new_job_is_a_new_list_and_a_new_event_a_new_history(api):
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs?limit=x", "/v1/jobs/0199f3a4-7a3c-7000-8000-000000000000"])
-def test_a_refusal_is_told_whole(api, path):
+def test_an_error_has_no_etag_and_is_always_sent_whole(api, path):
     refused = api.get(path, headers={"If-None-Match": "*"})
     assert "ETag" not in refused
     problem(refused, refused.status_code, "validation-failed" if "?" in path else "not-found")

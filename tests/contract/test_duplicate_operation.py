@@ -1,4 +1,4 @@
-"""One live job for each business intent that an operation names (`Operation.identity`)."""
+"""At most one job that has not failed or been canceled for each business intent (`Operation.identity`)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _intent(monkeypatch):
-    """A charge's business intent is its source."""
+    """Make the source of a charge its business intent."""
     monkeypatch.setattr(ChargePayment, "identity", lambda _operation, params: params["source"])
 
 
-def test_a_second_job_of_one_intent_is_refused_until_the_first_has_failed_or_been_canceled(api):
+def test_a_second_job_with_the_same_intent_is_refused_until_the_first_is_canceled(api):
     first = accepted(post(api, key="a"))
     document = problem(post(api, key="b"), 409, "duplicate-operation")
     assert document["resource"] == first["links"]["self"]
-    # Nothing is stored: the key stays free, and a retry of the first request is replayed.
+    # The refusal stores nothing: its key stays free, and a repeat of the first request is still replayed.
     assert IdempotencyRecord.objects.count() == Job.objects.count() == 1
     assert accepted(post(api, key="a"))["id"] == first["id"]
     accepted(post(api, charge(source="tok_other"), key="c"))

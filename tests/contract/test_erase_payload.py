@@ -1,4 +1,4 @@
-"""DELETE /v1/jobs/{id}/payload erases what an ended job received and returned; its ids, keys and states stay."""
+"""DELETE /v1/jobs/{id}/payload erases the params and results of an ended job; its ids, keys and states stay."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ KEYED = {"a-cancel": ("cancel", b""), "a-redrive": ("redrive", b""), "a-resolve"
 
 @pytest.fixture
 def api(tenant):
-    """A client whose key may also resolve."""
+    """Return a client whose key has the admin scope, which `resolve` needs."""
     client = APIClient(raise_request_exception=False)
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {new_api_key(tenant, is_admin=True)}")
     return client
@@ -53,15 +53,15 @@ def keyed(api, job_id, key):
 
 def whole_database():
     """Return every value of every table except the audit log, which never changes."""
-    found = ""
+    values = ""
     with connection.cursor() as cursor:
         for table in set(connection.introspection.table_names(cursor)) - {AuditEntry._meta.db_table}:
             cursor.execute(f'SELECT * FROM "{table}"')
-            found += repr([[bytes(v) if isinstance(v, memoryview) else v for v in row] for row in cursor])
-    return found
+            values += repr([[bytes(v) if isinstance(v, memoryview) else v for v in row] for row in cursor])
+    return values
 
 
-def work(job_id, attempt):
+def write_secrets(job_id, attempt):
     """Write the secret everywhere that an attempt can."""
     job = Job.objects.get(pk=job_id)
     progress = json.dumps({"done": 1, "total": 2, "message": SECRET})
@@ -72,46 +72,46 @@ def work(job_id, attempt):
         record_step(job_id=job_id, attempt=1, name="look", kind="step", result=encode_payload(SECRET))
 
 
-def live(api, end):
+def ended_job(api, end):
     """Return the id of an ended job that wrote the secret everywhere."""
     job_id = UUID(accepted(post(api, BODY))["id"])
     claim(job_id)
-    work(job_id, 1)
+    write_secrets(job_id, 1)
     transitions.retry_job(job_id=job_id, attempt=1, delay=-HOUR, detail=SECRET, cause=SECRET)
     attempt = claim(job_id).attempt
-    work(job_id, attempt)
+    write_secrets(job_id, attempt)
     append_late_effect(job_id=job_id, attempt=1, data={"step": "charge", "outcome": "done", "result": SECRET})
-    held = {"job_id": job_id, "attempt": attempt}
+    claimed = {"job_id": job_id, "attempt": attempt}
     if end is State.SUCCEEDED:
-        transitions.succeed_job(**held, result=encode_payload({"secret": SECRET}))
+        transitions.succeed_job(**claimed, result=encode_payload({"secret": SECRET}))
     else:
-        transitions.fail_job(**held, detail=SECRET, cause=SECRET)
+        transitions.fail_job(**claimed, detail=SECRET, cause=SECRET)
     return job_id
 
 
-def live_with_operators(api):
+def resolved_job(api):
     """Return the id of a job that was canceled, redriven, unknown and resolved, each under a key whose response contains it."""
     job_id = UUID(accepted(post(api, BODY))["id"])
-    answers = [keyed(api, job_id, "a-cancel"), keyed(api, job_id, "a-redrive")]
+    responses = [keyed(api, job_id, "a-cancel"), keyed(api, job_id, "a-redrive")]
     begin(claim(job_id), "charge")
     transitions.stop_as_unknown(job_id=job_id, attempt=1, detail=SECRET)
-    answers.append(keyed(api, job_id, "a-resolve"))
-    assert [(answer.status_code, SECRET in answer.text) for answer in answers] == [(200, True)] * 3
+    responses.append(keyed(api, job_id, "a-resolve"))
+    assert [(response.status_code, SECRET in response.text) for response in responses] == [(200, True)] * 3
     assert Job.objects.get(pk=job_id).state == State.FAILED
     return job_id
 
 
 @pytest.mark.parametrize("end", [State.SUCCEEDED, State.FAILED])
 def test_the_payload_is_left_in_no_row(api, end):
-    job_id = live(api, end)
+    job_id = ended_job(api, end)
     before, names = api.get(f"/v1/jobs/{job_id}").json(), history(job_id)
     assert SECRET in whole_database()
     response = erase(api, job_id)
     assert response.status_code == 200
     assert SECRET not in whole_database()
     after = response.json()
-    gone = ["params", "result", "progress", "concurrency_key"]
-    assert {after[name] for name in gone} == {None}
+    erased = ["params", "result", "progress", "concurrency_key"]
+    assert {after[name] for name in erased} == {None}
     assert after["metadata"] == {}
     kept = ["id", "state", "attempt", "idempotency_key", "effects", "finished_at"]
     assert [after[name] for name in kept] == [before[name] for name in kept]
@@ -119,7 +119,7 @@ def test_the_payload_is_left_in_no_row(api, end):
 
 
 def test_the_payload_is_left_in_no_stored_response_to_a_cancel_redrive_or_resolve(api):
-    job_id = live_with_operators(api)
+    job_id = resolved_job(api)
     names = history(job_id)
     for key in KEYED:
         assert keyed(api, job_id, key)["Idempotency-Replayed"] == "true"
@@ -131,8 +131,8 @@ def test_the_payload_is_left_in_no_stored_response_to_a_cancel_redrive_or_resolv
     assert data.keys() == {"step", "verdict", "then", "by"}
 
 
-def test_a_repeat_of_such_a_request_gets_payload_erased_and_starts_nothing(api):
-    job_id = live_with_operators(api)
+def test_a_repeated_cancel_redrive_or_resolve_gets_payload_erased_and_starts_nothing(api):
+    job_id = resolved_job(api)
     erase(api, job_id)
     before = everything(job_id)
     for key in KEYED:
@@ -144,7 +144,7 @@ def test_a_repeat_of_such_a_request_gets_payload_erased_and_starts_nothing(api):
 
 
 def test_the_key_of_a_cancel_shows_its_job_before_and_after_the_erasure(api):
-    job_id = live_with_operators(api)
+    job_id = resolved_job(api)
     other = post(api, b"", key="a-cancel", path=f"/v1/jobs/{job_id}/redrive")
     assert problem(other, 409, "idempotency-key-reused")["resource"] == f"/v1/jobs/{job_id}"
     assert api.get("/v1/idempotency-keys/a-cancel").json()["resource_state"] == "failed"
@@ -153,7 +153,7 @@ def test_the_key_of_a_cancel_shows_its_job_before_and_after_the_erasure(api):
 def test_responses_about_another_job_stay(api):
     other = UUID(accepted(post(api, BODY, key="another"))["id"])
     first = post(api, b"", key="another-cancel", path=f"/v1/jobs/{other}/cancel")
-    erase(api, live_with_operators(api))
+    erase(api, resolved_job(api))
     again = post(api, b"", key="another-cancel", path=f"/v1/jobs/{other}/cancel")
     assert again.content == first.content
     assert again["Idempotency-Replayed"] == "true"
@@ -161,7 +161,7 @@ def test_responses_about_another_job_stay(api):
 
 def test_a_stored_refusal_is_erased_too(api):
     """The operator's note is stored nowhere, and its digest is erased too."""
-    job_id = live(api, State.FAILED)
+    job_id = ended_job(api, State.FAILED)
     problem(post(api, RESOLUTION, key="a-resolve", path=f"/v1/jobs/{job_id}/resolve"), 409, "illegal-state-transition")
     erase(api, job_id)
     record = IdempotencyRecord.objects.get(key="a-resolve")
@@ -172,27 +172,27 @@ def test_a_stored_refusal_is_erased_too(api):
 @pytest.mark.parametrize("end", [State.SUCCEEDED, State.FAILED])
 def test_the_business_intent_is_erased_unless_the_job_succeeded(api, monkeypatch, end):
     monkeypatch.setattr(ChargePayment, "identity", lambda _operation, params: params["description"])
-    job_id = live(api, end)
+    job_id = ended_job(api, end)
     erase(api, job_id)
-    is_there = Job.objects.get(pk=job_id).identity is not None
+    has_intent = Job.objects.get(pk=job_id).identity is not None
     again = post(api, BODY, key="a-second-click")
     if end is State.SUCCEEDED:
-        assert is_there
+        assert has_intent
         assert problem(again, 409, "duplicate-operation")["resource"] == f"/v1/jobs/{job_id}"
     else:
-        assert not is_there
+        assert not has_intent
         assert accepted(again)["id"] != str(job_id)
 
 
-def test_evidence_of_a_stale_attempt_after_the_erasure_is_not_stored(api):
-    job_id = live(api, State.FAILED)
+def test_a_result_that_a_stale_attempt_reports_after_the_erasure_is_not_stored(api):
+    job_id = ended_job(api, State.FAILED)
     erase(api, job_id)
     append_late_effect(job_id=job_id, attempt=1, data={"step": "charge", "outcome": "done", "result": SECRET})
     assert SECRET not in whole_database()
     assert JobEvent.objects.filter(job_id=job_id).latest("seq").data == {"step": "charge", "outcome": "done"}
 
 
-def test_responses_after_the_erasure_hold_no_payload(api):
+def test_responses_after_the_erasure_contain_no_payload(api):
     """A cancel of a canceled job returns the job as it is now."""
     job_id = UUID(accepted(post(api, BODY))["id"])
     keyed(api, job_id, "a-cancel")
@@ -203,7 +203,7 @@ def test_responses_after_the_erasure_hold_no_payload(api):
 
 
 def test_a_second_erasure_changes_nothing(api):
-    job_id = live(api, State.FAILED)
+    job_id = ended_job(api, State.FAILED)
     first = erase(api, job_id)
     before = everything(job_id)
     again = erase(api, job_id)
@@ -212,7 +212,7 @@ def test_a_second_erasure_changes_nothing(api):
 
 
 def test_an_erasure_under_a_key_is_replayed_even_after_another_erasure(api):
-    job_id = live(api, State.FAILED)
+    job_id = ended_job(api, State.FAILED)
     first, again = (erase(api, job_id, **{"Idempotency-Key": "an-erasure"}) for _ in range(2))
     assert again.content == first.content
     assert again["Idempotency-Replayed"] == "true"
@@ -220,15 +220,15 @@ def test_an_erasure_under_a_key_is_replayed_even_after_another_erasure(api):
     assert erase(api, job_id, **{"Idempotency-Key": "an-erasure"}).content == first.content
 
 
-@pytest.mark.parametrize("last", ["erase_by_subject", "erase_payload"])
-def test_an_erasure_that_fails_half_way_changes_nothing(api, monkeypatch, last):
-    job_id = live_with_operators(api)
+@pytest.mark.parametrize("function", ["erase_by_subject", "erase_payload"])
+def test_an_erasure_that_fails_half_way_changes_nothing(api, monkeypatch, function):
+    job_id = resolved_job(api)
     before, database = everything(job_id), whole_database()
 
-    def die(*_values):
-        raise RuntimeError("here it died")
+    def fail(*_values):
+        raise RuntimeError("erasure interrupted")
 
-    monkeypatch.setattr(f"idempotency.queries.{last}", die)
+    monkeypatch.setattr(f"idempotency.queries.{function}", fail)
     problem(erase(api, job_id), 500, "internal-error")
     assert everything(job_id) == before
     assert whole_database() == database
@@ -246,7 +246,7 @@ def test_a_job_that_has_not_ended_keeps_its_payload(api, tenant, state):
 
 
 def test_a_retry_of_the_submission_and_a_redrive_get_payload_erased_and_start_nothing(api):
-    job_id = live(api, State.FAILED)
+    job_id = ended_job(api, State.FAILED)
     erase(api, job_id)
     before = everything(job_id)
     assert problem(post(api, BODY), 410, "payload-erased")["resource"] == f"/v1/jobs/{job_id}"
@@ -256,7 +256,7 @@ def test_a_retry_of_the_submission_and_a_redrive_get_payload_erased_and_start_no
 
 
 def test_a_redrive_after_its_key_was_purged_reclaims_no_key(api):
-    job_id = live(api, State.FAILED)
+    job_id = ended_job(api, State.FAILED)
     maintenance_queries.delete_records([Job.objects.get(pk=job_id).idempotency_record_id])
     erase(api, job_id)
     problem(post(api, b"", key=None, path=f"/v1/jobs/{job_id}/redrive"), 410, "payload-erased")

@@ -1,4 +1,4 @@
-"""`POST /v1/inbox/{source}`: signed by Standard Webhooks, whose own library sends here; each event is handled once."""
+"""`POST /v1/inbox/{source}`: each event is handled once. The Standard Webhooks library signs the events of these tests."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def _sandbox_may_send(settings):
 
 
 def deliver(event, message_id="evt_1", *, secret=SECRET, ago=timedelta(0), source="sandbox", signed=None, **headers):
-    """Send one delivery, signed by the library. `signed`: the body that was signed, where another one is sent."""
+    """Send one delivery, signed by the library. `signed` is the body that is signed if it differs from the one sent."""
     body = event if isinstance(event, str) else json.dumps(event)
     at = datetime.now(UTC) - ago
-    named = {
+    sent = {
         "webhook-id": message_id,
         "webhook-timestamp": str(int(at.timestamp())),
         "webhook-signature": Webhook(secret).sign(message_id, at, body if signed is None else signed),
         **{name.replace("_", "-"): value for name, value in headers.items()},
     }
-    named = {name: value for name, value in named.items() if value is not None}
+    sent = {name: value for name, value in sent.items() if value is not None}
     client = APIClient(raise_request_exception=False)
-    return client.generic("POST", f"/v1/inbox/{source}", body, content_type="application/json", headers=named)
+    return client.generic("POST", f"/v1/inbox/{source}", body, content_type="application/json", headers=sent)
 
 
 def succeeded(job, *, key=None, **changes):
@@ -72,21 +72,21 @@ def unknown_job(tenant, script=None):
     """Return a job that is unknown because of its charge."""
     job = claimed_job(tenant, **({} if script is None else {"script": script}))
     begin(job, "charge")
-    return transitions.stop_as_unknown(job_id=job.id, attempt=job.attempt, detail="who knows")
+    return transitions.stop_as_unknown(job_id=job.id, attempt=job.attempt, detail="outcome unknown")
 
 
-def charging(job):
-    return {"charge": job.effect("charge", refuse_to_be_called)}
+def perform_charge(job):
+    return {"charge": job.effect("charge", fail_if_called)}
 
 
-def refuse_to_be_called(_key):
-    raise AssertionError("it was charged already")
+def fail_if_called(_key):
+    raise AssertionError("the charge was made already")
 
 
-# --- Authentication -----------------------------------------------------------------------------------------------------
+# --- Authentication ---------------------------------------------------------------------------------------------------
 
 
-def test_a_signed_event_is_accepted_and_a_repeated_delivery_too(tenant):
+def test_repeated_deliveries_of_an_event_are_accepted_and_marked_as_such(tenant):
     event = succeeded(queued_job(tenant))
     first, *again = [deliver(event) for _ in range(3)]
     assert (first.status_code, first.json()) == (200, {"id": "evt_1", "first": True})
@@ -106,7 +106,7 @@ def test_an_event_is_handled_once_however_often_it_is_delivered(tenant):
     [
         {"secret": OTHER},
         {"signed": '{"type": "x", "data": {"a": 1}}'},
-        # From when the tests were collected, which may be minutes ago.
+        # Relative to the time of sending: the parameters are built at collection, which may be minutes earlier.
         {"ago": timedelta(minutes=6)},
         {"ago": timedelta(minutes=-6)},
         {"webhook_signature": "v1,"},
@@ -132,7 +132,7 @@ def test_an_event_with_a_wrong_signature_is_refused_and_changes_nothing(tenant, 
     assert not InboxMessage.objects.exists()
 
 
-def test_one_of_several_signatures_is_enough_while_a_secret_is_rotated(settings, tenant):
+def test_one_valid_signature_of_several_is_enough_during_a_rotation_of_the_secret(settings, tenant):
     event = json.dumps(succeeded(queued_job(tenant)))
     at = datetime.now(UTC)
     old, new = (Webhook(secret).sign("evt_1", at, event) for secret in (OTHER, SECRET))
@@ -144,7 +144,7 @@ def test_one_of_several_signatures_is_enough_while_a_secret_is_rotated(settings,
 
 
 def test_an_unconfigured_source_is_not_found(settings):
-    problem(deliver({"type": "x", "data": {}}, source="stranger"), 404, "not-found")
+    problem(deliver({"type": "x", "data": {}}, source="unconfigured"), 404, "not-found")
     settings.INBOX_SECRETS = []
     problem(deliver({"type": "x", "data": {}}), 404, "not-found")
 
@@ -160,7 +160,7 @@ def test_an_unconfigured_source_is_not_found(settings):
         ('{"type": "x", "data": {}, "data": {}}', "malformed-json"),
     ],
 )
-def test_a_signed_body_that_is_no_event_is_refused_and_may_be_sent_again(body, code):
+def test_a_signed_body_that_is_not_an_event_is_refused_and_can_be_redelivered(body, code):
     problem(deliver(body), 400, code)
     assert not InboxMessage.objects.exists()
 
@@ -174,10 +174,10 @@ def test_other_methods_are_refused():
     problem(APIClient().get("/v1/inbox/sandbox"), 405, "method-not-allowed")
 
 
-# --- Effects of an event -------------------------------------------------------------------------------------------------
+# --- Effects of an event ----------------------------------------------------------------------------------------------
 
 
-def test_the_jobs_history_shows_the_providers_event(tenant, api):
+def test_the_history_of_the_job_shows_the_event(tenant, api):
     job = queued_job(tenant)
     deliver(succeeded(job))
     event = api.get(f"/v1/jobs/{job.id}/events").json()["data"][-1]
@@ -196,33 +196,33 @@ def test_the_jobs_history_shows_the_providers_event(tenant, api):
     [
         {"type": "customer.created", "data": {}},
         {"type": "charge.succeeded", "data": {}},
-        {"type": "charge.succeeded", "data": {"request": {"idempotency_key": "another's"}}},
+        {"type": "charge.succeeded", "data": {"request": {"idempotency_key": "other"}}},
         {"type": "charge.succeeded", "data": {"request": {"idempotency_key": 1}}},
         {"type": "charge.succeeded", "data": {"request": {"idempotency_key": f"semel-{UNKNOWN_JOB}-charge-1"}}},
         {"type": "charge.succeeded", "data": {"request": 1, "idempotency_key": f"semel-{UNKNOWN_JOB}-charge-1"}},
     ],
 )
-def test_an_event_about_no_job_of_ours_is_accepted_and_ignored(event):
+def test_an_event_without_a_known_job_is_accepted_and_ignored(event):
     assert deliver(event).status_code == 200
     assert not JobEvent.objects.filter(type=TYPE).exists()
 
 
-def test_the_key_may_be_outside_of_the_object(tenant, script):
-    job = unknown_job(tenant, script(charging))
+def test_the_idempotency_key_may_be_outside_the_request_object(tenant, script):
+    job = unknown_job(tenant, script(perform_charge))
     event = succeeded(job)
     event["data"] |= event["data"].pop("request")
     deliver(event)
     assert run_to_end(job.id).job.state == State.SUCCEEDED
 
 
-def test_an_invalid_charge_resolves_nothing(tenant):
+def test_an_event_whose_status_contradicts_its_type_resolves_nothing(tenant):
     job = unknown_job(tenant)
     assert deliver(succeeded(job, status="failed")).status_code == 200
     assert (provider_events_of(job), Job.objects.get(pk=job.id).state) == ([], State.UNKNOWN)
 
 
-def test_an_event_resolves_the_unknown_job(tenant, script):
-    job = unknown_job(tenant, script(charging))
+def test_an_event_resolves_an_unknown_job(tenant, script):
+    job = unknown_job(tenant, script(perform_charge))
     deliver(succeeded(job))
     resolved = Job.objects.get(pk=job.id)
     assert (resolved.state, resolved.open_effects, resolved.done_effects) == (State.QUEUED, 0, 1)
@@ -235,11 +235,11 @@ def test_an_event_resolves_the_unknown_job(tenant, script):
 
 
 def test_an_event_before_the_outcome_is_unknown_resolves_the_job_later(tenant, script):
-    job = claimed_job(tenant, script=script(charging))
+    job = claimed_job(tenant, script=script(perform_charge))
     begin(job, "charge")
     deliver(succeeded(job))
     assert Job.objects.get(pk=job.id).state == State.RUNNING
-    transitions.stop_as_unknown(job_id=job.id, attempt=job.attempt, detail="who knows")
+    transitions.stop_as_unknown(job_id=job.id, attempt=job.attempt, detail="outcome unknown")
     assert sweep.run_once().resolved == 1
     assert run_to_end(job.id).job.state == State.SUCCEEDED
     assert sweep.run_once().resolved == 0
@@ -252,8 +252,8 @@ def test_an_event_about_another_effect_resolves_nothing(tenant):
     assert sweep.run_once().resolved == 0
 
 
-def test_an_event_after_an_operators_verdict_changes_no_state(tenant, script):
-    job = unknown_job(tenant, script(charging))
+def test_an_event_after_the_job_was_resolved_changes_no_state(tenant, script):
+    job = unknown_job(tenant, script(perform_charge))
     deliver(succeeded(job))
     run_to_end(job.id)
     before = Job.objects.get(pk=job.id)
@@ -272,24 +272,24 @@ def test_events_may_arrive_in_any_order_and_repeatedly(tenant):
     assert sorted(event["message_id"] for event in provider_events_of(job)) == sorted(name for _, name in events)
 
 
-def test_a_handler_that_fails_leaves_the_event_to_be_delivered_again(tenant, monkeypatch):
+def test_an_event_whose_handler_fails_can_be_redelivered(tenant, monkeypatch):
     job = queued_job(tenant)
     failures = [RuntimeError("once")]
 
-    def take(evidence):
+    def fail_once(evidence):
         if failures:
             raise failures.pop()
         record_provider_event(evidence)
 
     record_provider_event = events.record_provider_event
-    monkeypatch.setattr(events, "record_provider_event", take)
+    monkeypatch.setattr(events, "record_provider_event", fail_once)
     problem(deliver(succeeded(job)), 500, "internal-error")
     assert not InboxMessage.objects.exists()
     assert deliver(succeeded(job)).json()["first"] is True
     assert len(provider_events_of(job)) == 1
 
 
-def test_a_step_that_an_event_resolved_has_the_providers_result(tenant):
+def test_a_step_resolved_by_an_event_has_the_providers_result(tenant):
     job = unknown_job(tenant)
     deliver(succeeded(job))
     step = JobStep.objects.get(job_id=job.id, name="charge")
