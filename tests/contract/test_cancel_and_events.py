@@ -1,4 +1,4 @@
-"""POST /v1/jobs/{id}/cancel in every state, with and without a key; and the history that GET /events tells."""
+"""POST /v1/jobs/{id}/cancel in every state, with and without a key; and the history that GET /events returns."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_queued_job_is_canceled_at_once(api, tenant):
     assert api.get(job["links"]["self"]).json() == job
 
 
-def test_a_running_job_is_asked_to_stop(api, tenant):
+def test_canceling_a_running_job_records_a_cancel_request(api, tenant):
     job_id = in_state(tenant, State.RUNNING).id
     job = cancel(api, job_id).json()
     assert job["state"] == "running"
@@ -43,11 +43,11 @@ def test_a_running_job_is_asked_to_stop(api, tenant):
     assert cancel(api, job_id).json()["cancel_requested_at"] == job["cancel_requested_at"]
 
 
-def test_a_queued_job_that_has_done_something_only_records_the_wish(api, tenant):
+def test_canceling_a_queued_job_with_a_completed_effect_records_a_cancel_request(api, tenant):
     job = in_state(tenant, State.RUNNING)
     begin(job, "charge")
     close(job, "charge", JobStep.State.DONE, {"id": 1})
-    transitions.postpone_job(job_id=job.id, attempt=job.attempt, delay=-HOUR, detail="again")
+    transitions.postpone_job(job_id=job.id, attempt=job.attempt, delay=-HOUR, detail="postponed")
     document = cancel(api, job.id).json()
     assert document["state"] == "queued"
     assert document["cancel_requested_at"] is not None
@@ -64,7 +64,7 @@ def test_canceling_a_canceled_job_changes_nothing(api, tenant):
 
 
 @pytest.mark.parametrize("state", ["succeeded", "failed", "unknown"])
-def test_what_has_ended_otherwise_cannot_be_canceled(api, tenant, state):
+def test_a_succeeded_failed_or_unknown_job_cannot_be_canceled(api, tenant, state):
     job_id = in_state(tenant, State(state)).id
     document = problem(cancel(api, job_id), 409, "illegal-state-transition")
     assert state in document["detail"]
@@ -93,7 +93,7 @@ def test_a_keyed_cancel_is_replayed(api, tenant):
     assert again.json()["state"] == "running"
 
 
-def test_a_keyed_refusal_after_the_work_began_is_stored(api, tenant):
+def test_a_refused_cancel_with_a_key_is_stored_and_replayed(api, tenant):
     job_id = in_state(tenant, State.SUCCEEDED).id
     first = cancel(api, job_id, **{"Idempotency-Key": "stop"})
     problem(first, 409, "illegal-state-transition")
@@ -103,9 +103,9 @@ def test_a_keyed_refusal_after_the_work_began_is_stored(api, tenant):
     assert again["Content-Type"] == "application/problem+json"
     assert again["Idempotency-Replayed"] == "true"
     assert again.content == first.content
-    # SDKs repeat any 409 that does not tell them not to.
-    for answer in (first, again):
-        assert (answer["Stripe-Should-Retry"], answer["X-Should-Retry"]) == ("false", "false")
+    # SDKs retry a 409 unless these headers forbid it.
+    for response in (first, again):
+        assert (response["Stripe-Should-Retry"], response["X-Should-Retry"]) == ("false", "false")
 
 
 def test_a_keyed_cancel_of_a_missing_job_leaves_the_key_free(api, tenant):
@@ -114,20 +114,20 @@ def test_a_keyed_cancel_of_a_missing_job_leaves_the_key_free(api, tenant):
     assert response["Idempotency-Replayed"] == "false"
 
 
-def test_a_time_to_live_out_of_bounds_is_refused_even_without_a_key(api, tenant):
+def test_a_ttl_out_of_range_is_refused_even_without_a_key(api, tenant):
     job = in_state(tenant, State.QUEUED)
     path = f"/v1/jobs/{job.id}/cancel"
     problem(post(api, {}, key=None, path=path, Idempotency_TTL="2592001"), 400, "validation-failed")
     assert post(api, {}, key=None, path=path, Idempotency_TTL="3600").status_code == 200
 
 
-def test_a_malformed_key_is_refused_even_where_none_is_needed(api, tenant):
+def test_a_malformed_key_is_refused_even_if_the_key_is_optional(api, tenant):
     job_id = in_state(tenant, State.QUEUED).id
     problem(cancel(api, job_id, **{"Idempotency-Key": "a b"}), 400, "idempotency-key-invalid")
     assert Job.objects.get().state == "queued"
 
 
-# --- the history ---------------------------------------------------------------------------------------------------------
+# --- the history ------------------------------------------------------------------------------------------------------
 
 
 def test_the_history_is_numbered_without_a_gap(api):
@@ -146,7 +146,7 @@ def test_the_history_is_numbered_without_a_gap(api):
         assert event["created_at"].endswith("Z")
 
 
-def test_the_history_goes_on_from_any_number(api, tenant):
+def test_after_returns_the_events_that_follow_any_number(api, tenant):
     job_id = in_state(tenant, State.SUCCEEDED).id
     history = events(api, job_id)
     for after in range(len(history) + 2):
@@ -155,7 +155,7 @@ def test_the_history_goes_on_from_any_number(api, tenant):
 
 
 @pytest.mark.parametrize("query", ["after=-1", "after=x", "after=2147483648", "after=", "after=1&after=2", "since=1"])
-def test_a_place_that_is_no_number_is_refused(api, tenant, query):
+def test_an_invalid_query_of_the_history_is_refused(api, tenant, query):
     job_id = in_state(tenant, State.QUEUED).id
     problem(api.get(f"/v1/jobs/{job_id}/events?{query}"), 400, "validation-failed")
 
@@ -164,8 +164,8 @@ def test_a_missing_job_has_no_history(api):
     problem(api.get(f"/v1/jobs/{uuid4()}/events"), 404, "not-found")
 
 
-def test_who_wants_a_stream_here_is_told_where_one_is(api, tenant, settings):
-    """Told, not sent: a client drops its credentials on a redirect to another port."""
+def test_a_request_for_a_stream_gets_406_with_the_streams_url(api, tenant, settings):
+    """There is no redirect, because clients drop their credentials on a redirect to another port."""
     path = f"/v1/jobs/{in_state(tenant, State.QUEUED).id}/events"
     for settings.STREAMS_URL in ("https://streams.example", ""):
         document = problem(api.get(path, headers={"Accept": "text/event-stream"}), 406, "not-acceptable")
@@ -176,14 +176,14 @@ def test_who_wants_a_stream_here_is_told_where_one_is(api, tenant, settings):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "TRACE"])
-def test_a_method_that_is_not_offered_is_refused_as_such_whatever_is_accepted(api, tenant, method):
+def test_an_unsupported_method_gets_405_even_if_a_stream_is_accepted(api, tenant, method):
     path = f"/v1/jobs/{in_state(tenant, State.QUEUED).id}/events"
-    answer = api.generic(method, path, headers={"Accept": "text/event-stream"})
-    problem(answer, 405, "method-not-allowed")
+    response = api.generic(method, path, headers={"Accept": "text/event-stream"})
+    problem(response, 405, "method-not-allowed")
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/json", "text/event-stream, */*;q=0.1"])
-def test_who_also_takes_json_gets_the_list(api, tenant, accept):
+def test_a_client_that_also_accepts_json_gets_the_list(api, tenant, accept):
     path = f"/v1/jobs/{in_state(tenant, State.QUEUED).id}/events"
     response = api.get(path, headers={"Accept": accept})
     assert [event["seq"] for event in response.json()["data"]] == [1]

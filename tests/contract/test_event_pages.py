@@ -1,4 +1,4 @@
-"""GET /v1/jobs/{id}/events: in pages, so that no history is too long to be read."""
+"""GET /v1/jobs/{id}/events returns a job's history in pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def path(tenant):
 
 @pytest.fixture
 def long_path(path):
-    """Of a job with 600 events."""
+    """Return the path of a job with 600 events."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)"
@@ -43,38 +43,38 @@ def test_a_short_history_is_one_page(api, path):
     assert "Link" not in response
 
 
-def test_a_long_history_is_cut_at_the_usual_size(api, long_path):
+def test_the_first_page_of_a_long_history_has_the_default_size(api, long_path):
     response, seqs = read(api, long_path)
     assert seqs == [*range(1, DEFAULT_EVENTS + 1)]
     assert response.json()["next_after"] == DEFAULT_EVENTS
 
 
 @pytest.mark.parametrize("limit", [1, 250, MAX_EVENTS])
-def test_the_page_size_is_the_clients_choice(api, long_path, limit):
+def test_the_client_can_set_the_page_size(api, long_path, limit):
     _, seqs = read(api, f"{long_path}?limit={limit}")
     assert seqs == [*range(1, limit + 1)]
 
 
-def test_the_link_header_leads_through_all_pages_without_a_gap_or_a_repeat(api, long_path):
+def test_following_the_link_header_returns_each_event_once(api, long_path):
     address, seen = f"{long_path}?limit=150&after=7", []
     while address:
         response, seqs = read(api, address)
         seen += seqs
-        found = re.fullmatch(r'<http://testserver(\S+)>; rel="next"', response.get("Link", ""))
-        address = found and found[1]
-        if found:
+        match = re.fullmatch(r'<http://testserver(\S+)>; rel="next"', response.get("Link", ""))
+        address = match and match[1]
+        if match:
             assert f"after={response.json()['next_after']}" in address
             assert "limit=150" in address
     assert seen == [*range(8, 601)]
 
 
-def test_a_page_that_is_exactly_full_is_the_last_one(api, long_path):
+def test_a_full_last_page_has_no_next_page(api, long_path):
     response, seqs = read(api, f"{long_path}?limit=100&after=500")
     assert (len(seqs), response.json()["next_after"]) == (100, None)
     assert "Link" not in response
 
 
-def test_events_that_arrive_come_after_the_last_page(api, path, tenant):
+def test_new_events_follow_the_last_page(api, path, tenant):
     _, seqs = read(api, path)
     job_id = path.split("/")[3]
     append_late_effect(job_id=job_id, attempt=0, data={})
@@ -94,6 +94,6 @@ def test_events_that_arrive_come_after_the_last_page(api, path, tenant):
         ("cursor=1", "cursor"),
     ],
 )
-def test_a_parameter_that_does_not_fit_is_named(api, path, query, name):
+def test_an_invalid_or_unknown_parameter_is_named(api, path, query, name):
     document = problem(api.get(f"{path}?{query}"), 400, "validation-failed")
     assert {error["parameter"] for error in document["errors"]} == {name}

@@ -22,7 +22,7 @@ def is_instant(value):
     return isinstance(value, str) and INSTANT.fullmatch(value)
 
 
-def is_nothing(value):
+def is_null(value):
     return value is None
 
 
@@ -35,17 +35,17 @@ QUEUED = {
     "metadata": {"order": "17"},
     "attempt": 0,
     "attempts_left": 5,
-    "progress": is_nothing,
-    "result": is_nothing,
-    "error": is_nothing,
+    "progress": is_null,
+    "result": is_null,
+    "error": is_null,
     "priority": "default",
     "created_at": is_instant,
     "run_at": is_instant,
-    "started_at": is_nothing,
-    "finished_at": is_nothing,
-    "deadline": is_nothing,
-    "cancel_requested_at": is_nothing,
-    "concurrency_key": is_nothing,
+    "started_at": is_null,
+    "finished_at": is_null,
+    "deadline": is_null,
+    "cancel_requested_at": is_null,
+    "concurrency_key": is_null,
     "idempotency_key": "a-key",
     "artifacts": [],
     "effects": [],
@@ -55,9 +55,9 @@ QUEUED = {
 
 def check(document, expected):
     assert document.keys() == expected.keys()
-    for name, wanted in expected.items():
+    for name, member in expected.items():
         value = document[name]
-        assert wanted(value) if callable(wanted) else value == wanted, f"{name}: {value!r}"
+        assert member(value) if callable(member) else value == member, f"{name}: {value!r}"
 
 
 def read(api, job_id):
@@ -106,7 +106,7 @@ def test_a_succeeded_job_shows_its_result_and_effects(api, job):
 
 
 @pytest.mark.parametrize(("state", "code"), [("failed", "operation-failed"), ("unknown", "outcome-unknown")])
-def test_a_job_that_did_not_succeed_says_why_in_a_problem_document(api, tenant, state, code):
+def test_a_failed_or_unknown_job_has_its_error_as_a_problem(api, tenant, state, code):
     job = in_state(tenant, State(state))
     error = read(api, job.id).json()["error"]
     assert error["code"] == code
@@ -117,7 +117,7 @@ def test_a_job_that_did_not_succeed_says_why_in_a_problem_document(api, tenant, 
     assert explanation.json()["title"] == error["title"]
 
 
-def test_a_job_that_never_began_has_used_no_attempt(api, tenant):
+def test_a_job_canceled_before_it_started_has_no_attempt(api, tenant):
     document = read(api, in_state(tenant, State.CANCELED).id).json()
     assert document["state"] == "canceled"
     assert document["attempt"] == 0
@@ -126,20 +126,20 @@ def test_a_job_that_never_began_has_used_no_attempt(api, tenant):
 
 
 @pytest.mark.parametrize("state", ["queued", "running"])
-def test_polling_is_paced_while_news_can_come(api, tenant, state):
+def test_a_queued_or_running_job_has_retry_after(api, tenant, state):
     assert int(read(api, in_state(tenant, State(state)).id)["Retry-After"]) >= 1
 
 
-def test_an_unknown_job_has_not_ended_and_is_worth_a_look_now_and_then(api, tenant):
+def test_an_unknown_job_has_a_retry_after_of_a_minute(api, tenant):
     assert read(api, in_state(tenant, State.UNKNOWN).id)["Retry-After"] == "60"
 
 
 @pytest.mark.parametrize("state", ["succeeded", "failed", "canceled"])
-def test_an_ended_job_asks_nobody_to_come_back(api, tenant, state):
+def test_an_ended_job_has_no_retry_after(api, tenant, state):
     assert "Retry-After" not in read(api, in_state(tenant, State(state)).id)
 
 
-# --- conditional requests ----------------------------------------------------------------------------------------------
+# --- conditional requests ---------------------------------------------------------------------------------------------
 
 
 def test_an_unchanged_job_is_not_sent_again(api, job):
@@ -155,13 +155,13 @@ def test_an_unchanged_job_is_not_sent_again(api, job):
 
 
 @pytest.mark.parametrize("known", ["", '"other"', 'W/"other"', "garbage", ","])
-def test_another_tag_gets_the_job(api, job, known):
+def test_a_different_or_invalid_etag_gets_the_job(api, job, known):
     response = api.get(f"/v1/jobs/{job['id']}", headers={"If-None-Match": known})
     assert response.status_code == 200
     assert response.json() == job
 
 
-def test_every_change_of_the_job_changes_its_tag(api, job):
+def test_every_change_of_the_job_changes_its_etag(api, job):
     job_id = UUID(job["id"])
     tags = [read(api, job_id)["ETag"]]
     running = claim(job_id)
@@ -177,7 +177,7 @@ def test_every_change_of_the_job_changes_its_tag(api, job):
     assert len(set(tags)) == len(tags)
 
 
-def test_a_head_request_is_a_get_without_its_body(api, job):
+def test_head_returns_the_etag_of_a_get_without_a_body(api, job):
     get, head = read(api, job["id"]), api.head(f"/v1/jobs/{job['id']}")
     assert head.status_code == 200
     assert head.content == b""
@@ -185,11 +185,11 @@ def test_a_head_request_is_a_get_without_its_body(api, job):
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 30, 60])
-def test_waiting_is_answered_at_once_here(api, job, seconds):
+def test_a_wait_returns_at_once_without_the_streams_process(api, job, seconds):
     assert api.get(f"/v1/jobs/{job['id']}?wait={seconds}").json() == job
 
 
-def test_links_to_waiting_lead_to_where_it_is_done(api, job, settings):
+def test_the_wait_and_events_links_lead_to_the_streams_url(api, job, settings):
     settings.STREAMS_URL = "https://streams.example"
     links = api.get(f"/v1/jobs/{job['id']}").json()["links"]
     assert links["wait"] == f"https://streams.example/v1/jobs/{job['id']}?wait=30"
@@ -198,16 +198,16 @@ def test_links_to_waiting_lead_to_where_it_is_done(api, job, settings):
 
 
 @pytest.mark.parametrize("query", ["wait=61", "wait=-1", "wait=x", "wait=", "wait=1&wait=2", "weit=1"])
-def test_a_query_that_nobody_would_read_is_refused(api, job, query):
+def test_an_invalid_or_unknown_query_parameter_is_refused(api, job, query):
     problem(api.get(f"/v1/jobs/{job['id']}?{query}"), 400, "validation-failed")
 
 
 @pytest.mark.parametrize("job_id", ["x", "0", "0199", "%00", "..", "01a20155-72b5-77f2-8f1c-7b06f3db8b2"])
-def test_what_is_no_id_is_not_found(api, job_id):
+def test_an_invalid_id_is_not_found(api, job_id):
     problem(api.get(f"/v1/jobs/{job_id}"), 404, "not-found")
 
 
-def test_a_result_too_exact_for_a_double_is_shown_exactly(api, tenant):
+def test_a_number_beyond_the_precision_of_a_double_is_shown_exactly(api, tenant):
     running = in_state(tenant, State.RUNNING)
     transitions.succeed_job(job_id=running.id, attempt=running.attempt, result=b"\x01" + b"12345678901234567890.5")
     assert b'"result":12345678901234567890.5' in read(api, running.id).content

@@ -1,4 +1,4 @@
-"""GET /v1/jobs: newest first, in pages that stay right while jobs arrive; every filter; nothing ignored."""
+"""GET /v1/jobs: newest first, in pages that stay correct while jobs arrive; filters; unknown parameters are refused."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ def newest_first(jobs):
 
 
 def next_link(response):
-    found = re.fullmatch(r'<(http://testserver/v1/jobs\?[^>]*)>; rel="next"', response["Link"])
-    assert found, response["Link"]
-    return found[1]
+    match = re.fullmatch(r'<(http://testserver/v1/jobs\?[^>]*)>; rel="next"', response["Link"])
+    assert match, response["Link"]
+    return match[1]
 
 
-def test_no_jobs_are_an_empty_page(api):
+def test_a_tenant_without_jobs_gets_an_empty_page(api):
     response = api.get("/v1/jobs")
     assert response.json() == {"data": [], "next_cursor": None}
     assert "Link" not in response
 
 
-def test_jobs_are_listed_newest_first_as_they_are_read_alone(api, tenant):
+def test_jobs_are_listed_newest_first_with_their_full_documents(api, tenant):
     jobs = [in_state(tenant, State(state)) for state in ("queued", "running", "succeeded", "failed", "unknown")]
     listed = api.get("/v1/jobs").json()["data"]
     assert [job["id"] for job in listed] == newest_first(jobs)
     assert listed == [api.get(f"/v1/jobs/{job['id']}").json() for job in listed]
 
 
-def test_pages_are_complete_and_free_of_repeats_while_jobs_arrive(api, tenant):
+def test_pages_list_each_job_once_while_jobs_arrive(api, tenant):
     jobs = [queued_job(tenant) for _ in range(7)]
     seen, address = [], "/v1/jobs?limit=3"
     while True:
@@ -60,7 +60,7 @@ def test_pages_are_complete_and_free_of_repeats_while_jobs_arrive(api, tenant):
     assert seen == newest_first(jobs)
 
 
-def test_the_link_header_leads_through_the_pages_and_keeps_the_filters(api, tenant):
+def test_following_the_link_header_keeps_the_filters(api, tenant):
     jobs = [queued_job(tenant) for _ in range(5)]
     in_state(tenant, State.CANCELED)
     response = api.get("/v1/jobs?limit=2&state=queued&operation=test.scripted")
@@ -76,7 +76,7 @@ def test_the_link_header_leads_through_the_pages_and_keeps_the_filters(api, tena
     assert response.json()["next_cursor"] is None
 
 
-def test_a_page_that_is_exactly_full_is_the_last_one(api, tenant):
+def test_a_full_last_page_has_no_next_page(api, tenant):
     queued_job(tenant)
     queued_job(tenant)
     response = api.get("/v1/jobs?limit=2")
@@ -85,7 +85,7 @@ def test_a_page_that_is_exactly_full_is_the_last_one(api, tenant):
 
 
 @pytest.mark.parametrize("limit", [1, 100])
-def test_the_page_size_is_the_clients_choice(api, tenant, limit):
+def test_the_client_can_set_the_page_size(api, tenant, limit):
     queued_job(tenant)
     queued_job(tenant)
     assert len(ids(api.get(f"/v1/jobs?limit={limit}"))) == min(limit, 2)
@@ -108,14 +108,14 @@ def test_jobs_are_found_by_operation(api, tenant):
 
 
 @pytest.mark.parametrize("key", ["plain", '"a b&c=d;e"', '"100%"', '" edge "', '"+"'])
-def test_a_job_is_found_by_its_key(api, key):
+def test_a_job_is_found_by_its_idempotency_key(api, key):
     job = accepted(post(api, key=key))
     accepted(post(api, key="another"))
     assert ids(api.get("/v1/jobs", {"idempotency_key": job["idempotency_key"]})) == [job["id"]]
     assert ids(api.get("/v1/jobs", {"idempotency_key": job["idempotency_key"] + "x"})) == []
 
 
-def test_jobs_are_found_by_the_time_of_their_creation(api, tenant):
+def test_jobs_are_found_by_creation_time(api, tenant):
     old, middle, new = (queued_job(tenant) for _ in range(3))
     old = backdate(old.id, created_at=timedelta(minutes=4))
     middle = backdate(middle.id, created_at=timedelta(minutes=2))
@@ -128,11 +128,11 @@ def test_jobs_are_found_by_the_time_of_their_creation(api, tenant):
 
 
 @pytest.mark.parametrize("name", ["created_after", "created_before"])
-@pytest.mark.parametrize("instant_", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59Z"])
-def test_times_at_the_edges_of_the_calendar_are_answered(api, tenant, name, instant_):
+@pytest.mark.parametrize("instant", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59Z"])
+def test_creation_times_at_the_limits_of_the_calendar_are_accepted(api, tenant, name, instant):
     job = queued_job(tenant)
-    is_after = (name == "created_after") == (instant_ < "2000")
-    assert ids(api.get("/v1/jobs", {name: instant_})) == ([str(job.id)] if is_after else [])
+    is_after = (name == "created_after") == (instant < "2000")
+    assert ids(api.get("/v1/jobs", {name: instant})) == ([str(job.id)] if is_after else [])
 
 
 @pytest.mark.parametrize(
@@ -170,18 +170,18 @@ def test_times_at_the_edges_of_the_calendar_are_answered(api, tenant, name, inst
         ("=x", ""),
     ],
 )
-def test_a_parameter_that_does_not_fit_is_named(api, query, name):
+def test_an_invalid_or_unknown_parameter_is_named(api, query, name):
     document = problem(api.get(f"/v1/jobs?{query}"), 400, "validation-failed")
     assert {error["parameter"] for error in document["errors"]} == {name}
     assert not Job.objects.exists()
 
 
-def test_every_wrong_parameter_is_named_at_once(api):
+def test_all_invalid_parameters_are_named_together(api):
     document = problem(api.get("/v1/jobs?limit=x&page=1&state=no"), 400, "validation-failed")
     assert {error["parameter"] for error in document["errors"]} == {"limit", "page", "state"}
 
 
-def test_a_thousand_parameters_are_refused(api):
+def test_more_than_a_thousand_parameters_are_refused(api):
     query = "&".join(f"p{number}=1" for number in range(1_001))
     problem(api.get(f"/v1/jobs?{query}"), 400, "validation-failed")
 

@@ -1,4 +1,4 @@
-"""`priority` of POST /v1/jobs: which queue the job waits in."""
+"""`priority` of POST /v1/jobs: the queue in which the job waits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_a_job_waits_in_the_queue_of_its_priority(api, priority):
     assert (job.queue, Priority(job.priority).name.lower()) == (priority, priority)
 
 
-def test_a_job_of_no_priority_has_the_default(api):
+def test_a_job_without_a_priority_has_the_default(api):
     assert accepted(post(api))["priority"] == "default"
     assert Job.objects.get().queue == "default"
 
@@ -28,7 +28,7 @@ def test_a_job_of_no_priority_has_the_default(api):
         (None, "null"),
     ],
 )
-def test_another_priority_is_refused(api, value, code):
+def test_an_invalid_priority_is_refused(api, value, code):
     document = problem(post(api, {**CHARGE, "priority": value}), 400, "validation-failed")
     assert [(error["pointer"], error["code"]) for error in document["errors"]] == [("/priority", code)]
     assert not Job.objects.exists()
