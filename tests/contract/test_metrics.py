@@ -195,7 +195,7 @@ def test_each_transition_of_a_job_counts(tenant, script, rises):
         execute_job(job.id)
 
 
-def test_what_is_undone_does_not_count(tenant, rises):
+def test_a_transition_that_is_rolled_back_does_not_count(tenant, rises):
     with rises(TRANSITIONS, 0, event="submit"), transaction.atomic():
         queued_job(tenant)
         transaction.set_rollback(True)

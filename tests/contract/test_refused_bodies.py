@@ -42,7 +42,7 @@ NOT_JSON = {
     "a leading zero": '{"operation": "test.anything", "params": {"value": 01}}',
     "a plus sign": '{"operation": "test.anything", "params": {"value": +1}}',
 }
-MISFITS = {
+INVALID = {
     "no members": ({}, {"/operation", "/params"}),
     "no operation": ({"params": {}}, {"/operation"}),
     "a number for the operation": ({**CHARGE, "operation": 1}, {"/operation"}),
@@ -73,7 +73,7 @@ MISFITS = {
     "a number": (1, {""}),
     "null": (b"null", {""}),
 }
-FITS = {
+ACCEPTED = {
     "32 levels": '{"operation": "test.anything", "params": {"value": ' + "[" * 30 + "]" * 30 + "}}",
     "300 digits": '{"operation": "test.anything", "params": {"value": ' + "9" * 300 + "}}",
     "1e308": '{"operation": "test.anything", "params": {"value": 1e308}}',
@@ -91,15 +91,15 @@ def test_malformed_or_ambiguous_json_is_refused(api, body):
     assert not IdempotencyRecord.objects.exists()
 
 
-@pytest.mark.parametrize(("body", "places"), MISFITS.values(), ids=MISFITS.keys())
-def test_invalid_members_are_named(api, body, places):
+@pytest.mark.parametrize(("body", "expected"), INVALID.values(), ids=INVALID.keys())
+def test_invalid_members_are_named(api, body, expected):
     document = problem(post(api, json.dumps(body) if isinstance(body, str) else body), 400, "validation-failed")
-    assert pointers(document) == places
+    assert pointers(document) == expected
     assert not Job.objects.exists()
     assert not IdempotencyRecord.objects.exists()
 
 
-@pytest.mark.parametrize("body", FITS.values(), ids=FITS.keys())
+@pytest.mark.parametrize("body", ACCEPTED.values(), ids=ACCEPTED.keys())
 def test_bodies_just_within_the_limits_are_accepted(api, body):
     first = post(api, body)
     accepted(first)
@@ -118,17 +118,17 @@ def test_an_empty_body_is_refused(api):
     assert not Job.objects.exists()
 
 
-def test_the_size_of_a_body_is_limited_to_the_byte(api):
+def test_a_body_one_byte_above_the_limit_is_refused(api):
     limit = 256 * 1024
     head, tail = b'{"operation": "test.anything", "params": {"value": "', b'"}}'
-    fitting = head + b"x" * (limit - len(head) - len(tail)) + tail
-    accepted(post(api, fitting, key="fits"))
-    problem(post(api, fitting + b" "), 413, "payload-too-large")
+    largest = head + b"x" * (limit - len(head) - len(tail)) + tail
+    accepted(post(api, largest, key="fits"))
+    problem(post(api, largest + b" "), 413, "payload-too-large")
     problem(post(api, b"x" * (10 * limit), content_type="text/plain"), 413, "payload-too-large")
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "multipart/form-data; boundary=x", "", "x"])
-def test_a_body_of_another_type_is_refused(api, content_type):
+def test_a_body_of_another_media_type_is_refused(api, content_type):
     problem(post(api, content_type=content_type), 415, "unsupported-media-type")
 
 
@@ -140,5 +140,5 @@ def test_a_compressed_body_is_refused(api, encoding):
 @pytest.mark.parametrize(
     "content_type", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/json;v=1"]
 )
-def test_the_media_type_alone_decides_that_a_body_is_json(api, content_type):
+def test_the_parameters_and_case_of_the_media_type_are_ignored(api, content_type):
     accepted(post(api, content_type=content_type, Content_Encoding="identity"))

@@ -18,13 +18,13 @@ from tests.support.factories import new_api_key
 TOO_LARGE = b'{"operation": "' + b"x" * (256 * 1024) + b'"}'
 
 REFUSALS = {
-    "a wrong member": ({"body": charge(amount=-1)}, 400, "validation-failed"),
-    "no JSON": ({"body": b"{"}, 400, "malformed-json"),
+    "an invalid member": ({"body": charge(amount=-1)}, 400, "validation-failed"),
+    "malformed JSON": ({"body": b"{"}, 400, "malformed-json"),
     "an unknown operation": ({"body": {**CHARGE, "operation": "no.such"}}, 400, "unknown-operation"),
-    "a bad TTL": ({"Idempotency_TTL": "1"}, 400, "validation-failed"),
-    "nothing acceptable": ({"Accept": "text/html"}, 406, "not-acceptable"),
-    "too large a body": ({"body": TOO_LARGE}, 413, "payload-too-large"),
-    "another type": ({"content_type": "text/plain"}, 415, "unsupported-media-type"),
+    "an invalid TTL": ({"Idempotency_TTL": "1"}, 400, "validation-failed"),
+    "an Accept header without JSON": ({"Accept": "text/html"}, 406, "not-acceptable"),
+    "a body that is too large": ({"body": TOO_LARGE}, 413, "payload-too-large"),
+    "another media type": ({"content_type": "text/plain"}, 415, "unsupported-media-type"),
     "a form": ({"content_type": "application/x-www-form-urlencoded"}, 415, "unsupported-media-type"),
     "a compressed body": ({"Content_Encoding": "gzip"}, 415, "unsupported-media-type"),
 }
@@ -87,7 +87,7 @@ def test_a_crash_on_first_use_leaves_the_key_free(api, monkeypatch):
     assert post(api)["Idempotency-Replayed"] == "false"
 
 
-# --- the order of checks: authenticate, rate limit, parse, look up, validate ---------------------------------------------
+# --- the order of checks: authenticate, rate limit, parse, look up, validate ------------------------------------------
 
 
 def test_a_replay_works_after_its_operation_was_removed(api, monkeypatch):

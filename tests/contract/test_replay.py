@@ -119,7 +119,7 @@ def test_a_key_is_never_free_before_its_job_has_ended(api, state):
         job = claim(UUID(accepted(first)["id"]))
     if state == "unknown":
         begin(job, "charge")
-        transitions.stop_as_unknown(job_id=job.id, attempt=job.attempt, detail="Nobody knows.")
+        transitions.stop_as_unknown(job_id=job.id, attempt=job.attempt, detail="outcome unknown")
     expire_record()
     assert post(api).content == first.content
     problem(post(api, charge(amount=5)), 409, "idempotency-key-reused")

@@ -1,4 +1,4 @@
-"""Two bodies are the same request if their JSON has exactly the same value, in any spelling."""
+"""Two bodies are the same request if their JSON values are exactly equal, no matter how they are written."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def anything(value: str) -> str:
 
 
 @pytest.mark.parametrize("body", SAME.values(), ids=SAME.keys())
-def test_the_same_request_in_another_spelling_is_replayed(api, body):
+def test_the_same_json_value_written_differently_is_replayed(api, body):
     first = post(api, PLAIN)
     accepted(first)
     again = post(api, body)
@@ -104,6 +104,6 @@ def test_a_job_shows_the_exact_value_that_was_sent(api, value):
         assert document == json.loads(value, parse_float=Decimal)
 
 
-def test_an_explicit_default_is_another_request(api):
+def test_a_default_that_is_written_out_is_another_request(api):
     post(api, charge())
     problem(post(api, charge(description="")), 409, "idempotency-key-reused")
