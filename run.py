@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Semel on a machine with nothing but Python: creates .venv once, then hands over to devstack.
 
-Standard library only, and readable by Python 3.6 or later, so that an old Python can say what is needed
+Standard library only, and readable by Python 3.6 or later, so that an old Python can print the required version
 (hence the quoted annotations).
 """
 

@@ -1,1 +1,1 @@
-"""Tenants, API keys, authentication, rate limits."""
+"""Tenants, API keys, authentication and the audit log."""

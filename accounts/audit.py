@@ -46,5 +46,5 @@ def purge_entries(limit: int) -> Iterator[int]:
 
 
 def _storable(text: str) -> str:
-    """The text as PostgreSQL and UTF-8 can hold it: no U+0000, no lone surrogate."""
+    """Return the text without U+0000 and lone surrogates, which PostgreSQL and UTF-8 cannot store."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode()

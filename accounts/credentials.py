@@ -48,7 +48,7 @@ def digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-# Compared with when the id is unknown, so that the response time does not show which ids exist.
+# If the id is unknown, the secret is compared with this one, so that the response time does not show which ids exist.
 _DUMMY = digest(secrets.token_urlsafe(_SECRET_BYTES))
 
 

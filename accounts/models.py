@@ -12,7 +12,7 @@ class Mode(models.TextChoices):
 
 
 class Tenant(models.Model):
-    """A customer of this installation; each key and job belongs to exactly one."""
+    """A customer of this installation. Each API key and each job belongs to exactly one tenant."""
 
     name = models.CharField(max_length=100, unique=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -1,4 +1,4 @@
-"""Statements about API keys and audit entries. Each request looks up a key; the ORM would take four times as long."""
+"""SQL statements for API keys and audit entries. Each request looks up a key, and the ORM would take four times as long."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ from accounts.models import ApiKey, Tenant
 
 
 def create_tenant(*, name: str, actor: str = "command") -> Tenant:
-    """Create a tenant. Raises IntegrityError where the name is taken; the caller's transaction stays usable."""
+    """Create a tenant. Raises IntegrityError if the name is taken; the caller's transaction can still be used."""
     with transaction.atomic():
         tenant = Tenant.objects.create(name=name)
         audit.record(actor=actor, action="tenant.create", subject=f"tenant/{name}")

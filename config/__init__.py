@@ -1,1 +1,4 @@
-"""The composition root: settings, processes, problem documents. The only package that knows all the others."""
+"""The composition root: settings, URLs, WSGI, ASGI, the Celery app, system checks and patches of libraries.
+
+No other package imports it.
+"""

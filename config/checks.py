@@ -79,7 +79,7 @@ def _not_positive() -> Iterator[CheckMessage]:
 
 
 def _lease_too_short() -> Iterator[CheckMessage]:
-    """A call is sent only if the lease and a worker's shutdown outlast it."""
+    """Yield errors for a lease or a worker's shutdown that is shorter than a downstream call."""
     lease = settings.LEASE_SECONDS
     around = settings.EFFECT_MARGIN_SECONDS + settings.EFFECT_BEGIN_SECONDS
     if lease < settings.HEARTBEAT_SECONDS * 3:
@@ -111,7 +111,7 @@ def _lease_too_short() -> Iterator[CheckMessage]:
 
 
 def _task_limit_errors() -> Iterator[CheckMessage]:
-    """What must be longer, or shorter, than the hard time limit of a task."""
+    """Yield errors for durations that contradict the hard time limit of a task."""
     limit = settings.TASK_TIME_LIMIT_SECONDS
     if settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"] <= limit:
         yield Error(

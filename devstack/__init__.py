@@ -1,1 +1,1 @@
-"""All of Semel on one machine: embedded servers, processes, demo and tests. run.py hands over to it."""
+"""All of Semel on one machine: embedded servers, processes, demo and tests. run.py starts this package."""

@@ -1,7 +1,8 @@
 """The process that stops and removes the stack when the launcher was killed by SIGKILL and cannot do it itself.
 
 It reads a pipe whose only writing end the launcher holds. The end of the pipe means that the launcher has ended, in any way.
-A child between fork and exec still holds that end, so when the pipe ends, every process of the stack carries its tag.
+A child between fork and exec still has that end open. So when the pipe is closed, every process of the stack has its tag in
+its environment.
 """
 
 import contextlib

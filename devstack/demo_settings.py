@@ -23,5 +23,5 @@ DEFAULTS: Mapping[str, str] = {"LEASE_SECONDS": "45", "SWEEP_SECONDS": "5", "PUB
 
 
 def compared(name: str) -> str:
-    """Return the demo's value and the default, for the user."""
+    """Return a text with the demo's value and the default value."""
     return f"{DEMO_SETTINGS[name]} s here instead of {DEFAULTS[name]} s"

@@ -39,7 +39,7 @@ class Identity:
 
     @property
     def is_alive(self) -> bool:
-        """True while this very process runs; a zombie does not count."""
+        """Return whether the process with this start time is running. A zombie does not count."""
         return self.find() is not None
 
     def find(self) -> psutil.Process | None:

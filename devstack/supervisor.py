@@ -1,4 +1,4 @@
-"""The supervisor of the launcher's processes: none is started unwatched, and none outlives it."""
+"""The supervisor of the launcher's processes: it watches every process that it starts, and stops all of them at its end."""
 
 from __future__ import annotations
 

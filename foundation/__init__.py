@@ -1,1 +1,1 @@
-"""What every room may import: exact JSON, fault points, spans and debounced tasks."""
+"""Modules that every package may import: exact JSON, fault points, spans and debounced tasks."""

@@ -11,7 +11,7 @@ class ObservabilityConfig(AppConfig):
     def ready(self) -> None:
         """Register the doctor's check, start counting, and start tracing if a setting asks for it."""
         from observability.doctor import checks  # noqa: F401, PLC0415 - registers it
-        from observability.metrics import receivers  # noqa: PLC0415
+        from observability.metrics import receivers  # noqa: PLC0415 - its imports need loaded models
 
         receivers.connect()
         if settings.TRACING:

@@ -53,7 +53,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
 
 
 def _is_operator(request: HttpRequest) -> bool:
-    """Query nothing for a request without credentials. A wrong key gets the same response as none."""
+    """Return whether the request is from an operator. A request without credentials causes no query."""
     if request.user.is_authenticated and request.user.is_staff:
         return True
     try:

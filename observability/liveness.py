@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 KINDS = ("worker", "maintenance", "beat", "streams")
-# Three rounds of the slowest loop: a worker without a free slot looks every ten seconds.
+# Three times the slowest interval: a worker without a free slot touches its file every ten seconds.
 MAX_AGE_SECONDS = 30.0
 _TOUCH_SECONDS = 1.0
 

@@ -1,4 +1,4 @@
-"""Write log lines to standard error, at once or not at all."""
+"""Write log lines to standard error without blocking. A line that cannot be written at once is dropped."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ class StderrHandler(logging.Handler):
         self._fd = _open_pipe() if own_pipe else _STDERR
         self._ready = select.poll()
         self._ready.register(self._fd, select.POLLOUT)
-        self._rest = b""  # of a line that a full pipe took in part
+        self._rest = b""  # the unwritten rest of a line, if the pipe was nearly full
         self._dropped = 0
         # The parent writes its own rest.
         os.register_at_fork(after_in_child=self._reset)

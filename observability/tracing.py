@@ -63,7 +63,10 @@ def flush(**_signal: Any) -> None:  # noqa: ANN401 - Celery's signature
 
 
 class TracingMiddleware:
-    """Opens a span for each request, in the client's trace if it sends a traceparent. Its jobs continue the trace."""
+    """Opens a span for each request, in the client's trace if it sends a traceparent.
+
+    The jobs that it starts continue the trace.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

@@ -1,4 +1,4 @@
-"""An HTTP request on a connection of its own that is answered in full before a deadline, or fails.
+"""Send an HTTP request on its own connection, with one deadline for the complete response.
 
 HTTP clients restart their time-out with every read, so a server that sends single bytes can hold them for ever. Here every
 step, name resolution included, gets only what is left of one total. Whether any byte was sent is recorded where bytes leave

@@ -1,1 +1,1 @@
-"""What operators see and do: the admin, attention list, search, pauses, bulk actions."""
+"""The admin for operators: attention list, search, pauses and bulk actions."""

@@ -57,7 +57,7 @@ class OperatorSite(AdminSite):
 
 
 def _menu_entry(name: str, address: str) -> dict[str, Any]:
-    """Return what Django's templates read of a model."""
+    """Return an entry of the menu in the form that Django's templates expect of a model."""
     object_name = name.replace(" ", "")
     return {"name": name, "object_name": object_name, "admin_url": reverse(address), "view_only": True, "perms": {}}
 

@@ -17,7 +17,7 @@ from jobs.queries.purge import time_ago
 if TYPE_CHECKING:
     from jobs.queries.attention import ErrorGroup
 
-# Jobs of one kind that are listed. One more is read, to learn whether there are more.
+# Jobs of one kind that are listed. One more is read, to find out whether there are more.
 MAX_LISTED = 50
 # Index entries that one statement reads at most: tens of milliseconds.
 _MAX_JOBS_READ, _MAX_FAILURES_READ = 10_000, 50_000

@@ -1,4 +1,4 @@
-"""The maintenance worker's part of bulk actions.
+"""The Celery task that carries out bulk actions on the maintenance worker.
 
 It visits the jobs in the order of their ids. Each job is one transaction: the service that acts on one job, the cursor and the
 count. A crash leaves each job either changed or untouched, and the next run continues after the cursor. Two workers take

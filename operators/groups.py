@@ -1,4 +1,4 @@
-"""The two groups of admin users: those who may only look, and those who may also act."""
+"""The two groups of admin users: read-only users, and operators, who can also act."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What an operator does to a job of any tenant: the client's services, with an audit entry.
+"""The services of jobs for operators: they act on a job of any tenant and add an audit entry.
 
 Action and audit entry are one transaction: a crash before the commit leaves neither, and a refusal leaves no entry. A repeated
 action is refused or changes nothing, as for a client.

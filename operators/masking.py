@@ -1,4 +1,4 @@
-"""Secrets in payloads are masked before they reach a page."""
+"""Mask secrets in payloads before a page shows them."""
 
 import re
 from collections.abc import Iterator

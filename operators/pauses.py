@@ -1,4 +1,4 @@
-"""Pause and resume jobs: of an operation, of a tenant, of both together, or all of them (a drain).
+"""Pause and resume the jobs of an operation, of a tenant, of both together, or all jobs (a drain).
 
 The API accepts jobs as before. Paused jobs are not claimed; running jobs continue to their end; deadlines still expire. A claim
 that was under way at the instant of the pause may still succeed: `list_pauses` counts it a moment later. A paused job keeps

@@ -16,7 +16,7 @@ from jobs.queries.steps import is_searchable
 
 @dataclass(frozen=True, kw_only=True)
 class FoundJob:
-    """A job, and the kind of name by which it was found."""
+    """A job, and the kind of identifier by which it was found."""
 
     job: Job
     by: str

@@ -1,7 +1,7 @@
 """A job's history as bars: accepted, waiting, attempts with their steps, what operators did, the end.
 
-Rows in, positions in percent out. Long pauses are drawn shorter, so that milliseconds of work are visible beside days of
-waiting. The order is true, and each bar states its real times.
+It converts rows to positions in percent. Long pauses are drawn shorter, so that milliseconds of work are visible beside days of
+waiting. The order is correct, and each bar shows its exact times.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The streams process: long polls and server-sent events, under ASGI. The types below are those of ASGI 3."""
+"""The streams process: long polls and server-sent events, under ASGI. This module defines the types of ASGI 3."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any

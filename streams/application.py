@@ -1,4 +1,4 @@
-"""The ASGI application for requests that may wait: admit them, let them wait, answer them. All others go to Django."""
+"""The ASGI application for long polls and event streams. It passes all other requests to Django."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class WaitingApplication:
     def __init__(self, plain: Application) -> None:
         self._plain = plain
         self._gate_threads = DatabaseThreads(settings.STREAMS_THREADS, "gate")
-        # A thread of its own, so that many new requests do not delay the waiting ones.
+        # The reader has its own thread, so that many new requests do not delay waiting requests.
         self._reader_threads = DatabaseThreads(1, "reader")
         self._gate = RequestGate(self._gate_threads)
         self.hub = Hub(
@@ -113,7 +113,7 @@ class WaitingApplication:
         """Send every event after `stream.after` once and in order, until the job or the request ends.
 
         The number of the last event sent is the only state: the next events are always read, never buffered for a client
-        that does not read. So a lost, doubled or late hint changes nothing.
+        that does not read. So a lost, repeated or late wake-up changes nothing.
         """
         await waiter.send({"type": "http.response.start", "status": 200, "headers": stream.headers})
         await _send_part(waiter, b"retry: %d\n\n" % random.randint(*_RECONNECT_MS))  # noqa: S311 - not a secret

@@ -29,7 +29,7 @@ class _WatchedJob:
 
 
 class Hub:
-    """Wakes waiters. The regular poll finds every change; a hint only makes the hub find it sooner.
+    """Wakes waiting requests. The regular poll finds every change; a wake-up only makes the hub find it sooner.
 
     Everything but the statements runs in the event loop's thread. So there is no lock, and no change between a read of
     `_watched` and what follows from it.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# After this silence the connection gets a ping; after as long again it is given up.
+# If no message arrives for this time, send a ping. If nothing arrives for the same time again, close the connection.
 _SILENCE_SECONDS = 5.0
 # Pauses between two attempts to subscribe: from half a poll to the longest restart of Redis.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 10.0
@@ -62,7 +62,7 @@ class Listener:
 
     def _handle(self, kind: str, data: bytes) -> None:
         if kind == "subscribe":
-            # Earlier hints are lost, so every watched job must be read once.
+            # Earlier wake-ups may be lost, so every watched job must be read once.
             self._pause_seconds = _FIRST_PAUSE_SECONDS
             self._hub.poll_soon()
             log.debug("streams.subscribed")

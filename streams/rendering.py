@@ -1,4 +1,4 @@
-"""Read and render, for many waiting requests at once, what they are sent. Runs in the reader's thread."""
+"""Read and render responses for many waiting requests at once. Runs in the reader's thread."""
 
 from __future__ import annotations
 

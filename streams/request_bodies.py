@@ -1,4 +1,4 @@
-"""Request bodies of the streams process: bounded and with a length, as those of the api (api/chunked_body.py)."""
+"""Request bodies of the streams process: bounded and with a length, as those of the api (api/request_bodies.py)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class BoundedBodyHandler(ASGIHandler):
     """Django's handler with a limit: Django's own spools every body whole to disk before it authenticates."""
 
     async def read_body(self, receive: Receive) -> IO[bytes]:
-        """Return the body; of one that is too large only the beginning, which is too large as well. Raises RequestAborted.
+        """Return the body; if it is too large, return only its beginning, which is still over the limit. Raises RequestAborted.
 
         Twice the limit is read, because a client whose body is not read to the end may never see why it was refused.
         """

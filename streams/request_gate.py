@@ -1,6 +1,7 @@
 """The gate for requests that may wait: it runs Django's middleware and views in one of a few threads.
 
-A view that lets its request wait returns a PendingResponse. What is kept of the request is small, because thousands are open.
+A view that lets its request wait returns a PendingResponse. Only a few fields of the request are kept, because thousands
+are open.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ IS_FULL = "semel.is_full"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongPoll:
-    """A request to be answered when the job has settled, or after so many seconds."""
+    """A request that is answered when the job has settled, or after `seconds`."""
 
     job_id: UUID
     key_id: str
@@ -97,7 +98,7 @@ class RequestGate:
             raise TypeError(f"A response that is not streamed was expected, not {response!r}.")
         headers = [_header(name, value) for name, value in response.items()]
         if not response.content:
-            # No body, no length: in a 204 or 304 even 0 would be wrong (RFC 9110 §8.6).
+            # A response without a body has no Content-Length: in a 204 or 304 even 0 would be wrong (RFC 9110 §8.6).
             headers = [header for header in headers if header[0] != b"content-length"]
         if isinstance(response, PendingResponse):
             return replace(response.pending, headers=headers)

@@ -21,7 +21,7 @@ class ClientGone(Exception):  # noqa: N818 - a normal end
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """What the hub knows of one request, and how it wakes it.
+    """One open request: its job's newest position, and the means by which the hub wakes it.
 
     It has no task of its own: the request's coroutine sleeps in `receive()`, which returns when the client disconnects, under
     a time-out that the hub moves to now. So thousands of requests cost a coroutine and a timer each.
@@ -57,7 +57,10 @@ class Waiter:
         self._interrupt()
 
     async def sleep(self, until: float) -> None:
-        """Sleep until that time of the loop's clock, or until news since the last sleep. Raises ClientGone."""
+        """Sleep until `until` (loop time), or until the job changes.
+
+        Return at once if it has changed since the last sleep. Raises ClientGone.
+        """
         if not self._has_news:
             self._is_asleep = True
             try:
@@ -74,7 +77,8 @@ class Waiter:
     async def send(self, message: Mapping[str, object]) -> None:
         """Pass the message to the server. Raises ClientGone if the client does not read for `send_seconds`.
 
-        The server blocks a send when its client is about 64 KiB behind. That and this message are all that is buffered.
+        The server blocks a send when its client is about 64 KiB behind. Nothing else than these bytes and this message is
+        buffered.
         """
         try:
             async with asyncio.timeout(self._send_seconds) as self._timeout:

@@ -1,1 +1,1 @@
-"""Patches of other libraries, each with the upstream issue that it answers."""
+"""Patches of other libraries, each with its upstream issue."""

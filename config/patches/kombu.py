@@ -16,12 +16,16 @@ _brpop_read = redis.Channel._brpop_read  # noqa: SLF001 - kombu has no other hoo
 class _QoS(redis.QoS):
     """Frees a message's place in the worker even if its acknowledgement failed (celery#8030: a worker that stops consuming).
 
-    Kombu keeps the place, and Celery drops the error: after a few lost connections every place would be taken by a message that
+    Kombu does not free the place, and Celery ignores the error. After a few lost connections every place would be taken by
+    a message that
     is long done. The message itself is redelivered after the visibility timeout, and its claim finds no row.
     """
 
     def can_consume(self) -> bool:
-        """Return whether there is a free place. The worker's loop asks in each round; without a place it is busy, and alive."""
+        """Return whether there is a free place. The worker's loop calls this in each round.
+
+        A worker without a free place is busy, so it is marked as alive.
+        """
         has_place = bool(super().can_consume())
         if not has_place:
             _liveness_file.touch()

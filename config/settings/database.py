@@ -1,4 +1,4 @@
-"""PostgreSQL: the truth."""
+"""PostgreSQL: connections, time-outs and session options."""
 
 import sys
 

@@ -31,7 +31,8 @@ LOST_LEASE_EXIT_SECONDS = env.float("LOST_LEASE_EXIT_SECONDS", default=10.0)
 # Seconds between sweeps for due and expired jobs: the delay that a lost message costs. A sweep stops after this time and
 # leaves the rest to the next one.
 SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=5.0)
-# Full jitter between 0 and base x 2^n seconds, with a maximum: an outage of five minutes costs one more attempt, not ten.
+# Base and maximum of the backoff: a random time between 0 and base x 2^n seconds. An outage of five minutes costs one more
+# attempt, not ten.
 BACKOFF_BASE_SECONDS = env.float("BACKOFF_BASE_SECONDS", default=2.0)
 BACKOFF_MAX_SECONDS = env.float("BACKOFF_MAX_SECONDS", default=300.0)
 # Seconds between purges.
@@ -48,7 +49,7 @@ BULK_SECONDS = env.float("BULK_SECONDS", default=5.0)
 BULK_BUDGET_SECONDS = env.float("BULK_BUDGET_SECONDS", default=2.0)
 # Seconds that a job may be due before operators see it as stuck. A worker starts in less.
 OVERDUE_JOB_SECONDS = env.int("OVERDUE_JOB_SECONDS", default=300)
-# Seconds between self-audits: operators learn of a violation within minutes. A late audit costs nothing.
+# Seconds between self-audits: a violation is reported within minutes. A late audit does no harm.
 SELFAUDIT_SECONDS = env.float("SELFAUDIT_SECONDS", default=300.0)
 # Seconds that one self-audit may take. The sweep waits for it.
 SELFAUDIT_BUDGET_SECONDS = env.float("SELFAUDIT_BUDGET_SECONDS", default=5.0)

@@ -25,7 +25,8 @@ INBOX_HANDLERS = env.list("INBOX_HANDLERS", default=["sandbox:operations.payment
 PROVISION_DATABASE_URL = env.str("PROVISION_DATABASE_URL", default="")
 # Address of that server for clients, host:port, if it differs from the workers' address.
 PROVISION_PUBLIC_ADDRESS = env.str("PROVISION_PUBLIC_ADDRESS", default="")
-# Seconds that a change there may take in all: copying a template takes under one, waiting for other sessions to leave it five.
+# Seconds that a change there may take in all: copying the template takes less than one second, and waiting for other
+# sessions that use it up to five.
 PROVISION_TIMEOUT_SECONDS = env.float("PROVISION_TIMEOUT_SECONDS", default=15.0)
 # Sessions that a provisioned role may open at once: one or two small pools, of a server's usual hundred.
 PROVISION_CONNECTION_LIMIT = env.int("PROVISION_CONNECTION_LIMIT", default=10)

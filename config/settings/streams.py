@@ -15,7 +15,7 @@ STREAMS_REAUTH_SECONDS = env.float("STREAMS_REAUTH_SECONDS", default=5.0)
 SSE_KEEPALIVE_SECONDS = env.float("SSE_KEEPALIVE_SECONDS", default=15.0)
 # Seconds that a send may block before the connection is closed: covers the longest pause on a mobile network.
 STREAMS_SEND_TIMEOUT_SECONDS = env.float("STREAMS_SEND_TIMEOUT_SECONDS", default=20.0)
-# Requests that may wait in one process. Each costs about 20 KB and a file descriptor; above the limit they get 503.
+# Requests that may wait in one process. Each costs about 16 KiB and a file descriptor; above the limit they get 503.
 STREAMS_MAX_WAITS = env.int("STREAMS_MAX_WAITS", default=10_000)
 # Threads, each with a database connection, that check credential and job of a new request. A waiting request holds none.
 STREAMS_THREADS = env.int("STREAMS_THREADS", default=4)

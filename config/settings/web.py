@@ -95,7 +95,8 @@ HEADERS_MAX_BYTES = env.int("HEADERS_MAX_BYTES", default=32 * 1024)
 PUBLIC_BASE_URL = env.str("PUBLIC_BASE_URL", default="").rstrip("/")
 # Threads of one api process, as its server was started. A thread mostly waits for PostgreSQL and holds one connection.
 API_THREADS = env.int("API_THREADS", default=8)
-# Requests per second that one tenant may send on average. 0: no limit, because an honest load is not known in advance.
+# Requests per second that one tenant may send on average. 0: no limit, because the normal load of a tenant is not known in
+# advance.
 RATE_LIMIT_PER_SECOND = env.int("RATE_LIMIT_PER_SECOND", default=0)
 # Requests that one tenant may send at once above that rate.
 RATE_LIMIT_BURST = env.int("RATE_LIMIT_BURST", default=100)
@@ -124,7 +125,7 @@ SPECTACULAR_SETTINGS = {
 
 # --- Admin -----------------------------------------------------------------------------------------------------------
 
-# Seconds that one statement of an admin page may take. An operator waits no longer, and the service must not suffer.
+# Seconds that one statement of an admin page may take. A longer statement would slow down the service.
 ADMIN_STATEMENT_SECONDS = env.float("ADMIN_STATEMENT_SECONDS", default=3.0)
 # Members of params, results and errors whose values the admin hides: every name that contains one of these, in any case.
 # The list hides too much rather than too little. Read a hidden value through the API with a key of the tenant.

@@ -1,1 +1,1 @@
-"""A sandbox payment provider: a real process that stores what it did and misbehaves on request. It needs only Python."""
+"""A sandbox payment provider: a real process that stores what it did and can fail on request. It needs only Python."""

@@ -108,7 +108,8 @@ class ChargeService:
         if source in REFUSALS:
             return self.store.settle(claimed, _refusal(402, *REFUSALS[source]))
         if source == SLOW:
-            # Before the charge: a client that gave up and asks learns that there is none, and then it is made.
+            # Wait before the charge: a client that timed out and looks the charge up finds none, and afterwards
+            # the charge is made.
             time.sleep(self._slow_seconds)
         return self._charge(claimed, request)
 

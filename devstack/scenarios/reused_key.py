@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def reused_key(client: DemoClient) -> Result:
-    """The same key with another body is refused, and the answer says what differs."""
+    """The same key with another body is refused, and the response names the members that differ."""
     client.print("(c) The same key with another body")
     key, before = client.new_key("reused"), client.charges()
     first = client.post(client.charge_body(1999), key)

@@ -1,4 +1,4 @@
-"""Whether Redis or Valkey keeps what it is given, and whether workers empty its queues."""
+"""Check that Redis or Valkey persists its data, and that workers empty its queues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether PostgreSQL is as the promises need it. Every statement runs with short time-outs."""
+"""Check that PostgreSQL is configured as Semel's guarantees require. Every statement has a short time-out."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

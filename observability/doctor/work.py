@@ -1,4 +1,4 @@
-"""Whether jobs run, sweeps happen, operators resolve and stored keys can still be compared."""
+"""Check that due jobs run, sweeps happen, no job waits for an operator, and stored keys can still be compared."""
 
 from collections.abc import Iterator
 from datetime import timedelta

@@ -53,7 +53,7 @@ class ProcessIds:
             except BlockingIOError:
                 os.close(lock)
                 continue
-            # Gauges that were true only while the predecessor lived, such as its number of open streams.
+            # Remove gauges that are valid only while their process lives, such as the number of open streams.
             for stale in self.folder.glob(f"gauge_live*_{process_id}.db"):
                 stale.unlink(missing_ok=True)
             return lock, process_id

@@ -1,4 +1,4 @@
-"""Count what the other packages signal. They use `send_robust`: an error here is logged and stops nothing."""
+"""Update metrics when other packages send signals. They use `send_robust`, so an error here is logged and does not stop them."""
 
 from __future__ import annotations
 

@@ -32,7 +32,8 @@ _REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _JOB_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, _MINUTE, 300, 900, _HOUR, 4 * _HOUR, _DAY)
 _STREAM_SECONDS = (0.5, 1, 2.5, 5, 10, 20, 30, 45, 60, 300, _HOUR)
 _ROUND_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
-# Tell the sources of retries apart: a client's own loop, its queue, its nightly run; up to the longest life of a key, 30 days.
+# Ages that distinguish the sources of retries (a client's loop, its queue, its nightly run), up to the longest lifetime of
+# a key, 30 days.
 _AGE_SECONDS = (
     *(1, 10, _MINUTE, 5 * _MINUTE, 30 * _MINUTE, _HOUR, 3 * _HOUR, 6 * _HOUR, 12 * _HOUR, 18 * _HOUR),
     *(_DAY, 2 * _DAY, 3 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY),
@@ -48,7 +49,7 @@ def _histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...]) -
 
 
 def _gauge(name: str, text: str, *labels: str, mode: str) -> Gauge:
-    """Create a gauge. `mode` says how the values of processes are combined; modes with "live" leave out the dead."""
+    """Create a gauge. `mode` determines how the values of processes are combined; modes with "live" omit dead processes."""
     return Gauge(f"semel_{name}", text, labels, registry=REGISTRY, multiprocess_mode=mode)  # type: ignore[arg-type]
 
 

@@ -43,7 +43,7 @@ class MetricsMiddleware:
 
 @cache
 def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
-    """Cached, because a look-up costs as much as the counting."""
+    """Return the metrics of the series. Cached, because a look-up takes as long as the counting."""
     return REQUESTS.labels(method, route, status), REQUEST_SECONDS.labels(method, route)
 
 

@@ -48,7 +48,7 @@ class ProvisionResult(serializers.Serializer[dict[str, Any]]):
 class ProvisionDatabase(Operation):
     """Provision a database and its role. If that fails permanently or is canceled, both are removed.
 
-    There is no identity: a name is free again after its database was dropped. The server's catalog says who has it;
+    There is no identity: a name is free again after its database was dropped. The server's catalog records which job created it;
     of two jobs for one name the first succeeds and the other is refused.
     """
 

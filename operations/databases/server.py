@@ -1,4 +1,4 @@
-"""The PostgreSQL server on which databases are provisioned. Its first rule: touch nothing that Semel did not create.
+"""The PostgreSQL server on which databases are provisioned. It never changes an object that Semel did not create.
 
 The server's catalog records who created what. A role gets a mark (a comment with scope and job) in the transaction that
 creates it, and is granted to Semel's own role; only roles that may create roles can write either. CREATE DATABASE cannot run
@@ -101,7 +101,7 @@ class PostgresServer:
                 return {"role": self.role}
             if entry.has_role or entry.has_database:
                 raise _name_taken()
-            # The server may log statements; a verifier in its log does not let anyone in.
+            # The server may log statements; a verifier in its log cannot be used to log in.
             verifier = connection.pgconn.encrypt_password(password.encode(), self.role.encode(), b"scram-sha-256")
             self._run(
                 connection,

@@ -53,7 +53,8 @@ class Session(psycopg.Connection[tuple[Any, ...]]):
 def session(url: str, name: str, timeout: timedelta) -> Iterator[Session]:
     """Open a session that holds the server's advisory lock on the name until it ends.
 
-    The server releases the lock with the session: not while it can still receive or run a statement, even one whose client has
+    The server releases the lock when the session ends, and not before: while the session can still receive or run a
+    statement, it holds the lock, even if its client has
     died. So what the session reads is final, and a process that freezes between a read and a DROP either blocks its name or has
     lost lock and session together. This does not work through PgBouncer.
 
@@ -91,7 +92,10 @@ def _connect(url: str, seconds: float) -> Session:
 
 
 def _options(seconds: float) -> str:
-    """End statements with their effect and lock waits before it; detect a dead client, so that its lock is freed."""
+    """Return session options: statements end when their effect's time is over, lock waits earlier.
+
+    A dead client is detected, so that its lock is released.
+    """
     statement = int(seconds * _MILLISECONDS)
     return (
         f"-c statement_timeout={statement} -c lock_timeout={statement // 3} "

@@ -1,4 +1,4 @@
-"""Calls to the payment provider. Every error states truthfully whether money may have been taken."""
+"""Calls to the payment provider. Every error states whether money may have been taken."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ class PaymentProvider:
     """The payment provider, called for one attempt of one job; every call names both (X-Job, X-Fence).
 
     Calls that change something take effect once per key. They raise EffectRefused (the provider refuses), EffectNotDone (this
-    call did nothing) or OutcomeUncertain (anything else). Calls that only read raise RetryableError for every response that does
+    call did nothing) or OutcomeUncertain (anything else). Calls that only read raise RetryableError if there is no
+    response, or if it does not answer the look-up.
     not settle the question, and for none. The constructor raises RetryableError if the URL or the key is unusable: no effect has
     begun, and a corrected setting lets the job succeed.
     """

@@ -42,7 +42,7 @@ def record_charge(charge: Charge) -> None:
 def hold_refund(
     *, job_id: UUID, charge: Charge, amount: int | None, ended_without_effects: Callable[[UUID], bool]
 ) -> int:
-    """Hold this amount of the charge (None: what is left) for the job, take it off the balance, and return it.
+    """Hold this amount of the charge (None: what is left) for the job, subtract it from the balance, and return it.
 
     A repeat changes nothing, unless the hold was released: then the amount is held again. Raises RefundTooLarge or
     InsufficientFunds. First releases the holds of jobs that failed or were canceled without giving anything back: nothing else

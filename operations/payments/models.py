@@ -29,7 +29,7 @@ class Account(models.Model):
 
 
 class Charge(models.Model):
-    """A charge of a customer, or one with a refund. Changed by compare-and-swap on its version."""
+    """A charge that names a customer or has a refund. Changed by compare-and-swap on its version."""
 
     job_id = models.UUIDField(primary_key=True)  # the job that charged
     scope = models.CharField(max_length=64)

@@ -18,7 +18,7 @@ _CODE_MAX = 100
 
 
 class OutcomeUncertain(RetryableError):  # noqa: N818 - a fact about the money
-    """The provider may have made the change or not: no response says which."""
+    """It is unknown whether the provider made the change."""
 
 
 def error_from(response: Response) -> PermanentError | RetryableError:

@@ -40,7 +40,7 @@ class ReportFile(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """One file format; ``open`` gets the file to write into."""
+    """One file format. `open` is called with the file to write to, and the period."""
 
     open: Callable[[IO[bytes], Period], AbstractContextManager[ReportFile]]
     content_type: str

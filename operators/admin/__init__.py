@@ -1,4 +1,6 @@
-"""The admin's pages: address, URL name, required permission, view.
+"""The admin's pages: address, URL name, required permission, view. Add a page here.
+
+A page without a model also goes into `_PAGES` of operators/admin_site.py.
 
 A page changes a job through a service, never through a form over its columns.
 """

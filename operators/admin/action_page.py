@@ -1,4 +1,4 @@
-"""What an operator can do to one job: the buttons of the states, their confirmation, the service."""
+"""The page that confirms an action on one job and runs its service, and the buttons that each state allows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """A button on a job's page. `consequences` stand above the confirmation, `done` is the message after it."""
+    """A button on a job's page. `consequences` is shown above the confirmation, `done` after it."""
 
     name: str
     label: str
@@ -107,7 +107,7 @@ def actions_for(job: Job, record: IdempotencyRecord | None) -> list[Action]:
 
 
 def act_on_job(request: HttpRequest, job_id: UUID, name: str) -> HttpResponse:
-    """GET asks for confirmation. POST runs the action and shows its outcome on the job's page."""
+    """Show the confirmation for GET. For POST run the action and show its outcome on the job's page."""
     action = ACTIONS.get(name)
     if action is None or action.service is None:
         raise Http404
@@ -122,7 +122,7 @@ def act_on_job(request: HttpRequest, job_id: UUID, name: str) -> HttpResponse:
 
 
 def release_key_of_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
-    """Do the same for the job's idempotency key. The record's `owner`, as it was shown, is the fence."""
+    """Confirm and release the job's idempotency key, if the record's `owner` is still the one that the form showed."""
     job = get_job_or_404(job_id)
     record = get_record(job)
     if record is None:

@@ -18,7 +18,7 @@ from operators.search import find_jobs
 def show_jobs(request: HttpRequest) -> HttpResponse:
     """Show a page of the jobs that match the filters, or those that the search finds. A single hit opens the job.
 
-    Two statements per page. Served by job_pkey backwards, or for a rare state by job_in_trouble, job_running or
+    A page takes two statements. job_pkey (read backwards) serves them, or for a rare state job_in_trouble, job_running or
     job_queued_by_queue.
     """
     if text := request.GET.get("q", "").strip():

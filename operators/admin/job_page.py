@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def show_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
-    """Show everything about the job except secrets."""
+    """Show the job with its history, its payload with masked secrets, and the actions that its state allows."""
     detail = load_job_detail(job_id)
     if detail is None:
         raise Http404(f"Job {job_id} does not exist. Jobs are deleted after JOB_RETENTION_SECONDS.")
@@ -72,7 +72,7 @@ def _masked_error(payload: bytes | memoryview | None) -> dict[str, Any] | None:
 
 
 def _shell_commands(job: Job, base_url: str) -> list[tuple[str, str]]:
-    """Return titles and commands that ask the API and the workers about the job, ready to be copied.
+    """Return titles and shell commands that read the job from the API and inspect the workers.
 
     They hold no credential: the operator's shell expands SEMEL_API_KEY.
     """

@@ -1,4 +1,7 @@
-"""What the admin's pages share: permissions, the frame, the reason's form, and how a service's answer is shown."""
+"""Code that the admin's pages share.
+
+Permissions, rendering, the forms for a note, and messages about the outcome of a service.
+"""
 
 from __future__ import annotations
 

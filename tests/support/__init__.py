@@ -1,1 +1,1 @@
-"""Helpers of the tests."""
+"""Functions and servers that several test files share."""

@@ -1,4 +1,4 @@
-"""A broker that can be taken away: a TCP relay in front of the real one, which refuses, falls silent and comes back."""
+"""A TCP relay in front of the broker. A test can make it refuse connections, stop answering, and work again."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ HOST = "127.0.0.1"
 
 
 class BrokerProxy:
-    """Relays to the broker at `url`; its own address is in `self.url`. Begins by passing everything on."""
+    """Relays to the broker at `url`; its own address is in `self.url`. At first it passes everything on."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._target = (parts.hostname or HOST, parts.port or 6379)
         self._lock = Lock()
         self._sockets: set[socket.socket] = set()
-        # Clear: bytes are taken and kept, as by a broker that is frozen.
+        # While it is clear, the relay accepts bytes and passes none on, like a frozen broker.
         self._awake = Event()
         self._listener: socket.socket | None = None
         self._port = 0
-        # How many connections there have been.
+        # The number of accepted connections.
         self.accepted = 0
         self.come_back()
         credentials, at, _ = parts.netloc.rpartition("@")
         self.url = parts._replace(netloc=f"{credentials}{at}{HOST}:{self._port}").geturl()
 
     def come_back(self) -> None:
-        """Connections are accepted, and what was held back is passed on."""
+        """Accept connections, and pass on the bytes that were held back."""
         self._awake.set()
         if self._listener is None:
             self._listener = socket.create_server((HOST, self._port), backlog=256)
@@ -41,11 +41,11 @@ class BrokerProxy:
             Thread(target=self._accept, args=[self._listener], daemon=True).start()
 
     def fall_silent(self) -> None:
-        """Connections are still accepted; no byte comes back."""
+        """Accept connections, but pass no bytes on."""
         self._awake.clear()
 
     def refuse(self) -> None:
-        """Every connection is cut, and a new one is refused."""
+        """Close every connection and refuse new ones."""
         if self._listener is not None:
             # Only a shutdown wakes the thread that is waiting in accept().
             with contextlib.suppress(OSError):
@@ -85,7 +85,7 @@ class BrokerProxy:
             ended = source in self._sockets
             self._sockets -= {source, sink}
         if ended:
-            # The relay of the other direction has been woken by the shutdown, and leaves by its own error.
+            # The shutdown ends the thread of the other direction, too: its read raises an error.
             source.close()
             sink.close()
 
@@ -96,7 +96,7 @@ class BrokerProxy:
 
 @contextlib.contextmanager
 def broker_proxy(url: str) -> Iterator[BrokerProxy]:
-    """A relay for as long as the block runs."""
+    """Run a relay during the block."""
     proxy = BrokerProxy(url)
     try:
         yield proxy

@@ -1,4 +1,4 @@
-"""As much of an S3-compatible server as a file in one piece needs, over a real socket; it notes what it was asked for."""
+"""A minimal S3-compatible server on a real socket. It supports objects in one part, and records how many bytes it sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Bucket(ThreadingHTTPServer):
-    """Objects by their paths, and the bytes that were sent for each GET."""
+    """The server. `objects` has the content by path, `sent` the number of bytes of each GET."""
 
     daemon_threads = True
 
@@ -25,7 +25,7 @@ class Bucket(ThreadingHTTPServer):
 
     @property
     def storage(self) -> dict[str, Any]:
-        """What STORAGES says of it."""
+        """Return its entry for settings.STORAGES."""
         options = {
             "bucket_name": "files",
             "endpoint_url": f"http://127.0.0.1:{self.server_address[1]}",
@@ -87,7 +87,7 @@ def _tag(body: bytes) -> str:
 
 @contextmanager
 def running_bucket() -> Iterator[Bucket]:
-    """A bucket that answers; closed at the end."""
+    """Run a bucket during the block."""
     with Bucket() as bucket:
         thread = threading.Thread(target=bucket.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()

@@ -1,4 +1,4 @@
-"""Requests as a client sends them, and what every problem document must hold."""
+"""Send requests as a client does, and check problem documents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROBLEM_MEMBERS = {"type", "title", "status", "detail", "instance", "code", "req
 
 
 def charge(**params: Any) -> dict[str, Any]:
-    """The body of a charge, with these params changed or added."""
+    """Return the body of a charge with these params changed or added."""
     return {**CHARGE, "params": {**CHARGE["params"], **params}}
 
 
@@ -35,7 +35,7 @@ def post(
     content_type: str = "application/json",
     **headers: str,
 ) -> HttpResponse:
-    """One POST. `body` is bytes or text as they are, or else becomes JSON; headers are named with underscores."""
+    """Send a POST. A `body` of bytes or text is sent unchanged, any other value as JSON. Header names have underscores."""
     data = body if isinstance(body, bytes | str) else json.dumps(body)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     if key is not None:
@@ -44,7 +44,7 @@ def post(
 
 
 def accepted(response: HttpResponse) -> dict[str, Any]:
-    """The job of a 202."""
+    """Check that the response is 202, and return its job."""
     assert response.status_code == 202, response.content
     return response.json()
 
@@ -68,6 +68,6 @@ def problem(response: HttpResponse, status: int, code: str) -> dict[str, Any]:
 
 
 def pointers(document: Mapping[str, Any]) -> set[str]:
-    """Which members of the body the problem names; each error is whole."""
+    """Return the JSON pointers of the problem's errors. Check that each error has all its members."""
     assert all(error.keys() == {"pointer", "code", "detail"} for error in document["errors"])
     return {error["pointer"] for error in document["errors"]}

@@ -1,4 +1,4 @@
-"""docker-compose.yml as Docker reads it: merged, with its variables filled in."""
+"""Read docker-compose.yml as Docker does: resolve merges and variables."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
-# What has no default: its own deployment's secret.
+# Variables without a default.
 SECRETS = {"POSTGRES_PASSWORD": "a-password"}
 _VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<word>[^}]*))?\})")
 
 
 def compose(variables: Mapping[str, str] = SECRETS) -> dict[str, Any]:
-    """The file under these variables. KeyError for one that is not given and has no default."""
+    """Return the file with these variables. Raise KeyError for a variable that is not given and has no default."""
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     return _filled(yaml.safe_load(text), variables)
 

@@ -1,10 +1,11 @@
-"""A table of jobs as large as an installation's, written by one statement."""
+"""Fill the table of jobs with as many rows as a real installation has, by one statement."""
 
 from __future__ import annotations
 
 from django.db import connection
 
-# Of 200 tenants, over the last 30 days, the newest last. Nearly all have succeeded; of a hundred one failed, of ten
+# The jobs belong to 200 tenants and to the last 30 days, the newest last. Nearly all have succeeded. One in a hundred has
+# failed, one in ten
 # thousand one is unknown; the newest wait or run. One operation of a thousand jobs is rare.
 _FILL = """
     INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, state, attempt, attempts_left, max_attempts,
@@ -25,7 +26,7 @@ _FILL = """
 
 
 def fill_jobs(*, rows: int, tenant_id: int) -> None:
-    """So many jobs, of tenants from that id on; the planner knows of them."""
+    """Insert `rows` jobs for 200 tenants whose ids start at `tenant_id`, and update the planner's statistics."""
     with connection.cursor() as cursor:
         cursor.execute(_FILL, {"rows": rows, "tenant": tenant_id})
         cursor.execute("ANALYZE job")

@@ -1,4 +1,4 @@
-"""A downstream that remembers: what an effect's call and its reconciliation meet."""
+"""A fake downstream for effects: it returns prepared answers and records calls and look-ups."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Downstream:
-    """Counts calls by key; each call meets the next of the `answers` (a value, an exception or a function of the key)."""
+    """Records the key of each call. Each call uses the next of `answers`.
+
+    It returns a value, raises an exception, or calls a function with the key.
+    """
 
     def __init__(self, *answers: Any, finds: Any = None) -> None:
         self.answers = list(answers)
@@ -39,7 +42,7 @@ class Downstream:
 
 
 def charging(downstream: Downstream, *, asks: bool = False, **options: Any) -> Callable[..., Any]:
-    """A script with the one effect "charge"; `asks`: it can be reconciled."""
+    """Return a script with one effect, "charge". With `can_reconcile` the effect has a `reconcile` function."""
     if asks:
         options["reconcile"] = downstream.reconcile
 
@@ -50,7 +53,7 @@ def charging(downstream: Downstream, *, asks: bool = False, **options: Any) -> C
 
 
 def run(job_id: UUID) -> Job:
-    """The job after one delivery, whenever its next attempt would have been due."""
+    """Make the queued job due, deliver its message once, and return the job."""
     if Job.objects.get(pk=job_id).state == "queued":
         make_due(job_id)
     execute_job(job_id)
@@ -63,5 +66,5 @@ def step_of(job: Job, name: str = "charge") -> JobStep:
 
 
 def later(job: Job, name: str = "charge", *, by: timedelta = timedelta(days=2)) -> None:
-    """So much time has gone by since the effect began."""
+    """Move the start of the effect into the past by `by`."""
     age_step(job.id, name, by)

@@ -1,4 +1,4 @@
-"""Rows for tests, made the way the product makes them."""
+"""Create rows for tests with the functions of the product."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ class TenantFactory(factory.django.DjangoModelFactory):
 
 
 def new_api_key(tenant: Tenant, *, mode: str = "test", **options: Any) -> str:
-    """An API key of the tenant, as a client would hold it."""
+    """Create an API key of the tenant and return it as a client sends it."""
     return str(create_api_key(tenant=tenant, mode=mode, **options))
 
 
 def queued_job(tenant: Tenant, *, script: str = "none", mode: str = "test", **asked: Any) -> Job:
-    """A job that waits for a worker. `asked`: what else the client asks for."""
+    """Create a queued job. `asked` are more fields of the submission."""
     submission = Submission(operation=current_operation("test.scripted"), params={"script": script}, **asked)
     return submit_job(tenant_id=tenant.id, mode=mode, submission=submission)
 
 
 def claimed_job(tenant: Tenant, **options: Any) -> Job:
-    """A job that an attempt holds; nobody performs it."""
+    """Create a running job whose operation is not performed."""
     return claim(queued_job(tenant, **options).id)
 
 
 def claim(job_id: UUID, *, worker: str = "a-worker") -> Job:
-    """The job, claimed. Fails the test where it cannot be."""
+    """Claim the job and return it. Fail the test if it cannot be claimed."""
     job = transitions.claim_job(job_id=job_id, worker=worker, known_operations=known_operations())
     assert job is not None, "the job could not be claimed"
     return job
 
 
 def backdate(job_id: UUID, **columns: timedelta) -> Job:
-    """The job with these instants moved into the past: how tests let time pass."""
+    """Move these instants of the job into the past, and return the job. Tests use this instead of waiting."""
     assignments = ", ".join(f"{name} = {name} - %({name})s" for name in columns)
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE job SET {assignments} WHERE id = %(id)s", {**columns, "id": job_id})
@@ -60,10 +60,10 @@ def backdate(job_id: UUID, **columns: timedelta) -> Job:
 
 
 def make_due(job_id: UUID) -> Job:
-    """The queued job's next attempt and publication are due now."""
+    """Make the next attempt and the next publication of the queued job due now."""
     return backdate(job_id, run_at=timedelta(hours=1), next_publish_at=timedelta(hours=1))
 
 
 def end_lease(job_id: UUID) -> Job:
-    """The running job's lease is over."""
+    """Make the lease of the running job expire."""
     return backdate(job_id, lease_expires_at=timedelta(hours=1))

@@ -1,4 +1,4 @@
-"""Jobs that make files, and what is in storage."""
+"""Create jobs that make files, and read the storage."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ LONG_AGO = timedelta(days=2)
 
 
 def writing(content: bytes) -> Callable[[Any], None]:
-    """What writes these bytes into a file."""
+    """Return a function that writes these bytes into a file."""
     return lambda file: file.write(content)
 
 
 def making(content: bytes, name: str = "report.csv", **options: Any) -> Callable[[Any], Any]:
-    """A script that makes one artifact."""
+    """Return a script that makes one artifact."""
     told = {**CSV, **options}
     return lambda job: vars(job.artifact(name, writing(content), **told))
 
 
 def job_with_file(tenant: Tenant, script: Any, content: bytes, **options: Any) -> Job:
-    """A job that has made an artifact and succeeded."""
+    """Run a job that makes an artifact, and return it after it has succeeded."""
     job = run(queued_job(tenant, script=script(making(content, **options))).id)
     assert job.state == "succeeded"
     return job
 
 
 def handle(job: Job) -> RunningJob:
-    """What `perform` would be given by the attempt that holds the job."""
+    """Return the handle that the running attempt would pass to `perform`."""
     lease = Lease(job_id=job.id, attempt=job.attempt, time_limit=HOUR, claimed_at=time.monotonic())
     return RunningJob(job=job, lease=lease)
 
@@ -56,7 +56,7 @@ def artifact_of(job: Job, name: str = "report.csv") -> JobArtifact:
 
 
 def stored(folder: Path) -> list[bytes]:
-    """The content of each file in storage."""
+    """Return the content of each file in storage."""
     return [file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()]
 
 
@@ -66,12 +66,12 @@ def count_orphaned_files() -> int:
 
 
 def age_orphaned_files(by: timedelta = LONG_AGO) -> None:
-    """So much time has gone by for each orphaned file."""
+    """Move `removable_at` of each orphaned file into the past."""
     _run("UPDATE orphaned_file SET removable_at = removable_at - %s", by)
 
 
 def age_artifacts(by: timedelta = LONG_AGO) -> None:
-    """So much time has gone by for each artifact."""
+    """Move creation and expiry of each artifact into the past."""
     _run("UPDATE job_artifact SET created_at = created_at - %(by)s, expires_at = expires_at - %(by)s", {"by": by})
 
 

@@ -1,4 +1,4 @@
-"""A real nginx with deploy/nginx.conf, in front of whatever a test puts behind it."""
+"""Run a real nginx with deploy/nginx.conf in front of the servers of a test."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ needs_nginx = pytest.mark.skipif(BINARY is None, reason="nginx is not installed:
 
 @dataclass(frozen=True)
 class Proxy:
-    """Where it listens, and what it wrote down."""
+    """The address of a running nginx, and its folder with the logs."""
 
     url: str
     folder: Path
@@ -44,11 +44,11 @@ class Proxy:
 def running_nginx(
     folder: Path, *, api: Sequence[str], streams: Sequence[str] = (), changes: Mapping[str, str] | None = None
 ) -> Iterator[Proxy]:
-    """A proxy of these addresses, for as long as the block runs. `changes`: words of the file that a test cannot wait for."""
+    """Run nginx for these addresses during the block. `changes` replaces texts of the file, for example long time-outs."""
     port = free_port()
     file = folder / "nginx.conf"
     file.write_text(_configuration(folder, port, api, streams or api, changes or {}), encoding="utf-8")
-    # As root it would run its workers as somebody who may not enter a test's folder.
+    # If nginx is started as root, its workers run as another user, who cannot read the test's folder.
     user = "user root; " if os.geteuid() == 0 else ""
     argv = [
         str(BINARY),
@@ -74,7 +74,7 @@ def running_nginx(
 def _configuration(
     folder: Path, port: int, api: Sequence[str], streams: Sequence[str], changes: Mapping[str, str]
 ) -> str:
-    """The file as it is deployed, but for addresses and folders. Debian's nginx is too old for `resolve`."""
+    """Return the deployed file with other addresses and folders. Debian's nginx does not know `resolve`."""
     text = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
     text = text.replace(" /tmp/nginx", f" {folder}/nginx")
     balance = "max_fails=1 fail_timeout=2s;"
@@ -105,19 +105,19 @@ def _listens(port: int) -> bool:
 
 @dataclass
 class Upstream:
-    """An application that does what a test tells it, and remembers what it was asked."""
+    """A server behind the proxy. It behaves as its fields say and records the requests."""
 
     url: str = ""
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     connections: int = 0
-    # Neither: 204. What else it does with a request that it has read.
+    # How it treats a request that it has read. If both are false it answers 204.
     hangs_up: bool = False
     is_silent: bool = False
 
 
 @contextlib.contextmanager
 def upstream() -> Iterator[Upstream]:
-    """An `Upstream` on a port of its own."""
+    """Run an `Upstream` on its own port during the block."""
     told = Upstream()
 
     class Handler(BaseHTTPRequestHandler):
@@ -131,7 +131,7 @@ def upstream() -> Iterator[Upstream]:
             self.rfile.read(int(self.headers.get("Content-Length", "0")))
             told.requests.append((self.command, {name.lower(): value for name, value in self.headers.items()}))
             if told.is_silent:
-                self.rfile.read(1)  # until the other side gives up
+                self.rfile.read(1)  # until the proxy closes the connection
             if told.hangs_up or told.is_silent:
                 self.close_connection = True
                 return
@@ -145,7 +145,7 @@ def upstream() -> Iterator[Upstream]:
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, request: object, client_address: object) -> None:
-            """A connection that was cut is what some tests are about."""
+            """Ignore closed connections: some tests cause them."""
 
     server = Server((HOST, 0), Handler)
     told.url = f"http://{HOST}:{server.server_address[1]}"

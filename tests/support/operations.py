@@ -1,4 +1,4 @@
-"""An operation whose work is a function that the test gives."""
+"""Operations for tests: `test.scripted` runs a function of the test, the others fail, hang or kill their process."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class AnythingParams(serializers.Serializer):
 
 
 class Anything(Operation):
-    """Gives back what it was given."""
+    """Returns its param `value`."""
 
     name = "test.anything"
     params = AnythingParams
@@ -68,11 +68,11 @@ class Anything(Operation):
 
 
 class NoParams(serializers.Serializer):
-    """Nothing to say."""
+    """An operation without params."""
 
 
 class Stuck(Operation):
-    """Never asks whether it should stop, and never ends."""
+    """Never calls `job.check()`, and never ends."""
 
     name = "test.stuck"
     params = NoParams
@@ -84,7 +84,7 @@ class Stuck(Operation):
 
 
 class Stubborn(Operation):
-    """Takes no hint, whatever it is told; only its process can be ended."""
+    """Suppresses every exception, so that only the end of its process stops it."""
 
     name = "test.stubborn"
     params = NoParams
@@ -98,7 +98,7 @@ class Stubborn(Operation):
 
 
 class Patient(Operation):
-    """Asks all the time whether it should stop, and does nothing else: only its lease tells."""
+    """Calls `job.check()` in a loop until the check raises an exception."""
 
     name = "test.patient"
     params = NoParams
@@ -110,7 +110,7 @@ class Patient(Operation):
 
 
 class Deaf(Operation):
-    """Its first attempt says that it has begun, and from then on takes no hint and never ends."""
+    """Its first attempt reports progress, then hangs. Later attempts succeed."""
 
     name = "test.deaf"
     params = NoParams
@@ -122,13 +122,13 @@ class Deaf(Operation):
 
 
 class MarkParams(serializers.Serializer):
-    """Where to leave a mark."""
+    """The file to write to."""
 
     path = serializers.CharField()
 
 
 class Mark(Operation):
-    """Has no effect that a record would guard: it asks whether it should stop, then leaves its attempt's number in a file."""
+    """Calls `job.check()`, then appends the attempt's number to a file. It records no effect."""
 
     name = "test.mark"
     params = MarkParams
@@ -140,7 +140,7 @@ class Mark(Operation):
 
 
 class Quick(Operation):
-    """Is done at once."""
+    """Returns None at once."""
 
     name = "test.quick"
     params = NoParams
@@ -151,12 +151,12 @@ class Quick(Operation):
 
 
 def piece(number: int) -> bytes:
-    """One MiB that is like no other of a big file."""
+    """Return one MiB whose content depends on the number."""
     return number.to_bytes(8, "big") * (1024 * 1024 // 8)
 
 
 class BigFileParams(serializers.Serializer):
-    """How big."""
+    """The number of MiB, and where the first attempt is killed."""
 
     pieces = StrictIntegerField(min_value=1)
     dies_at = StrictIntegerField(min_value=0, required=False, default=-1)
@@ -208,7 +208,7 @@ class BookedCharge(ChargePayment):
 
 
 class PoisonousCharge(Operation):
-    """Kills its process in the middle of an effect, each time; nobody can be asked about it."""
+    """Kills its process in the middle of an effect in every attempt. The effect has no `reconcile`."""
 
     name = "test.poisonous_charge"
     params = NoParams
@@ -222,7 +222,7 @@ class PoisonousCharge(Operation):
 
 
 class _Knowing:
-    """A job's handle whose effects offer in case of doubt no more than these of their options."""
+    """A job's handle that removes all options of effects except `timeout` and the named ones."""
 
     def __init__(self, job: JobHandle, offered: Collection[str]) -> None:
         self._job = job
@@ -236,7 +236,7 @@ class _Knowing:
 
 
 class BlindCharge(ChargePayment):
-    """A charge at a downstream that remembers no keys and cannot be asked."""
+    """A charge without `key_window` and without `reconcile`."""
 
     name = "test.blind_charge"
 
@@ -245,7 +245,7 @@ class BlindCharge(ChargePayment):
 
 
 class AskingCharge(ChargePayment):
-    """A charge that is tried once, at a downstream that remembers no keys and can be asked."""
+    """A charge with one attempt, with `reconcile` and without `key_window`."""
 
     name = "test.asking_charge"
     max_attempts = 1
@@ -255,7 +255,7 @@ class AskingCharge(ChargePayment):
 
 
 class LeakyParams(serializers.Serializer):
-    """A way to fail, and what must stay secret."""
+    """How to fail, and a secret that must not appear in logs."""
 
     way = serializers.CharField()
     secret = serializers.CharField()

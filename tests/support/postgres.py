@@ -1,4 +1,4 @@
-"""A PostgreSQL of a test's own, as durable as in earnest: killed, stopped, frozen, its sessions ended."""
+"""A durable PostgreSQL for one test, which can be killed, stopped or frozen, and whose sessions can be ended."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 60.0
 
 
 class Postgres:
-    """A server in `folder` with Semel's schema, on a port that stays the same. Begins by running."""
+    """A running server in `folder` with Semel's schema. Its port stays the same after a restart."""
 
     def __init__(self, supervisor: Supervisor, folder: Path) -> None:
         self._supervisor = supervisor
@@ -39,7 +39,7 @@ class Postgres:
         supervisor.run(services.migrate(self._env))
 
     def new_api_key(self) -> str:
-        """The key of the one tenant, in test mode."""
+        """Create a tenant if it is missing, and return a new API key in test mode."""
         file = self._folder / "seed.json"
         argv = [sys.executable, "-m", "devstack.seed", str(file)]
         env = {**self._env, "SEMEL_PROCESS": "manage", "DJANGO_SUPERUSER_PASSWORD": PASSWORD}
@@ -48,7 +48,7 @@ class Postgres:
 
     @contextlib.contextmanager
     def killed(self) -> Iterator[None]:
-        """Every process of the server is gone without a word; when the block ends it is started again, and recovers."""
+        """Kill every process of the server. Start the server again when the block ends."""
         processes = self._all(signal.SIGSTOP)
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -62,7 +62,7 @@ class Postgres:
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
-        """Shut down in good order, sessions ended; when the block ends it is started again."""
+        """Shut the server down. Start it again when the block ends."""
         running = self._supervisor.running["postgres"]
         running.identity.send(signal.SIGINT)
         running.popen.wait(PATIENCE_SECONDS)
@@ -73,7 +73,7 @@ class Postgres:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """No process of the server moves until the block ends; its kernel takes connections and bytes all the same."""
+        """Stop every process of the server with SIGSTOP until the block ends. The kernel still accepts connections and bytes."""
         processes = self._all(signal.SIGSTOP)
         try:
             yield
@@ -83,11 +83,11 @@ class Postgres:
                     process.resume()
 
     def end_sessions(self) -> None:
-        """Every session of Semel's database has been told to end."""
+        """End every other session of Semel's database."""
         self._count("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE", "TRUE")
 
     def idle_in_transaction(self) -> int:
-        """How many sessions hold a transaction open and do nothing in it."""
+        """Return the number of sessions that are idle in a transaction."""
         return self._count("SELECT count(*) FROM pg_stat_activity WHERE", "state LIKE 'idle in transaction%'")
 
     def _count(self, select: str, condition: str) -> int:
@@ -97,7 +97,10 @@ class Postgres:
         return int(count)
 
     def _all(self, number: signal.Signals) -> list[psutil.Process]:
-        """Every process of the server; each has got the signal, the postmaster first, so that it starts no more."""
+        """Send the signal to every process of the server and return them.
+
+        The postmaster gets it first, so that it starts no others.
+        """
         postmaster = psutil.Process(self._supervisor.running["postgres"].identity.pid)
         postmaster.send_signal(number)
         processes = [postmaster, *postmaster.children(recursive=True)]
@@ -117,6 +120,6 @@ class Postgres:
 
 @contextlib.contextmanager
 def running_postgres(folder: Path) -> Iterator[Postgres]:
-    """A server for as long as the block runs; nothing of it outlives this process."""
+    """Run a server during the block. It is removed even if this process is killed."""
     with Supervisor(Interrupts()) as supervisor:
         yield Postgres(supervisor, folder)

@@ -33,12 +33,12 @@ QUEUES = ("high", "default", "low")
 UNACKED, UNACKED_INDEX = "unacked", "unacked_index"
 # A charge's attempts, as its operation gives them.
 MAX_ATTEMPTS = 5
-# Events after which a job stands still, and those by which a person or a client begins it anew.
+# Events that settle a job, and events by which an operator or a client queues it again.
 ENDS = {"succeed", "fail", "canceled", "cancel", "lapse", "doubt"}
 ANEW = {"redrive", "resolve"}
-# What may still be heard of a job that stands still.
+# Events that a settled job may still get.
 HEARD = {"late-effect", "payload-erased"}
-# Threads of two apis, two workers, maintenance and this test that may each hold one, and a few to spare.
+# One session for each thread of two apis, two workers, maintenance and this test, and a few more.
 SESSIONS_MAX = 60
 _IN_TRANSACTION = """
     SELECT count(*) FROM pg_stat_activity
@@ -47,7 +47,10 @@ _IN_TRANSACTION = """
 
 @dataclass
 class Ledger:
-    """A client that notes every 202 it was told, and holds Semel to it. Its amounts tell its charges from others'."""
+    """A client that records every 202 and later checks the invariants.
+
+    It uses another amount for each key, so that its charges can be recognized.
+    """
 
     caller: Caller
     stack: Stack
@@ -61,24 +64,24 @@ class Ledger:
         self._charged_before = self.stack.provider.stats()["charges"]
 
     def charge(self, key: str, *, by: Caller | None = None) -> dict[str, Any]:
-        """The charge is accepted, perhaps again; the job as it was told."""
+        """Send the key's charge, check that it is accepted, and return the job of the response."""
         answer = self.send(key, by=by)
         assert answer.status_code == 202, answer.text
         assert self.told.setdefault(key, answer.content) == answer.content
         return answer.json()
 
     def send(self, key: str, *, by: Caller | None = None) -> httpx2.Response:
-        """One POST of the key's charge, whatever comes of it."""
+        """Send the key's charge once and return any response."""
         return (by or self.caller).charge(key, amount=self._amount_of(key), operation=self.operation)
 
     def _amount_of(self, key: str) -> int:
-        """What is asked for under the key: another amount for each."""
+        """Return the key's amount, which is different for each key."""
         return self.amounts.setdefault(key, 100 + len(self.amounts))
 
     def settle(self, *, seconds: float = 60.0, in_doubt: Collection[str] = ()) -> dict[str, dict[str, Any]]:
-        """Every job that was told has ended, and every promise is kept; the jobs by key.
+        """Wait until every accepted job has ended, check all invariants, and return the jobs by key.
 
-        in_doubt: keys of those that must have stopped in `unknown` instead, where they wait for a person.
+        in_doubt: the keys of jobs that must be `unknown` instead.
         """
         jobs = self.caller.when_ended(len(self.told), seconds=seconds, stack=self.stack, in_doubt=len(in_doubt))
         assert {job["idempotency_key"] for job in jobs if job["state"] == "unknown"} == set(in_doubt)
@@ -94,11 +97,11 @@ class Ledger:
         return by_key
 
     def history(self, key: str) -> list[str]:
-        """What happened to the key's job, by name."""
+        """Return the types of the events of the key's job."""
         return [event["type"] for event in self._events(self._job_id(key))]
 
     def effects(self, key: str) -> list[str]:
-        """The provider's word for each call that it got for the key's job."""
+        """Return the outcome that the provider stored for each call of the key's job."""
         return self.stack.provider.outcomes(f"semel-{self._job_id(key)}-charge-1")
 
     def _job_id(self, key: str) -> str:
@@ -109,12 +112,12 @@ class Ledger:
         return self.caller.http.get(f"/v1/jobs/{job_id}/events").raise_for_status().json()["data"]
 
     def _assert_accepted_once(self, jobs: list[dict[str, Any]], by_key: dict[str, dict[str, Any]]) -> None:
-        """I2 and the key's half of I1: one job for each 202, and none beside them."""
+        """Check I2 and a part of I1: each 202 has one job, and there is no other job."""
         assert len(jobs) == len(by_key) == len(self.told)
         assert set(by_key) == set(self.told)
 
     def _assert_charged_once(self, jobs: list[dict[str, Any]]) -> None:
-        """I1, counted at the provider: once if the job succeeded, once or never if nobody can know, and nothing under other keys.
+        """Check I1 at the provider: one charge if the job succeeded, at most one if it is unknown, and none under other keys.
 
         A job that failed did nothing, unless it says that it is partially done; a canceled one did nothing.
         """
@@ -128,7 +131,7 @@ class Ledger:
         assert self.stack.provider.stats()["charges"] - self._charged_before == made
 
     def _assert_history_holds(self, job: dict[str, Any]) -> None:
-        """I4 and I5: the fence only rises, an end is the end, and attempts are bounded."""
+        """Check I4 and I5: the fence only increases, an ended job does not change, and attempts are bounded."""
         events = self._events(job["id"])
         assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
         claims = [event["attempt"] for event in events if event["type"] == "claim"]
@@ -137,14 +140,14 @@ class Ledger:
         for life in lives:
             end = next((place for place, name in enumerate(life) if name in ENDS), len(life))
             assert set(life[end + 1 :]) <= HEARD, lives
-            # One more may find out what became of an effect.
+            # One more attempt may only reconcile.
             assert life.count("claim") - life.count("postpone") <= self.max_attempts + 1, lives
         used = lives[0].count("claim") - lives[0].count("postpone")
         if len(lives) == 1 and used <= self.max_attempts:
             assert used + job["attempts_left"] == self.max_attempts
 
     def _assert_retries_are_answered(self) -> None:
-        """I3: the same request gets the same answer, another one is refused."""
+        """Check I3: the same request gets the same response, and another request is refused."""
         for key, body in self.told.items():
             again = self.send(key)
             assert (again.status_code, again.content) == (202, body)
@@ -153,7 +156,7 @@ class Ledger:
             assert other.json()["code"] == "idempotency-key-reused"
 
     def _assert_strangers_see_nothing(self, jobs: list[dict[str, Any]]) -> None:
-        """I6: to another tenant, and to the same one in the other mode, none of it is there."""
+        """Check I6: another tenant, and the same tenant in the other mode, sees none of the jobs and keys."""
         tenant = Tenant.objects.get(pk=Job.objects.get(pk=jobs[0]["id"]).tenant_id)
         for key in (new_api_key(TenantFactory()), new_api_key(tenant, mode="live")):
             with self.caller.another(key) as stranger:
@@ -164,22 +167,22 @@ class Ledger:
                     assert stranger.http.get(about_key).status_code == 404
 
     def _assert_audit_is_clean(self) -> None:
-        """What the rows say of I1, I3, I4 and I5, asked by the product itself."""
+        """Check I1, I3, I4 and I5 on the rows with the product's own self-audit."""
         run_once(window=timedelta(hours=1))
         assert not list(Violation.objects.filter(resolved_at=None))
 
 
 def assert_nothing_is_left_over(*, seconds: float = 30.0) -> None:
-    """I9: no message waits, none is held, no transaction stands open, and sessions are as many as threads at most."""
+    """Check I9: no message is left, no transaction is open, and there are at most SESSIONS_MAX sessions."""
     until(lambda: sessions() <= SESSIONS_MAX, seconds=seconds, pause_seconds=POLL_SECONDS)
     until(lambda: not idle_transactions(), seconds=seconds, pause_seconds=POLL_SECONDS)
     until(lambda: not messages(), seconds=seconds, pause_seconds=POLL_SECONDS)
 
 
 def let_messages_be_taken_over() -> None:
-    """The visibility timeout of each message that is held has passed.
+    """Make the visibility time-out of each unacknowledged message expire.
 
-    The broker's clock is a score; a worker looks at it as it starts, and every hundred seconds.
+    The time is the score of a sorted set. A worker reads it at its start and every hundred seconds.
     """
     with redis.Redis.from_url(settings.REDIS_URL) as broker:
         held = broker.zrange(UNACKED_INDEX, 0, -1)
@@ -188,7 +191,7 @@ def let_messages_be_taken_over() -> None:
 
 
 def _charges_of(job: dict[str, Any]) -> set[int]:
-    """How many charges there may be of a job in this state."""
+    """Return the possible numbers of charges of the job."""
     if job["state"] == "unknown":
         return {0, 1}
     is_partial = job["state"] == "failed" and job["error"]["code"] == "partially-done"
@@ -196,7 +199,7 @@ def _charges_of(job: dict[str, Any]) -> set[int]:
 
 
 def _lives(history: list[str]) -> list[list[str]]:
-    """The job's events, divided where somebody began it anew."""
+    """Split the job's events at each redrive and resolve."""
     lives: list[list[str]] = [[]]
     for name in history:
         if name in ANEW:
@@ -206,20 +209,20 @@ def _lives(history: list[str]) -> list[list[str]]:
 
 
 def idle_transactions() -> int:
-    """How many sessions of this database have begun a transaction and do nothing."""
+    """Return the number of sessions of this database that are idle in a transaction."""
     with connection.cursor() as cursor:
         cursor.execute(_IN_TRANSACTION)
         return int(cursor.fetchone()[0])
 
 
 def sessions() -> int:
-    """How many sessions this database has, ours among them."""
+    """Return the number of sessions of this database, this one included."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
         return int(cursor.fetchone()[0])
 
 
 def messages() -> int:
-    """How many messages the broker holds: waiting, or with a worker that has not acknowledged them."""
+    """Return the number of messages in the broker, waiting or unacknowledged."""
     with redis.Redis.from_url(settings.REDIS_URL) as broker:
         return sum(broker.llen(queue) for queue in QUEUES) + broker.hlen(UNACKED)

@@ -1,4 +1,4 @@
-"""Jobs in any situation: states are reached by transitions, guards by writing the columns."""
+"""Create jobs in any situation: bring them to a state by transitions, and satisfy guards by writing columns."""
 
 from __future__ import annotations
 

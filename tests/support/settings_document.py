@@ -21,7 +21,7 @@ SOURCES = [
     )
 ]
 DOCUMENT = ROOT / "docs" / "reference" / "settings.md"
-# What a value is, by the last word of its name, else by the reader that it is read with.
+# The kind of a value: by the last part of its name, otherwise by the method that reads it.
 UNITS = {
     "SECONDS": "seconds",
     "MS": "milliseconds",
@@ -117,7 +117,7 @@ def _kind(name: str, call: ast.Call) -> str:
 
 
 def _default(call: ast.Call) -> str:
-    """Its value; where that hangs on another setting, how."""
+    """Return the default value, or its expression if it depends on another setting."""
     given = next((keyword.value for keyword in call.keywords if keyword.arg == "default"), None)
     if given is None:
         return "none: it must be set"
@@ -139,7 +139,7 @@ def _default(call: ast.Call) -> str:
 
 
 def _reason(above: list[str]) -> str:
-    """The comment over the statement, or over those that it stands among without a gap."""
+    """Return the comment above the statement, or above the block of statements that contains it."""
     end = len(above)
     while above[end - 1] and not above[end - 1].startswith("#"):
         end -= 1

@@ -49,7 +49,7 @@ SHORT_LEASE = {
 }
 # On a busy machine a process needs seconds to import Django.
 START_SECONDS = 60.0
-# Between two looks at a process from outside: the look itself costs its processor.
+# The pause between two polls of a process: each poll uses CPU time.
 POLL_SECONDS = 0.1
 
 

@@ -1,4 +1,4 @@
-"""A Valkey of a test's own: killed, emptied, filled to the brim, made a replica."""
+"""A Valkey for one test, which can be killed, emptied, filled, or made a replica."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PASSWORD = "valkey-of-a-test"
-# Less than it holds when it is empty: every write is refused.
+# An empty server uses more memory than this, so it refuses every write.
 _FULL_BYTES = 1
 
 
 class Valkey:
-    """A server with the configuration of `run.py serve`, in `folder`, on a port that stays the same. Begins by running."""
+    """A server with the configuration of `run.py serve`, in `folder`, on a port that stays the same after a restart."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -34,12 +34,12 @@ class Valkey:
         self._running = self._start()
 
     def client(self) -> redis.Redis:
-        """A client of its own for this server."""
+        """Return a new client for this server."""
         return redis.Redis.from_url(self.url, decode_responses=True)
 
     @contextlib.contextmanager
     def killed(self, *, with_data: bool) -> Iterator[None]:
-        """Gone without a word until the block ends; then as it was, by its append-only file, or knowing nothing."""
+        """Kill the server. Start it again when the block ends, with its append-only file or empty."""
         self.kill()
         try:
             yield
@@ -50,7 +50,7 @@ class Valkey:
 
     @contextlib.contextmanager
     def full(self) -> Iterator[None]:
-        """Until the block ends every write is refused for want of memory (OOM)."""
+        """Make the server refuse every write with OOM until the block ends."""
         self._set_memory(_FULL_BYTES)
         try:
             yield
@@ -59,7 +59,10 @@ class Valkey:
 
     @contextlib.contextmanager
     def demoted(self) -> Iterator[None]:
-        """Until the block ends it is a replica, of nobody who answers: whoever waits is sent away, every write refused."""
+        """Make the server a replica of an address that does not answer, until the block ends.
+
+        It refuses writes and disconnects blocked clients.
+        """
         with self.client() as client:
             client.replicaof(HOST, free_port())
             try:
@@ -68,12 +71,12 @@ class Valkey:
                 client.replicaof("NO", "ONE")
 
     def kill(self) -> None:
-        """It is gone for good."""
+        """Kill the server for the rest of the test."""
         self._running.popen.kill()
         self._running.popen.wait()
 
     def refused(self, command: str) -> int:
-        """How often the command was refused since the server was started."""
+        """Return how many calls of the command were refused since the server started."""
         with self.client() as client:
             return int(client.info("commandstats").get(f"cmdstat_{command}", {}).get("rejected_calls", 0))
 
@@ -96,7 +99,7 @@ class Valkey:
 
 @contextlib.contextmanager
 def running_valkey(folder: Path) -> Iterator[Valkey]:
-    """A server for as long as the block runs."""
+    """Run a server during the block."""
     valkey = Valkey(folder)
     try:
         yield valkey

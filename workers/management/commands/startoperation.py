@@ -46,6 +46,6 @@ class Command(BaseCommand):
         path = f"operations.{module}.{class_name}"
         if path not in settings.OPERATIONS:
             self.stdout.write(
-                f'Add it to OPERATIONS (config/settings/operations.py, or the environment) when clients may use it: "{path}"'
+                f'Add it to OPERATIONS (config/settings/jobs.py, or the environment) when clients may use it: "{path}"'
             )
         self.stdout.write(f"Try it: python3 run.py test -n 0 tests/integration/test_{module}.py")
