@@ -1,4 +1,4 @@
-"""At most one job that has not failed or been canceled for each business intent (`Operation.identity`)."""
+"""A business intent (`Operation.identity`) has at most one job, not counting failed and canceled jobs."""
 
 from __future__ import annotations
 

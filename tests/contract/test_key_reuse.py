@@ -63,12 +63,12 @@ def test_no_value_of_either_request_is_shown(api):
         ({"operation": "payments.charge", "params": {}}, ["/params/amount", "/params/currency", "/params/source"]),
         ([1], ["/operation", "/params/amount", "/params/currency", "/params/source"]),
     ],
-    ids=["added", "changed", "added below", "taken away", "no object at all"],
+    ids=["added", "changed", "added below", "removed", "not an object"],
 )
 def test_differing_members_are_named_by_json_pointers(api, body, mismatch):
     post(api)
     named = problem(post(api, body), 409, "idempotency-key-reused")["mismatch"]
-    # A member may be named with those inside it, or for them.
+    # An added object may be named by itself or by its inner members.
     assert [pointer.removesuffix("/order") for pointer in named] == mismatch
 
 
