@@ -59,7 +59,7 @@ class JobArtifactView(APIView):
         part = requested_part(request.headers, tag=tag, size=artifact.size) if request.method == "GET" else None
         file = _open(artifact)
         if file is None:
-            find()  # raises if it was erased or has expired meanwhile; else its row is wrong
+            find()  # raises if the artifact was erased or has expired since the first read; if not, its row is wrong
             raise ArtifactUnreadable
         response = _send(request, artifact, part, file)
         for header, value in (_validators(tag) | _description(artifact)).items():
@@ -105,7 +105,7 @@ def _send(request: Request, artifact: JobArtifact, part: Part | None, file: File
 
 
 def _validators(tag: str) -> dict[str, str]:
-    """Return the validators of a client's copy. A proxy must not compress it: ranges would no longer fit."""
+    """Return the caching headers. `no-transform` stops a proxy from compressing the file, which would make byte ranges wrong."""
     return {"ETag": tag, "Cache-Control": "private, no-cache, no-transform"}
 
 

@@ -20,7 +20,7 @@ def entity_tag(body: bytes) -> str:
 
 def is_not_modified(tag: str, if_none_match: str) -> bool:
     """Return whether an `If-None-Match` header names this ETag (weak comparison)."""
-    # A request with this header alone: streams keep no request, and `If-Match` has no meaning for our reads.
+    # Build a request that has only this header: the streams process keeps no request, and `If-Match` is ignored for reads.
     request = HttpRequest()
     request.method, request.META["HTTP_IF_NONE_MATCH"] = "GET", if_none_match
     return get_conditional_response(request, etag=tag) is not None

@@ -1,4 +1,4 @@
-"""Responses are JSON; event streams are refused where only the streams process serves them."""
+"""Render responses as JSON, and refuse event streams in the api process: only the streams process serves them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -39,7 +39,10 @@ class NotStreamedHere(NotAcceptable):
 
 
 class EventsNegotiation(DefaultContentNegotiation):
-    """Tell a client that accepts only event streams where they are. Never redirect: clients drop credentials on a redirect."""
+    """Return the URL of the streams process to a client that accepts only event streams. No redirect.
+
+    Clients drop credentials on it.
+    """
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:  # noqa: ANN401 - DRF's types
         """Return the renderer and its media type. Raises NotStreamedHere or NotAcceptable."""

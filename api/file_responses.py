@@ -23,7 +23,7 @@ _RANGE = re.compile(r"bytes=[ \t]*(\d*)-(\d*)[ \t]*", re.ASCII | re.IGNORECASE)
 # More digits than the size of any file has.
 _DIGITS_MAX = 19
 
-# Large enough that Python's overhead is small beside the copying, small beside a process.
+# Large enough that Python's overhead per chunk does not matter, and small compared with the memory of a process.
 _CHUNK_BYTES = 256 * 1024
 
 

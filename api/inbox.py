@@ -34,7 +34,10 @@ class InboxView(APIView):
     throttle_classes = []
 
     def post(self, request: Request, source: str) -> Response:
-        """Return 200 for the first and each repeated delivery. Any other status asks for another delivery; nothing was done."""
+        """Return 200 for every delivery of a handled event.
+
+        With any other status nothing was done, and the provider must deliver again.
+        """
         require_no_query(request)
         sender = find_source(source)
         if sender is None:
@@ -50,7 +53,10 @@ class InboxView(APIView):
 
 
 def _verify(source: Source, headers: Mapping[str, str], body: bytes) -> str:
-    """Return the message id, once one of the source's secrets has signed exactly this body (Standard Webhooks)."""
+    """Verify that one of the source's secrets signed this body (Standard Webhooks); return the message id.
+
+    Raises AuthenticationFailed.
+    """
     message_id = headers.get("webhook-id", "")
     if not (0 < len(message_id) <= _MESSAGE_ID_MAX and message_id.isascii() and message_id.isprintable()):
         raise AuthenticationFailed(f"webhook-id must have 1 to {_MESSAGE_ID_MAX} printable ASCII characters.")

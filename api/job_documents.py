@@ -1,4 +1,4 @@
-"""The job's document, as clients see it."""
+"""Build the JSON documents of jobs and events for clients."""
 
 from __future__ import annotations
 
@@ -96,7 +96,9 @@ _POLL_AFTER_MAX_SECONDS = 60
 
 
 def poll_after(job: Job) -> dict[str, str]:
-    """Return `Retry-After` until the job has ended: the usual duration of such a job, counted from its start, at most a minute.
+    """Return the header `Retry-After` for a job that has not ended.
+
+    Its typical duration minus the time since its start, 1 to 60 s.
 
     A job in `unknown` has not ended: it waits for an operator or a provider event.
     """

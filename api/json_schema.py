@@ -34,7 +34,7 @@ class FormSchema(AutoSchema):
     def standalone(self, form: type[Serializer[Any]], direction: str) -> dict[str, Any]:
         """Return the form's schema with its nested forms in `$defs`."""
         self.registry, self.path, self.method = ComponentRegistry(), "", "POST"
-        # With an own context, or drf-spectacular would read it from a view.
+        # Pass a context without a view: by default drf-spectacular takes the context from a view, and there is none here.
         schema = {"$schema": DIALECT, **self._map_serializer(form(context={"view": None}), direction)}
         if nested := self.registry.build({}).get("schemas"):
             schema["$defs"] = nested

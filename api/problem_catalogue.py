@@ -37,7 +37,7 @@ _REASONS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """All that Semel says about one kind of problem."""
+    """The documentation and HTTP status of one kind of problem."""
 
     # None: the problem appears in a job's `error` only, never as a response.
     status: int | None

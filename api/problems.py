@@ -38,7 +38,7 @@ CONTENT_TYPE = "application/problem+json"
 READ_METHODS = ("GET", "HEAD")
 # SDKs retry a 409, although most can never succeed. KeyReused may be a 422 instead.
 _RETRIED_BY_SDKS = (409, 422)
-# These 503s have a text of their own, and the request was certainly not accepted.
+# These 503 responses show the text of their exception. For them it is certain that the request was not accepted.
 _OVERLOADED = (ArtifactUnreadable, TooManyDownloads, TooManyWaits)
 
 
@@ -83,7 +83,7 @@ def _case_of(error: Exception) -> _Case:
 
 
 def _add_facts(case: _Case, error: Exception) -> None:  # noqa: C901, PLR0912 - one flat branch for each exception
-    """Add what the exception knows."""
+    """Add the members and headers that depend on the exception's attributes."""
     match error:
         case keys.KeyReused():
             case.status = settings.IDEMPOTENCY_MISMATCH_STATUS

@@ -1,4 +1,7 @@
-"""Rate limit per tenant. DRF's own throttle reads and writes in two steps: 27 of 32 requests passed a limit of 5 per minute."""
+"""Limit the request rate of each tenant. DRF's throttle is not used.
+
+It reads and writes in two steps, so concurrent requests pass it.
+"""
 
 from __future__ import annotations
 

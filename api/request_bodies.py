@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class RequestBodies:
     """Wrap Django's WSGI application. Accept bodies without a Content-Length, and close connections with an unread body.
 
-    Django sends some responses without reading the body: to a caller without an API key, or while the database is down. Then the
-    server closes the connection. `Connection: close` says so: otherwise a client may send its next request on it.
+    Django sends some responses without reading the body, for example without a valid API key or while the database is down. Then
+    the server closes the connection. The header `Connection: close` keeps a client from sending its next request on it.
     """
 
     def __init__(self, django: WSGIApplication) -> None:
@@ -44,7 +44,7 @@ def _is_chunked(environ: WSGIEnvironment) -> bool:
 
 
 class ChunkedBody:
-    """A body without a Content-Length, up to a limit. The limit is Django's Content-Length: it reads no further.
+    """A body without a Content-Length. Django gets `limit` as its Content-Length and does not read beyond it.
 
     Nothing is read before Django reads, so that a client without an API key cannot hold a thread with a slow body.
     """

@@ -108,7 +108,10 @@ def _error(code: str, detail: str) -> serializers.ErrorDetail:
 
 
 def _refuse_over_cap(principal: Principal) -> None:
-    """Checked last, so that errors in the request come first. Concurrent requests can exceed the limit slightly."""
+    """Raise QueueFull at the limit. Called last, so that errors in the request are reported first.
+
+    Concurrent requests may exceed it.
+    """
     limit = settings.QUEUED_JOBS_MAX
     if limit and not has_room(tenant_id=principal.tenant_id, mode=principal.mode, limit=limit):
         raise QueueFull

@@ -1,1 +1,1 @@
-"""Everything of ours that talks to Redis. What is in Redis may be lost at any time."""
+"""All code of Semel that uses Redis. The data in Redis may be lost at any time."""

@@ -1,4 +1,4 @@
-"""One circuit breaker for everything that a process sends to Redis: a dead broker may cost a client one time-out, not three."""
+"""One circuit breaker for all that a process sends to Redis: if Redis is down, a request waits for one time-out at most."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from django.conf import settings
 
 from broker import signals
 
-# Longer than the rest of a request after its first failure, much shorter than the breaker's pause.
+# After a failure, its thread sends nothing for this time: longer than the rest of one request, much shorter than open_seconds.
 _SPARED_SECONDS = 0.5
 
 
@@ -32,9 +32,9 @@ class CircuitBreaker:
             return self._failures >= self._limit
 
     def allows(self) -> bool:
-        """Return True if the caller may try now. After the pause one caller gets True and the others a new pause.
+        """Return True if the caller may send now. After each pause one caller gets True; the others get False for one more pause.
 
-        A thread that has just waited for a failure gets False: its client has paid already.
+        A thread that had a failure within the last _SPARED_SECONDS gets False, so that one request waits for one time-out only.
         """
         if time.monotonic() < getattr(self._thread, "spared_until", 0.0):
             return False

@@ -23,9 +23,10 @@ from foundation.spans import span
 log = structlog.get_logger(__name__)
 
 RUN_JOB_TASK: Final = "workers.run_job"
-# Seconds for which one look at a queue's length is used. At a few hundred jobs a second it bounds what is sent beyond the half.
+# Seconds for which one reading of a queue's length is reused. New jobs can exceed half of the queue by what arrives in this time.
 _ROOM_SECONDS = 1.0
-# When each queue was looked at, and whether it had room. Two threads that look at once do no harm.
+# For each queue: when its length was read, and whether it had room. If two threads read it at the same time, the result is
+# the same.
 _rooms: dict[str, tuple[float, bool]] = {}
 
 
@@ -53,8 +54,8 @@ def _publish_committed(due: DueJob) -> None:
 def publish_new_hints(due: Sequence[DueJob]) -> int:
     """Publish hints as `publish_hints` does, for jobs that just became due, while their queue is less than half full.
 
-    The other half is for the sweep, which goes by age: so new jobs can neither fill the broker without bound nor keep older
-    jobs from being published again. The sweep publishes what is left out here.
+    The other half is reserved for the sweep, which publishes the oldest jobs first. So new jobs cannot fill the broker, and they
+    cannot delay older jobs. The sweep also publishes the jobs that are skipped here.
     """
     fitting = [job for job in due if _has_room_for_new(job.queue)]
     if len(fitting) < len(due):

@@ -11,8 +11,9 @@ _NO_LIST = "semel:no-list"
 def queue_lengths(queues: Sequence[str]) -> Mapping[str, int] | None:
     """Return the number of messages in each queue; None if the broker is down, hung, full or a replica. Never raises for it.
 
-    One round trip, and none while the breaker is open. LPUSHX writes nothing because its list does not exist, but a broker
-    that is full or a replica refuses it like any other write: then the sweep marks no job as published in vain.
+    Sends one round trip, or none while the breaker is open. LPUSHX tests whether Redis accepts writes: its list does not
+    exist, so
+    nothing is written, but a full broker or a replica returns an error. The sweep then marks no job as published.
     """
     pipeline = redis_client().pipeline(transaction=False)
     for queue in queues:

@@ -17,7 +17,7 @@ return 0
 
 
 def take_from_bucket(bucket: str, *, per_second: float, burst: int) -> int:
-    """Count one request; return 0 if it may pass, else the milliseconds until one may. Without Redis every request may pass.
+    """Count one request. Return 0 if it is allowed, else the milliseconds until one is allowed. If Redis is down, return 0.
 
     One round trip, and none while the breaker is open.
     """

@@ -1,4 +1,7 @@
-"""What observability counts. Sent with `send_robust`, so that a receiver cannot break the sender."""
+"""Signals that `observability` counts.
+
+They are sent with `send_robust`, so that an error in a receiver does not reach the sender.
+"""
 
 from typing import Final
 

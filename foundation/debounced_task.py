@@ -39,7 +39,7 @@ class DebouncedTask:
             log.warning("debounced_task.no_thread", extra={"work": self._name})
 
     def _run(self) -> None:
-        # Before the work: a request that comes while it runs needs a run of its own.
+        # Reset before the work: a request that arrives during the work must start another run.
         self.is_pending = False
         try:
             self._work()

@@ -56,7 +56,7 @@ _on_reach: Callable[[str], None] | None = None
 
 
 def reach(point: str) -> None:
-    """Do nothing, unless a test armed this place or watches."""
+    """Call the armed action or the watcher of this process, if a test set one. Otherwise do nothing."""
     if _on_reach is not None:
         _on_reach(point)
 
@@ -74,7 +74,10 @@ def arm(setting: str) -> None:
 
 @contextmanager
 def watch(notice: Callable[[str], None]) -> Iterator[None]:
-    """Call `notice`, which may raise, at each place that this process reaches inside the block. Not to be nested."""
+    """Call `notice` at each fault point that this process reaches inside the block. `notice` may raise.
+
+    Do not nest these blocks.
+    """
     global _on_reach  # noqa: PLW0603 - the one switch of this module
     _on_reach = notice
     try:
@@ -118,5 +121,5 @@ def _act(action: Action) -> None:
 
 
 def _print(line: str) -> None:
-    # Past every buffer: the process may not live to flush one.
+    # Write without a buffer: the process may be killed before it could flush one.
     os.write(2, f"{line}\n".encode())

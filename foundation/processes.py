@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Process(StrEnum):
-    """Which of Semel's processes this is: it decides how long a statement may take and a connection lives."""
+    """The kind of the current process. The settings use it to choose the statement time-out and the lifetime of connections."""
 
     API = "api"
     STREAMS = "streams"

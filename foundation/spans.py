@@ -52,5 +52,8 @@ def traceparent() -> str | None:
 
 
 def request_traceparent() -> str | None:
-    """Return the span of the current request as a header: a job's attempts are children of it, not of a span within it."""
+    """Return the `traceparent` of the current request's span; None outside a request.
+
+    A job's attempts become children of that span.
+    """
     return _request.get()

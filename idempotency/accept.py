@@ -34,12 +34,12 @@ Answer = TypeVar("Answer")
 
 # Several times what a first request needs from insert to commit, and short enough to hold a thread without a slot.
 SHORT_WAIT_MILLISECONDS: Final = 50
-# The other request's record may be purged or extended between two statements. Once is chance, three times is not.
+# The other request's record may be purged or extended between two statements. One retry is normal; three in a row mean a defect.
 MAX_TRIES: Final = 3
 
 
 class Deadline:
-    """The moment at which a duplicate stops waiting, for whichever lock."""
+    """The instant at which a duplicate stops waiting. It bounds all of its lock waits together."""
 
     def __init__(self, seconds: float) -> None:
         self._at = time.monotonic() + seconds
@@ -66,13 +66,13 @@ def find_live(*, scope: str, key: str) -> Record | None:
 def accept(request: KeyedRequest, run: Callable[[Reservation], Answer], *, deadline: Deadline) -> Answer | Record:
     """Run the request in the transaction that holds the key and return its answer, or return the record of an earlier one.
 
-    The transaction is the outermost. What `run` writes is committed together with the record. If `run` raises or sets
-    a rollback, both are undone, and the key is free again. Raises RequestInProgress when an earlier request with the
+    Opens the outermost transaction. The writes of `run` and the record are committed together. If `run` raises or calls
+    `set_rollback`, both are rolled back and the key is free again. Raises RequestInProgress if an earlier request with the
     key does not end before the deadline.
     """
     for slot, lock_milliseconds in ((nullcontext(), SHORT_WAIT_MILLISECONDS), (_waiting_slot(), None)):
         with suppress(LockWaitTimeout), span("accept"), transaction.atomic(durable=True):
-            with slot:  # returned before `run`, which waits for no lock of ours
+            with slot:  # the slot is free again before `run`, because `run` does not wait for the record's lock
                 reach("before_key")
                 holder = _reserve(request, deadline, lock_milliseconds)
             if isinstance(holder, Record):
@@ -101,7 +101,8 @@ def _reserve(request: KeyedRequest, deadline: Deadline, lock_milliseconds: int |
         expired = queries.lock_expired(winner.id, timeouts)
         if expired is None:
             continue  # purged, taken over or extended in between
-        # Checked under the lock: a redrive locks the record first, so either it is seen here or it sees the new owner.
+        # Check while the record is locked. A redrive locks the record first. So either its commit is visible here,
+        # or it reads the new owner.
         if not has_ended(expired.resource):
             return expired
         reservation = queries.take_over(expired, request, fingerprint)

@@ -71,7 +71,10 @@ def _differing_pointers(record: Record, parts: RequestParts) -> list[str]:
 
 
 def member_digests(body: Any, kid: str) -> bytes:  # noqa: ANN401 # JSON
-    """Return a JSON object of digests by pointer, for leaf members only; a body of many members is cut at less depth."""
+    """Return a JSON object: the digest of each leaf member by its pointer.
+
+    If MAX_DEPTH gives over MAX_MEMBERS leaves, use less depth.
+    """
     secret = secret_of(kid)
     leaves: Members = {"": body}
     for depth in range(1, MAX_DEPTH + 1):
@@ -93,13 +96,14 @@ def differing_members(stored: bytes | None, body: Any, kid: str) -> list[str]:  
     known: dict[str, str] = json.loads(stored)
     present: Members = {}
     for depth in range(MAX_DEPTH + 1):
-        present |= _leaves(body, depth)  # at every depth, because `stored` may be cut at less depth
+        present |= _leaves(body, depth)  # at every depth, because `stored` may have been made with less depth
     differing = {
         pointer
         for pointer, digest in known.items()
         if pointer not in present or _digest(secret, pointer, present[pointer]) != digest
     }
-    # A new member is covered by the digest of a member around it, unless that member was an empty object.
+    # If an enclosing member has a digest, the change of that digest already reports a new member inside it.
+    # # The exception is an enclosing member that was an empty object.
     covering = {pointer for pointer, digest in known.items() if _digest(secret, pointer, {}) != digest}
     differing |= {
         pointer

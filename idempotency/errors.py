@@ -87,7 +87,7 @@ class UnsupportedContentEncoding(IdempotencyError):
 class FingerprintUnverifiable(IdempotencyError):
     """The first request cannot be compared yet: its fingerprint secret or version is missing on this server. Retry later."""
 
-    # It succeeds after an operator restores the secret, or after this process gets the deploy that knows the version.
+    # It can succeed after an operator restores the secret, or after this process runs the release that supports the version.
     retryable = True
 
     def __init__(self, *, version: int, kid: str) -> None:

@@ -1,4 +1,4 @@
-"""Fingerprint: a keyed digest of the canonical request, by which two requests are compared.
+"""Compute and compare fingerprints: keyed digests of the canonical request.
 
 It is keyed so that a reader of the table cannot test guesses of a body. A record is always compared under its own
 version and key id (`kid`): a rotated secret or a new canonical form must not make a retry look like another request.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 # The name of the reservation in the WSGI environ.
 _RESERVATION = "idempotency.reservation"
-# Final refusals that a view gives after its work began. Other 4xx concern the request alone.
+# Statuses of final errors that depend on stored data. The other 4xx depend only on the request, so a retry gets them again.
 DEFINITE_ERRORS = (402, 409, 410, 412)
 
 
@@ -58,13 +58,14 @@ def idempotent(
     validate: called as `validate(view, request, *args, **kwargs)` before the key is reserved and outside the transaction;
         not called for a replay, which must get its response under today's rules too. Its result is passed as `validated`.
     store_errors: statuses of errors, returned or raised, that are stored after the work is rolled back to a savepoint. Other
-        errors undo everything and leave the key free. Empty: saves the savepoint, if the method never refuses late.
+        errors roll back everything and leave the key free. Pass () if the method never returns such errors: it avoids a
+        savepoint.
     ttl_seconds: lifetime of the key unless the client sets it; IDEMPOTENCY_TTL_SECONDS by default.
     wait_seconds: how long a duplicate waits for the first request in all; IDEMPOTENCY_WAIT_SECONDS by default.
     max_stored_bytes: limit of a stored body, IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES by default. The replay of a larger one has
         the same status and headers, no body, and `Idempotency-Body-Omitted`.
-    subject: called with the URL's arguments (`job_id=…`); returns the existing resource that the request acts on. By it
-        `queries.erase_by_subject` finds stored responses. The method must make its response under that resource's lock.
+    subject: called with the URL's arguments (`job_id=…`); returns the existing resource that the request acts on.
+    `queries.erase_by_subject` uses it to find stored responses. The method must lock that resource before it builds its response.
     """
     kept = frozenset(store_errors)
     if any(status not in range(400, 500) for status in kept):
@@ -137,14 +138,14 @@ class _Call:
                 if response.status_code not in self.store_errors:
                     return response
                 transaction.set_rollback(True)
-        except Exception as exc:  # noqa: BLE001 # the view's own handler raises again what it does not know
+        except Exception as exc:  # noqa: BLE001 # handle_exception raises again every exception that it does not handle
             response = self.view.handle_exception(exc)
-        reserved.resource = None  # undone as well
+        reserved.resource = None  # the rollback removed the resource
         return response
 
 
 def _accept_or_replay(keyed: KeyedRequest, call: _Call, wait_seconds: float | None) -> HttpResponseBase:
-    # Starts here and not with the request: it bounds the wait for another request, not a slow upload.
+    # The deadline starts here, not when the request arrives: it limits the wait for another request, not a slow upload.
     deadline = Deadline(settings.IDEMPOTENCY_WAIT_SECONDS if wait_seconds is None else wait_seconds)
     try:
         outcome = accept(keyed, call.run_under, deadline=deadline)

@@ -17,8 +17,9 @@ def consume_once(consumer: str, message_id: str) -> bool:
 
     The message and its effects are committed together: after a rollback, or a crash before the commit, the message has
     not been consumed. A transaction that handles several messages must take them in the order of their ids, to avoid
-    deadlocks. Of two concurrent deliveries the second waits for the first, at most lock_timeout: False if that commits,
-    True if it rolls back. One statement, no savepoint.
+    deadlocks. If two deliveries are concurrent, the second waits for the first, at most lock_timeout. It returns False if
+    the first
+    commits and True if the first rolls back. Sends one statement and needs no savepoint.
 
     Raises TransactionManagementError outside a transaction, where the row would be committed before the effects;
     ValueError if a name is empty or longer than its column.

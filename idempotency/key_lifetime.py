@@ -1,4 +1,4 @@
-"""When a key is free: look one up, ask whether its resource has ended, release it early.
+"""Decide whether a key is free: find its record, check whether its resource has ended, release the key before it expires.
 
 `idempotency` cannot know whether a resource has ended, so the app that owns the resources registers a filter.
 """
@@ -26,7 +26,9 @@ _ended_filters: list[EndedFilter] = []
 
 
 def register_ended_filter(ended_filter: EndedFilter) -> None:
-    """Keep a key taken until this filter, too, returns its resource. Call it in AppConfig.ready().
+    """Register a filter. A key with a resource becomes free only when every filter returns that resource.
+
+    Call in AppConfig.ready().
 
     The filter runs in the transaction that locks the record. It may read, but must not lock rows that come before
     records in the lock order.
@@ -36,7 +38,7 @@ def register_ended_filter(ended_filter: EndedFilter) -> None:
 
 
 def find_ended(resources: Collection[str | None]) -> set[str | None]:
-    """Return the resources that have ended by every filter, and None, which always has."""
+    """Return the resources that every filter reports as ended, and None (no resource), which counts as ended."""
     named = {resource for resource in resources if resource is not None}
     for ended_filter in _ended_filters:
         if named:
@@ -68,12 +70,13 @@ def release_key(*, record_id: int, owner: int) -> Record:
 
     For operators only, never for clients: a client that still repeats the first request is accepted a second time.
 
-    `owner` is the record's, as the operator saw it: after a take-over the key belongs to another request. Raises
-    KeyChanged, ResourceNotEnded. Call it in the transaction that writes the audit entry.
+    owner: `record.owner` at the time when the operator read the record. It changes if another request takes over the key; then
+    KeyChanged is raised. Raises ResourceNotEnded. Call it in the transaction that writes the audit entry.
 
     Locks the record, then asks whether its resource has ended. A redrive also locks the record first: either it
     commits first, and the resource has not ended, or it finds no record and reclaims the key if that is still unused.
-    A replay that has read the record still answers from it. A first use waits for this commit at most, and is new.
+    A replay that has already read the record still returns it. A request that arrives later waits for this commit and is then
+    accepted as a new request.
     """
     record = queries.lock_record(record_id)
     if record is None or record.owner != owner:

@@ -12,7 +12,7 @@ from idempotency.queries import execute
 
 @dataclass(frozen=True, slots=True)
 class ExpiredRecord:
-    """An expired record as the purge sees it. Fields in the order of the query's columns."""
+    """The columns of an expired record that the purge reads, in the order of the query's columns."""
 
     id: int
     expires_at: datetime

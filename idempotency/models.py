@@ -28,12 +28,15 @@ class IdempotencyRecord(models.Model):
     # The stored response. Bytes, so that a replay returns the same bytes.
     status = models.PositiveSmallIntegerField(null=True)
     headers = models.BinaryField(null=True)  # JSON list of [name, value]
-    body = models.BinaryField(null=True)  # null with a status: too large to keep, or erased
+    body = models.BinaryField(
+        null=True
+    )  # NULL although `status` is set: the body was too large to store, or was erased
     erased_at = models.DateTimeField(null=True)
 
     resource = models.TextField(null=True)  # noqa: DJ001 # what it made: opaque, "job/<id>"
-    # The existing resource that the request acts on ("job/<id>" of a cancel); opaque. Written by the insert and not with
-    # the response, whose update is HOT only while it touches no indexed column.
+    # The existing resource that the request acts on, such as "job/<id>" for a cancel request; opaque. The insert writes
+    # it. If the
+    # # response's UPDATE wrote it, that UPDATE would change an indexed column and would not be HOT.
     subject = models.TextField(null=True)  # noqa: DJ001
     owner = models.IntegerField(db_default=0)  # raised by each take-over: the fence for storing a response
 

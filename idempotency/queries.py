@@ -40,8 +40,8 @@ _COLUMNS = """
     body, erased_at, resource, subject, owner, created_at, expires_at, expires_at <= clock_timestamp()
 """
 
-# Sent in one message with the statement between them, so that a bounded wait costs no extra round trip. DEFAULT is what
-# the connection or its role was given; the rest of the transaction runs under it again.
+# Both are sent in one message with the statement, so that a bounded wait needs no extra round trip. DEFAULT restores the value
+# # that the connection or its role has, for the rest of the transaction.
 _BOUNDED = "SET LOCAL lock_timeout = %s; SET LOCAL statement_timeout = %s;"
 _NORMAL = "; SET LOCAL lock_timeout TO DEFAULT; SET LOCAL statement_timeout TO DEFAULT"
 _STATEMENTS_BEFORE = 2
@@ -84,15 +84,15 @@ SET expires_at = greatest(expires_at, (SELECT clock_timestamp()) + make_interval
 WHERE id = %s
 """
 
-# No request has the empty fingerprint: every request under the key is refused with a link to the resource.
+# The empty fingerprint matches no request. So every request under the key gets 409 with a link to the resource.
 _RECLAIM_PURGED_KEY = """
 INSERT INTO idempotency_record (scope, key, fingerprint, fingerprint_version, fingerprint_kid, method, path,
 status, headers, resource, created_at, expires_at) SELECT %s, %s, '', %s, %s, '', '', 409, '[]', %s, clock,
 clock + make_interval(secs => %s) FROM clock_timestamp() AS clock ON CONFLICT (scope, key) DO NOTHING RETURNING id
 """
 
-# One row per record. No indexed column changes, so each update is HOT. Locked records are skipped and lose the counts:
-# whatever holds them matters more.
+# One row per record. No indexed column changes, so each update is HOT. If another transaction has locked a record, its counts are
+# # dropped: counts are approximate, and a request must not wait for them.
 _ADD_REPLAYS = """
 UPDATE idempotency_record AS record
 SET replays = LEAST(record.replays::bigint + counted.replays, 2147483647), last_replayed_at = clock_timestamp()
@@ -126,10 +126,10 @@ def lock_record(record_id: int) -> Record | None:
 
 
 def reserve(request: KeyedRequest, fingerprint: Fingerprint, timeouts: LockTimeouts) -> Reservation | None:
-    """Insert the record, so that this transaction runs the request; None if a committed record has the key.
+    """Insert the record, so that this transaction runs the request; return None if a committed record has the key.
 
-    Locks the new row: until this transaction ends, duplicates wait on idempotency_record_scope_key. Waits there itself
-    for an earlier one, and inserts the row if that rolls back. Raises LockWaitTimeout.
+    Locks the new row: until this transaction ends, duplicates wait on idempotency_record_scope_key. If an earlier request has
+    inserted the key, waits for its transaction, and inserts the row if that transaction rolls back. Raises LockWaitTimeout.
     """
     values = (request.scope, request.key, *_request_values(request, fingerprint))
     row = _read_bounded(_RESERVE, timeouts, values)
@@ -211,9 +211,10 @@ def lock_by_subject(subject: str) -> None:
 def erase_by_subject(subject: str) -> int:
     """Erase what requests about the subject stored, as `erase_payload` does; return the number of records.
 
-    It does not see a request that has not committed. So the caller first takes the lock on the subject itself, under
-    which such requests make their responses: those before it have committed, later ones find an erased subject. Served
-    by idempotency_record_subject.
+    Uncommitted requests are not visible here. So the caller locks the subject first. Such requests build their responses
+    while they
+    hold the same lock: an earlier request has committed, and a later one reads an erased subject. Served by
+    idempotency_record_subject.
     """
     return execute(_ERASE_BY_SUBJECT, (subject,))
 

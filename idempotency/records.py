@@ -1,4 +1,4 @@
-"""What the queries and the protocol pass to each other."""
+"""Data classes of the package: a keyed request, a stored record, a reservation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class KeyedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A row when it was read. Fields in the order of the queries' columns."""
+    """A row of `idempotency_record` at the time when it was read. The fields are in the order of the queries' columns."""
 
     id: int
     scope: str

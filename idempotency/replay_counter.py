@@ -34,7 +34,7 @@ class ReplayCounter:
         self._task.request()
 
     def flush(self) -> None:
-        """Write all counts in one statement; log and drop them if the database refuses."""
+        """Write all counts in one statement. If the database raises an error, log it and drop the counts."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
         if counts:

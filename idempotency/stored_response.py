@@ -61,7 +61,7 @@ def snapshot(response: HttpResponseBase, *, max_bytes: int | None = None) -> Sto
     return StoredResponse(
         status=response.status_code,
         headers=json.dumps(headers, separators=(",", ":")).encode(),
-        # Keep the rest: the work must not be done again only because its response is large.
+        # Store status and headers even if the body is too large, so that a retry does not repeat the work.
         body=body if len(body) <= limit else None,
     )
 

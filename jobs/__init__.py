@@ -1,1 +1,1 @@
-"""The job: its states, transitions, rows, services and HTTP face."""
+"""The job: its states, rules, rows, SQL and services, and the contract of an operation. No HTTP (see api/)."""

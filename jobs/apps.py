@@ -10,7 +10,7 @@ class JobsConfig(AppConfig):
     verbose_name = "Jobs"
 
     def ready(self) -> None:
-        """Register the system checks, and tell `idempotency` which jobs have ended."""
+        """Register the system checks, and the filter with which `idempotency` finds out which jobs have ended."""
         # Models can be imported only now, when all apps are loaded.
         from idempotency.key_lifetime import register_ended_filter  # noqa: PLC0415
         from jobs import checks  # noqa: F401, PLC0415 - registers its checks

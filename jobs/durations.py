@@ -1,4 +1,7 @@
-"""How long jobs of an operation typically run, for `Retry-After`. Refreshed in the background, so no request pays a statement."""
+"""The typical run time of an operation's jobs, for `Retry-After`.
+
+It is refreshed in the background, so a request sends no statement.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What can be wrong with a request about a job. A class docstring is the message that clients read; nothing here knows HTTP."""
+"""Errors of requests about jobs. A class docstring is the message that clients read.
+
+api/problem_catalogue.py maps them to HTTP.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,14 @@
-"""Job ids: the text by which other rooms refer to a job ("job/<id>"), and the ids that a time allows (UUIDv7)."""
+"""Job ids.
+
+The text that other packages use to refer to a job ("job/<id>"), and the range of ids for a range of times (UUIDv7).
+"""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 _PREFIX = "job/"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Ids carry the application's clock, created_at the database's: the most by which the two may differ.
+# The largest difference between the application's clock (used in ids) and the database's clock (used in created_at).
 _CLOCK_SKEW = timedelta(minutes=5)
 
 
@@ -22,12 +25,12 @@ def parse_job_resource(resource: str | None) -> UUID | None:
 
 
 def lowest_id(created_from: datetime) -> UUID:
-    """Return an id that no job created from this time on is below; lets an index on ids serve a filter on times."""
+    """Return a lower bound of the ids of all jobs created at or after this time, so that an index on ids can filter by time."""
     return _first_id_of(created_from, -_CLOCK_SKEW)
 
 
 def highest_id(created_before: datetime) -> UUID:
-    """Return an id that every job created before this time is below."""
+    """Return an upper bound (exclusive) of the ids of all jobs created before this time."""
     return _first_id_of(created_before, _CLOCK_SKEW)
 
 

@@ -59,9 +59,11 @@ def bulk_action_batches(limit: int) -> Iterator[int]:
 def _purge_batch(*, until: datetime, after: EndedJob, limit: int) -> tuple[Counts, EndedJob | None]:
     """Return the counts and the last job of the batch; None when there are no more.
 
-    Records are read without a lock, which keeps the lock order (record, then job): a redrive that holds the record may wait for
-    the job, never the other way. A record that exists is seen even while it is locked. A missing record can only be made again by
-    a redrive or resolve, which must write the job's row, locked here: it waits, and finds no job.
+    Reads the records without a lock, because the lock order is record, then job: a redrive that has locked the record may
+    wait for
+    the job, but this transaction must not wait for a record. A locked record is still visible. Only a redrive or a resolve
+    can create
+    a missing record again. It must write the job's row, which is locked here, so it waits and then finds no job.
     """
     with transaction.atomic(durable=True):
         batch = lock_ended_batch(until=until, after=after, limit=limit)

@@ -1,4 +1,4 @@
-"""Pages by the last id seen, newest first: correct while rows arrive, and page 1,000 costs as much as the first."""
+"""Keyset pagination by id, newest first. Pages stay correct while rows are inserted, and every page costs the same."""
 
 import base64
 from collections.abc import Sequence

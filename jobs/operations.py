@@ -1,4 +1,4 @@
-"""The contract of an operation: what you write, what you are given, what you may raise.
+"""The contract of an operation: the class to write (Operation), the object that it gets (JobHandle), and the errors to raise.
 
 An operation is a class in ``operations/``, named in ``settings.OPERATIONS``. A worker can die at any point, so ``perform`` may
 run more than once: every change that it makes goes through the ``job`` that it is given.
@@ -18,8 +18,8 @@ T = TypeVar("T")
 
 # Safe in a URL without escaping, and never a path.
 ARTIFACT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
-# The key window of a call that may be repeated without limit, because it sets a value. Not safe after its compensation: a frozen
-# process that wakes then repeats it (docs/explanation/reliability.md, "What it cannot do").
+# The key window of a call that may be repeated without limit, because it only sets a value. Do not use it for an effect with a
+# # compensation: a frozen process can resume after the compensation and repeat the call (docs/explanation/reliability.md).
 IDEMPOTENT_BY_NATURE = timedelta.max
 _DOWNSTREAM_KEY = re.compile(r"semel-(?P<job>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-")
 
@@ -62,7 +62,9 @@ class EffectRefused(PermanentError):  # noqa: N818 - the downstream's answer
 
 
 class EffectNotDone(RetryableError):  # noqa: N818 - as above
-    """This call certainly did nothing: it was never sent, or was turned away. Raise it inside an effect's call.
+    """This call certainly did nothing: it was not sent, or the downstream rejected it before it did anything.
+
+    Raise it in the call.
 
     Any other exception leaves the outcome unknown: the effect is repeated under its key or reconciled.
     """
@@ -89,7 +91,7 @@ class OutcomeUnknown(AttemptOver):
 
 
 class RunLater(AttemptOver):
-    """The attempt can only continue later: the job is postponed, which charges no attempt."""
+    """The attempt cannot continue now. The job is postponed, which charges no attempt."""
 
     def __init__(self, message: str, *, delay: timedelta) -> None:
         super().__init__(message)
@@ -217,7 +219,7 @@ class JobHandle(Protocol):
 
         ``name`` is its address: 1 to 100 of A-Z a-z 0-9 . _ -, the first a letter or digit; use it once per attempt.
         ``filename`` is the name of the download (default: ``name``). The artifact is kept as long as its job, or for ``keep``
-        from now; an attempt that comes to it after that produces it again.
+        from now. An attempt that calls this after the artifact has expired produces it again.
         """
 
     def progress(self, done: int, total: int, message: str = "") -> None:
@@ -239,9 +241,9 @@ class Operation(ABC):
     params: ClassVar[type[Serializer[Any]]]
     # What perform returns, as a serializer or JSON Schema: shown to clients and enforced. None: anything.
     result: ClassVar[type[Serializer[Any]] | Mapping[str, Any] | None] = None
-    # Outlives a deploy and a short outage downstream; then a person should look.
+    # Five attempts last longer than a deploy or a short downstream outage. If they all fail, an operator must look at the job.
     max_attempts: ClassVar[int] = 5
-    # How long one attempt may take. Then it must stop, and soon after its process is ended.
+    # Seconds that one attempt may take. At this limit it must stop; if it does not, its process is ended soon after.
     timeout_seconds: ClassVar[int] = 300
     # Effects that deliberately have neither key window nor reconciliation: a crash during one ends in `unknown`.
     blind_effects: ClassVar[Collection[str]] = ()

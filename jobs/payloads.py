@@ -1,7 +1,7 @@
 """The stored form of params, results and errors: one version byte, then JSON text.
 
-The version byte lets encryption come without a migration. The column is bytes, never jsonb: jsonb turns the 8 bytes `1e131071`
-into 131 kB, and accepts numbers that it cannot return.
+The version byte makes it possible to add encryption without a migration. The column is bytea, not jsonb: jsonb stores the 8 bytes
+`1e131071` as 131 kB, and accepts numbers that it cannot return.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""What a provider reports about an effect: recorded in the job's history, and enough to resolve an unknown job.
+"""Record a provider's event about an effect in the job's history, and use it to resolve an unknown job.
 
-A report may arrive before the outcome becomes unknown or after it, twice, late or never. Before: the sweeper finds it once the
-job is unknown. After: the job is resolved in the same transaction.
+An event may arrive late, twice or never. If it arrives before the outcome becomes unknown, the sweep finds it once the job is
+unknown. If it arrives after that, the job is resolved in the same transaction.
 """
 
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ def record_provider_event(event: ProviderEvent) -> None:
 
 
 def resolve_from_events(*, limit: int) -> int:
-    """Resolve unknown jobs by events that their histories held before; return how many. One transaction each."""
+    """Resolve unknown jobs whose history already contains a matching event; return their number. Uses one transaction per job."""
     resolved = 0
     for found in find_resolvable_jobs(limit=limit):
         event = ProviderEvent(job_id=found.job_id, **found.data)

@@ -1,4 +1,4 @@
-"""What can be read about jobs. The tenant is a mandatory argument: another tenant's job looks like one that does not exist."""
+"""Read jobs. The tenant is a mandatory argument: for a job of another tenant the result is the same as for a missing job."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -78,7 +78,7 @@ def state_of(*, tenant_id: int, mode: str, resource: str | None) -> State | None
 
 
 def unclaimed_reason(job_id: UUID) -> str:
-    """Return why a claim just found nothing, as far as the row shows now. One row by job_pkey.
+    """Return the reason why a claim matched no row, according to the job's row now. Reads one row by job_pkey.
 
     `gone`, `settled` or `running`: the message was a duplicate. `blocked`: the job has a concurrency key. `waiting`: it is not
     due, or this worker does not know its operation.
@@ -121,8 +121,10 @@ def filter_jobs(job_filter: JobFilter) -> QuerySet[Job]:
 def list_jobs(*, tenant_id: int, mode: str, job_filter: JobFilter, before: UUID | None, limit: int) -> Page[Job]:
     """Return up to `limit` of the tenant's jobs, newest first, older than the job `before`.
 
-    Served by job_list, job_list_by_state, job_list_by_operation_state or job_list_by_key. Reads as many rows as it returns (as
-    many for each state, where only an operation is named) and, where a time is named, those of the minutes of clock skew.
+    Served by job_list, job_list_by_state, job_list_by_operation_state or job_list_by_key. Reads about as many rows as it
+    returns. If
+    the filter has an operation but no state, it reads that number for each state. A time filter also reads the rows of the
+    clock skew.
     """
     jobs = filter_jobs(replace(job_filter, tenant_id=tenant_id, mode=mode))
     if job_filter.operation and not (job_filter.state or job_filter.idempotency_key):

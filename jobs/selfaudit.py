@@ -1,7 +1,7 @@
 """Check invariants I1, I3, I4, I5 and I10 (docs/explanation/reliability.md) on recent rows, and report each violation once.
 
-Code and constraints enforce the invariants. This finds what a defect in either, a restore or a manual change in the database
-broke. It reads in snapshots and writes only the table of violations.
+The code and the database constraints enforce the invariants. The self-audit finds rows that break one after a defect, a
+restore or a manual change. It reads snapshots and writes only the table `violation`.
 """
 
 from __future__ import annotations
@@ -220,5 +220,5 @@ def _report(findings: Iterable[Finding]) -> int:
 
 
 def _about(record: RecordSummary, invariant: str, rule: str, **details: object) -> Finding:
-    """A finding about a record, named by its number: the key is its client's secret."""
+    """Return a finding about a record. It contains the record's id, not its key, because the key may be secret."""
     return Finding(invariant=invariant, rule=rule, subject=f"{_RECORD}{record.id}", details=details)

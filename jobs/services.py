@@ -36,7 +36,7 @@ _TARGETS = (State.SUCCEEDED, State.FAILED, State.QUEUED)
 
 
 def cancel_job(*, tenant_id: int, mode: str, job_id: UUID, event_data: Mapping[str, str] | None = None) -> Job:
-    """Cancel the job if it is queued; request that its attempt stop if it runs. Canceling twice changes nothing.
+    """Cancel the job if it is queued. If it is running, record a cancel request. Canceling twice changes nothing.
 
     event_data: who canceled it, for its history, where that was not its client.
     Raises JobNotFound, and IllegalTransition where the job has succeeded, failed or is unknown.
@@ -157,9 +157,10 @@ def erase_payload(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
     """Erase what the client sent and received, here and in stored responses. Ids, keys and states stay; erasing twice is allowed.
 
     The keys stay taken: a retry under one gets `payload-erased`. Raises IllegalTransition where the job has not ended.
-    One transaction. Locks records of requests about the job, then the job's own record, then the job: a redrive either comes
-    first, and the job has not ended, or finds it erased. Responses to cancel, redrive and resolve are erased under the job's
-    lock, since they are written under it.
+    Uses one transaction. Locks the records of requests about the job, then the job's own record, then the job. If a redrive
+    commits
+    first, the job has not ended and is not erased; if it commits later, it finds the job erased. Responses to cancel, redrive and
+    resolve are written while the job is locked, so they are erased while it is locked too.
     """
     job = get_job(tenant_id=tenant_id, mode=mode, job_id=job_id)
     with transaction.atomic():
@@ -170,7 +171,7 @@ def erase_payload(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
             raise JobNotFound
         if not State(locked.state).is_terminal:
             raise IllegalTransition(job_id, "erase", State(locked.state))
-        # The code of the failure stays, its text goes. The column needs a code even where the job did not fail.
+        # Keep the failure's code and erase its text. `erase_job` needs a code even if the job did not fail.
         code = "operation-failed" if locked.error is None else str(decode_payload(locked.error)["code"])
         erased = erase_job(job_id=job_id, error=describe_failure(code, "The details were erased."))
         if erased is None:
@@ -189,7 +190,7 @@ def lock_concurrency_queue(job: Job) -> None:
 
 
 def _prepare_requeue(job: Job) -> None:
-    """Take the locks under which the job may be queued again, and keep its key. Raises KeyReassigned."""
+    """Lock what a requeue needs (record, concurrency queue) and extend the key's expiry. Raises KeyReassigned."""
     reclaimed = _retain_key(job)
     lock_concurrency_queue(job)
     if reclaimed is not None:

@@ -11,7 +11,7 @@ from enum import StrEnum
 class State(StrEnum):
     """The state of a job. Each comment names what changes it."""
 
-    QUEUED = "queued"  # a worker claims it once it is due; the sweeper publishes it until then
+    QUEUED = "queued"  # a worker claims it once it is due; the sweep publishes hints of it until it is claimed
     RUNNING = "running"  # its attempt settles it; the sweeper ends an expired lease
     SUCCEEDED = "succeeded"  # final
     FAILED = "failed"  # a redrive by client or operator
@@ -25,7 +25,7 @@ class State(StrEnum):
 
     @property
     def is_settled(self) -> bool:
-        """Whether no process of ours will change the job: it has ended, or is ``unknown``."""
+        """Return whether no worker will change the job: it has ended, or is ``unknown``."""
         return self in TERMINAL or self is State.UNKNOWN
 
 
@@ -125,7 +125,7 @@ RULES: tuple[Rule, ...] = (
     Rule(Event.RETRY, _RUNNING, State.FAILED, Fence.CHECKS, _FAILS),
     Rule(Event.RETRY, _RUNNING, State.QUEUED, Fence.CHECKS, _RECONCILES, reconcile_only=True),
     Rule(Event.RETRY, _RUNNING, State.UNKNOWN, Fence.CHECKS, _IS_UNKNOWN),
-    # A retry that charges no attempt: it was too early to ask, or the worker shuts down.
+    # POSTPONE is a retry that charges no attempt: it was too early to reconcile, or the worker is shutting down.
     Rule(Event.POSTPONE, _RUNNING, State.CANCELED, Fence.CHECKS, _CANCELABLE),
     Rule(Event.POSTPONE, _RUNNING, State.QUEUED, Fence.CHECKS),
     # As a retry, after the lease has expired.
@@ -134,7 +134,7 @@ RULES: tuple[Rule, ...] = (
     Rule(Event.EXPIRE, _RUNNING, State.FAILED, Fence.CHECKS, (_EXPIRED, *_FAILS)),
     Rule(Event.EXPIRE, _RUNNING, State.QUEUED, Fence.CHECKS, (_EXPIRED, *_RECONCILES), reconcile_only=True),
     Rule(Event.EXPIRE, _RUNNING, State.UNKNOWN, Fence.CHECKS, (_EXPIRED, *_IS_UNKNOWN)),
-    # Without an open effect there would be no step for a verdict.
+    # Requires an open effect: a verdict is about an open effect, so a job without one could never be resolved.
     Rule(Event.OUTCOME_UNKNOWN, _RUNNING, State.UNKNOWN, Fence.CHECKS, (Guard.OPEN_EFFECTS,)),
     Rule(Event.DEADLINE_PASSED, _QUEUED, State.FAILED, Fence.NONE, (Guard.DEADLINE_PASSED, *_UNTOUCHED)),
     Rule(Event.CANCEL, _QUEUED, State.CANCELED, Fence.NONE, _UNTOUCHED),

@@ -19,7 +19,7 @@ from jobs.queries.submit import find_job_by_identity, insert_job, lock_concurren
 if TYPE_CHECKING:
     from jobs.operations import Operation
 
-# The job with the same identity may end between the insert and the look-up: once is chance, three times is not.
+# The job with the same identity may end between the insert and the look-up. After three tries in a row, report a duplicate.
 _MAX_TRIES = 3
 
 
@@ -55,8 +55,9 @@ def submit_job(
 ) -> Job:
     """Queue a job in the caller's transaction, after the key's reservation; publish a hint after the commit if it is due.
 
-    The sweeper publishes jobs that are due later, and those whose process dies between commit and publication: the row is its own
-    outbox. One statement; a concurrency key adds one, which waits for others that enter the same queue.
+    The sweep publishes jobs that are due later, and jobs whose process died between the commit and the hint: there is no separate
+    outbox table. Sends one statement. A concurrency key adds a second one, which waits for transactions that enter the same
+    queue.
     Raises DuplicateOperation where another live job of the tenant has the same business intent.
     """
     operation = submission.operation
@@ -89,7 +90,7 @@ def submit_job(
 
 
 def _insert_unless_duplicate(**row: Any) -> Job:  # noqa: ANN401 - the row's columns
-    """Try again where the duplicate that refused the insert has ended since."""
+    """Insert the job. If a duplicate refused the insert but has ended since, try again. Raises DuplicateOperation."""
     for _ in range(_MAX_TRIES):
         job = insert_job(job_id=uuid.uuid7(), **row)
         if job is not None:
@@ -101,6 +102,6 @@ def _insert_unless_duplicate(**row: Any) -> Job:  # noqa: ANN401 - the row's col
 
 
 def _identity_of(submission: Submission) -> bytes | None:
-    """A digest of the business intent, if the operation names one: of any length, in 16 bytes."""
+    """Return a 16-byte digest of the business intent; None if the operation defines none."""
     intent = submission.operation.identity(submission.params)
     return None if intent is None else hashlib.blake2b(intent.encode(), digest_size=16).digest()

@@ -32,7 +32,7 @@ def claim_job(*, job_id: UUID, worker: str, known_operations: Collection[str]) -
 
     Return None if the job is not due, blocked, running or ended, or if this worker does not know its operation: a redelivered
     message is normal, not an error. Invariant: at most one attempt of a job has a live lease. The attempt is charged here, before
-    any work, so that a job that kills its worker ends. Locks one job row; served by job_pkey.
+    any work, so that a job that always kills its worker fails after max_attempts. Locks one job row; served by job_pkey.
     A job whose deadline has passed fails here instead of waiting for the sweeper.
     """
     try:
@@ -96,7 +96,8 @@ def stop_canceled_job(*, job_id: UUID, attempt: int) -> Job:
 def expire_job(*, job_id: UUID, attempt: int, delay: timedelta) -> Job | None:
     """End the attempt whose lease has expired and continue as after a retry. Return None if the lease was renewed.
 
-    The UPDATE itself checks the lease again, so a renewal in the same instant either wins or finds no running job.
+    The UPDATE checks the lease again. If a renewal commits first, this changes nothing; if this commits first, the renewal
+    matches no row.
     """
     detail = "The worker stopped renewing its lease: it was killed, cut off or frozen."
     errors = _errors("attempts-exhausted", detail, "lease-expired")
@@ -168,7 +169,7 @@ def resolve_job(
 def _settle(event: Event, job_id: UUID, attempt: int, **values: Any) -> Job:  # noqa: ANN401 - statement parameters
     """Apply the event under the attempt's fence. Raises StaleAttempt if it is stale, else IllegalTransition.
 
-    The rules of an event exclude one another, except for a cancel request that arrives between two: the next attempt sees it.
+    At most one rule of an event matches. A cancel request that arrives between two statements is applied by the next attempt.
     """
     job = apply_first_rule(rules_for(event), job_id=job_id, attempt=attempt, **values)
     if job is not None:

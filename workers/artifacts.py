@@ -1,7 +1,7 @@
 """The artifacts of one attempt: each is written to a local file, stored whole, then published under the fence.
 
-A process that dies while `write` runs leaves nothing: the local file has no name. While the file is stored, or before it is
-published, it leaves an orphaned file, which the purge removes. After that the next attempt finds the artifact.
+If the process dies while `write` runs, nothing is left, because the local file has no name. If it dies before the file is
+published, an orphaned file is left, and the purge removes it. If it dies later, the next attempt finds the artifact.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ class Artifacts:
             self._clean_up(file)
             raise
         reach("before_artifact")
-        # If this raises anything else, it is unknown whether the file is published: the row decides.
+        # For any other exception it is unknown whether the file was published. Do not remove it: the purge removes
+        # it if it has no row.
         try:
             self._lease.fenced_write(publish_file, file=file, error=lost)
         except LeaseLost:
@@ -118,7 +119,7 @@ class Artifacts:
         return Artifact(name=file.name, content_type=file.content_type, size=file.size, sha256=file.digest.hex())
 
     def _clean_up(self, file: StoredFile) -> None:
-        """Remove the file now; else the purge does, later."""
+        """Remove the file now. If that fails, the purge removes it later."""
         try:
             remove_unpublished(job_id=self._job.id, name=file.name, storage_name=file.storage_name)
         except Exception:

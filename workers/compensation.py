@@ -1,8 +1,8 @@
-"""Compensation: if a job is canceled or fails for good, its done effects are undone, last one first (docs/reference/states.md).
+"""Undo the done effects of a job that is canceled or fails permanently, the last one first (docs/reference/states.md).
 
-A compensation is an effect of its own: recorded before and after, under its own key. If the process dies before the first one
-has begun, the next attempt meets the same error and begins. Later, the next attempt meets an effect whose compensation has
-begun or is done: it runs no further effect and takes the original error from that compensation's record.
+A compensation is a separate effect: it is recorded before and after its call and has its own key. If the process dies before the
+first compensation begins, the next attempt gets the same error and begins it. If the process dies later, the next attempt finds
+an effect whose compensation has begun or is done: it runs no other effect and raises the original error from that record.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workers.effects import Effects
 
 T = TypeVar("T")
-# Why the job ends, as a compensation's record keeps it. A code of None: it is canceled.
+# The reason for which the job ends, as stored in a compensation's record. If `code` is None, the job is canceled.
 Reason = dict[str, str | None]
 
 
@@ -50,7 +50,7 @@ class Compensator:
 
     @property
     def can_undo_everything(self) -> bool | None:
-        """Return whether every done effect can be undone; None until this attempt has met all of them."""
+        """Return whether every done effect can be undone; None while this attempt has not yet reached every done effect."""
         if any(compensate is None for _, compensate, _ in self._completed):
             return False
         if self._effects.is_reconcile_only and self._effects.done and not self._has_begun:
@@ -58,9 +58,11 @@ class Compensator:
         return True if self._has_met_every_effect else None
 
     def compensate_all(self, end: JobCanceled | PermanentError, *, check: Callable[[], None]) -> None:
-        """Undo the done effects, back to the first that has no compensation. `check` raises if the attempt must stop.
+        """Undo the done effects in reverse order; stop at an effect without a compensation.
 
-        Does nothing if an earlier attempt has done effects that this one has not met: the order would be lost.
+        `check` raises if the attempt must stop.
+
+        Does nothing while this attempt has not reached every effect that earlier attempts did: their order is not known yet.
         Raises what an effect raises, and PermanentError if a compensation is refused.
         """
         if not self._has_met_every_effect:
@@ -85,7 +87,7 @@ class Compensator:
 
     @property
     def _has_begun(self) -> bool:
-        """Return whether a compensation is open: once its effect is met, this attempt ends as the earlier one was to end."""
+        """Return whether a compensation is open. Then this attempt must end with the error for which it was started."""
         return any(step.undoes is not None and step.state == JobStep.State.STARTED for step in self._steps.values())
 
 
@@ -116,7 +118,7 @@ def _reason(end: JobCanceled | PermanentError) -> Reason:
 
 
 def _original_error(undo: JobStep | None) -> JobCanceled | PermanentError:
-    """Return the error because of which the earlier attempt compensated; a general one if its record is erased."""
+    """Return the error that made the earlier attempt compensate; a generic error if its record is erased."""
     record = decode_payload(undo.result) if undo is not None and undo.result is not None else None
     reason = record.get("because") if isinstance(record, dict) else None
     if not isinstance(reason, dict):

@@ -1,9 +1,10 @@
-"""The third guard: every effect is recorded before and after its call (docs/reference/states.md).
+"""Run the effects of an attempt: each is recorded before and after its call (docs/reference/states.md).
 
-Compensation: workers/compensation.py.
+workers/compensation.py undoes effects.
 
-A process that dies before `begin_effect` commits has sent nothing. Between begin and close the step is `started`: the next
-attempt repeats the call under the same key, or asks the downstream, or stops as `unknown`. After the close the result is kept.
+If a process dies before `begin_effect` commits, nothing was sent. If it dies between begin and close, the step stays `started`:
+the next attempt repeats the call under the same key, or queries the downstream with `reconcile`, or stops the job in `unknown`.
+If it dies after the close, the next attempt uses the recorded result.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _LATE_RESULT_MAX = 2_000
 
 @dataclass(frozen=True, kw_only=True)
 class Effect(Generic[T]):
-    """One use of `job.effect`: the call, and how its outcome can be learned if it is unknown."""
+    """The arguments of one `job.effect` call: the call, and how to find its outcome if it is unknown."""
 
     name: str
     call: Callable[[str], T]
@@ -94,8 +95,12 @@ class Effects:
             return self._send(effect, is_repeat=False)
 
     def _settle_started(self, effect: Effect[T], step: JobStep) -> T:
-        """Repeat the call inside its key window, else ask the downstream, else stop: an earlier attempt's outcome is unknown."""
-        # Read before the downstream is asked: its "not found" is worth as much as the call is old when the question is sent.
+        """Return the result of an effect that an earlier attempt started.
+
+        Repeat its call, or reconcile, or raise OutcomeUnknown.
+        """
+        # Read the ages before the call of `reconcile`: "not found" proves something only if the last call is old
+        # enough at that time.
         since_first, since_last = self._lease.retry_write(
             partial(seconds_since_start, job_id=self._job.id, name=effect.name)
         )
@@ -107,7 +112,7 @@ class Effects:
         if answer is not None:
             self._close(effect, JobStep.State.DONE, answer)
             return answer
-        # A slow request may still arrive: until then "not found" proves nothing.
+        # The earlier request may still reach the downstream. "Not found" counts only after that is impossible.
         wait_seconds = (effect.timeout + effect.reconcile_after).total_seconds() - since_last
         if wait_seconds > 0:
             raise RunLater(
@@ -121,7 +126,10 @@ class Effects:
         return self._send(effect, is_repeat=False)
 
     def _send(self, effect: Effect[T], *, is_repeat: bool) -> T:
-        """Record the start, call, record the outcome. The call is made only if lease and key window outlast it."""
+        """Record the start, make the call and record the outcome.
+
+        Makes the call only if the lease and the key window are long enough.
+        """
         needed = effect.timeout.total_seconds() + settings.EFFECT_MARGIN_SECONDS
         if needed + settings.EFFECT_BEGIN_SECONDS > self._lease.length.total_seconds():
             raise PermanentError(
@@ -129,7 +137,7 @@ class Effects:
                 code="effect-outlasts-lease",
             )
         sent_at = time.monotonic()
-        # May be repeated: nothing is sent yet, and a start that is recorded twice counts once.
+        # This write may be repeated: nothing has been sent yet, and a second record of the start changes no count.
         begun = self._lease.fenced_write(
             begin_effect,
             name=effect.name,
@@ -157,7 +165,7 @@ class Effects:
             answer = effect.call(key)
             reach("after_effect")
         except EffectRefused:
-            # The refusal may be of this call alone: if an earlier one under the key got through, the downstream knows it.
+            # Only this repeated call may have been refused. If the first call took effect, `reconcile` finds its result.
             earlier = effect.reconcile(key) if is_repeat and effect.reconcile is not None else None
             if earlier is not None:
                 self._close(effect, JobStep.State.DONE, earlier)
@@ -165,7 +173,7 @@ class Effects:
             self._close(effect, JobStep.State.REFUSED)
             raise
         except EffectNotDone:
-            # Of a repeat it proves only that this call did nothing. The outcome of the earlier call stays unknown.
+            # If this call is a repeat, EffectNotDone covers only the repeat. The outcome of the first call stays unknown.
             if not is_repeat:
                 self._close(effect, JobStep.State.NOT_DONE)
             raise
@@ -200,7 +208,7 @@ class Effects:
 
     def _record_late_outcome(self, name: str, state: JobStep.State, result: bytes | None) -> None:
         """Record what a stale attempt learned from the downstream, for the operator who resolves the job."""
-        # Without the payload's version byte.
+        # [1:] drops the version byte of the payload.
         text = (result or b"").decode(errors="replace")[1:_LATE_RESULT_MAX]
         data = {"step": name, "outcome": state, "result": text}
         self._lease.retry_unfenced_write(

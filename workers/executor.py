@@ -48,8 +48,8 @@ log = structlog.get_logger(__name__)
 def execute_job(job_id: UUID) -> Job | None:
     """Run the job once and return it settled; None if it could not be claimed, or the lease was lost.
 
-    A process that dies in here leaves a lease that expires. The sweep then queues the job again, and its steps record what
-    was done.
+    If the process dies in this function, the lease expires and the sweep queues the job again. The recorded steps show the next
+    attempt what was done.
     """
     claimed_at = time.monotonic()
     reach("before_claim")
@@ -62,7 +62,7 @@ def execute_job(job_id: UUID) -> Job | None:
     lease = Lease(job_id=job.id, attempt=job.attempt, time_limit=time_limit, claimed_at=claimed_at)
     lease.cancel_requested = job.cancel_requested_at is not None
     log_context = structlog.contextvars.bound_contextvars(
-        # From the job's row: a hint that a sweep published belongs to no request.
+        # Take the id from the job's row: a hint that the sweep publishes has no request id.
         request_id=job.request_id,
         job_id=str(job.id),
         attempt=job.attempt,
@@ -101,7 +101,7 @@ def _report_unclaimed(job_id: UUID) -> None:
 
 
 def perform(operation: Operation, job: Job, lease: Lease) -> Outcome:
-    """Run the operation and return its outcome. Every exception is one."""
+    """Run the operation and return its outcome. Each exception is converted to an outcome."""
     try:
         handle = RunningJob(job=job, lease=lease)
         handle.check()
@@ -127,7 +127,7 @@ def perform(operation: Operation, job: Job, lease: Lease) -> Outcome:
 
 
 def _run_or_compensate(operation: Operation, job: Job, handle: RunningJob) -> bytes:
-    """Return the operation's encoded result. Before a cancel or a failure for good, undo the done effects."""
+    """Return the operation's encoded result. If it is canceled or fails permanently, undo the done effects and raise again."""
     try:
         return _checked_result(operation.perform(_checked_params(operation, job), handle))
     except (JobCanceled, PermanentError) as end:
@@ -171,7 +171,7 @@ def _write_or_retry(job: Job, outcome: Outcome) -> Job | None:
         try:
             return _write(job, outcome)
         except IllegalTransition as error:
-            # An effect is open: the next attempt learns its outcome first.
+            # An effect is open. Retry the job: the next attempt first finds the effect's outcome.
             return _write(job, _retry(job, str(error), "effect-open"))
     return None
 

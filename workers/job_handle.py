@@ -1,4 +1,4 @@
-"""What an operation's `perform` is given for one attempt."""
+"""Implement jobs.operations.JobHandle: the object that `perform` gets for one attempt."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ class RunningJob(JobHandle):
             reconcile_after=_or_default(reconcile_after, settings.EFFECT_RECONCILE_AFTER_SECONDS),
         )
         result = self._compensator.run(effect, compensate)
-        # A cancel request that came meanwhile may be too late from here on.
+        # A cancel request may have arrived during the effect. From here on it can be declined, because the effect is done.
         self._apply_cancel_request()
         return result
 
     def compensate(self, end: JobCanceled | PermanentError) -> None:
-        """Undo what this job has done, as far as it can be undone, because it ends this way."""
+        """Undo the done effects that have a compensation, because the job ends with `end`."""
         self._compensator.compensate_all(end, check=self._check_attempt)
 
     def commit(self, name: str, fn: Callable[[], T]) -> T:
@@ -109,7 +109,8 @@ class RunningJob(JobHandle):
             return decode_payload(step.result)  # type: ignore[no-any-return]
         is_commit = kind is JobStep.Kind.COMMIT
         with transaction.atomic(durable=True) if is_commit else nullcontext():
-            # `fn` before the fenced write, which locks the job's row: it would block our own heartbeat while `fn` runs.
+            # Run `fn` before the fenced write. That write locks the job's row, and the heartbeat would wait for
+            # it while `fn` runs.
             result = fn()
             reach("mid_step")
             self._lease.fenced_write(
@@ -165,7 +166,7 @@ class RunningJob(JobHandle):
         if not 0 <= done <= total <= _NUMBER_MAX:
             raise ValueError(f"Progress is 0 <= done <= total <= 2^53, not {done} of {total}.")
         now = time.monotonic()
-        # The last of a series is always written.
+        # The last call (done == total) is always written.
         if done < total and now - self._progress_written_at < _PROGRESS_SECONDS:
             return
         self._progress_written_at = now
@@ -187,12 +188,12 @@ class RunningJob(JobHandle):
             raise TimeLimitReached
 
     def _apply_cancel_request(self) -> None:
-        """Cancel if everything done can be undone. Decline, once, if a done effect cannot."""
+        """Raise JobCanceled if every done effect can be undone. If one cannot, record once that the request is declined."""
         if not self._lease.cancel_requested or self._cancel_declined:
             return
         can_undo = self._effects.none_started or self._compensator.can_undo_everything
         if can_undo is None:
-            return  # an effect is open, or not met again yet: its outcome decides
+            return  # an effect is open, or this attempt has not reached it yet; decide after it
         if can_undo:
             raise JobCanceled("Canceled at the client's request.")
         self._cancel_declined = True

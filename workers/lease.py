@@ -1,4 +1,4 @@
-"""An attempt's lease as its own process knows it, by the local monotonic clock, and the thread that renews it."""
+"""The lease of an attempt in the memory of its process (local monotonic clock), and the thread that renews it."""
 
 import os
 import threading
@@ -30,14 +30,14 @@ _EXIT_LEASE_LOST = 75  # EX_TEMPFAIL: another process will do the work
 class Lease:
     """The lease of one attempt. Used by the attempt's thread and its heartbeat's.
 
-    It is counted from before the claim was sent, so that it never ends later here than in the database.
+    Its end is calculated from the time before the claim was sent, so that it never ends later here than in the database.
     """
 
     def __init__(self, *, job_id: UUID, attempt: int, time_limit: timedelta, claimed_at: float) -> None:
         self.job_id = job_id
         self.attempt = attempt
         self.length = timedelta(seconds=settings.LEASE_SECONDS)
-        # Renewals end this long after the claim. The margin is for the settle of an attempt that stops at its time limit.
+        # The lease is not renewed beyond this time after the claim. The margin lets an attempt settle after its time limit.
         self.attempt_limit = time_limit + timedelta(seconds=settings.ATTEMPT_MARGIN_SECONDS)
         self.cancel_requested = False
         self._time_is_over_at = claimed_at + time_limit.total_seconds()
@@ -89,7 +89,7 @@ class Lease:
             self._ends_at = max(self._ends_at, ends_at)
 
     def mark_lost(self) -> None:
-        """Remember that a fenced write matched no row. Nothing that this attempt writes counts any more."""
+        """Record that a fenced write matched no row: the attempt is stale, and all its later writes are refused."""
         with self._lock:
             is_new, self._lost = not self._lost, True
         if is_new:
@@ -117,14 +117,19 @@ class Lease:
     def retry_write(self, write: Callable[[], T]) -> T:
         """Return the write's result. While the database is down, repeat it on a new connection until the lease ends.
 
-        The write must be fenced and repeatable by its attempt: if a COMMIT got through and its reply was lost, the repeat finds
-        the attempt's own record. (A repeated settle finds no row, which is what a stale attempt finds: settled.) A COMMIT that
-        is still under way is awaited: next to it, the repeat would count again what the first one counts.
+        The write must be fenced, and its attempt must be able to repeat it. If a COMMIT succeeded and its reply was lost,
+        the repeat
+        finds the attempt's own record. (A repeated settle matches no row, as for a stale attempt. The job is settled in
+        both cases.)
+        Before the repeat, wait for a COMMIT that is still running: otherwise both could count the same effect.
         """
         return self._retry(write, lambda: self.seconds_left)
 
     def retry_unfenced_write(self, write: Callable[[], T]) -> T:
-        """As `retry_write`, but for another lease's length: for a write that is made because the lease is lost."""
+        """Repeat the write as `retry_write` does, but for one more LEASE_SECONDS.
+
+        For a write that is needed after the lease is lost.
+        """
         self._unfenced_until = time.monotonic() + self.length.total_seconds()
         try:
             return self._retry(write, lambda: self.unfenced_seconds_left)
@@ -152,8 +157,8 @@ class Heartbeat:
     """Renews the lease every HEARTBEAT_SECONDS from a thread with a connection of its own, while the block runs.
 
     After a database error it tries again twice a second until the lease ends. Once the lease is lost, the operation stops at
-    its next check. If it does not within LOST_LEASE_EXIT_SECONDS, the whole process ends: nothing else can stop the thread,
-    and the worker needs its place.
+    its next check. If it does not stop within LOST_LEASE_EXIT_SECONDS, the process exits: nothing else can stop the thread, and
+    the worker must start a new process in its place.
     """
 
     def __init__(self, lease: Lease) -> None:
@@ -190,7 +195,7 @@ class Heartbeat:
                 if self._lease.is_lost:
                     self._exit_unless_block_ends()
                     return
-                # After a failure sooner: the lease may end before the next regular renewal.
+                # Try again sooner after a failure: the lease may end before the next regular renewal.
                 pause = settings.HEARTBEAT_SECONDS
                 if not self.run_once():
                     pause = min(pause, _RETRY_SECONDS)

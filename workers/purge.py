@@ -34,7 +34,8 @@ class Counts(BatchCounts):
 def run_once(*, seconds: float | None = None) -> Counts:
     """Delete everything past its retention, for at most `seconds`; None means no limit.
 
-    Each batch is one transaction: a purge that dies undoes one batch, and two purges skip each other's rows.
+    Each batch is one transaction. If the process dies, one batch is rolled back. Two purges at the same time skip each
+    other's rows.
     """
     began_at = time.monotonic()
     counts = sum(interleave_batches(*_row_batches(), _file_batches(), seconds=seconds), start=Counts())

@@ -7,16 +7,17 @@ from kombu.utils.scheduling import priority_cycle
 # The names of jobs.models.Priority. Not imported: kombu loads this class where no Django app is loaded.
 _BY_PRIORITY = ("high", "default", "low")
 
-# One message in ten is taken from a lower queue first. Strictly by priority, an endless stream of high jobs would starve the
-# low ones; a tenth costs the high ones little and lets every queue be emptied some day.
+# For every tenth message a lower queue is polled first. With strict priority, a constant load of high jobs would starve the low
+# # ones. One message in ten costs the high jobs little and makes sure that every queue is served.
 _LOWER_FIRST_EVERY = 10
 
 
 class PriorityOrder(priority_cycle):
     """High before default before low before any other queue, except for every tenth message: no queue is starved.
 
-    At every tenth message the lower queues take turns to come first. Redis serves the first key of a BRPOP that is not empty,
-    so the order of the names is the order of the messages. Kombu's default, round robin, knows no priority.
+    For every tenth message one of the lower queues is polled first, each in turn. BRPOP takes a message from the first of
+    its keys
+    that is not empty, so the order of the names is the order of the messages. Kombu's default (round robin) ignores priority.
     """
 
     _delivered = 0  # messages, by this channel

@@ -1,4 +1,7 @@
-"""A flag that tells a worker's children to return their jobs, at no charge, because the worker stops."""
+"""A flag that a stopping worker shares with its child processes.
+
+Each attempt then postpones its job, which charges no attempt.
+"""
 
 import mmap
 

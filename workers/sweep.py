@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# Up to how many jobs that wait for a full queue are counted: enough to show a backlog, at the cost of a short index scan.
+# Jobs that wait for a full queue are counted up to this number. It shows a backlog and needs only a short index scan.
 _HELD_BACK_COUNTED = 10_000
 
 
@@ -51,8 +51,8 @@ class Counts(BatchCounts):
     lapsed: int = 0
     published: int = 0
     parked: int = 0  # due, but paused: made due again when the pause is resumed
-    resumed: int = 0  # parked until their pause was resumed, and due now
-    resolved: int = 0  # unknown, until a provider event was found in their history
+    resumed: int = 0  # parked jobs that are due again because their pause was resumed
+    resolved: int = 0  # unknown jobs that were resolved by a provider event in their history
     held_back: int = 0  # due, but left out because their queue is full; counted up to 10,000 a queue
 
 
@@ -60,8 +60,9 @@ def run_once() -> Counts:
     """Sweep everything that is due, batch by batch, for at most SWEEP_SECONDS: then the next tick does the rest.
 
     Each row is changed by a guarded UPDATE with its own commit, or marked in a batch that is committed before its hints are
-    published. So two sweeps at once are harmless, and one that dies leaves each row done or to be found again. A batch that
-    it had marked and not published waits one publication pause.
+    published. So two sweeps may run at once. If a sweep dies, the next one finds the rows that are left. A batch that was
+    marked but
+    not published is published again after its next_publish_at.
     """
     began_at = time.monotonic()
     # Resumed jobs before hints, so that they can be published in the same sweep.
@@ -74,7 +75,7 @@ def run_once() -> Counts:
 
 
 def _expire_leases() -> Iterator[Counts]:
-    # By id from the first to the last, so that a row that the database refuses is met once a sweep.
+    # Go through the ids in ascending order, so that a row whose update fails is tried only once in each sweep.
     limit, after = settings.BATCH_ROWS, FIRST_LEASE
     while True:
         leases = expired_leases(limit=limit, after=after)
@@ -136,10 +137,10 @@ def _unpark_resumed_jobs() -> Iterator[Counts]:
 
 
 def _publish_due_jobs() -> Iterator[Counts]:
-    """Publish a batch of each queue, never more than its queue has room for; a full queue waits for the next sweep.
+    """Publish a batch for each queue, at most as many as the queue has room for; a full queue is skipped until the next sweep.
 
-    Nothing is marked while the broker is down, hung or full: once it is back, the jobs are as due as before. If it fails in
-    the middle of a batch, that batch waits one publication pause.
+    Nothing is marked while the broker is down, hung or full, so the jobs stay due. If the broker fails in the middle of a batch,
+    the unpublished jobs are published again after their next_publish_at.
     """
     queues = due_queues()
     while queues and (lengths := queue_lengths(queues)) is not None:

@@ -11,7 +11,7 @@ from jobs import selfaudit
 from workers import purge, sweep
 from workers.executor import execute_job
 
-# Both limits alike: a soft limit above the hard one, as the default would be, keeps beat from sending the task at all.
+# Set both limits to the same value. The default soft limit is above this hard limit, and then beat does not send the task at all.
 IN_TIME = dict.fromkeys(("time_limit", "soft_time_limit"), settings.MAINTENANCE_TIME_LIMIT_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""For tests of operations: run one to its end in this process, let its worker die anywhere, and count what it sent.
+"""Test operations: run a job to its end in this process, simulate a crash of its worker at any fault point, count its calls.
 
     def test_a_charge_is_made_once_wherever_its_worker_dies(tenant):
         for crash in every_crash(lambda: run_operation("payments.charge", PARAMS, tenant_id=tenant.id)):

@@ -19,7 +19,7 @@ class JobArtifact(models.Model):
     size = models.PositiveBigIntegerField()  # bytes
     digest = models.BinaryField(max_length=32)  # SHA-256 of the bytes
     storage_name = models.CharField(max_length=100)  # never used twice
-    attempt = models.PositiveIntegerField()  # that produced it
+    attempt = models.PositiveIntegerField()  # the attempt that produced it
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True)  # NULL: kept as long as its job
 
@@ -42,7 +42,7 @@ class OrphanedFile(models.Model):
 
     storage_name = models.CharField(primary_key=True, max_length=100)
     job_id = models.UUIDField()
-    attempt = models.PositiveIntegerField()  # that may still publish it; 0: none
+    attempt = models.PositiveIntegerField()  # the only attempt that may still publish it; 0 means none
     removable_at = models.DateTimeField(db_index=True)
 
     class Meta:

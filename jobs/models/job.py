@@ -22,7 +22,7 @@ class Priority(models.IntegerChoices):
 
 
 class Job(models.Model):
-    """A job. The row is its own outbox: the sweeper publishes it at `next_publish_at`."""
+    """A job. There is no separate outbox table: the sweep publishes a hint of the row at `next_publish_at`."""
 
     id = models.UUIDField(primary_key=True, editable=False)  # UUIDv7, minted by the application
     tenant = models.ForeignKey("accounts.Tenant", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
@@ -40,14 +40,14 @@ class Job(models.Model):
     attempt = models.PositiveIntegerField(db_default=0, default=0)  # the fencing token: it only rises
     attempts_left = models.PositiveSmallIntegerField()
     max_attempts = models.PositiveSmallIntegerField()
-    # The next attempt asks what became of open effects, and sends nothing new.
+    # The next attempt only reconciles open effects. It starts no new effect.
     reconcile_only = models.BooleanField(db_default=False, default=False)
     open_effects = models.PositiveSmallIntegerField(db_default=0, default=0)  # started, outcome not recorded
     done_effects = models.PositiveSmallIntegerField(db_default=0, default=0)  # done and not compensated
     event_seq = models.PositiveIntegerField(db_default=1, default=1)
     run_at = models.DateTimeField(db_default=Now())
     next_publish_at = models.DateTimeField(null=True)  # when the sweeper publishes it (again)
-    # By the sweeper, since the job was queued.
+    # How often the sweep published the job since it was last queued.
     publications = models.PositiveSmallIntegerField(db_default=0, default=0)
     lease_expires_at = models.DateTimeField(null=True)  # in no index, so that a renewal stays a HOT update
     worker = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: not running
@@ -65,7 +65,7 @@ class Job(models.Model):
     finished_at = models.DateTimeField(null=True)
     idempotency_record_id = models.BigIntegerField(null=True)  # no constraint: the record may be purged first
     idempotency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: submitted without one
-    # The request that submitted the job, for logs and traces. On the row, because the sweeper knows no request.
+    # The request that submitted the job, for logs and traces. Stored in the row, because the sweep runs outside any request.
     request_id = models.CharField(max_length=128, null=True)  # noqa: DJ001 - NULL: submitted by no request
     traceparent = models.CharField(max_length=55, null=True)  # noqa: DJ001 - NULL: not traced (W3C Trace Context)
 

@@ -1,8 +1,9 @@
 """The rows of files. Each file in storage has exactly one row: as an artifact, or before and after that as an orphaned file.
 
-Begin, store, publish: a process that dies before `begin_file` leaves nothing, before `publish_file` an orphaned file (complete or
-not) that clients cannot see and the purge removes, after it an artifact. Discard, remove, delete: a process that dies after
-`discard_artifacts` or `expire_artifacts` leaves orphaned files for the purge; removing a file twice does no harm.
+To create a file: begin, store, publish. If the process dies before `begin_file`, nothing is left. Before `publish_file`, an
+orphaned file is left: clients cannot read it, and the purge removes it. After `publish_file`, the artifact exists.
+To remove a file: discard, remove, delete. If the process dies after `discard_artifacts` or `expire_artifacts`, orphaned files
+are left for the purge. A file may be removed twice.
 """
 
 from collections.abc import Collection

@@ -90,7 +90,7 @@ def append_event(*, job_id: UUID, type: str, attempt: int, data: Mapping[str, An
 def append_late_effect(*, job_id: UUID, attempt: int, data: Mapping[str, Any]) -> None:
     """Record what a stale attempt learned from the downstream, for the operator who resolves the job.
 
-    The only write of a worker without a fence, because the fence has passed.
+    This is the only worker write that does not check the fence: the attempt is already stale.
     """
     append_event(job_id=job_id, type="late-effect", attempt=attempt, data=data)
 

@@ -41,7 +41,7 @@ def renew_lease(*, job_id: UUID, attempt: int, lease: timedelta, attempt_limit: 
 
 
 def await_writers(job_id: UUID) -> None:
-    """Wait until no transaction writes the job, not even one whose client is gone and that is about to commit.
+    """Wait until no other transaction holds a lock on the job's row, including one whose client has disconnected.
 
     A statement of its own, so that the next one sees what they wrote. Locks one job row (job_pkey) for that long only.
     """

@@ -1,4 +1,4 @@
-"""Pauses stop jobs from being claimed, and park them so that they are not published in vain.
+"""Pauses: a paused job cannot be claimed. The sweep parks it, so that no useless hints are published.
 
 A pause in force has no `resumed_at`. The sweeper parks each queued job that it finds due and paused: `next_publish_at` becomes
 PARKED, so that later sweeps skip it. A resumed pause stays until all parked jobs that nothing else pauses have been made due.
@@ -20,8 +20,9 @@ PAUSED = """EXISTS (SELECT FROM job_pause AS pause WHERE pause.resumed_at IS NUL
 PAUSED_BY_LOCKED = PAUSED.replace("WHERE", "WHERE pause.id = ANY(%(locked)s) AND", 1)
 PARKED_AT = f"TIMESTAMPTZ '{PARKED.isoformat()}'"
 
-# SHARE: a resume waits for transactions that park by this pause, and later ones no longer see the pause. So no job is parked
-# behind the position that unparking has reached.
+# FOR SHARE: a resume waits for the transactions that park jobs because of this pause, and later transactions do not use the
+# pause.
+# # So no job is parked at an id that the unparking has already passed.
 _LOCK = "SELECT id FROM job_pause WHERE resumed_at IS NULL FOR SHARE"
 
 _RESUMED = """

@@ -29,7 +29,7 @@ class JobKind(NamedTuple):
     operation: str
 
 
-# Jobs with a concurrency key and paused jobs may wait although all is well; query and index leave them out.
+# Jobs with a concurrency key and paused jobs may wait without a fault, so the query and its index exclude them.
 _WAITING = f"job.state = 'queued' AND job.concurrency_key IS NULL AND job.next_publish_at < {PARKED_AT}"
 
 # Jumps from the first entry of a queue to that of the next one.
@@ -60,7 +60,8 @@ _COUNT_BY_STATE: Mapping[State, str] = {
 }
 COUNTED_STATES = tuple(_COUNT_BY_STATE)
 
-# Odd, so that the median is the time of one job; small, so that it follows changes.
+# An odd number, so that the median is the time of one job. A small number, so that the median changes soon after the run
+# times do.
 _LATEST_JOBS = 21
 _MEDIANS = """
     SELECT kind.tenant_id, kind.mode, kind.operation,

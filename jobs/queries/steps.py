@@ -149,7 +149,7 @@ def begin_effect(
 
 
 def reference_of(answer: object) -> str | None:
-    """Return the `id` in the downstream's answer, by which most name what they did; None if there is none that we can store."""
+    """Return the downstream's own id of the effect (`answer["id"]`); None if there is none, or if it cannot be stored."""
     reference = answer.get("id") if isinstance(answer, dict) else None
     return reference if isinstance(reference, str) and is_searchable(reference) else None
 

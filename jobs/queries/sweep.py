@@ -95,7 +95,8 @@ def mark_published(*, queue: str, limit: int, grace: timedelta, longest: timedel
     """Set the next publication of the queue's due jobs, longest waiting first, or park them; return those to publish.
 
     Locks the pauses in force against a resume, then up to `limit` job rows; skips rows locked by a claim or another sweeper.
-    Only those pauses park a job: a later one could be resumed before this commit, and unparking would then miss the job.
+    Only the locked pauses park a job. A pause that starts later could be resumed before this commit, and then the job would
+    stay parked.
     Served by job_queued_by_queue, so that the backlog of one queue does not slow another. The caller publishes after the commit:
     dying in between delays the batch by one interval, while publishing first could flood the broker.
     """

@@ -30,11 +30,12 @@ GUARDS: Mapping[Guard, str] = {
     Guard.ATTEMPTS_LEFT: "job.attempts_left > 0",
     Guard.NO_ATTEMPTS_LEFT: "job.attempts_left = 0",
     Guard.DEADLINE_PASSED: f"job.deadline_at <= {_NOW}",
-    # A begun effect must be reconciled, and a done one completed or compensated, however late it is.
+    # A deadline does not stop a job with an open or done effect: an open effect must be reconciled, a done one
+    # completed or undone.
     Guard.DEADLINE_NOT_PASSED: f"""(job.deadline_at IS NULL OR job.deadline_at > {_NOW}
                 OR job.open_effects > 0 OR job.done_effects > 0)""",
-    # An earlier job keeps its place while it backs off (attempt > 0), but not before it was first due.
-    # Two conditions, each with its own index: a single one would read the whole queue to find that none of its jobs is running.
+    # An earlier job blocks later ones while it waits for a retry (attempt > 0), but not before its first run_at.
+    # # There are two conditions, each with an index: a single one would read the whole queue to find that no job is running.
     Guard.NOT_BLOCKED: f"""(job.concurrency_key IS NULL OR (
                 NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_KEY.format("job")} AND other.state = 'running')
                 AND NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_KEY.format("job")} AND other.state = 'queued'
@@ -106,9 +107,10 @@ def apply_first_rule(
 ) -> Job | None:
     """Apply the first of the rules that state, fence and guards allow, and return the job; None if they allow none.
 
-    Locks the one job row (job_pkey), then writes its attempt and event. Of two rivals the later one waits for the row and checks
-    its conditions again on what the earlier one left: exactly one gets it. If the job leaves its concurrency queue, the
-    next job's row (job_concurrency_order) is locked too, without waiting; it becomes due for publication in the same statement.
+    Locks the job's row (job_pkey), then writes its attempt and event. If two transactions apply rules to one job, the
+    second waits
+    for the row and checks its conditions again: only one succeeds. If the job leaves its concurrency queue, the statement also
+    locks the next job's row (job_concurrency_order), without waiting, and makes that job due for publication.
     grace: how much later than `run_at` the sweeper publishes a job that is queued again.
     has_concurrency_key: pass False if the job is known to have none; planning that part costs a third of the rest.
     Raises IntegrityError if a claim meets a running job of the same concurrency key in the same instant.
@@ -159,7 +161,7 @@ def render_rule(rule: Rule, *, has_concurrency_key: bool = True) -> str:
             FROM changed WHERE job_attempt.job_id = changed.id AND job_attempt.number = changed.attempt"""
     else:
         attempt = "SELECT"
-    # Until now it was in its concurrency queue: running, or queued and ended from there.
+    # True if the rule takes the job out of its concurrency queue: it was running, or it was queued and has ended.
     leaves_queue = State.RUNNING in rule.sources or rule.event in (Event.CANCEL, Event.DEADLINE_PASSED)
     return f"""
         WITH changed AS (

@@ -155,7 +155,7 @@ def many_files():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_open_requests(tmp_path, transactional_db, kind):
+def test_memory_of_open_requests(tmp_path, transactional_db, kind):
     owner = TenantFactory()
     with transaction.atomic():
         ids = [queued_job(owner).id for _ in range(COUNT)]
@@ -167,7 +167,7 @@ def test_open_requests(tmp_path, transactional_db, kind):
         asyncio.run(Bench(stack, clients).run(ids, jobs))
 
 
-def test_one_poll(transactional_db):
+def test_duration_of_one_poll(transactional_db):
     owner = TenantFactory()
     with transaction.atomic():
         known = {queued_job(owner).id: 1 for _ in range(COUNT)}

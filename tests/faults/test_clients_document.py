@@ -45,7 +45,7 @@ def test_every_command_does_what_the_page_says(tmp_path, api_key):
     assert len(page) > 10
 
 
-def test_every_problem_that_a_client_can_meet_at_v1_is_spoken_of():
+def test_the_page_explains_every_problem_of_v1():
     unspoken = {slug for slug, one in PROBLEMS.items() if f"`{slug}`" not in PAGE and not (one.status or 0) >= 500}
     # All of them are mended alike, by what their own page says: the row of the 4xx.
     mended = {slug for slug in unspoken if PROBLEMS[slug].status in (400, 403, 404, 405, 406, 413, 415, 416, 431)}

@@ -27,7 +27,7 @@ def stack(transactional_db, tmp_path):
 
 
 @pytest.mark.parametrize(("there", "away"), [("maintenance", "beat"), ("beat", "maintenance")])
-def test_jobs_run_while_nobody_sweeps_and_what_was_lost_is_found_afterwards(stack, ledger, *, there, away):
+def test_jobs_run_without_sweeps_and_lost_messages_are_published_by_the_next_sweep(stack, ledger, *, there, away):
     stack.start_workers(there)
     stack.start_workers("worker", FAULT_POINT="after_claim:1:kill")
     ledger.charge("abandoned")

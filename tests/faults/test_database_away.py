@@ -105,7 +105,7 @@ def processes(stack):
 
 
 @pytest.mark.parametrize("fault", [Postgres.killed, Postgres.frozen, Postgres.stopped])
-def test_requests_are_asked_to_come_back_and_no_job_is_lost_or_doubled(stack, postgres, load, fault):
+def test_requests_get_503_with_retry_after_and_no_job_is_lost_or_repeated(stack, postgres, load, fault):
     load.begin_slow(0)
     with ThreadPoolExecutor(CLIENTS) as clients:
         asked = [clients.submit(load.ask, number) for number in range(1, CHARGES)]

@@ -102,7 +102,7 @@ def test_the_streams_process_sends_it_in_little_memory_too(stack, caller, api_ke
         assert peak_mib(stack.running["streams"]) < before + SMALL_MIB
 
 
-def test_parts_and_heads_are_what_they_say(caller):
+def test_range_and_head_requests_return_the_announced_length(caller):
     _, url = made(caller, 3, "three")
     whole = caller.http.get(url)
     assert whole.content == b"".join(map(piece, range(3)))
@@ -133,7 +133,7 @@ def test_a_download_that_was_cut_is_resumed_to_the_same_bytes(caller):
     assert hashlib.sha256(begun + rest.content).hexdigest() == job["result"]["sha256"]
 
 
-def test_readers_that_stall_leave_room_for_others_and_make_room_when_they_leave(caller):
+def test_stalled_downloads_leave_threads_for_other_requests_and_free_them_at_disconnect(caller):
     _, url = made(caller, LARGE, "large")
     with caller.http.stream("GET", url), caller.http.stream("GET", url):
         refused = caller.http.get(url, headers={"Range": "bytes=0-0"})

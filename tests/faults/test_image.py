@@ -129,7 +129,7 @@ def test_static_files_and_the_browsable_schema_are_in_it(image, tmp_path):
         shutil.rmtree(app)
 
 
-def test_its_base_is_pinned_its_last_stage_builds_nothing_and_it_is_not_root():
+def test_the_image_is_pinned_builds_nothing_in_its_last_stage_and_does_not_run_as_root():
     assert re.search(r"^ARG PYTHON=3\.\d+\.\d+-slim-\w+$", DOCKERFILE, re.MULTILINE)
     build, final = DOCKERFILE.split("FROM python:${PYTHON}")[1:]
     assert "--require-hashes --only-binary=:all:" in build.replace("\\\n        ", "")
@@ -137,7 +137,7 @@ def test_its_base_is_pinned_its_last_stage_builds_nothing_and_it_is_not_root():
     assert re.search(r"^USER [1-9]\d*$", final, re.MULTILINE)
 
 
-def test_secrets_and_the_history_stay_outside():
+def test_the_image_contains_no_secrets_and_no_git_history():
     allowed = {
         line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")
     }

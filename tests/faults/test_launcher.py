@@ -256,7 +256,7 @@ def test_an_incomplete_environment_is_created_again_and_a_failure_leaves_no_stam
         ("ERROR: something new", "something new"),
     ],
 )
-def test_a_failed_installation_says_what_to_do(log, text):
+def test_a_failed_installation_prints_what_to_do(log, text):
     assert text in run.advice(log)
 
 

@@ -55,7 +55,7 @@ def run(api_key, tmp_path):
     return logs, jobs
 
 
-def test_logs_of_a_whole_run(run, api_key):
+def test_logs_of_a_whole_run_contain_no_secret(run, api_key):
     logs, jobs = run
     # Every line of every process is one object with the same first members.
     lines = []

@@ -71,7 +71,7 @@ def problem(answer, status, code):
         b"*",
     ],
 )
-def test_a_path_that_leads_nowhere(send, target):
+def test_an_unknown_path_is_404(send, target):
     problem(send(b"GET", target), 404, "not-found")
 
 
@@ -94,7 +94,7 @@ def test_a_path_that_leads_nowhere(send, target):
         b"&".join(b"a%d=1" % number for number in range(3000)),
     ],
 )
-def test_a_query_that_means_nothing(send, query):
+def test_a_malformed_query_is_refused(send, query):
     problem(send(b"GET", b"/v1/jobs?" + query), 400, "validation-failed")
 
 
@@ -102,7 +102,7 @@ def test_a_query_that_means_nothing(send, query):
 @pytest.mark.parametrize(
     "target", [b"/v1/jobs", b"/v1/idempotency-keys/a", b"/livez", b"/schema", b"/static/api/docs.js"]
 )
-def test_a_method_that_nobody_knows(send, method, target):
+def test_an_unknown_method_is_405(send, method, target):
     answer = send(method, target)
     problem(answer, 405, "method-not-allowed")
     assert "GET" in answer[1]["allow"]
@@ -132,7 +132,7 @@ def test_head_is_get_without_its_body(send, target):
         (b"Host: \xff", 400),
     ],
 )
-def test_bytes_in_headers_that_are_no_text(send, header, status):
+def test_non_text_bytes_in_headers_are_refused(send, header, status):
     codes = {400: "validation-failed", 401: "unauthenticated", 406: "not-acceptable"}
     answer = send(b"GET", b"/v1/jobs", header)
     if status in codes:
@@ -154,18 +154,18 @@ def test_bytes_in_headers_that_are_no_text(send, header, status):
         ([b"Idempotency-Key: a", JSON, b"Transfer-Encoding: chunked"], 400, "malformed-json"),
     ],
 )
-def test_a_submission_that_is_no_submission(send, headers, status, code):
+def test_an_invalid_submission_is_refused(send, headers, status, code):
     problem(send(b"POST", b"/v1/jobs", *headers, body=SLEEP), status, code)
     assert not Job.objects.exists()
 
 
 @pytest.mark.parametrize("charset", [b"utf-16", b"nonsense", b"latin-1"])
-def test_json_is_utf_8_whatever_charset_is_claimed(send, charset):
+def test_json_is_read_as_utf_8_whatever_the_charset(send, charset):
     headers = [b"Idempotency-Key: a", JSON + b"; charset=" + charset]
     assert send(b"POST", b"/v1/jobs", *headers, body=SLEEP)[0] == 202
 
 
 @pytest.mark.parametrize("line", [b"X-Folded: a\r\n b", b"Content-Length: abc", b"No colon"])
-def test_what_is_not_http_is_refused_by_the_server_in_no_words(send, line):
+def test_malformed_http_is_refused_without_a_body(send, line):
     status, headers, body = send(b"GET", b"/livez", line)
     assert (status, headers.get("content-type"), body) == (400, None, b"")

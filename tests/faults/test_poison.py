@@ -38,7 +38,7 @@ def stack(django_db_setup, django_db_blocker, tmp_path_factory):
         yield stack
 
 
-def test_poisoned_jobs_end_and_do_not_hold_up_twenty_times_as_many_good_ones(stack, caller, pytestconfig):
+def test_poisoned_jobs_end_and_do_not_delay_other_jobs(stack, caller, pytestconfig):
     poisoned_jobs = pytestconfig.getoption("--poisoned-jobs")
     good_jobs = GOOD_PER_POISONED * poisoned_jobs
 

@@ -104,7 +104,7 @@ def test_a_request_and_its_retry_are_answered_as_without_it(caller, stack):
     assert first.json()["links"]["wait"].startswith("/v1/jobs/")
 
 
-def test_a_wait_waits_until_the_job_has_ended(caller, owner):
+def test_a_long_poll_is_answered_when_the_job_ends(caller, owner):
     job = claim(queued_job(owner).id)
     answer = caller.http.get(f"/v1/jobs/{job.id}", params={"wait": "1"})
     assert answer.json()["state"] == "running"
@@ -133,7 +133,7 @@ def test_events_as_a_list_and_files_of_the_admin_come_from_the_api(caller, owner
         assert caller.http.get(address).is_success
 
 
-def test_what_is_for_operators_is_not_there(caller):
+def test_the_proxy_does_not_serve_metrics(caller):
     problem(caller.http.get("/metrics"), 404, "not-found")
     assert caller.http.get("/proxyz").status_code == 204
 
@@ -166,7 +166,7 @@ def test_headers_over_the_limit_are_refused_and_smaller_ones_pass(caller):
     problem(caller.http.get("/v1/jobs?operation=" + "x" * 9_000), 431, "headers-too-large")
 
 
-def test_one_address_may_hold_so_many_connections(behind):
+def test_connections_of_one_address_are_limited(behind):
     client, told = behind(changes={"limit_conn addresses 1000;": "limit_conn addresses 2;"})
     told.is_silent = True
     url = urlsplit(str(client.base_url))
@@ -184,7 +184,7 @@ def test_one_address_may_hold_so_many_connections(behind):
 # --- failures ------------------------------------------------------------------------------------------------------------
 
 
-def test_nobody_behind_it_is_an_unavailable_service(behind):
+def test_without_an_application_the_proxy_returns_503(behind):
     client, _ = behind(api=[f"http://127.0.0.1:{free_port()}"])
     answer = client.post("/v1/jobs", json=CHARGE, headers={"Idempotency-Key": "a-key"})
     document = problem(answer, 503, "service-unavailable")
@@ -203,7 +203,7 @@ def test_a_request_that_may_have_been_accepted_is_not_sent_twice(behind, fault):
         assert len(first.requests + second.requests) == 1
 
 
-def test_a_request_that_nobody_took_goes_to_another_replica(behind):
+def test_a_request_that_was_not_sent_goes_to_another_replica(behind):
     with upstream() as other:
         client, _ = behind(api=[f"http://127.0.0.1:{free_port()}", other.url])
         for _ in range(4):
@@ -211,7 +211,7 @@ def test_a_request_that_nobody_took_goes_to_another_replica(behind):
         assert len(other.requests) == 4
 
 
-def test_what_is_not_http_is_refused_in_words(proxy):
+def test_malformed_http_gets_a_problem_document(proxy):
     for lines in (
         [b"GET /livez HTTP/1.1", HOST, b"Content-Length: abc"],
         [b"GET /livez HTTP/1.1"],
@@ -227,7 +227,7 @@ def test_what_is_not_http_is_refused_in_words(proxy):
 
 
 @pytest.mark.parametrize(("target", "instance"), [(b"/v1/jobs?a=1", "/v1/jobs"), (b'/a"b\\c', "/a"), (b"/%22", "/%22")])
-def test_a_path_that_would_break_a_document_does_not(proxy, target, instance):
+def test_a_path_with_special_characters_keeps_the_problem_document_valid(proxy, target, instance):
     refused = (b"Content-Length: x", 400), (b"X-Long: " + b"x" * 9_000, 431)
     for line, expected in refused:
         status, _, body = raw(proxy.url, b"GET " + target + b" HTTP/1.1", HOST, line)
@@ -239,19 +239,19 @@ def test_a_path_that_would_break_a_document_does_not(proxy, target, instance):
 # --- headers -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_key_with_an_underscore_is_none(caller):
+def test_a_key_header_with_an_underscore_is_dropped(caller):
     answer = caller.http.post("/v1/jobs", json=CHARGE, headers={"Idempotency_Key": "a-key"})
     problem(answer, 400, "idempotency-key-missing")
     both = {"Idempotency_Key": "another", "Idempotency-Key": "a-key"}
     assert caller.http.post("/v1/jobs", json=CHARGE, headers=both).json()["idempotency_key"] == "a-key"
 
 
-def test_two_lines_with_keys_are_no_key(caller):
+def test_two_key_headers_are_refused(caller):
     headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
     problem(caller.http.post("/v1/jobs", json=CHARGE, headers=headers), 400, "idempotency-key-invalid")
 
 
-def test_what_a_client_says_of_its_way_is_replaced(behind):
+def test_forwarded_headers_of_the_client_are_replaced(behind):
     client, told = behind()
     lies = {
         "X-Forwarded-Proto": "https",
@@ -268,7 +268,7 @@ def test_what_a_client_says_of_its_way_is_replaced(behind):
 
 
 @pytest.mark.parametrize("given", ["abc-1.2:3_4", "", "two words", "x" * 129, 'a"b'])
-def test_the_clients_request_id_is_passed_where_it_is_sane_and_made_where_not(behind, given):
+def test_a_valid_request_id_is_passed_on_and_an_invalid_one_is_replaced(behind, given):
     client, told = behind()
     client.get("/v1/jobs", headers={"X-Request-Id": given} if given else {})
     [(_, headers)] = told.requests
@@ -285,7 +285,7 @@ def test_connections_to_the_api_are_kept(behind):
     assert (len(told.requests), told.connections) == (10, 1)
 
 
-def test_its_log_tells_each_request_and_no_secret(proxy, caller):
+def test_the_access_log_has_each_request_and_no_secret(proxy, caller):
     caller.http.get("/v1/idempotency-keys/my-secret-key", headers={"X-Request-Id": "seen-1"})
     caller.http.get("/v1/jobs?idempotency_key=my-secret-key", headers={"X-Request-Id": "seen-2"})
     until(lambda: '"seen-2"' in proxy.access_log)  # it writes after it has answered

@@ -65,7 +65,9 @@ NOT_OF_STREAMS = ["--exclude-checks", "positive_data_acceptance,response_schema_
     [("*/*", ["readJob", "listEvents"], []), ("text/event-stream", ["listEvents"], NOT_OF_STREAMS)],
     ids=["as JSON", "as a stream"],
 )
-def test_what_may_wait_answers_anything_as_described(tmp_path, pytestconfig, accept, operations, words):
+def test_endpoints_of_the_streams_process_answer_any_input_as_described(
+    tmp_path, pytestconfig, accept, operations, words
+):
     """About a job that has ended, for which nobody waits: half of the requests are about it, the others about any id."""
     tenant = TenantFactory()
     job = in_state(tenant, State.SUCCEEDED)

@@ -94,7 +94,7 @@ def connections(stack, name):
 # --- waits ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_hint_through_redis_answers_waiting_requests(stack, owner, api_key, pool):
+def test_a_wakeup_through_redis_answers_waiting_requests(stack, owner, api_key, pool):
     until(lambda: subscribed(stack, "streams"), pause_seconds=POLL_SECONDS)
     jobs = [claim(queued_job(owner).id) for _ in range(4)]
     answers = begin_waits(pool, stack, "streams", api_key, *jobs)

@@ -113,7 +113,7 @@ def test_a_sweep_killed_between_mark_and_publication_costs_a_job_one_pause(tenan
         broker.delete(queue)
 
 
-def test_a_sweep_overtaken_while_frozen_publishes_once_more_and_changes_nothing(tenant, start_sweep):
+def test_a_frozen_sweep_that_continues_publishes_again_and_changes_nothing(tenant, start_sweep):
     queue = f"test-{uuid4()}"
     jobs = [write(make_due(queued_job(tenant).id).id, f"queue = '{queue}'") for _ in range(3)]
     running = start_sweep(FAULT_POINT="mid_sweep:1:stop")

@@ -56,7 +56,7 @@ def resolve(caller, job, verdict, then, **more):
     return caller.http.post(f"/v1/jobs/{job['id']}/resolve", json=verdict_data)
 
 
-def test_a_charge_that_cannot_be_asked_about_ends_unknown(stack, caller, crashed):
+def test_a_charge_that_cannot_be_reconciled_ends_unknown(stack, caller, crashed):
     ledger = crashed("test.blind_charge", TAKEN, 5)
     job = ledger.settle(in_doubt=[KEY])[KEY]
     assert ledger.history(KEY) == ["submit", "claim", "expire", "claim", "doubt"]
@@ -71,7 +71,7 @@ def test_a_charge_that_cannot_be_asked_about_ends_unknown(stack, caller, crashed
     assert ledger.effects(KEY) == ["charged"]
 
 
-def test_what_a_stale_worker_learned_is_in_the_history_for_the_operator(stack, caller, frozen_at):
+def test_a_late_response_of_a_stale_worker_is_recorded_as_an_event(stack, caller, frozen_at):
     ledger = Ledger(caller, stack, operation="test.blind_charge")
     ledger.charge(KEY)
     frozen_at("stale", TAKEN)
@@ -98,7 +98,7 @@ def test_a_charge_resolved_as_not_done_is_made_by_the_next_attempt(caller, crash
     assert ledger.history(KEY) == [*["submit", "claim", "expire", "claim", "doubt"], *["resolve", "claim", "succeed"]]
 
 
-def test_with_no_attempts_left_the_downstream_is_asked_and_its_answer_is_the_result(crashed):
+def test_with_no_attempts_left_the_job_is_reconciled_and_gets_the_downstreams_result(crashed):
     ledger = crashed("test.asking_charge", TAKEN, 1)
     assert ledger.settle()[KEY]["state"] == "succeeded"
     assert ledger.history(KEY) == ["submit", "claim", "expire", "claim", "succeed"]

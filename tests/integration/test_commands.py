@@ -32,7 +32,7 @@ def listing(key):
     return APIClient().get("/v1/jobs", headers={"Authorization": f"Bearer {key}"}).status_code
 
 
-def test_a_new_tenants_new_key_opens_the_api_until_it_is_revoked():
+def test_a_new_api_key_works_until_it_is_revoked():
     assert "acme" in output_of("create_tenant", "acme")
     key = output_of("create_api_key", "acme", "--mode", "live").strip()
     assert key.startswith("live_")

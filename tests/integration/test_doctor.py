@@ -184,7 +184,7 @@ def test_differing_clocks_are_found(broker, monkeypatch, seconds, expected):
         ("broker.memory", "maxmemory", "1", ERROR),
     ],
 )
-def test_a_broker_that_forgets_or_is_full_is_found(broker, check, setting, wrong, expected):
+def test_a_broker_without_persistence_or_memory_is_found(broker, check, setting, wrong, expected):
     right = broker.config_get(setting)[setting]
     broker.config_set(setting, wrong)
     try:

@@ -188,7 +188,7 @@ def test_an_operation_that_swallows_an_effects_exception_cannot_succeed_while_it
     assert len(set(bank.calls)) == 1
 
 
-def test_an_operation_cannot_fail_for_good_while_an_effect_is_open(tenant, script):
+def test_an_operation_cannot_fail_permanently_while_an_effect_is_open(tenant, script):
     bank = Downstream(LOST, "ok")
 
     def perform(job):

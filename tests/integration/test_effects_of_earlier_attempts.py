@@ -26,7 +26,7 @@ def with_open_effect(tenant, script, bank, **options):
     return job
 
 
-def test_an_answer_is_as_old_as_its_question(tenant, script):
+def test_a_reconciliation_counts_from_when_it_was_sent(tenant, script):
     """While a downstream takes long to answer "not found", the cut request may still arrive."""
 
     def ask_for_long(_key):
@@ -40,7 +40,7 @@ def test_an_answer_is_as_old_as_its_question(tenant, script):
     assert outcomes(job.id) == ["retry", "postpone"]
 
 
-def test_a_late_enough_question_is_believed(tenant, script):
+def test_a_not_found_after_the_waiting_time_counts(tenant, script):
     bank = Downstream(LOST, "ok", finds=None)
     job = with_open_effect(tenant, script, bank)
     later(job, by=HOUR)

@@ -126,7 +126,7 @@ def test_an_attempt_out_of_time_stops_at_its_next_check_and_is_retried(tenant, s
     assert (job.state, job.attempts_left) == (State.QUEUED, 2)
 
 
-def test_running_later_costs_no_attempt(tenant, script):
+def test_a_postponed_attempt_is_not_charged(tenant, script):
     job = execute_job(job_of(tenant, script, raising(RunLater("Not yet.", delay=HOUR))).id)
     assert (job.state, job.attempts_left, outcomes(job.id)) == (State.QUEUED, 3, ["postpone"])
     assert execute_job(job.id) is None
@@ -151,7 +151,7 @@ def test_a_too_large_result_after_an_effect_is_partially_done(tenant, script, se
     assert decode_payload(job.error)["code"] == "partially-done"
 
 
-def test_params_that_no_longer_fit_fail_the_job(tenant, script):
+def test_params_that_the_operation_no_longer_accepts_fail_the_job(tenant, script):
     job = job_of(tenant, script, raising(AssertionError("never")))
     Job.objects.filter(pk=job.id).update(params=encode_payload({"old": 1}))
     job = execute_job(job.id)

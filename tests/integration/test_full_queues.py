@@ -134,9 +134,7 @@ def test_concurrent_sweeps_overshoot_by_at_most_a_batch_each(tenant, queue, brok
     assert untouched(queue) == CAP * 2 - broker.llen(queue)
 
 
-def test_ten_minutes_without_a_worker_leave_the_broker_at_its_cap_and_it_fills_again_after_it_forgot(
-    tenant, queue, broker
-):
+def test_ten_minutes_without_a_worker_fill_the_queue_to_its_cap_and_again_after_a_flush(tenant, queue, broker):
     fill(tenant, queue, 10_000)
     for _ in range(int(timedelta(minutes=10) / STEP)):
         sweep.run_once()
@@ -226,7 +224,7 @@ def test_nothing_is_marked_while_the_broker_is_full_and_everything_is_published_
     assert full_broker.llen(queue) == 3
 
 
-def test_asking_for_queue_lengths_leaves_nothing_in_the_broker(tenant, queue, broker):
+def test_reading_queue_lengths_writes_nothing_to_the_broker(tenant, queue, broker):
     fill(tenant, queue, 1)
     sweep.run_once()
     assert {key.decode() for key in broker.scan_iter()} <= {queue}

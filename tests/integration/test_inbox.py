@@ -100,7 +100,7 @@ def test_the_database_refuses_a_message_without_a_name(column):
         InboxMessage.objects.create(**{"consumer": "c", "message_id": "m", column: ""})
 
 
-def test_a_message_costs_one_statement_and_gets_the_databases_time():
+def test_a_message_takes_one_statement_and_has_the_databases_time():
     before = read_clock()
     with transaction.atomic(), CaptureQueriesContext(connection) as captured:
         consume_once("payments", "m-1")

@@ -27,7 +27,7 @@ def job_for(tenant, script, perform):
 
 @pytest.mark.parametrize("second", ["runs", "has begun it too", "has done it", "none: the job waits"])
 @pytest.mark.parametrize("answer", [{"id": "ch_late"}, EffectRefused("late"), EffectNotDone("late")], ids=repr)
-def test_a_stale_attempts_answer_is_evidence_and_changes_nothing(tenant, script, answer, second):
+def test_a_response_to_a_stale_attempt_is_recorded_as_an_event_and_changes_nothing(tenant, script, answer, second):
     def other_attempt(_key):
         expire(Job.objects.get(pk=queued.id), delay=-HOUR)
         if second != "none: the job waits":

@@ -35,5 +35,5 @@ def test_the_document_ends_in_crash_tests():
 
 
 @pytest.mark.parametrize("name", TESTS)
-def test_the_documents(name, tenant):
+def test_the_code_of_the_page_passes_its_own_tests(name, tenant):
     getattr(document, name)(tenant)

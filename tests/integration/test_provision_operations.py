@@ -453,7 +453,7 @@ def test_an_invalid_name_is_refused_before_a_job_is_created(provision, drop, hos
 
 
 @pytest.mark.parametrize("hostile", ['x"; DROP ROLE y; --', "x' OR '1'='1", "%s {name}", "Ünï cödé"])
-def test_even_a_hostile_name_is_quoted(target, hostile):
+def test_a_name_with_sql_in_it_is_quoted(target, hostile):
     server = PostgresServer(target.url, scope=str(uuid4()), name=hostile, timeout=SECONDS)
     job_id = uuid4()
     server.create_role(job_id, password="p", connection_limit=1)

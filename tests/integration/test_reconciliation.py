@@ -45,7 +45,7 @@ def test_an_answer_closes_the_effect_and_no_call_is_made(tenant, script, answer)
     assert step_of(job).state == "done"
 
 
-def test_after_the_key_window_the_downstream_is_asked(tenant, script):
+def test_after_the_key_window_the_effect_is_reconciled(tenant, script):
     bank = Downstream(LOST, finds="found")
     job = run(with_open_effect(tenant, script, bank, asks=True, key_window=DAY, age=2 * DAY).id)
     assert (job.state, len(bank.calls), len(bank.questions)) == (State.SUCCEEDED, 1, 1)
@@ -84,7 +84,7 @@ def test_the_effect_sets_how_long_not_found_proves_nothing(tenant, script):
 
 
 @pytest.mark.parametrize("trouble", [LOST, RetryableError("busy"), EffectNotDone("busy")], ids=repr)
-def test_an_unanswered_question_leaves_the_outcome_unknown(tenant, script, trouble):
+def test_a_failed_reconciliation_leaves_the_outcome_unknown(tenant, script, trouble):
     bank = Downstream(LOST, finds=trouble)
     job = run(with_open_effect(tenant, script, bank, asks=True).id)
     assert (job.state, job.open_effects, step_of(job).state) == (State.QUEUED, 1, "started")

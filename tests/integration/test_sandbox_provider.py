@@ -83,7 +83,7 @@ def test_a_failing_first_call_charges_nothing_and_the_second_succeeds(provider, 
     assert provider.outcomes(request.node.name) == [outcome, "charged"]
 
 
-def test_a_rate_limit_says_when_to_retry(provider, request):
+def test_a_rate_limit_has_retry_after(provider, request):
     assert provider.charge(request.node.name, "tok_429_then_ok").headers["Retry-After"] == "1"
 
 

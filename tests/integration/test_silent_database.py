@@ -90,7 +90,7 @@ def value_of(statement):
 # --- the connection ------------------------------------------------------------------------------------------------------
 
 
-def test_a_statement_without_an_answer_is_an_error_and_the_late_answer_is_nobodys(relay, in_thread):
+def test_a_statement_without_an_answer_fails_and_its_late_answer_is_discarded(relay, in_thread):
     def ask():
         assert value_of("SELECT 1") == 1
         relay.fall_silent()
@@ -104,7 +104,7 @@ def test_a_statement_without_an_answer_is_an_error_and_the_late_answer_is_nobody
     assert in_thread(ask).result(TIMEOUT_SECONDS) == 3
 
 
-def test_a_transaction_that_meets_silence_is_over(relay, in_thread):
+def test_a_transaction_without_an_answer_is_ended(relay, in_thread):
     @transaction.atomic
     def write():
         value_of("SELECT 1")
@@ -134,7 +134,7 @@ def test_a_kept_connection_that_is_silent_fails_its_health_check(relay, in_threa
     assert in_thread(ask).result(TIMEOUT_SECONDS) == (False, None)
 
 
-def test_a_server_that_accepts_and_says_no_more_is_an_error_of_connecting(relay, in_thread):
+def test_a_server_that_accepts_but_does_not_answer_is_a_connection_error(relay, in_thread):
     relay.fall_silent()
     with pytest.raises(OperationalError, match="timeout"):
         in_thread(value_of, "SELECT 1").result(TIMEOUT_SECONDS)
@@ -149,7 +149,7 @@ def test_a_connection_without_a_limit_waits_as_long_as_it_takes(relay, in_thread
     assert in_thread(ask).result(TIMEOUT_SECONDS) == (1, True)
 
 
-def test_copy_pipeline_and_notifications_work_as_ever(in_thread):
+def test_copy_pipeline_and_notifications_still_work(in_thread):
     def use():
         connection.ensure_connection()
         driver = connection.connection
@@ -182,7 +182,7 @@ def ask(in_thread):
     return lambda: in_thread(post, client).result(TIMEOUT_SECONDS)
 
 
-def test_a_request_in_a_silent_database_is_asked_to_come_back(relay, ask):
+def test_a_request_without_a_database_answer_gets_503_with_retry_after(relay, ask):
     relay.fall_silent()
     answer = ask()
     document = problem(answer, 503, "service-unavailable")
@@ -227,7 +227,7 @@ def work(relay, in_thread, script, settings):
     may_return.set()
 
 
-def test_a_heartbeat_in_a_silent_database_tries_again_and_keeps_the_lease(relay, work):
+def test_a_heartbeat_without_an_answer_is_retried_and_keeps_the_lease(relay, work):
     job, attempt, may_return = work
     # Its own connection, which it gives up, and others after it.
     before = relay.accepted
@@ -240,7 +240,7 @@ def test_a_heartbeat_in_a_silent_database_tries_again_and_keeps_the_lease(relay,
     assert history(job.id) == ["submit", "claim", "succeed"]
 
 
-def test_an_attempt_that_ends_in_a_silent_database_gets_on_record_when_it_speaks_again(relay, work):
+def test_an_attempt_that_ends_without_a_database_answer_is_recorded_when_the_database_answers_again(relay, work):
     job, attempt, may_return = work
     before = relay.accepted
     may_return.set()
@@ -251,7 +251,7 @@ def test_an_attempt_that_ends_in_a_silent_database_gets_on_record_when_it_speaks
     assert history(job.id) == ["submit", "claim", "succeed"]
 
 
-def test_a_scrape_tells_what_was_counted_within_its_ten_seconds(relay, in_thread, settings):
+def test_a_scrape_returns_process_metrics_within_ten_seconds(relay, in_thread, settings):
     def scrape():
         assert value_of("SELECT 1") == 1
         relay.fall_silent()

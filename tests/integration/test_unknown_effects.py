@@ -48,7 +48,7 @@ def test_within_the_key_window_it_is_repeated_under_the_same_key(tenant, script)
     assert first.first_started_at == last.first_started_at < first.last_started_at + HOUR < last.last_started_at
 
 
-def test_within_the_key_window_the_downstream_is_not_asked(tenant, script):
+def test_within_the_key_window_the_effect_is_not_reconciled(tenant, script):
     bank = Downstream(LOST, "ok", finds="found")
     job = run(with_open_effect(tenant, script, bank, asks=True, key_window=DAY).id)
     assert (decode_payload(job.result)["charge"], bank.questions) == ("ok", [])
@@ -89,7 +89,7 @@ def test_a_refusal_of_the_repeat_closes_the_effect(tenant, script):
     assert (job.state, job.open_effects, step_of(job).state) == (State.FAILED, 0, "refused")
 
 
-def test_after_a_refused_repeat_the_downstream_is_asked_about_the_first_call(tenant, script):
+def test_after_a_refused_repeat_the_first_call_is_reconciled(tenant, script):
     bank = Downstream(LOST, EffectRefused("not twice"), finds="found")
     job = run(with_open_effect(tenant, script, bank, asks=True, key_window=DAY).id)
     assert (job.state, decode_payload(job.result), job.done_effects) == (State.SUCCEEDED, {"charge": "found"}, 1)
@@ -151,7 +151,7 @@ def test_with_no_attempts_left_one_more_only_reconciles(tenant, script, finds, e
     assert (job.open_effects, job.done_effects) == {State.SUCCEEDED: (0, 1), State.FAILED: (0, 0)}.get(ends, (1, 0))
 
 
-def test_the_reconcile_only_attempt_may_ask_again_later(tenant, script):
+def test_the_reconcile_only_attempt_may_reconcile_again_later(tenant, script):
     bank = Downstream(LOST, LOST)
     job = run(last_attempt(with_open_effect(tenant, script, bank, asks=True, key_window=DAY)).id)
     for _ in range(3):

@@ -89,7 +89,7 @@ def test_params_of_a_charge_have_no_defaults(name):
 
 
 @pytest.mark.parametrize("seconds", [0, 3600, Decimal("0.1"), Decimal("1E-300")])
-def test_a_sleep_stays_exact(seconds):
+def test_a_duration_of_a_sleep_is_kept_exactly(seconds):
     serializer = SleepParams(data={"seconds": seconds})
     assert serializer.is_valid(), serializer.errors
     assert serializer.validated_data["seconds"] is seconds

@@ -64,7 +64,7 @@ def test_an_open_breaker_allows_no_caller_until_the_pause_is_over_and_then_one_a
     assert not link.allows()
 
 
-def test_a_spared_thread_does_not_use_up_the_one_try_after_the_pause(link, clock, others):
+def test_a_thread_that_just_failed_does_not_use_the_one_try_after_the_pause(link, clock, others):
     """If the pause is shorter than the time that a thread is spared, another thread must get the try."""
     link = circuit_breaker.CircuitBreaker(failures=1, open_seconds=0.2)
     link.failed()

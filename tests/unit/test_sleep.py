@@ -30,7 +30,7 @@ class SleepHandle:
 
 
 @pytest.mark.parametrize("seconds", [0, Decimal("0.3")])
-def test_it_lasts_as_long_as_requested_and_ends_with_full_progress(seconds):
+def test_a_sleep_lasts_as_long_as_requested_and_ends_with_full_progress(seconds):
     job = SleepHandle()
     start = time.monotonic()
     assert Sleep().perform({"seconds": seconds}, job) == {"slept": seconds}

@@ -23,7 +23,7 @@ def test_every_guard_and_every_event_is_used():
 
 
 @pytest.mark.parametrize("event", [event for event in Event if event not in (Event.SUBMIT, Event.RESOLVE)])
-def test_the_rules_lead_to_the_states_of_the_design(event):
+def test_the_table_and_the_handwritten_rules_lead_to_the_same_states(event):
     wrong = [job for job in every_situation() if by_table(event, job) != by_design(event, job)]
     assert wrong == []
 
