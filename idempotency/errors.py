@@ -3,14 +3,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import ClassVar
 
 
 class IdempotencyError(Exception):
     """The request cannot be handled under its idempotency key."""
-
-    # True if the same request with the same key can succeed later.
-    retryable: ClassVar[bool] = False
 
     def __init__(self, detail: str | None = None) -> None:
         self.detail = detail or (type(self).__doc__ or "").partition("\n")[0]
@@ -44,8 +40,6 @@ class KeyReused(IdempotencyError):
 
 class RequestInProgress(IdempotencyError):
     """The first request with this key is still being accepted. Retry this request unchanged after a short pause."""
-
-    retryable = True
 
     def __init__(self, *, retry_after_seconds: int = 1) -> None:
         super().__init__()
@@ -86,9 +80,6 @@ class UnsupportedContentEncoding(IdempotencyError):
 
 class FingerprintUnverifiable(IdempotencyError):
     """The first request cannot be compared yet: its fingerprint secret or version is missing on this server. Retry later."""
-
-    # It can succeed after an operator restores the secret, or after this process runs the release that supports the version.
-    retryable = True
 
     def __init__(self, *, version: int, kid: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The sweep: end expired leases and lapsed deadlines, publish hints of due jobs, resolve jobs from provider events."""
+"""The sweep: end expired leases, fail jobs past their deadline, publish hints of due jobs, resolve jobs from provider events."""
 
 from __future__ import annotations
 

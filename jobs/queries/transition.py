@@ -1,6 +1,6 @@
 """The statement of each rule in states.py: the guarded UPDATE of the job, with its attempt and its event, in one round trip.
 
-Each text is composed once from the constants below; values are always parameters. docs/reference/statements.sql shows them
+Each text is composed once from the constants below; values are always parameters. docs/statements.sql shows them
 as rendered.
 Instants are `clock_timestamp()`, because `now()` is frozen at the start of the transaction. Conditions use it in a sub-select:
 the bare function is volatile and keeps PostgreSQL from using an index.

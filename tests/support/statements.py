@@ -1,4 +1,4 @@
-"""Generate docs/reference/statements.sql, the hot statements as they are sent: `python -m tests.support.statements`."""
+"""Generate docs/statements.sql, the hot statements as rendered: `python -m tests.support.statements`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import django
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reference" / "statements.sql"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "statements.sql"
 
 _HEAD = """\
 -- The hot statements as they are sent to PostgreSQL, in the order of a job's life.

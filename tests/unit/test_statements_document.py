@@ -1,4 +1,4 @@
-"""docs/reference/statements.sql shows the hot statements as they are sent."""
+"""docs/statements.sql shows the hot statements as rendered."""
 
 from __future__ import annotations
 

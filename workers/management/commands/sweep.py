@@ -9,7 +9,7 @@ from workers import sweep
 
 
 class Command(BaseCommand):
-    help = "Sweep once, now: publish due jobs, end expired leases and lapsed deadlines."
+    help = "Sweep once, now: publish due jobs, end expired leases, fail jobs past their deadline."
 
     def handle(self, *_args: Any, **_options: Any) -> None:  # noqa: ANN401 - Django's signature
         counts = sweep.run_once()
