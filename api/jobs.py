@@ -26,7 +26,7 @@ from api.forms import (
 )
 from api.job_documents import event_document, job_document, poll_after
 from api.problems import current_request_id
-from api.submission import read_submission
+from api.submission_form import read_submission
 from foundation.spans import request_traceparent
 from idempotency.http import idempotent, reservation
 from jobs.ids import job_resource
@@ -37,11 +37,6 @@ from jobs.submission import Origin, Submission, submit_job
 
 if TYPE_CHECKING:
     from jobs.models import Job
-
-
-def _resource(job_id: UUID) -> str:
-    """Name the job as the subject of a keyed request, so that an erasure finds its stored response."""
-    return job_resource(job_id)
 
 
 class JobsView(APIView):
@@ -120,7 +115,7 @@ def _next_page(request: Request, **place: str | int | None) -> dict[str, str]:
 class JobCancelView(APIView):
     """Cancel a job, or request it."""
 
-    @idempotent(required=False, subject=_resource)
+    @idempotent(required=False, subject=job_resource)
     def post(self, request: Request, job_id: UUID) -> Response:
         """Return the job: canceled, or with `cancel_requested_at`. A running job stops unless it has completed effects."""
         principal = principal_of(request)
@@ -132,7 +127,7 @@ class JobCancelView(APIView):
 class JobRedriveView(APIView):
     """Queue a failed or canceled job again."""
 
-    @idempotent(required=False, subject=_resource)
+    @idempotent(required=False, subject=job_resource)
     def post(self, request: Request, job_id: UUID) -> Response:
         """Return the queued job. Finished steps stay finished; a refused effect starts under a new downstream key."""
         principal = principal_of(request)
@@ -158,7 +153,7 @@ class JobResolveView(APIView):
 
     permission_classes = [IsTenant, IsAdmin]
 
-    @idempotent(required=False, subject=_resource)
+    @idempotent(required=False, subject=job_resource)
     def post(self, request: Request, job_id: UUID) -> Response:
         """Return the resolved job. Verdict, author and note are recorded as an event."""
         principal = principal_of(request)

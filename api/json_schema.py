@@ -65,14 +65,14 @@ def _localize(node: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 class _Object(OpenApiSerializerFieldExtension):
-    target_class = "api.submission._ObjectField"
+    target_class = "api.submission_form._ObjectField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
         return {"type": "object"}
 
 
 class _Metadata(OpenApiSerializerFieldExtension):
-    target_class = "api.submission._MetadataField"
+    target_class = "api.submission_form._MetadataField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
         return {
@@ -91,7 +91,7 @@ class _Anything(OpenApiSerializerFieldExtension):
 
 
 class _ConcurrencyKey(OpenApiSerializerFieldExtension):
-    target_class = "api.submission._ConcurrencyKeyField"
+    target_class = "api.submission_form._ConcurrencyKeyField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
         # Printable characters of any script; the pattern covers only ASCII.

@@ -70,7 +70,7 @@ def redrive_job(*, tenant_id: int, mode: str, job_id: UUID, event_data: Mapping[
     with transaction.atomic():
         _prepare_requeue(job)
         try:
-            job = transitions.redrive_job(job_id=job_id, event_data=event_data)
+            job = transitions.apply_redrive(job_id=job_id, event_data=event_data)
         except DuplicateOperation as error:
             duplicate = find_job_by_identity(
                 tenant_id=tenant_id, mode=mode, operation=job.operation, identity=bytes(job.identity or b"")
@@ -125,7 +125,7 @@ def resolve_job(
             raise IllegalTransition(job_id, Event.RESOLVE, state)
         if then is State.SUCCEEDED and _has_compensated(job_id, step):
             raise CompensatedJobCannotSucceed
-        resolved = transitions.resolve_job(
+        resolved = transitions.apply_resolve(
             job_id=job_id,
             target=then,
             event_data={**decision, "note": printable(note), "by": printable(by)},

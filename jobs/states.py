@@ -51,7 +51,7 @@ class Event(StrEnum):
 
 
 class Guard(StrEnum):
-    """A condition on the job's row; its SQL is in queries/transition.py."""
+    """A condition on the job's row; its SQL is in queries/rule_statement.py."""
 
     DUE = "due"
     ATTEMPTS_LEFT = "attempts_left"
@@ -73,7 +73,7 @@ class Fence(StrEnum):
     """How an event uses the fencing token (`job.attempt`)."""
 
     NONE = "none"
-    MINTS = "mints"  # raises it by one
+    INCREMENTS = "increments"
     CHECKS = "checks"  # requires it
 
 
@@ -114,7 +114,7 @@ RULES: tuple[Rule, ...] = (
         Event.CLAIM,
         _QUEUED,
         State.RUNNING,
-        Fence.MINTS,
+        Fence.INCREMENTS,
         (Guard.DUE, Guard.ATTEMPTS_LEFT, Guard.DEADLINE_NOT_PASSED, Guard.NOT_BLOCKED, Guard.NOT_PAUSED),
     ),
     Rule(Event.SUCCEED, _RUNNING, State.SUCCEEDED, Fence.CHECKS, (Guard.NO_OPEN_EFFECTS,)),

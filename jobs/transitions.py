@@ -1,6 +1,6 @@
 """The only writer of `job.state`: each function is one event of the table in states.py.
 
-A function calls `apply_first_rule` (queries/transition.py), which runs one statement per rule until one matches. No match is a
+A function calls `apply_first_rule` (queries), which runs one statement per rule until one matches. No match is a
 normal result: a stale worker gets StaleAttempt and stops; a request that the state does not allow gets IllegalTransition.
 A process that dies before a statement's commit changes nothing.
 """
@@ -18,7 +18,7 @@ from broker.hints import DueJob, publish_hint_on_commit
 from jobs.errors import DuplicateOperation, IllegalTransition, JobErased, JobNotFound, StaleAttempt
 from jobs.models import Job
 from jobs.payloads import describe_failure, encode_payload
-from jobs.queries.transition import apply_first_rule
+from jobs.queries.rule_statement import apply_first_rule
 from jobs.states import Event, State, rules_for
 
 _ZERO = timedelta(0)
@@ -116,7 +116,7 @@ def cancel_queued_job(*, job_id: UUID, event_data: Mapping[str, str] | None = No
     return apply_first_rule(rules_for(Event.CANCEL), job_id=job_id, event_data=event_data)
 
 
-def redrive_job(*, job_id: UUID, event_data: Mapping[str, str] | None = None) -> Job:
+def apply_redrive(*, job_id: UUID, event_data: Mapping[str, str] | None = None) -> Job:
     """Queue the failed or canceled job again with all its attempts; finished steps stay finished.
 
     Raises JobErased if its payload is gone, DuplicateOperation if another live job has its identity.
@@ -142,7 +142,7 @@ def redrive_job(*, job_id: UUID, event_data: Mapping[str, str] | None = None) ->
     return job
 
 
-def resolve_job(
+def apply_resolve(
     *, job_id: UUID, target: State, event_data: Mapping[str, Any], result: bytes | None, keep_cancel_request: bool
 ) -> Job:
     """Move the unknown job to `target` (succeeded, failed or queued) and record the verdict (`event_data`) in its history.

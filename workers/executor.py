@@ -59,8 +59,13 @@ def execute_job(job_id: UUID) -> Job | None:
         return None
     operation = operation_of(job.operation, job.operation_version)
     time_limit = timedelta(seconds=operation.timeout_seconds)
-    lease = Lease(job_id=job.id, attempt=job.attempt, time_limit=time_limit, claimed_at=claimed_at)
-    lease.cancel_requested = job.cancel_requested_at is not None
+    lease = Lease(
+        job_id=job.id,
+        attempt=job.attempt,
+        time_limit=time_limit,
+        claimed_at=claimed_at,
+        cancel_requested=job.cancel_requested_at is not None,
+    )
     log_context = structlog.contextvars.bound_contextvars(
         # Take the id from the job's row: a hint that the sweep publishes has no request id.
         request_id=job.request_id,

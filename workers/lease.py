@@ -33,13 +33,15 @@ class Lease:
     Its end is calculated from the time before the claim was sent, so that it never ends later here than in the database.
     """
 
-    def __init__(self, *, job_id: UUID, attempt: int, time_limit: timedelta, claimed_at: float) -> None:
+    def __init__(
+        self, *, job_id: UUID, attempt: int, time_limit: timedelta, claimed_at: float, cancel_requested: bool = False
+    ) -> None:
         self.job_id = job_id
         self.attempt = attempt
         self.length = timedelta(seconds=settings.LEASE_SECONDS)
         # The lease is not renewed beyond this time after the claim. The margin lets an attempt settle after its time limit.
         self.attempt_limit = time_limit + timedelta(seconds=settings.ATTEMPT_MARGIN_SECONDS)
-        self.cancel_requested = False
+        self.cancel_requested = cancel_requested
         self._time_is_over_at = claimed_at + time_limit.total_seconds()
         self._lock = threading.Lock()
         self._ends_at = claimed_at + self.length.total_seconds()

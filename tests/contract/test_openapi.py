@@ -19,7 +19,7 @@ from api.forms import EventsQuery, JobQuery, ListQuery, ResolutionForm
 from api.json_schema import FormSchema
 from api.openapi import FILE, document
 from api.problem_catalogue import PROBLEMS, Key
-from api.submission import SubmissionForm
+from api.submission_form import SubmissionForm
 from idempotency.request_headers import MAX_KEY_LENGTH, MAX_TTL_SECONDS, MIN_TTL_SECONDS
 from jobs.models import JobStep, Priority
 from jobs.operations import ARTIFACT_NAME

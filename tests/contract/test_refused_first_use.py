@@ -92,7 +92,7 @@ def test_a_crash_on_first_use_leaves_the_key_free(api, monkeypatch):
 
 def test_a_replay_works_after_its_operation_was_removed(api, monkeypatch):
     first = post(api)
-    monkeypatch.setattr("api.submission.current_operation", refuse_operation)
+    monkeypatch.setattr("api.submission_form.current_operation", refuse_operation)
     problem(post(api, key="another"), 400, "unknown-operation")
     assert post(api).content == first.content
 
@@ -100,7 +100,7 @@ def test_a_replay_works_after_its_operation_was_removed(api, monkeypatch):
 def test_a_replay_works_after_validation_became_stricter(api, monkeypatch):
     body = {**CHARGE, "metadata": {"order": "1"}}
     first = post(api, body)
-    monkeypatch.setattr("api.submission._METADATA_MEMBERS", 0)
+    monkeypatch.setattr("api.submission_form._METADATA_MEMBERS", 0)
     assert pointers(problem(post(api, body, key="another"), 400, "validation-failed")) == {"/metadata"}
     assert post(api, body).content == first.content
 

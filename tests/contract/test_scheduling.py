@@ -248,7 +248,7 @@ def test_a_replay_works_after_run_at_and_deadline_have_passed(api, monkeypatch):
     body = {**CHARGE, "run_at": ahead(minutes=1), "deadline": ahead(minutes=2)}
     first = post(api, body)
     accepted(first)
-    monkeypatch.setattr("api.submission.datetime", HourAhead)
+    monkeypatch.setattr("api.submission_form.datetime", HourAhead)
     problem(post(api, body, key="another"), 400, "validation-failed")
     assert post(api, body).content == first.content
 

@@ -112,7 +112,7 @@ def test_a_redrive_clears_the_cancel_request(tenant):
     job = queued_job(tenant)
     cancel(job)
     assert Job.objects.get(pk=job.id).cancel_requested_at is not None
-    again = transitions.redrive_job(job_id=job.id)
+    again = transitions.apply_redrive(job_id=job.id)
     assert (again.state, again.cancel_requested_at) == (State.QUEUED, None)
     assert transitions.retry_job(
         job_id=job.id, attempt=claim(job.id).attempt, delay=ZERO, detail="later", cause="test"

@@ -157,7 +157,7 @@ def test_the_fence_never_falls_whatever_happens_to_the_job(tenant):
         held = end_lease(claim(make_due(job.id).id).id)
         seen.append(held.attempt)
         seen.append(END[event](hold(held)).attempt)
-    seen.append(transitions.redrive_job(job_id=job.id).attempt)
+    seen.append(transitions.apply_redrive(job_id=job.id).attempt)
     seen.append(claim(job.id).attempt)
     assert seen == [0, 1, 1, 2, 2, 3, 3, 4, 4, 4, 5]
 
@@ -195,7 +195,7 @@ def test_a_job_with_an_open_effect_runs_on_after_its_deadline(tenant):
 
 def test_a_missing_job_cannot_be_redriven():
     with pytest.raises(JobNotFound):
-        transitions.redrive_job(job_id=uuid4())
+        transitions.apply_redrive(job_id=uuid4())
 
 
 def test_a_claim_waits_until_the_retry_is_due(tenant):

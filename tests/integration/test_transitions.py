@@ -9,7 +9,7 @@ from django.db import IntegrityError, connection
 
 from jobs.models import Job, JobAttempt, JobEvent
 from jobs.payloads import encode_payload
-from jobs.queries.transition import apply_first_rule
+from jobs.queries.rule_statement import apply_first_rule
 from jobs.states import RULES, TERMINAL, Event, Fence, Guard, State
 from tests.support.factories import known_operations
 from tests.support.scenarios import (
@@ -80,7 +80,7 @@ def test_a_rule_is_applied_if_its_guards_hold(tenant, rule):
         ended = clock()
         assert after == Job.objects.get(pk=before.id)
         assert after.state == rule.target
-        assert after.attempt == before.attempt + (rule.fence is Fence.MINTS)
+        assert after.attempt == before.attempt + (rule.fence is Fence.INCREMENTS)
         check_event(rule, before, after)
         check_attempt(rule, before, began, ended)
         check_target(rule, before, after, began, ended)
@@ -100,7 +100,7 @@ def recorded_name(rule):
 
 def check_attempt(rule, before, began, ended):
     attempts = list(JobAttempt.objects.filter(job_id=before.id).order_by("number"))
-    if rule.fence is Fence.MINTS:
+    if rule.fence is Fence.INCREMENTS:
         assert (attempts[-1].number, attempts[-1].worker) == (before.attempt + 1, "w")
         assert (attempts[-1].ended_at, attempts[-1].outcome) == (None, None)
         assert began <= attempts[-1].started_at <= ended

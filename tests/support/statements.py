@@ -197,7 +197,7 @@ def _section(statement: Statement | Transition) -> str:
 def _text(statement: Statement | Transition) -> str:
     if isinstance(statement, Statement):
         return str(getattr(import_module(statement.module), statement.constant))
-    states, transition = import_module("jobs.states"), import_module("jobs.queries.transition")
+    states, transition = import_module("jobs.states"), import_module("jobs.queries.rule_statement")
     rule = next(rule for rule in states.rules_for(states.Event(statement.event)) if rule.target == statement.target)
     return str(transition.render_rule(rule, has_concurrency_key=statement.with_concurrency_queue))
 

@@ -44,7 +44,7 @@ def test_every_end_of_an_attempt_checks_the_fence_and_only_a_claim_mints_it():
         if State.RUNNING in rule.sources:
             assert rule.fence is Fence.CHECKS, rule
         elif rule.target is State.RUNNING:
-            assert rule.fence is Fence.MINTS, rule
+            assert rule.fence is Fence.INCREMENTS, rule
         else:
             assert rule.fence is Fence.NONE, rule
 

@@ -152,7 +152,7 @@ def render_rule(rule: Rule, *, has_concurrency_key: bool = True) -> str:
     conditions = ["job.id = %(job_id)s", "job.state = ANY(%(sources)s)", *(GUARDS[guard] for guard in rule.guards)]
     if rule.fence is Fence.CHECKS:
         conditions.append("job.attempt = %(attempt)s")
-    if rule.fence is Fence.MINTS:
+    if rule.fence is Fence.INCREMENTS:
         conditions.append("job.operation || '@' || job.operation_version = ANY(%(known_operations)s)")
         attempt = """INSERT INTO job_attempt (job_id, number, worker, started_at)
             SELECT id, attempt, worker, started_at FROM changed"""
