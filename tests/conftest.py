@@ -87,8 +87,8 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_report_header() -> str:
     """Which servers these tests are about."""
     with psycopg.connect(os.environ["DATABASE_URL"]) as database, redis.Redis.from_url(settings.REDIS_URL) as broker:
-        told = broker.info("server")
-        name, version = told.get("server_name", "redis"), told.get("valkey_version", told["redis_version"])
+        info = broker.info("server")
+        name, version = info.get("server_name", "redis"), info.get("valkey_version", info["redis_version"])
         return f"servers: PostgreSQL {database.info.parameter_status('server_version')}, {name} {version}"
 
 

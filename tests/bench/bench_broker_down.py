@@ -45,9 +45,9 @@ def measure(caller, name):
     with ThreadPoolExecutor(CLIENTS) as clients:
         for number in range(ROUNDS):
             keys = [f"{name}-{number}-{client}" for client in range(CLIENTS)]
-            told = list(clients.map(partial(charge_timed, caller), keys))
-            assert {status for status, _seconds in told} == {202}
-            seconds = sorted(each for _status, each in told)
+            results = list(clients.map(partial(charge_timed, caller), keys))
+            assert {status for status, _seconds in results} == {202}
+            seconds = sorted(each for _status, each in results)
             print(
                 f"{name:>10}  round {number + 1}  median {statistics.median(seconds):5.2f} s  slowest {seconds[-1]:5.2f} s"
             )

@@ -67,8 +67,10 @@ def test_a_large_report_needs_no_more_memory_than_a_small_one(tmp_path, kind):
     print(f"\n{ROWS} jobs made in {time.perf_counter() - began_at:.0f} s")
     submission = Submission(operation=current_operation("reports.generate"), params={"format": kind, **PERIOD})
     job = submit_job(tenant_id=tenant.id, mode="test", submission=submission)
-    told = connection.settings_dict
-    url = f"postgres://{told['USER']}:{told['PASSWORD']}@{told['HOST']}:{told['PORT']}/{told['NAME']}"
+    database = connection.settings_dict
+    url = (
+        f"postgres://{database['USER']}:{database['PASSWORD']}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
+    )
     ran = subprocess.run(
         [sys.executable, "-c", _CHILD, str(job.id), str(tmp_path)],
         env={**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "config.settings"},

@@ -62,5 +62,5 @@ def caller(stack, api_key):
 
 @pytest.fixture
 def ledger(caller, stack):
-    """The same client, who notes what it was told."""
+    """Return a ledger of the responses that this client received."""
     return Ledger(caller, stack)

@@ -67,8 +67,8 @@ def ask(stack, *words):
     return json.loads(celery(stack, "inspect", *words, "--json", "--timeout", "4", "-d", WORKER))[WORKER]
 
 
-def sleep(caller, key, seconds, **asked):
-    body = {"operation": "demo.sleep", "params": {"seconds": seconds}, **asked}
+def sleep(caller, key, seconds, **fields):
+    body = {"operation": "demo.sleep", "params": {"seconds": seconds}, **fields}
     answer = caller.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": key})
     assert answer.status_code == 202, answer.text
     return answer.headers["Location"]

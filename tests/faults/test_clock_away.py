@@ -1,4 +1,4 @@
-"""While nobody sweeps, jobs run as ever; what was lost meanwhile is found once somebody does (I2, I8)."""
+"""Without a sweep, jobs still run; the next sweep finds what was lost meanwhile (I2, I8)."""
 
 from __future__ import annotations
 

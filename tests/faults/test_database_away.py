@@ -21,7 +21,7 @@ CHARGES = 40
 # A statement's 5 s and 2 s more, or 3 s for a health check and 3 s for a new connection; the rest is for a busy machine.
 BOUND_SECONDS = 12.0
 OUTAGE_SECONDS = 30.0
-# Until a client that repeats its request is told that it is accepted: an outage, and then at once.
+# Seconds until a client that retries gets its 202: the outage, and then at once.
 ACCEPTED_SECONDS = 90.0
 # Longer than the outage and a slow restart: an attempt under way keeps what it has.
 LEASE_SECONDS = "120"
@@ -99,7 +99,7 @@ def load(caller, stack, request):
 
 
 def processes(stack):
-    """Every process by its number: whoever ended and was replaced would have another."""
+    """Return the pid of every process: a replaced process would have another one."""
     mains = [psutil.Process(running.popen.pid) for running in stack.running.values()]
     return {process.pid for main in mains for process in (main, *main.children(recursive=True))}
 
@@ -108,35 +108,35 @@ def processes(stack):
 def test_requests_get_503_with_retry_after_and_no_job_is_lost_or_repeated(stack, postgres, load, fault):
     load.begin_slow(0)
     with ThreadPoolExecutor(CLIENTS) as clients:
-        asked = [clients.submit(load.ask, number) for number in range(1, CHARGES)]
+        charges = [clients.submit(load.ask, number) for number in range(1, CHARGES)]
         until(lambda: len(load.accepted) > CLIENTS)
         began = time.monotonic()
         with fault(postgres):
             prove_that_it_is_away(load)
             if fault is Postgres.stopped:
                 until(lambda: time.monotonic() - began > OUTAGE_SECONDS, seconds=2 * OUTAGE_SECONDS)
-        for one in asked:
+        for one in charges:
             one.result()
     assert load.slowest < BOUND_SECONDS, f"the slowest answer took {load.slowest:.2f} s"
     jobs = prove_that_nothing_is_lost(stack, postgres, load)
-    # What the provider said in the middle of it all got on record by the attempt that had heard it.
+    # The attempt that received the provider's response during the outage recorded it.
     assert jobs[load.accepted[0].json()["id"]]["attempt"] == 1
 
 
 def test_sessions_that_are_ended_again_and_again_cost_no_job(stack, postgres, load):
     load.begin_slow(0)
     with ThreadPoolExecutor(CLIENTS) as clients:
-        asked = [clients.submit(load.ask, number) for number in range(1, CHARGES)]
+        charges = [clients.submit(load.ask, number) for number in range(1, CHARGES)]
 
         def all_are_accepted():
             before = len(load.accepted)
             postgres.end_sessions()
             # Between two blows at least one gets through, however slow the machine is.
-            until(lambda: len(load.accepted) > before or all(one.done() for one in asked), seconds=60)
-            return all(one.done() for one in asked)
+            until(lambda: len(load.accepted) > before or all(one.done() for one in charges), seconds=60)
+            return all(one.done() for one in charges)
 
         until(all_are_accepted, seconds=ACCEPTED_SECONDS)
-        for one in asked:
+        for one in charges:
             one.result()
     assert load.refused
     # While the jobs run as well.

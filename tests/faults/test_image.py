@@ -20,7 +20,7 @@ from tests.support.stack import POLL_SECONDS, START_SECONDS
 from tests.support.waiting import until
 
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
-# Imported by every Python that finds it: the named modules are not there, whoever asks.
+# Imported by every Python that finds it: the named modules cannot be imported.
 WITHOUT = """
 import sys
 
@@ -89,15 +89,15 @@ def test_each_process_finds_all_that_it_imports(image):
         "import config.asgi",
         "from config.celery import app; app.loader.import_default_modules(); assert 'workers.run_job' in app.tasks",
     ):
-        told = run(image, "-c", f"import django; {code}")
-        assert told.returncode == 0, told.stderr
-    told = run(image, "-c", "import pytest")
-    assert "in the image" in told.stderr  # the hook does what it is for
+        done = run(image, "-c", f"import django; {code}")
+        assert done.returncode == 0, done.stderr
+    done = run(image, "-c", "import pytest")
+    assert "in the image" in done.stderr
 
 
 def test_a_deployment_can_be_checked_and_migrated_from_it(image):
-    told = run(image, "manage.py", "check", "--deploy")
-    assert told.returncode == 0, told.stderr
+    done = run(image, "manage.py", "check", "--deploy")
+    assert done.returncode == 0, done.stderr
     assert run(image, "manage.py", "makemigrations", "--check", "--dry-run").returncode == 0
 
 

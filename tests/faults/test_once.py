@@ -68,7 +68,7 @@ def test_fifty_concurrent_requests_with_one_key_are_one_job_and_one_charge(stack
     with ThreadPoolExecutor(50) as clients:
         answers = list(clients.map(ask, range(50)))
     kept = [answer for answer in answers if answer.status_code == 202]
-    # Duplicates beyond the few that may wait are told to come back; they then get the same answer.
+    # Duplicates beyond the few that may wait get 409 and retry; then they get the same response.
     for answer in answers:
         if answer.status_code != 202:
             assert answer.json()["code"] == "idempotency-request-in-progress"
@@ -86,7 +86,7 @@ def test_fifty_concurrent_requests_with_one_key_are_one_job_and_one_charge(stack
 def test_two_hundred_charges_with_retries_and_lost_answers_are_each_made_once(stack, caller):
     sources = random.sample([source for source, count in MIX.items() for _ in range(count)], sum(MIX.values()))
 
-    def charge_until_told(numbered):
+    def charge_until_answered(numbered):
         """What a client with a bad network does: some answers never reach it, and it asks again."""
         number, source = numbered
         chance = random.Random(number)
@@ -99,15 +99,15 @@ def test_two_hundred_charges_with_retries_and_lost_answers_are_each_made_once(st
         return answers
 
     with ThreadPoolExecutor(CLIENTS) as clients:
-        told = list(clients.map(charge_until_told, enumerate(sources)))
-    for answers in told:
+        responses = list(clients.map(charge_until_answered, enumerate(sources)))
+    for answers in responses:
         assert {answer.status_code for answer in answers} == {202}
         assert len({answer.content for answer in answers}) == 1
-    # Some of the answers that nobody read were to first requests.
-    assert any(answers[0].headers["Idempotency-Replayed"] == "true" for answers in told)
+    # Some of the unread responses were to first requests.
+    assert any(answers[0].headers["Idempotency-Replayed"] == "true" for answers in responses)
     jobs = caller.when_ended(len(sources), seconds=90, stack=stack)
     assert len(jobs) == len(sources)
-    assert {job["id"] for job in jobs} == {answers[0].json()["id"] for answers in told}
+    assert {job["id"] for job in jobs} == {answers[0].json()["id"] for answers in responses}
     for job in jobs:
         declined = job["params"]["source"] == "tok_declined"
         assert job["state"] == ("failed" if declined else "succeeded"), job
@@ -127,7 +127,7 @@ def test_two_hundred_charges_with_retries_and_lost_answers_are_each_made_once(st
 
 
 def give_up_on(caller, key, source, *, amount):
-    """A request whose answer nobody reads: the connection is closed as soon as it is sent, or a little later."""
+    """Send a request and close the connection at once, or a little later, without reading the response."""
     body = {"operation": "payments.charge", "params": {"amount": amount, "currency": "usd", "source": source}}
     request = caller.http.build_request("POST", "/v1/jobs", json=body, headers={"Idempotency-Key": key})
     try:

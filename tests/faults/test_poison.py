@@ -23,7 +23,7 @@ GOOD_PER_POISONED = 20
 CLIENTS = 8
 # More dead that are replaced at once: a lease each that runs out beside the others.
 PROCESSES = 8
-# Some hundred processes are started anew, each a fraction of a second of a processor.
+# About a hundred processes are started, each for a fraction of a CPU second.
 PATIENCE_SECONDS = 400
 
 

@@ -59,13 +59,13 @@ def caller(proxy, owner):
 
 @pytest.fixture
 def behind(tmp_path):
-    """`behind()` is a proxy of its own before an upstream that does what it is told; its options are running_nginx's."""
+    """`behind()` is a proxy of its own before an upstream that behaves as its state says; its options are running_nginx's."""
     with contextlib.ExitStack() as started:
-        told = started.enter_context(upstream())
+        state = started.enter_context(upstream())
 
         def begin(**options):
-            proxy = started.enter_context(running_nginx(tmp_path, **{"api": [told.url], **options}))
-            return started.enter_context(httpx2.Client(base_url=proxy.url, trust_env=False, timeout=20)), told
+            proxy = started.enter_context(running_nginx(tmp_path, **{"api": [state.url], **options}))
+            return started.enter_context(httpx2.Client(base_url=proxy.url, trust_env=False, timeout=20)), state
 
         yield begin
 
@@ -167,18 +167,18 @@ def test_headers_over_the_limit_are_refused_and_smaller_ones_pass(caller):
 
 
 def test_connections_of_one_address_are_limited(behind):
-    client, told = behind(changes={"limit_conn addresses 1000;": "limit_conn addresses 2;"})
-    told.is_silent = True
+    client, state = behind(changes={"limit_conn addresses 1000;": "limit_conn addresses 2;"})
+    state.is_silent = True
     url = urlsplit(str(client.base_url))
     with contextlib.ExitStack() as sockets:
         for number in (1, 2):
             one = sockets.enter_context(socket.create_connection((url.hostname, url.port)))
             one.sendall(b"GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            until(lambda: len(told.requests) == number)  # noqa: B023
+            until(lambda: len(state.requests) == number)  # noqa: B023
         answer = client.get("/v1/jobs")
     problem(answer, 503, "service-unavailable")
     assert answer.headers["Retry-After"] == "1"
-    assert len(told.requests) == 2
+    assert len(state.requests) == 2
 
 
 # --- failures ------------------------------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def test_two_key_headers_are_refused(caller):
 
 
 def test_forwarded_headers_of_the_client_are_replaced(behind):
-    client, told = behind()
+    client, state = behind()
     lies = {
         "X-Forwarded-Proto": "https",
         "X-Forwarded-For": "1.2.3.4",
@@ -260,7 +260,7 @@ def test_forwarded_headers_of_the_client_are_replaced(behind):
         "Forwarded": "proto=https",
     }
     client.get("/v1/jobs", headers=lies)
-    [(_, headers)] = told.requests
+    [(_, headers)] = state.requests
     assert headers["x-forwarded-proto"] == "http"
     assert headers["x-forwarded-for"] == "127.0.0.1"
     assert not headers.keys() & {"x-forwarded-host", "forwarded"}
@@ -269,9 +269,9 @@ def test_forwarded_headers_of_the_client_are_replaced(behind):
 
 @pytest.mark.parametrize("given", ["abc-1.2:3_4", "", "two words", "x" * 129, 'a"b'])
 def test_a_valid_request_id_is_passed_on_and_an_invalid_one_is_replaced(behind, given):
-    client, told = behind()
+    client, state = behind()
     client.get("/v1/jobs", headers={"X-Request-Id": given} if given else {})
-    [(_, headers)] = told.requests
+    [(_, headers)] = state.requests
     if given == "abc-1.2:3_4":
         assert headers["x-request-id"] == given
     else:
@@ -279,10 +279,10 @@ def test_a_valid_request_id_is_passed_on_and_an_invalid_one_is_replaced(behind, 
 
 
 def test_connections_to_the_api_are_kept(behind):
-    client, told = behind(changes={"worker_processes auto;": "worker_processes 1;"})
+    client, state = behind(changes={"worker_processes auto;": "worker_processes 1;"})
     for _ in range(10):
         assert client.get("/v1/jobs").status_code == 204
-    assert (len(told.requests), told.connections) == (10, 1)
+    assert (len(state.requests), state.connections) == (10, 1)
 
 
 def test_the_access_log_has_each_request_and_no_secret(proxy, caller):

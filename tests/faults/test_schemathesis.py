@@ -28,7 +28,7 @@ SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 
 
 def fuzz(url, folder, examples, *words, **env):
-    """What schemathesis said of the service at this address."""
+    """Return schemathesis's report on the service at this address."""
     command = [SCHEMATHESIS, "--config-file", Path(__file__).with_name("schemathesis.toml"), "run", f"{url}/schema"]
     # The same requests each time; a bigger run tries others.
     seed = [] if examples > FUZZ_EXAMPLES else ["--seed", "1"]
@@ -68,7 +68,7 @@ NOT_OF_STREAMS = ["--exclude-checks", "positive_data_acceptance,response_schema_
 def test_endpoints_of_the_streams_process_answer_any_input_as_described(
     tmp_path, pytestconfig, accept, operations, words
 ):
-    """About a job that has ended, for which nobody waits: half of the requests are about it, the others about any id."""
+    """Use the id of an ended job in half of the requests, and any id in the others."""
     tenant = TenantFactory()
     job = in_state(tenant, State.SUCCEEDED)
     headers = ["--header", f"Authorization: Bearer {new_api_key(tenant)}", "--header", f"Accept: {accept}"]

@@ -246,13 +246,13 @@ def test_a_renewal_that_failed_is_tried_again_long_before_the_next_one_is_due(te
     job = claimed_job(tenant)
     tried, done = [], Event()
 
-    def renew_once_it_is_back(**asked):
-        tried.append(asked)
+    def renew_once_it_is_back(**params):
+        tried.append(params)
         if len(tried) == 1:
             settings.HEARTBEAT_SECONDS = 3600
             raise OperationalError("The database is away.")
         done.set()
-        return renew_lease(**asked)
+        return renew_lease(**params)
 
     settings.HEARTBEAT_SECONDS = 0.02
     monkeypatch.setattr("workers.lease.renew_lease", renew_once_it_is_back)

@@ -144,14 +144,14 @@ def test_a_refused_row_is_swept_once_the_defect_is_fixed(tenant):
 
 def test_a_sweep_without_its_database_ends_at_once(tenant, monkeypatch):
     def gone(**_values):
-        asked.append(1)
+        calls.append(1)
         connection.connection.close()
         raise OperationalError("server closed the connection unexpectedly")
 
-    asked = []
+    calls = []
     for _ in range(3):
         end_lease(claimed_job(tenant).id)
     monkeypatch.setattr(transitions, "expire_job", gone)
     with pytest.raises(OperationalError):
         sweep.run_once()
-    assert len(asked) == 1
+    assert len(calls) == 1

@@ -1,4 +1,4 @@
-"""A database that takes everything and answers nothing: an error in bounded time for whoever waits, and no harm afterwards."""
+"""A database that accepts everything and answers nothing: each client gets an error in bounded time, and nothing breaks later."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_copy_pipeline_and_notifications_still_work(in_thread):
                 cursor.execute("SELECT count(*) FROM number")
                 counted = cursor.fetchone()[0]
             cursor.execute("LISTEN nobody")
-        # Longer than any answer may take: nothing was asked, so nothing is missing.
+        # Longer than any answer may take: no query was sent, so no answer is missing.
         heard = list(driver.notifies(timeout=LONGER_SECONDS))
         return rows, counted, heard, driver.closed, value_of("SELECT 1")
 

@@ -33,9 +33,9 @@ def new_api_key(tenant: Tenant, *, mode: str = "test", **options: Any) -> str:
     return str(create_api_key(tenant=tenant, mode=mode, **options))
 
 
-def queued_job(tenant: Tenant, *, script: str = "none", mode: str = "test", **asked: Any) -> Job:
-    """Create a queued job. `asked` are more fields of the submission."""
-    submission = Submission(operation=current_operation("test.scripted"), params={"script": script}, **asked)
+def queued_job(tenant: Tenant, *, script: str = "none", mode: str = "test", **fields: Any) -> Job:
+    """Create a queued job. `fields` are more fields of the submission."""
+    submission = Submission(operation=current_operation("test.scripted"), params={"script": script}, **fields)
     return submit_job(tenant_id=tenant.id, mode=mode, submission=submission)
 
 

@@ -33,8 +33,8 @@ def writing(content: bytes) -> Callable[[Any], None]:
 
 def making(content: bytes, name: str = "report.csv", **options: Any) -> Callable[[Any], Any]:
     """Return a script that makes one artifact."""
-    told = {**CSV, **options}
-    return lambda job: vars(job.artifact(name, writing(content), **told))
+    artifact_options = {**CSV, **options}
+    return lambda job: vars(job.artifact(name, writing(content), **artifact_options))
 
 
 def job_with_file(tenant: Tenant, script: Any, content: bytes, **options: Any) -> Job:

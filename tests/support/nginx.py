@@ -118,21 +118,21 @@ class Upstream:
 @contextlib.contextmanager
 def upstream() -> Iterator[Upstream]:
     """Run an `Upstream` on its own port during the block."""
-    told = Upstream()
+    state = Upstream()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def setup(self):
-            told.connections += 1
+            state.connections += 1
             super().setup()
 
         def answer(self):
             self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            told.requests.append((self.command, {name.lower(): value for name, value in self.headers.items()}))
-            if told.is_silent:
+            state.requests.append((self.command, {name.lower(): value for name, value in self.headers.items()}))
+            if state.is_silent:
                 self.rfile.read(1)  # until the proxy closes the connection
-            if told.hangs_up or told.is_silent:
+            if state.hangs_up or state.is_silent:
                 self.close_connection = True
                 return
             self.send_response(204)
@@ -148,11 +148,11 @@ def upstream() -> Iterator[Upstream]:
             """Ignore closed connections: some tests cause them."""
 
     server = Server((HOST, 0), Handler)
-    told.url = f"http://{HOST}:{server.server_address[1]}"
+    state.url = f"http://{HOST}:{server.server_address[1]}"
     thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield told
+        yield state
     finally:
         server.shutdown()
         server.server_close()

@@ -35,7 +35,7 @@ UNACKED, UNACKED_INDEX = "unacked", "unacked_index"
 MAX_ATTEMPTS = 5
 # Events that settle a job, and events by which an operator or a client queues it again.
 ENDS = {"succeed", "fail", "canceled", "cancel", "lapse", "doubt"}
-ANEW = {"redrive", "resolve"}
+RESTARTS = {"redrive", "resolve"}
 # Events that a settled job may still get.
 HEARD = {"late-effect", "payload-erased"}
 # One session for each thread of two apis, two workers, maintenance and this test, and a few more.
@@ -56,7 +56,7 @@ class Ledger:
     stack: Stack
     operation: str = "payments.charge"
     max_attempts: int = MAX_ATTEMPTS
-    told: dict[str, bytes] = field(default_factory=dict)
+    responses: dict[str, bytes] = field(default_factory=dict)
     amounts: dict[str, int] = field(default_factory=dict)
     _charged_before: int = 0
 
@@ -67,7 +67,7 @@ class Ledger:
         """Send the key's charge, check that it is accepted, and return the job of the response."""
         answer = self.send(key, by=by)
         assert answer.status_code == 202, answer.text
-        assert self.told.setdefault(key, answer.content) == answer.content
+        assert self.responses.setdefault(key, answer.content) == answer.content
         return answer.json()
 
     def send(self, key: str, *, by: Caller | None = None) -> httpx2.Response:
@@ -83,7 +83,7 @@ class Ledger:
 
         in_doubt: the keys of jobs that must be `unknown` instead.
         """
-        jobs = self.caller.when_ended(len(self.told), seconds=seconds, stack=self.stack, in_doubt=len(in_doubt))
+        jobs = self.caller.when_ended(len(self.responses), seconds=seconds, stack=self.stack, in_doubt=len(in_doubt))
         assert {job["idempotency_key"] for job in jobs if job["state"] == "unknown"} == set(in_doubt)
         by_key = {job["idempotency_key"]: job for job in jobs}
         self._assert_accepted_once(jobs, by_key)
@@ -113,8 +113,8 @@ class Ledger:
 
     def _assert_accepted_once(self, jobs: list[dict[str, Any]], by_key: dict[str, dict[str, Any]]) -> None:
         """Check I2 and a part of I1: each 202 has one job, and there is no other job."""
-        assert len(jobs) == len(by_key) == len(self.told)
-        assert set(by_key) == set(self.told)
+        assert len(jobs) == len(by_key) == len(self.responses)
+        assert set(by_key) == set(self.responses)
 
     def _assert_charged_once(self, jobs: list[dict[str, Any]]) -> None:
         """Check I1 at the provider: one charge if the job succeeded, at most one if it is unknown, and none under other keys.
@@ -148,7 +148,7 @@ class Ledger:
 
     def _assert_retries_are_answered(self) -> None:
         """Check I3: the same request gets the same response, and another request is refused."""
-        for key, body in self.told.items():
+        for key, body in self.responses.items():
             again = self.send(key)
             assert (again.status_code, again.content) == (202, body)
             assert again.headers["Idempotency-Replayed"] == "true"
@@ -202,7 +202,7 @@ def _lives(history: list[str]) -> list[list[str]]:
     """Split the job's events at each redrive and resolve."""
     lives: list[list[str]] = [[]]
     for name in history:
-        if name in ANEW:
+        if name in RESTARTS:
             lives.append([])
         lives[-1].append(name)
     return lives

@@ -41,7 +41,7 @@ class Statement(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """The first rule of an event to a state; without the part of the concurrency queue unless it is asked for."""
+    """The first rule of an event to a state; without the part of the concurrency queue by default."""
 
     title: str
     comment: str
