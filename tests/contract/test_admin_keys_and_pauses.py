@@ -43,7 +43,7 @@ def test_a_key_is_found_for_each_tenant_that_uses_it(tenant, reader):
 @pytest.mark.parametrize("key", ["order-100", "ORDER-1001", "\x00", "é", "%"])
 def test_an_unused_key_is_not_found(tenant, reader, key):
     keyed_job(tenant, "order-1001")
-    assert "No record of exactly" in text_of(reader.get(KEYS, {"key": key}))
+    assert "There is no record with exactly the key" in text_of(reader.get(KEYS, {"key": key}))
 
 
 def test_the_stored_response_is_not_shown(api, reader):

@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 from devstack.ports import free_port
 from devstack.processes import ROOT
 from observability.metrics import database_metrics
-from tests.contract.test_unavailable import with_its_own_connection
+from tests.contract.test_unavailable import with_database_at
 from tests.support.metrics import read
 from tests.support.stack import database_url
 
@@ -40,7 +40,7 @@ def scrape():
 
 
 def test_without_the_database_process_metrics_remain():
-    found = with_its_own_connection(scrape, free_port())
+    found = with_database_at(free_port(), scrape)
     assert found.of("semel_up", component="postgres") == 0
     assert found.of("semel_up", component="redis") == 1
     assert found.has("semel_job_transitions_total")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -35,12 +36,18 @@ def post(
     content_type: str = "application/json",
     **headers: str,
 ) -> HttpResponse:
-    """Send a POST. A `body` of bytes or text is sent unchanged, any other value as JSON. Header names have underscores."""
+    """Send a POST. A `body` of bytes or text is sent unchanged, any other value as JSON. Header names have underscores.
+
+    Retry once if the key is in progress, as a client does: a busy machine can be slower than a duplicate waits.
+    """
     data = body if isinstance(body, bytes | str) else json.dumps(body)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     if key is not None:
         named["Idempotency-Key"] = key
-    return api.generic("POST", path, data, content_type=content_type, headers=named)
+    response = api.generic("POST", path, data, content_type=content_type, headers=named)
+    if response.status_code == HTTPStatus.CONFLICT and b'"code":"idempotency-request-in-progress"' in response.content:
+        response = api.generic("POST", path, data, content_type=content_type, headers=named)
+    return response
 
 
 def accepted(response: HttpResponse) -> dict[str, Any]:
