@@ -34,6 +34,7 @@ def post(
     key: str | None = "a-key",
     path: str = "/v1/jobs",
     content_type: str = "application/json",
+    retries: bool = True,
     **headers: str,
 ) -> HttpResponse:
     """Send a POST. A `body` of bytes or text is sent unchanged, any other value as JSON. Header names have underscores.
@@ -45,7 +46,11 @@ def post(
     if key is not None:
         named["Idempotency-Key"] = key
     response = api.generic("POST", path, data, content_type=content_type, headers=named)
-    if response.status_code == HTTPStatus.CONFLICT and b'"code":"idempotency-request-in-progress"' in response.content:
+    if (
+        retries
+        and response.status_code == HTTPStatus.CONFLICT
+        and b'"code":"idempotency-request-in-progress"' in response.content
+    ):
         response = api.generic("POST", path, data, content_type=content_type, headers=named)
     return response
 
