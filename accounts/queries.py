@@ -3,9 +3,8 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
-from django.db import connection
+from foundation.statements import execute, fetch_all, fetch_one
 
 _LIVE_KEY = """
     SELECT tenant_id, mode, is_admin, secret_sha256 FROM api_key
@@ -35,23 +34,15 @@ class LiveKey:
 
 def find_live_key(*, key_id: str, mode: str) -> LiveKey | None:
     """Return the live key with that id, if any. One row by primary key; locks nothing."""
-    with connection.cursor() as cursor:
-        cursor.execute(_LIVE_KEY, (key_id, mode))
-        row = cursor.fetchone()
+    row = fetch_one(_LIVE_KEY, key_id, mode)
     return LiveKey(*row) if row else None
 
 
 def live_key_ids(key_ids: Collection[str]) -> set[str]:
     """Return which of the keys are live: for requests that stay open. Rows by primary key; locks nothing."""
-    with connection.cursor() as cursor:
-        cursor.execute(_LIVE_KEYS, {"ids": sorted(key_ids)})
-        return {row[0] for row in cursor.fetchall()}
+    return {key_id for (key_id,) in fetch_all(_LIVE_KEYS, ids=sorted(key_ids))}
 
 
 def delete_audit_entries(*, age: timedelta, limit: int) -> int:
     """Delete those of the `limit` oldest entries that are older than `age`; return how many. Served by audit_entry_pkey."""
-    values: dict[str, Any] = {"age": age, "limit": limit}
-    with connection.cursor() as cursor:
-        cursor.execute(_DELETE_AUDIT_ENTRIES, values)
-        count: int = cursor.rowcount
-    return count
+    return execute(_DELETE_AUDIT_ENTRIES, age=age, limit=limit)

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection
-
-from idempotency.queries import execute
+from foundation.statements import execute, fetch_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ DELETE FROM inbox_message WHERE ctid = ANY (ARRAY (
 
 def read_clock() -> datetime:
     """Return the database's time."""
-    [(instant,)] = _fetch(_READ_CLOCK)
+    [(instant,)] = fetch_all(_READ_CLOCK)
     return instant  # type: ignore[no-any-return]
 
 
@@ -82,18 +80,18 @@ def lock_expired_batch(*, until: datetime, after: ExpiredRecord, limit: int) -> 
     Skips locked records, which are in use; so fewer than `limit` means that there are no more. Served by
     idempotency_record_expiry, starting at `after`.
     """
-    rows = _fetch(_LOCK_EXPIRED_BATCH, (until, after.expires_at, after.id, limit))
+    rows = fetch_all(_LOCK_EXPIRED_BATCH, until, after.expires_at, after.id, limit)
     return [ExpiredRecord(*row) for row in rows]
 
 
 def delete_records(record_ids: Collection[int]) -> int:
     """Delete the records, which the caller has locked; return their number. Served by the primary key."""
-    return execute(_DELETE_RECORDS, (list(record_ids),))
+    return execute(_DELETE_RECORDS, list(record_ids))
 
 
 def read_resources(record_ids: Collection[int]) -> dict[int, str | None]:
     """Return the resource of each record that exists, as committed. Locks nothing. Served by the primary key."""
-    return dict(_fetch(_READ_RESOURCES, (list(record_ids),)))
+    return dict(fetch_all(_READ_RESOURCES, list(record_ids)))
 
 
 def newest_records(*, before: int, limit: int) -> list[RecordSummary]:
@@ -116,7 +114,7 @@ def insert_message(*, consumer: str, message_id: str) -> bool:
 
     Locks the new row: until this transaction ends, others wait for it on inbox_message_pkey, and insert it if it rolls back.
     """
-    return execute(_INSERT_MESSAGE, (consumer, message_id)) == 1
+    return execute(_INSERT_MESSAGE, consumer, message_id) == 1
 
 
 def delete_messages(*, until: datetime, limit: int) -> int:
@@ -124,15 +122,8 @@ def delete_messages(*, until: datetime, limit: int) -> int:
 
     Skips locked rows; so fewer than `limit` means that there are no more. Served by inbox_message_received.
     """
-    return execute(_DELETE_MESSAGES, (until, limit))
+    return execute(_DELETE_MESSAGES, until, limit)
 
 
 def _summaries(sql: str, values: Mapping[str, Any]) -> list[RecordSummary]:
-    return [RecordSummary(*row) for row in _fetch(sql, values)]
-
-
-def _fetch(sql: str, values: tuple[Any, ...] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
+    return [RecordSummary(*row) for row in fetch_all(sql, **values)]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import OperationalError, connection
 from psycopg import errors
 
+from foundation.statements import execute, fetch_one
 from idempotency.fingerprint import CURRENT_VERSION, current_kid
 from idempotency.records import Record, Reservation
 
@@ -151,7 +152,7 @@ def take_over(record: Record, request: KeyedRequest, fingerprint: Fingerprint) -
     The caller has locked the record and checked, under that lock, that its resource has ended. The first request's
     response is deleted with this transaction's commit. Served by the primary key.
     """
-    row = _read_row(_TAKE_OVER, (*_request_values(request, fingerprint), record.id, record.owner))
+    row = fetch_one(_TAKE_OVER, *_request_values(request, fingerprint), record.id, record.owner)
     return _reservation(request, row) if row else None
 
 
@@ -161,7 +162,7 @@ def store_response(reservation: Reservation, response: StoredResponse) -> bool:
     The row is locked since it was reserved. Served by the primary key. No indexed column changes, so the update is HOT.
     """
     values = (response.status, response.headers, response.body, reservation.resource)
-    return execute(_STORE_RESPONSE, (*values, reservation.record_id, reservation.owner)) == 1
+    return execute(_STORE_RESPONSE, *values, reservation.record_id, reservation.owner) == 1
 
 
 def extend_expiry(record_id: int, *, ttl_seconds: int) -> bool:
@@ -169,7 +170,7 @@ def extend_expiry(record_id: int, *, ttl_seconds: int) -> bool:
 
     Locks one row; call it after lock_record(). Served by the primary key.
     """
-    return execute(_EXTEND_EXPIRY, (ttl_seconds, record_id)) == 1
+    return execute(_EXTEND_EXPIRY, ttl_seconds, record_id) == 1
 
 
 def reclaim_purged_key(*, scope: str, key: str, resource: str, ttl_seconds: int) -> int | None:
@@ -179,7 +180,7 @@ def reclaim_purged_key(*, scope: str, key: str, resource: str, ttl_seconds: int)
     to the resource. Waits for a request that is being accepted under the key, as `reserve` does.
     """
     values = (scope, key, CURRENT_VERSION, current_kid(), resource, ttl_seconds)
-    row = _read_row(_RECLAIM_PURGED_KEY, values)
+    row = fetch_one(_RECLAIM_PURGED_KEY, *values)
     return row[0] if row else None
 
 
@@ -188,7 +189,7 @@ def add_replays(replays: Mapping[int, int]) -> None:
 
     Locks each row; skips rows that are locked or gone. Served by the primary key.
     """
-    execute(_ADD_REPLAYS, (list(replays), list(replays.values())))
+    execute(_ADD_REPLAYS, list(replays), list(replays.values()))
 
 
 def erase_payload(record_id: int) -> bool:
@@ -196,7 +197,7 @@ def erase_payload(record_id: int) -> bool:
 
     A retry then raises PayloadErased. Erasing twice is harmless. Locks one row. Served by the primary key.
     """
-    return execute(_ERASE_PAYLOAD, (record_id,)) == 1
+    return execute(_ERASE_PAYLOAD, record_id) == 1
 
 
 def lock_by_subject(subject: str) -> None:
@@ -205,7 +206,7 @@ def lock_by_subject(subject: str) -> None:
     Call it before taking any other lock: a request that takes over such a record locks it first, too. Served by
     idempotency_record_subject.
     """
-    execute(_LOCK_BY_SUBJECT, (subject,))
+    execute(_LOCK_BY_SUBJECT, subject)
 
 
 def erase_by_subject(subject: str) -> int:
@@ -216,7 +217,7 @@ def erase_by_subject(subject: str) -> int:
     hold the same lock: an earlier request has committed, and a later one reads an erased subject. Served by
     idempotency_record_subject.
     """
-    return execute(_ERASE_BY_SUBJECT, (subject,))
+    return execute(_ERASE_BY_SUBJECT, subject)
 
 
 def _request_values(request: KeyedRequest, fingerprint: Fingerprint) -> tuple[Any, ...]:
@@ -232,15 +233,8 @@ def _reservation(request: KeyedRequest, row: tuple[Any, ...]) -> Reservation:
     return Reservation(record_id=record_id, scope=request.scope, key=request.key, owner=owner, expires_at=expires_at)
 
 
-def _read_row(sql: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        row: tuple[Any, ...] | None = cursor.fetchone()
-        return row
-
-
 def _read_record(sql: str, values: tuple[Any, ...]) -> Record | None:
-    row = _read_row(sql, values)
+    row = fetch_one(sql, *values)
     return Record(*row) if row else None
 
 
@@ -257,10 +251,3 @@ def _read_bounded(sql: str, timeouts: LockTimeouts, values: tuple[Any, ...]) -> 
             cursor.nextset()
         row: tuple[Any, ...] | None = cursor.fetchone()
         return row
-
-
-def execute(sql: str, values: tuple[Any, ...]) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        count: int = cursor.rowcount
-        return count

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from jobs.queries.rows import execute, fetch_all, fetch_one
+from foundation.statements import execute, fetch_all, fetch_one
 
 _FENCED = "job.id = %(job_id)s AND job.attempt = %(attempt)s AND job.state = 'running'"
 # Attempt 0 does not exist, so that no attempt can publish these files again.

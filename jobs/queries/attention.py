@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from foundation.statements import fetch_all
 from jobs.queries.pauses import PAUSED
-from jobs.queries.rows import fetch_all
 
 _UNKNOWN = "SELECT id FROM job WHERE state = 'unknown' ORDER BY id DESC LIMIT %(limit)s"
 

@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from broker.wakeups import wake_waiters_on_commit
+from foundation.statements import fetch_all, fetch_one
 from jobs.models import Job
-from jobs.queries.rows import fetch_all, fetch_one
 
 PROVIDER_EVENT = "provider-event"
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from jobs.queries.rows import execute, fetch_one
+from foundation.statements import execute, fetch_one
 
 
 @dataclass(frozen=True)

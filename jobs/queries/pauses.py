@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
+from foundation.statements import fetch_all, fetch_one
 from jobs.models import PARKED, Pause
-from jobs.queries.rows import fetch_all, fetch_one
 
 # True for a paused `job`. The table has few rows, and nearly always none.
 PAUSED = """EXISTS (SELECT FROM job_pause AS pause WHERE pause.resumed_at IS NULL

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from jobs.queries.rows import execute, fetch_all
+from foundation.statements import execute, fetch_all
 
 
 @dataclass(frozen=True, slots=True)

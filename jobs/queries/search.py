@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from foundation.statements import fetch_all
 from jobs.models import BulkAction
-from jobs.queries.rows import fetch_all
 
 # The index begins with tenant and mode. One look-up for each pair costs microseconds; an index on the key alone would cost a
 # write per job.

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from django.db import transaction
 
+from foundation.statements import execute, fetch_all
 from jobs.ids import lowest_id
-from jobs.queries.rows import execute, fetch_all
 from jobs.states import RULES, TERMINAL, Event, State
 
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"

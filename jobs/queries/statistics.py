@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from django.db import transaction
 
+from foundation.statements import execute, fetch_all
 from jobs.queries.pauses import PARKED_AT
-from jobs.queries.rows import execute, fetch_all
 from jobs.states import State
 
 
@@ -105,5 +105,5 @@ def median_seconds(kinds: Collection[JobKind]) -> dict[JobKind, float]:
 def statement_timeout(*, milliseconds: int) -> Iterator[None]:
     """Limit each statement of the block; one that takes longer raises OperationalError."""
     with transaction.atomic():
-        execute("SET LOCAL statement_timeout = %(limit)s", limit=milliseconds)
+        execute("SELECT set_config('statement_timeout', %(limit)s::text, true)", limit=milliseconds)
         yield

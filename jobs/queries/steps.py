@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from foundation.statements import execute, fetch_all, fetch_one
 from jobs.models import JobStep
-from jobs.queries.rows import execute, fetch_all, fetch_one
 
 _REFERENCE_MAX = 255  # characters of job_step.reference
 _SURROGATE = re.compile("[\ud800-\udfff]")

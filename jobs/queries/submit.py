@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from foundation.statements import execute, fetch_one
 from jobs.models import Job
-from jobs.queries.rows import execute, fetch_one
 from jobs.signals import StateChange, announce_state_change
 from jobs.states import Event
 

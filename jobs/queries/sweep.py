@@ -7,8 +7,8 @@ from uuid import UUID
 from django.db import transaction
 
 from broker.hints import DueJob
+from foundation.statements import fetch_all
 from jobs.queries.pauses import PARKED_AT, PAUSED_BY_LOCKED, lock_pauses
-from jobs.queries.rows import fetch_all
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from jobs.queries.rows import execute, fetch_all
+from foundation.statements import execute, fetch_all
 
 # One open row per rule and subject: a violation that is found again updates last_seen_at and is not reported again.
 # The clock is read once, because equal times mark a new row.

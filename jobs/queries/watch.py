@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 from uuid import UUID
 
+from foundation.statements import fetch_all
 from jobs.models import JobEvent
-from jobs.queries.rows import fetch_all
 from jobs.states import State
 
 # LATERAL with a LIMIT: each job is looked up by its key, however long the planner expects the list to be.

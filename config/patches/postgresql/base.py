@@ -6,6 +6,7 @@ acknowledges what we send (psycopg2#1017).
 
 from __future__ import annotations
 
+import select
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -42,6 +43,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """Django's wrapper, with `answer_seconds` as one more of OPTIONS (None: no limit)."""
 
     connection: Connection | None
+    health_check_enabled: bool
+    health_check_done: bool
 
     def get_connection_params(self) -> dict[str, Any]:
         """Return libpq's parameters: without `answer_seconds`, which libpq does not know."""
@@ -58,6 +61,18 @@ class DatabaseWrapper(base.DatabaseWrapper):
         connection = Connection.connect(**conn_params)
         connection.answer_seconds = self.settings_dict["OPTIONS"].get("answer_seconds")
         return connection
+
+    def close_if_health_check_failed(self) -> None:
+        """Close a connection that the server has ended, so that the next statement opens a new one.
+
+        Django sends a `SELECT 1` for each request. The socket shows as much for free: an open connection has nothing to read
+        between two statements, and one that the server or the network has closed has its end to read.
+        """
+        if self.connection is None or not self.health_check_enabled or self.health_check_done:
+            return
+        if self.connection.closed or _has_input(self.connection.pgconn.socket):
+            super().close_if_health_check_failed()
+        self.health_check_done = True
 
     def is_usable(self) -> bool:
         """Return whether the server answers within `connect_timeout`."""
@@ -82,3 +97,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.connection is None and autocommit == self.settings_dict["AUTOCOMMIT"]:
             return
         super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
+
+
+def _has_input(socket: int) -> bool:
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return bool(poll.poll(0))
