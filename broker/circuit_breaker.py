@@ -1,4 +1,4 @@
-"""One circuit breaker for all that a process sends to Redis: if Redis is down, a request waits for one time-out at most."""
+"""One circuit breaker for all that a process sends to Redis: while Redis is down, few callers wait for a time-out."""
 
 import threading
 import time
@@ -6,9 +6,6 @@ import time
 from django.conf import settings
 
 from broker import signals
-
-# After a failure, its thread sends nothing for this time: longer than the rest of one request, much shorter than open_seconds.
-_SPARED_SECONDS = 0.5
 
 
 class CircuitBreaker:
@@ -23,7 +20,6 @@ class CircuitBreaker:
         self._lock = threading.Lock()
         self._failures = 0
         self._next_try_at = 0.0
-        self._thread = threading.local()
 
     @property
     def is_open(self) -> bool:
@@ -32,12 +28,7 @@ class CircuitBreaker:
             return self._failures >= self._limit
 
     def allows(self) -> bool:
-        """Return True if the caller may send now. After each pause one caller gets True; the others get False for one more pause.
-
-        A thread that had a failure within the last _SPARED_SECONDS gets False, so that one request waits for one time-out only.
-        """
-        if time.monotonic() < getattr(self._thread, "spared_until", 0.0):
-            return False
+        """Return True if the caller may send now. While the breaker is open, one caller after each pause may."""
         with self._lock:
             if self._failures < self._limit:
                 return True
@@ -52,13 +43,11 @@ class CircuitBreaker:
         with self._lock:
             was_open = self._failures >= self._limit
             self._failures = 0
-        self._thread.spared_until = 0.0
         if was_open:
             signals.breaker_closed.send_robust(sender=None)
 
     def failed(self) -> None:
         """Count a failure, and open the breaker at the limit."""
-        self._thread.spared_until = time.monotonic() + _SPARED_SECONDS
         with self._lock:
             self._failures += 1
             opens = self._failures == self._limit

@@ -32,7 +32,7 @@ def redis_client(*, timeout_seconds: float | None = None) -> redis.Redis:
 
 
 def quick_redis_client() -> redis.Redis:
-    """Return the client for the second Redis call of a request (a wake-up or the rate limit), with a shorter time-out."""
+    """Return the client for the one call that a request waits for (the rate limit), with a short time-out."""
     return redis_client(timeout_seconds=settings.PUBLISH_CONNECT_SECONDS / 2)
 
 

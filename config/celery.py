@@ -15,6 +15,7 @@ from celery.signals import beat_init, setup_logging, task_prerun, worker_process
 from django.conf import settings
 from django.db import close_old_connections
 
+from broker.publisher import publisher
 from config.patches.celery import patch_celery
 from config.patches.kombu import patch_kombu
 from workers.shutdown import announce_shutdown
@@ -74,6 +75,12 @@ def _flush_spans(**_signal: Any) -> None:  # noqa: ANN401
         from observability.tracing import flush  # noqa: PLC0415 - needs requirements-otel.txt
 
         flush()
+
+
+@worker_process_shutdown.connect(dispatch_uid="flush_publisher")
+def _flush_publisher(**_signal: Any) -> None:  # noqa: ANN401
+    """Send a child's last hints and wake-ups. A child ends without the interpreter's own exit handlers."""
+    publisher.flush()
 
 
 @beat_init.connect(dispatch_uid="log_beat_start")

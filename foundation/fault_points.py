@@ -15,12 +15,12 @@ from typing import Final
 from django.core.exceptions import ImproperlyConfigured
 
 POINTS: Final = (
-    # A request, in idempotency/ and broker/hints.py
+    # A request, in idempotency/ and broker/publisher.py
     "before_key",  # nothing is written
     "before_job",  # the key is reserved, uncommitted
     "before_commit",  # key, job and response are written, uncommitted
     "after_commit",  # committed, no hint published
-    "before_answer",  # hint published, no response sent
+    "before_answer",  # a hint is with the publisher, no response is sent
     # A job, in workers/ and config/patches/
     "before_claim",  # the message is delivered
     "after_claim",  # running, nothing done

@@ -13,12 +13,7 @@ _tracer = trace.get_tracer("semel")
 _propagator = TraceContextTextMapPropagator()
 # The span of the request that is being answered.
 _request: ContextVar[str | None] = ContextVar("request", default=None)
-_KINDS = {
-    "request": SpanKind.SERVER,
-    "attempt": SpanKind.CONSUMER,
-    "publish": SpanKind.PRODUCER,
-    "call": SpanKind.CLIENT,
-}
+_KINDS = {"request": SpanKind.SERVER, "attempt": SpanKind.CONSUMER, "call": SpanKind.CLIENT}
 
 
 @contextmanager

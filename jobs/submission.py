@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import uuid_utils.compat as uuid
 from django.conf import settings
 
-from broker.hints import DueJob, publish_hint_on_commit
+from broker.hints import DueJob
+from broker.publisher import publish_hint_on_commit
 from jobs.errors import DuplicateOperation
 from jobs.models import Job, Priority
 from jobs.payloads import encode_payload

@@ -14,7 +14,8 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from psycopg.errors import UniqueViolation
 
-from broker.hints import DueJob, publish_hint_on_commit
+from broker.hints import DueJob
+from broker.publisher import publish_hint_on_commit
 from jobs.errors import DuplicateOperation, IllegalTransition, JobErased, JobNotFound, StaleAttempt
 from jobs.models import Job
 from jobs.payloads import describe_failure, encode_payload

@@ -66,5 +66,6 @@ class Listener:
             self._pause_seconds = _FIRST_PAUSE_SECONDS
             self._hub.poll_soon()
             log.debug("streams.subscribed")
-        elif kind == "message" and (change := decode(data)):
-            self._hub.hint(change)
+        elif kind == "message":
+            for change in decode(data):
+                self._hub.hint(change)

@@ -13,8 +13,8 @@ from django.conf import settings
 from django.test import TransactionTestCase
 from rest_framework.test import APIClient
 
-from broker import hints
 from broker.circuit_breaker import redis_breaker
+from broker.publisher import publisher
 from jobs.durations import typical_durations
 from tests.support.empty_tables import empty_tables
 from tests.support.factories import TenantFactory, new_api_key
@@ -102,9 +102,9 @@ def _quick_flush() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _closed_breaker() -> Iterator[None]:
     redis_breaker.succeeded()
-    hints._rooms.clear()
     typical_durations.forget()
     yield
+    assert publisher.flush(seconds=20.0)
     redis_breaker.succeeded()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from broker.wakeups import wake_waiters_on_commit
+from broker.publisher import wake_waiters_on_commit
 from jobs.models import Job
 from jobs.payloads import encode_payload
 from jobs.queries.events import KEPT_WHEN_ERASED

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from broker.wakeups import wake_waiters_on_commit
+from broker.publisher import wake_waiters_on_commit
 from foundation.statements import fetch_all, fetch_one
 from jobs.models import Job
 

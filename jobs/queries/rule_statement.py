@@ -14,8 +14,8 @@ from typing import Any
 
 from django.conf import settings
 
-from broker.hints import DueJob, publish_hint_on_commit
-from broker.wakeups import wake_waiters_on_commit
+from broker.hints import DueJob
+from broker.publisher import publish_hint_on_commit, wake_waiters_on_commit
 from jobs.models import Job
 from jobs.queries.pauses import PAUSED
 from jobs.signals import StateChange, announce_state_change

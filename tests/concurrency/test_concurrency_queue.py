@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings
 from django.db import connection, transaction
 
-from broker import hints
+from broker.publisher import publisher
 from jobs import transitions
 from jobs.models import Job, JobAttempt
 from jobs.payloads import encode_payload
@@ -39,7 +39,7 @@ def tenant(transactional_db):
 def published(monkeypatch):
     """Return the ids of all hints that are published from now on."""
     published = []
-    monkeypatch.setattr(hints, "publish_new_hints", lambda due: published.extend(job.id for job in due))
+    monkeypatch.setattr(publisher, "publish_hint", lambda due: published.append(due.id))
     return published
 
 
@@ -341,9 +341,8 @@ class Broker:
     def __init__(self):
         self.ids = queue.Queue()
 
-    def publish_new_hints(self, due):
-        for job in due:
-            self.ids.put(job.id)
+    def publish_hint(self, due):
+        self.ids.put(due.id)
 
     def take(self):
         try:
@@ -355,7 +354,7 @@ class Broker:
 @pytest.fixture
 def broker(monkeypatch):
     broker = Broker()
-    monkeypatch.setattr(hints, "publish_new_hints", broker.publish_new_hints)
+    monkeypatch.setattr(publisher, "publish_hint", broker.publish_hint)
     return broker
 
 

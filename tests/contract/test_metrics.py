@@ -15,7 +15,8 @@ from django.db import connection, transaction
 from rest_framework.test import APIClient
 
 from broker.circuit_breaker import redis_breaker
-from broker.hints import DueJob, publish_hints
+from broker.hints import DueJob
+from broker.publisher import publisher
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.models import Pause
@@ -275,6 +276,7 @@ def test_a_refused_write_counts_once_per_attempt(tenant, script, rises):
 def test_hints_count_by_their_outcome(tenant, rises, settings):
     with rises("semel_publishes_total", outcome="sent"), rises("semel_publishes_total", 0, outcome="failed"):
         queued_job(tenant)
+        assert publisher.flush(seconds=20.0)
 
 
 def test_an_open_breaker_and_skipped_hints_are_visible(tenant, rises, metrics):
@@ -285,7 +287,8 @@ def test_an_open_breaker_and_skipped_hints_are_visible(tenant, rises, metrics):
         assert found.of("semel_breaker_open") == 1
         assert found.of("semel_up", component="redis") == 0
         with rises("semel_publishes_total", outcome="skipped"):
-            publish_hints([DueJob(uuid4(), "default")])
+            publisher.publish_hint(DueJob(uuid4(), "default"))
+            assert publisher.flush(seconds=20.0)
     finally:
         redis_breaker.succeeded()
     redis_breaker.failed()

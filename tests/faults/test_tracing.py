@@ -102,7 +102,7 @@ def test_a_charge_is_one_trace_even_if_its_message_was_lost(receiver, api_key, t
             stack.start_workers("worker", "maintenance", "beat")
             caller.job_when(answer.headers["Location"], "succeeded")
         wanted = {
-            ("semel-api", "POST v1/jobs"), ("semel-api", "accept"), ("semel-api", "publish"),
+            ("semel-api", "POST v1/jobs"), ("semel-api", "accept"),
             ("semel-worker", "attempt"), ("semel-worker", "effect"), ("semel-worker", "call"),
         }  # fmt: skip
         until(lambda: wanted <= receiver.traces[TRACE], seconds=30)

@@ -10,9 +10,7 @@ import redis
 from django.conf import settings as configured
 from django.db import connection
 
-from broker import hints
 from broker.circuit_breaker import redis_breaker
-from broker.hints import DueJob, publish_new_hints
 from devstack.binaries import broker_binary
 from devstack.ports import free_port
 from devstack.processes import Command, start
@@ -228,42 +226,3 @@ def test_reading_queue_lengths_writes_nothing_to_the_broker(tenant, queue, broke
     fill(tenant, queue, 1)
     sweep.run_once()
     assert {key.decode() for key in broker.scan_iter()} <= {queue}
-
-
-def test_many_new_jobs_do_not_keep_old_ones_from_being_published(tenant, queue, broker, settings):
-    """New jobs leave half of the queue to the sweep, which goes by age."""
-    settings.PUBLISH_QUEUE_CAP = 20
-    fill(tenant, queue, 15)
-
-    def submit(count):
-        for _ in range(count):
-            job = write(queued_job(tenant).id, f"queue = '{queue}'")
-            hints._rooms.clear()  # as after a second
-            publish_new_hints([DueJob(job.id, queue)])
-
-    submit(100)
-    assert broker.llen(queue) == 10
-    assert sweep.run_once().published == 10
-    for _ in range(5):
-        broker.rpop(queue)
-        submit(1)
-        sweep.run_once()
-    # One free place a round; each went to one of the fifteen.
-    assert broker.llen(queue) == 20
-    assert Job.objects.filter(publications=1).count() == 15
-
-
-def test_new_jobs_are_published_by_a_queue_length_that_is_at_most_a_second_old(
-    tenant, queue, broker, settings, monkeypatch
-):
-    settings.PUBLISH_QUEUE_CAP = 2
-    now = [1000.0]
-    monkeypatch.setattr("broker.hints.time.monotonic", lambda: now[0])
-    due = [DueJob(queued_job(tenant).id, queue) for _ in range(3)]
-    assert publish_new_hints(due[:2]) == 2
-    now[0] += 1.5
-    assert publish_new_hints(due[2:]) == 0
-    broker.delete(queue)
-    assert publish_new_hints(due[2:]) == 0
-    now[0] += 1.5
-    assert publish_new_hints(due[2:]) == 1

@@ -8,7 +8,8 @@ from django.db import transaction
 from rest_framework.test import APIClient
 
 from broker.circuit_breaker import redis_breaker
-from broker.wakeups import CHANNEL, JobChange, decode, encode, publish_wakeup
+from broker.publisher import publisher
+from broker.wakeups import CHANNEL, JobChange, decode, encode
 from jobs import transitions
 from jobs.models import Job, JobEvent
 from jobs.payloads import encode_payload
@@ -37,10 +38,11 @@ def published(settings):
 
         def read():
             # Everything published before this marker is delivered before it.
+            assert publisher.flush(seconds=20.0)
             client.publish(CHANNEL, "marker")
             changes = []
             while (message := pubsub.get_message(timeout=5))["data"] != b"marker":
-                changes.append(decode(message["data"]))
+                changes.extend(decode(message["data"]))
             # All databases share the channel: leave out the changes of other tests.
             ours = set(Job.objects.filter(pk__in=[change.id for change in changes]).values_list("pk", flat=True))
             return [change for change in changes if change.id in ours]
@@ -56,11 +58,22 @@ def event_numbers(job_id):
     return list(JobEvent.objects.filter(job_id=job_id).order_by("seq").values_list("seq", flat=True))
 
 
-def test_a_whole_job_publishes_two_wakeups(owner, script, published):
-    job = queued_job(owner, script=script(lambda _job: None))
+def test_the_claim_and_the_end_of_a_job_are_published(owner, script, published):
+    seen = []
+    job = queued_job(owner, script=script(lambda job: seen.extend(seqs(published, job.id))))
     assert seqs(published, job.id) == []
     execute_job(job.id)
-    assert seqs(published, job.id) == [2, 3]
+    assert seen == [2]
+    assert seqs(published, job.id) == [3]
+
+
+def test_of_several_changes_of_a_job_the_last_is_published(owner, published):
+    jobs = [queued_job(owner) for _ in range(2)]
+    with publisher._changed:  # the publisher takes nothing until all have gathered
+        for seq in (2, 4, 3):
+            for job in jobs:
+                publisher.wake_waiters(JobChange(job.id, seq))
+    assert published() == [JobChange(job.id, 4) for job in jobs]
 
 
 def test_a_submission_and_a_replay_publish_no_wakeup(owner, published):
@@ -72,16 +85,24 @@ def test_a_submission_and_a_replay_publish_no_wakeup(owner, published):
 
 
 def test_every_event_but_the_first_is_published(owner, published):
-    job = claim(queued_job(owner).id)
-    request_cancel(job_id=job.id)
-    request_cancel(job_id=job.id)
-    decline_cancel(job_id=job.id, attempt=1, detail="too late")
-    decline_cancel(job_id=job.id, attempt=1, detail="too late")
-    append_late_effect(job_id=job.id, attempt=1, data={})
-    transitions.fail_job(job_id=job.id, attempt=1, detail="no", cause="no")
-    redrive_job(tenant_id=owner.id, mode="test", job_id=job.id)
-    cancel_job(tenant_id=owner.id, mode="test", job_id=job.id)
-    assert seqs(published, job.id) == event_numbers(job.id)[1:] == [2, 3, 4, 5, 6, 7, 8]
+    job = queued_job(owner)
+    fence = {"job_id": job.id, "attempt": 1}
+    changes = [
+        lambda: claim(job.id),
+        lambda: request_cancel(job_id=job.id),
+        lambda: request_cancel(job_id=job.id),
+        lambda: decline_cancel(**fence, detail="too late"),
+        lambda: decline_cancel(**fence, detail="too late"),
+        lambda: append_late_effect(**fence, data={}),
+        lambda: transitions.fail_job(**fence, detail="no", cause="no"),
+        lambda: redrive_job(tenant_id=owner.id, mode="test", job_id=job.id),
+        lambda: cancel_job(tenant_id=owner.id, mode="test", job_id=job.id),
+    ]
+    seen = []
+    for change in changes:
+        change()
+        seen += seqs(published, job.id)
+    assert seen == event_numbers(job.id)[1:] == [2, 3, 4, 5, 6, 7, 8]
 
 
 def test_a_wakeup_is_published_only_after_the_commit(owner, published):
@@ -102,17 +123,18 @@ def test_without_redis_a_job_ends_and_the_breaker_opens(owner, settings):
     job = claim(queued_job(owner).id)
     assert transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1)).state == State.SUCCEEDED
     for _ in range(settings.BREAKER_FAILURES):
-        redis_breaker._thread.spared_until = 0.0
-        assert not publish_wakeup(JobChange(job.id, 3))
-    redis_breaker._thread.spared_until = 0.0
+        publisher.wake_waiters(JobChange(job.id, 3))
+        assert publisher.flush(seconds=20.0)
     assert not redis_breaker.allows()
 
 
-@pytest.mark.parametrize("message", [b"", b"x", b":", b"\xff:1", b"0199:1", encode(JobChange("x", 1)).encode()])
+@pytest.mark.parametrize("message", [b"", b"x", b":", b"\xff:1", b"0199:1", encode([JobChange("x", 1)]).encode()])
 def test_a_foreign_message_is_ignored(message):
-    assert decode(message) is None
+    assert list(decode(message)) == []
 
 
-def test_a_change_survives_encoding_and_decoding(owner):
-    change = JobChange(queued_job(owner).id, 7)
-    assert decode(encode(change).encode()) == change
+def test_changes_survive_encoding_and_decoding(owner):
+    changes = [JobChange(queued_job(owner).id, number) for number in (7, 1, 12)]
+    message = encode(changes).encode()
+    assert list(decode(message)) == changes
+    assert list(decode(b"x " + message + b" y:1")) == changes

@@ -30,26 +30,6 @@ def others():
         yield lambda action: thread.submit(action).result()
 
 
-def test_a_thread_that_has_just_failed_does_not_try_again_at_once_but_others_do(link, others):
-    link.failed()
-    assert not link.allows()
-    assert others(link.allows)
-
-
-def test_a_thread_that_failed_tries_again_for_its_next_client(link, clock):
-    link.failed()
-    clock.now += 0.49
-    assert not link.allows()
-    clock.now += 0.02
-    assert link.allows()
-
-
-def test_a_success_lets_the_thread_try_again_at_once(link):
-    link.failed()
-    link.succeeded()
-    assert link.allows()
-
-
 def test_an_open_breaker_allows_no_caller_until_the_pause_is_over_and_then_one_at_a_time(link, clock, others):
     for _ in range(3):
         link.failed()
@@ -62,15 +42,6 @@ def test_an_open_breaker_allows_no_caller_until_the_pause_is_over_and_then_one_a
     others(link.failed)
     clock.now += 4.9
     assert not link.allows()
-
-
-def test_a_thread_that_just_failed_does_not_use_the_one_try_after_the_pause(link, clock, others):
-    """If the pause is shorter than the time that a thread is spared, another thread must get the try."""
-    link = circuit_breaker.CircuitBreaker(failures=1, open_seconds=0.2)
-    link.failed()
-    clock.now += 0.3
-    assert not link.allows()
-    assert others(link.allows)
 
 
 def test_a_success_closes_the_breaker_for_all_threads(link, clock, others):
