@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 from uuid import UUID
 
+import orjson
 from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -28,36 +30,67 @@ from api.job_documents import event_document, job_document, poll_after
 from api.problems import current_request_id
 from api.submission_form import read_submission
 from foundation.spans import request_traceparent
-from idempotency.http import idempotent, reservation
+from idempotency.http import idempotent
+from idempotency.records import Created, Work
 from jobs.ids import job_resource
 from jobs.keyset import encode_cursor
 from jobs.selectors import events_of, get_job, list_jobs, outputs_of
 from jobs.services import cancel_job, erase_payload, redrive_job, resolve_job
-from jobs.submission import Origin, Submission, submit_job
+from jobs.submission import Origin, Submission, announce_job, plan_job, submit_job
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from idempotency.records import Reservation
     from jobs.models import Job
+
+
+def plan_submission(
+    view: APIView,  # noqa: ARG001 - the hook's signature
+    request: Request,
+    *,
+    validated: Submission,
+    key: str,
+    at: datetime,
+) -> Work | None:
+    """Return the job's rows and the response, for the statement that accepts the key; None if it needs a transaction."""
+    principal = principal_of(request)
+    planned = plan_job(
+        tenant_id=principal.tenant_id,
+        mode=principal.mode,
+        submission=validated,
+        origin=_origin(),
+        idempotency_key=key,
+        at=at,
+    )
+    if planned is None:
+        return None
+    job = planned.job
+    return Work(
+        ctes=planned.ctes,
+        values=planned.values,
+        resource=job.resource,
+        response=_accepted(job),
+        after_commit=lambda: announce_job(job),
+    )
 
 
 class JobsView(APIView):
     """Submit a job; list jobs."""
 
-    @idempotent(required=True, validate=read_submission, store_errors=())
-    def post(self, request: Request, *, validated: Submission) -> Response:
+    @idempotent(required=True, validate=read_submission, at_once=plan_submission, creates=True, store_errors=())
+    def post(self, request: Request, *, validated: Submission, reservation: Reservation) -> Created:
         """Return 202 with the queued job. Key, job and this response are committed together."""
-        principal, reserved = principal_of(request), reservation(request)
+        principal = principal_of(request)
         job = submit_job(
             tenant_id=principal.tenant_id,
             mode=principal.mode,
             submission=validated,
-            origin=Origin(request_id=current_request_id() or None, traceparent=request_traceparent()),
-            idempotency_record_id=reserved.record_id if reserved else None,
-            idempotency_key=reserved.key if reserved else None,
+            origin=_origin(),
+            idempotency_record_id=reservation.record_id,
+            idempotency_key=reservation.key,
         )
-        if reserved:
-            reserved.resource = job.resource
-        headers = {"Location": f"/v1/jobs/{job.id}", **poll_after(job)}
-        return Response(job_document(job), status=202, headers=headers)
+        return Created(_accepted(job), job.resource)
 
     def get(self, request: Request) -> HttpResponse:
         """Return a page of jobs, newest first."""
@@ -162,6 +195,16 @@ class JobResolveView(APIView):
         by = f"api key {principal.api_key_id}"
         job = resolve_job(tenant_id=principal.tenant_id, mode=principal.mode, job_id=job_id, by=by, **verdict)
         return _changed(job)
+
+
+def _origin() -> Origin:
+    return Origin(request_id=current_request_id() or None, traceparent=request_traceparent())
+
+
+def _accepted(job: Job) -> HttpResponse:
+    """Return 202 with the document of the new job."""
+    headers = {"Location": f"/v1/jobs/{job.id}", **poll_after(job)}
+    return HttpResponse(orjson.dumps(job_document(job)), "application/json", HTTPStatus.ACCEPTED, headers=headers)
 
 
 def _changed(job: Job) -> Response:

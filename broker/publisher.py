@@ -121,7 +121,7 @@ def publish_hint_on_commit(due: DueJob) -> None:
 
     Robust: a failure here must not turn a committed answer into an error; the sweep finds the job in any case.
     """
-    transaction.on_commit(lambda: _publish_committed(due), robust=True)
+    transaction.on_commit(lambda: publish_committed(due), robust=True)
 
 
 def wake_waiters_on_commit(job_id: UUID, seq: int) -> None:
@@ -129,7 +129,8 @@ def wake_waiters_on_commit(job_id: UUID, seq: int) -> None:
     transaction.on_commit(lambda: publisher.wake_waiters(JobChange(job_id, seq)), robust=True)
 
 
-def _publish_committed(due: DueJob) -> None:
+def publish_committed(due: DueJob) -> None:
+    """Publish a hint of this newly due job, whose transaction is committed."""
     reach("after_commit")
     publisher.publish_hint(due)
 

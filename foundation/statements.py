@@ -61,7 +61,7 @@ def run_together(*statements: Statement) -> list[list[Row]]:
     with connection.wrap_database_errors, connection.connection.pipeline():
         for cursor, statement in zip(cursors, statements, strict=True):
             cursor.execute(statement.sql, statement.values)
-        return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+    return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 
 class _PreparingCursor(psycopg.Cursor[Row]):

@@ -7,20 +7,23 @@ function is volatile and uses no index.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from django.db import OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection
 from psycopg import errors
 
-from foundation.statements import execute, fetch_one
+from foundation.statements import Statement, execute, fetch_one, run_together
 from idempotency.fingerprint import CURRENT_VERSION, current_kid
-from idempotency.records import Record, Reservation
+from idempotency.records import Found, Record, Reservation
 
 if TYPE_CHECKING:
     from idempotency.fingerprint import Fingerprint
-    from idempotency.records import KeyedRequest
+    from idempotency.records import KeyedRequest, Work
     from idempotency.stored_response import StoredResponse
 
 
@@ -30,38 +33,54 @@ class LockWaitTimeout(Exception):  # noqa: N818 # an expected outcome, not a fau
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockTimeouts:
-    """How long a statement may wait for one lock, and run in all. At least 1, because 0 means no limit."""
+    """How long a statement may wait for one lock, and run in all (None: the connection's own limit). 0 would mean no limit."""
 
     lock_milliseconds: int
-    total_milliseconds: int
+    total_milliseconds: int | None = None
 
 
 _COLUMNS = """
     id, scope, key, fingerprint, fingerprint_version, fingerprint_kid, members, method, path, status, headers,
-    body, erased_at, resource, subject, owner, created_at, expires_at, expires_at <= clock_timestamp()
-"""
+    body, erased_at, resource, subject, owner, created_at, expires_at, expires_at <= clock.at"""
+_CLOCK = "(SELECT clock_timestamp() AS at) AS clock"
 
-# Both are sent in one message with the statement, so that a bounded wait needs no extra round trip. DEFAULT restores the value
-# # that the connection or its role has, for the rest of the transaction.
-_BOUNDED = "SET LOCAL lock_timeout = %s; SET LOCAL statement_timeout = %s;"
-_NORMAL = "; SET LOCAL lock_timeout TO DEFAULT; SET LOCAL statement_timeout TO DEFAULT"
-_STATEMENTS_BEFORE = 2
+# They apply to the rest of the transaction, and DEFAULT restores what the connection or its role has. They are sent together with
+# the statement that may wait, so that a bounded wait needs no extra round trip.
+_BOUND_WAIT = """
+SELECT set_config('lock_timeout', %s::text, true),
+    set_config('statement_timeout', COALESCE(%s::text, current_setting('statement_timeout')), true)"""
+_UNBOUND_WAIT = ("SET LOCAL lock_timeout TO DEFAULT", "SET LOCAL statement_timeout TO DEFAULT")
 
-_LOOK_UP = f"SELECT {_COLUMNS} FROM idempotency_record WHERE scope = %s AND key = %s"
+_FIND = f"""
+SELECT clock.at, {_COLUMNS}
+FROM {_CLOCK} LEFT JOIN idempotency_record ON scope = %s AND key = %s"""
 
-_LOCK = f"SELECT {_COLUMNS} FROM idempotency_record WHERE id = %s FOR UPDATE"
+_LOCK = f"SELECT {_COLUMNS} FROM {_CLOCK}, idempotency_record WHERE id = %s FOR UPDATE OF idempotency_record"
 
-_RESERVE = f"""{_BOUNDED}
+_RESERVE = """
 INSERT INTO idempotency_record (scope, key, fingerprint, fingerprint_version, fingerprint_kid, members,
-method, path, subject, created_at, expires_at) SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s, clock, clock + make_interval(secs
-=> %s) FROM clock_timestamp() AS clock ON CONFLICT (scope, key) DO NOTHING RETURNING id, owner, expires_at
-{_NORMAL}"""
+    method, path, subject, created_at, expires_at)
+SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s, clock, clock + make_interval(secs => %s) FROM clock_timestamp() AS clock
+ON CONFLICT (scope, key) DO NOTHING RETURNING id, owner, expires_at"""
 
-_LOCK_EXPIRED = f"""{_BOUNDED}
-SELECT {_COLUMNS} FROM idempotency_record
+# `bounded` is read before the row is inserted, so that its time-out bounds the wait for another request with the key. It ends
+# with the statement: that is a transaction of its own.
+_ACCEPT = """
+WITH bounded AS MATERIALIZED (SELECT set_config('lock_timeout', %(record_wait)s::text, true)), accepted AS (
+    INSERT INTO idempotency_record (scope, key, fingerprint, fingerprint_version, fingerprint_kid, members, method, path,
+        status, headers, body, resource, created_at, expires_at)
+    SELECT %(record_scope)s, %(record_key)s, %(record_fingerprint)s, %(record_version)s, %(record_kid)s, %(record_members)s,
+        %(record_method)s, %(record_path)s, %(record_status)s, %(record_headers)s, %(record_body)s, %(record_resource)s,
+        %(record_at)s, %(record_expires_at)s
+    FROM bounded
+    ON CONFLICT (scope, key) DO NOTHING RETURNING id
+), {ctes}
+SELECT id FROM accepted"""
+
+_LOCK_EXPIRED = f"""
+SELECT {_COLUMNS} FROM {_CLOCK}, idempotency_record
 WHERE id = %s AND expires_at <= (SELECT clock_timestamp())
-FOR UPDATE
-{_NORMAL}"""
+FOR UPDATE OF idempotency_record"""
 
 _TAKE_OVER = """
 UPDATE idempotency_record AS record
@@ -109,13 +128,24 @@ _ERASE_BY_SUBJECT = f"{_ERASE} WHERE subject = %s AND status IS NOT NULL"
 _LOCK_BY_SUBJECT = "SELECT id FROM idempotency_record WHERE subject = %s ORDER BY id FOR UPDATE"
 
 
-def look_up(*, scope: str, key: str) -> Record | None:
-    """Return the committed record of the key, or None.
+def find(*, scope: str, key: str) -> Found:
+    """Return the committed record of the key, or none, and the database's clock.
 
     Locks nothing and waits for nothing. Served by idempotency_record_scope_key. A separate statement, because one
-    statement that inserts or else reads does not see the winner of a lost race.
+    statement that inserts or else reads does not see the winner of a lost race. If the connection was lost, try once on
+    a new one: the statement only reads.
     """
-    return _read_record(_LOOK_UP, (scope, key))
+    try:
+        row = fetch_one(_FIND, scope, key)
+    except (OperationalError, InterfaceError):
+        if connection.in_atomic_block:
+            raise
+        connection.close()
+        row = fetch_one(_FIND, scope, key)
+    if row is None:
+        raise RuntimeError("A statement that reads the clock returned no row.")
+    read_at, *columns = row
+    return Found(record=None if columns[0] is None else Record(*columns), read_at=read_at)
 
 
 def lock_record(record_id: int) -> Record | None:
@@ -137,6 +167,43 @@ def reserve(request: KeyedRequest, fingerprint: Fingerprint, timeouts: LockTimeo
     return _reservation(request, row) if row else None
 
 
+def accept_at_once(
+    request: KeyedRequest, fingerprint: Fingerprint, work: Work, stored: StoredResponse, *, at: datetime, wait_ms: int
+) -> int | None:
+    """Insert the record with its response, and the rows of the work; return the record's id.
+
+    Return None, and write nothing, if another request has the key. One statement, which is a transaction of its own: if this
+    process dies, either all rows are committed or none. If another request that is not committed yet has inserted the key,
+    waits for it; after `wait_ms` raises LockWaitTimeout. Lock order: the record, then the rows of the work.
+    """
+    values = {
+        "record_wait": wait_ms,
+        "record_scope": request.scope,
+        "record_key": request.key,
+        "record_fingerprint": fingerprint.digest,
+        "record_version": fingerprint.version,
+        "record_kid": fingerprint.kid,
+        "record_members": fingerprint.members,
+        "record_method": request.parts.method,
+        "record_path": request.parts.path,
+        "record_status": stored.status,
+        "record_headers": stored.headers,
+        "record_body": stored.body,
+        "record_resource": work.resource,
+        "record_at": at,
+        "record_expires_at": at + timedelta(seconds=request.ttl_seconds),
+        **work.values,
+    }
+    with _lock_wait_timeouts():
+        row = fetch_one(_statement_with(work.ctes), **values)
+    return None if row is None else int(row[0])
+
+
+@cache
+def _statement_with(ctes: str) -> str:
+    return _ACCEPT.replace("{ctes}", ctes)
+
+
 def lock_expired(record_id: int, timeouts: LockTimeouts) -> Record | None:
     """Lock the record if it has expired; None if it has been purged, taken over or extended.
 
@@ -156,12 +223,12 @@ def take_over(record: Record, request: KeyedRequest, fingerprint: Fingerprint) -
     return _reservation(request, row) if row else None
 
 
-def store_response(reservation: Reservation, response: StoredResponse) -> bool:
+def store_response(reservation: Reservation, response: StoredResponse, *, resource: str | None) -> bool:
     """Store the response of the request that owns the record; False if it does not own it, or has answered.
 
     The row is locked since it was reserved. Served by the primary key. No indexed column changes, so the update is HOT.
     """
-    values = (response.status, response.headers, response.body, reservation.resource)
+    values = (response.status, response.headers, response.body, resource)
     return execute(_STORE_RESPONSE, *values, reservation.record_id, reservation.owner) == 1
 
 
@@ -239,15 +306,21 @@ def _read_record(sql: str, values: tuple[Any, ...]) -> Record | None:
 
 
 def _read_bounded(sql: str, timeouts: LockTimeouts, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """Run a statement written between _BOUNDED and _NORMAL. Raises LockWaitTimeout."""
-    with connection.cursor() as cursor:
-        try:
-            cursor.execute(sql, (timeouts.lock_milliseconds, timeouts.total_milliseconds, *values))
-        except OperationalError as exc:
-            if isinstance(exc.__cause__, (errors.LockNotAvailable, errors.QueryCanceled)):
-                raise LockWaitTimeout from exc
-            raise
-        for _ in range(_STATEMENTS_BEFORE):
-            cursor.nextset()
-        row: tuple[Any, ...] | None = cursor.fetchone()
-        return row
+    """Run the statement with these time-outs, in one round trip. Raises LockWaitTimeout."""
+    with _lock_wait_timeouts():
+        _, rows, *_ = run_together(
+            Statement(_BOUND_WAIT, (timeouts.lock_milliseconds, timeouts.total_milliseconds)),
+            Statement(sql, values),
+            *(Statement(unbound, ()) for unbound in _UNBOUND_WAIT),
+        )
+    return rows[0] if rows else None
+
+
+@contextmanager
+def _lock_wait_timeouts() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as exc:
+        if isinstance(exc.__cause__, (errors.LockNotAvailable, errors.QueryCanceled)):
+            raise LockWaitTimeout from exc
+        raise

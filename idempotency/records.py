@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from django.http import HttpResponse
+    from django.http.response import HttpResponseBase
+
     from idempotency.fingerprint import RequestParts
 
 
@@ -51,7 +55,15 @@ class Record:
         return self.resource or self.subject
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the first statement of a keyed request read."""
+
+    record: Record | None
+    read_at: datetime  # by the database's clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
     """The exclusive right to process a key, held by the transaction in which its first request runs."""
 
@@ -60,5 +72,26 @@ class Reservation:
     key: str
     owner: int
     expires_at: datetime
-    # What the request made, "job/<id>". The view sets it; the key stays taken until the resource has ended.
-    resource: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The response of a view, and the resource that its request made ("job/<id>"): the key stays taken until that has ended."""
+
+    response: HttpResponseBase
+    resource: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """The rows of a request that are written by the statement that accepts its key, and the response.
+
+    ctes: common table expressions that read the relation `accepted`: one row (id) if this request has the key, else none.
+    after_commit: called once the statement is committed; must not raise.
+    """
+
+    ctes: str
+    values: Mapping[str, Any]
+    resource: str | None
+    response: HttpResponse
+    after_commit: Callable[[], None]

@@ -72,10 +72,7 @@ def redrive_job(*, tenant_id: int, mode: str, job_id: UUID, event_data: Mapping[
         try:
             job = transitions.apply_redrive(job_id=job_id, event_data=event_data)
         except DuplicateOperation as error:
-            duplicate = find_job_by_identity(
-                tenant_id=tenant_id, mode=mode, operation=job.operation, identity=bytes(job.identity or b"")
-            )
-            raise DuplicateOperation(duplicate) from error
+            raise DuplicateOperation(find_job_by_identity(job)) from error
         for step in steps_of(job_id).values():
             if step.needs_new_key_on_redrive:
                 key = downstream_key(job_id, step.name, step.generation + 1)

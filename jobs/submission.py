@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import uuid_utils.compat as uuid
 from django.conf import settings
+from django.db import transaction
 
 from broker.hints import DueJob
-from broker.publisher import publish_hint_on_commit
+from broker.publisher import publish_committed
 from jobs.errors import DuplicateOperation
 from jobs.models import Job, Priority
 from jobs.payloads import encode_payload
-from jobs.queries.submit import find_job_by_identity, insert_job, lock_concurrency_key
+from jobs.queries.submit import JOB_CTES, find_job_by_identity, insert_job, job_values, lock_concurrency_key
+from jobs.signals import StateChange, state_changed
+from jobs.states import Event, State
 
 if TYPE_CHECKING:
     from jobs.operations import Operation
@@ -45,6 +49,41 @@ class Origin:
     traceparent: str | None = None  # W3C Trace Context, of the span in which the job was accepted
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """A job that the statement which accepts its key inserts: `ctes` with `values` (jobs.queries.submit)."""
+
+    job: Job
+    ctes: str
+    values: Mapping[str, Any]
+
+
+def plan_job(
+    *, tenant_id: int, mode: str, submission: Submission, origin: Origin, idempotency_key: str, at: datetime
+) -> PlannedJob | None:
+    """Return a job that can be inserted by the statement that accepts its key; None if it needs a transaction.
+
+    A concurrency key needs a lock before the insert, and an identity may be refused after it. at: the database's clock.
+    Call `announce_job` after the commit.
+    """
+    if submission.concurrency_key is not None:
+        return None
+    job = _new_job(
+        tenant_id=tenant_id, mode=mode, submission=submission, origin=origin, idempotency_key=idempotency_key
+    )
+    if job.identity is not None:
+        return None
+    job.created_at, job.run_at = at, max(at, submission.run_at or at)
+    return PlannedJob(job, JOB_CTES, job_values(job, grace=_publish_grace()))
+
+
+def announce_job(job: Job) -> None:
+    """Publish a hint of the committed job if it is due, and count it. Never raises for Redis."""
+    if job.run_at <= job.created_at:
+        publish_committed(DueJob(job.id, job.queue))
+    state_changed.send_robust(sender=None, change=StateChange(job.operation, Event.SUBMIT.value, job.state))
+
+
 def submit_job(
     *,
     tenant_id: int,
@@ -61,42 +100,49 @@ def submit_job(
     queue.
     Raises DuplicateOperation where another live job of the tenant has the same business intent.
     """
+    job = _new_job(
+        tenant_id=tenant_id, mode=mode, submission=submission, origin=origin, idempotency_key=idempotency_key
+    )
+    job.idempotency_record_id = idempotency_record_id
+    if job.concurrency_key is not None:
+        lock_concurrency_key(tenant_id=tenant_id, mode=mode, concurrency_key=job.concurrency_key)
+    _insert_unless_duplicate(job)
+    transaction.on_commit(lambda: announce_job(job), robust=True)
+    return job
+
+
+def _new_job(*, tenant_id: int, mode: str, submission: Submission, origin: Origin, idempotency_key: str | None) -> Job:
     operation = submission.operation
-    owner: dict[str, Any] = {"tenant_id": tenant_id, "mode": mode}
-    identity = _identity_of(submission)
-    if submission.concurrency_key is not None:
-        lock_concurrency_key(**owner, concurrency_key=submission.concurrency_key)
-    job = _insert_unless_duplicate(
-        **owner,
+    row: dict[str, Any] = {"run_at": submission.run_at, "created_at": None}  # None: the database's clock, at the insert
+    return Job(
+        id=uuid.uuid7(),
+        tenant_id=tenant_id,
+        mode=mode,
         operation=operation.name,
         operation_version=operation.version,
         params=encode_payload(submission.params),
         metadata=submission.metadata,
+        state=State.QUEUED.value,
+        attempts_left=operation.max_attempts,
         max_attempts=operation.max_attempts,
-        run_at=submission.run_at,
         deadline_at=submission.deadline,
         concurrency_key=submission.concurrency_key,
         queue=submission.priority.name.lower(),
         priority=submission.priority,
-        identity=identity,
-        grace=timedelta(seconds=settings.PUBLISH_GRACE_SECONDS),
-        idempotency_record_id=idempotency_record_id,
+        identity=_identity_of(submission),
         idempotency_key=idempotency_key,
         request_id=origin.request_id,
         traceparent=origin.traceparent,
+        **row,
     )
-    if job.run_at <= job.created_at:
-        publish_hint_on_commit(DueJob(job.id, job.queue))
-    return job
 
 
-def _insert_unless_duplicate(**row: Any) -> Job:  # noqa: ANN401 - the row's columns
+def _insert_unless_duplicate(job: Job) -> None:
     """Insert the job. If a duplicate refused the insert but has ended since, try again. Raises DuplicateOperation."""
     for _ in range(_MAX_TRIES):
-        job = insert_job(job_id=uuid.uuid7(), **row)
-        if job is not None:
-            return job
-        duplicate = find_job_by_identity(**{name: row[name] for name in ("tenant_id", "mode", "operation", "identity")})
+        if insert_job(job, grace=_publish_grace()):
+            return
+        duplicate = find_job_by_identity(job)
         if duplicate is not None:
             raise DuplicateOperation(duplicate)
     raise DuplicateOperation(None)
@@ -106,3 +152,7 @@ def _identity_of(submission: Submission) -> bytes | None:
     """Return a 16-byte digest of the business intent; None if the operation defines none."""
     intent = submission.operation.identity(submission.params)
     return None if intent is None else hashlib.blake2b(intent.encode(), digest_size=16).digest()
+
+
+def _publish_grace() -> timedelta:
+    return timedelta(seconds=settings.PUBLISH_GRACE_SECONDS)

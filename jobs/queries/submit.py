@@ -1,38 +1,47 @@
 """Insert a job with its first event."""
 
 import json
-from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from foundation.statements import execute, fetch_one
 from jobs.models import Job
-from jobs.signals import StateChange, announce_state_change
-from jobs.states import Event
 
+_COLUMNS = (
+    *("tenant_id", "mode", "operation", "operation_version", "params", "max_attempts", "run_at", "deadline_at"),
+    *("concurrency_key", "queue", "priority", "identity", "created_at", "idempotency_key", "request_id", "traceparent"),
+)
 # Two keys with the same hash wait for each other, which does no harm.
 _LOCK_KEY = "SELECT pg_advisory_xact_lock(hashtextextended(%(concurrency_queue)s, 0))"
 
+# `accepted` has one row with the id of the idempotency record (or NULL), or none: then no job is written.
 # DO NOTHING: a duplicate identity is refused without aborting the transaction.
-_INSERT = """
-    WITH submitted AS (
-        INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, metadata, state, attempts_left, max_attempts,
-                         run_at, next_publish_at, deadline_at, concurrency_key, accept_seq, queue, priority, identity, created_at,
-                         idempotency_record_id, idempotency_key, request_id, traceparent)
-        SELECT %(id)s, %(tenant_id)s, %(mode)s, %(operation)s, %(operation_version)s, %(params)s, %(metadata)s, 'queued',
-               %(max_attempts)s, %(max_attempts)s, GREATEST(%(run_at)s, t.at), GREATEST(%(run_at)s, t.at + %(grace)s),
-               %(deadline_at)s, %(concurrency_key)s, CASE WHEN %(concurrency_key)s IS NOT NULL THEN nextval('job_accept_seq') END,
-               %(queue)s, %(priority)s, %(identity)s, t.at,
-               %(idempotency_record_id)s, %(idempotency_key)s, %(request_id)s, %(traceparent)s
-        FROM (SELECT clock_timestamp() AS at) AS t
-        ON CONFLICT (tenant_id, mode, operation, identity)
-            WHERE identity IS NOT NULL AND NOT (state IN ('canceled', 'failed')) DO NOTHING
-        RETURNING *
-    ), event AS (
-        INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
-        SELECT id, event_seq, 'submit', 0, '{}', created_at FROM submitted
-    )
-    SELECT * FROM submitted"""
+JOB_CTES = """
+submitted AS (
+    INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, metadata, state, attempts_left, max_attempts,
+                     run_at, next_publish_at, deadline_at, concurrency_key, accept_seq, queue, priority, identity, created_at,
+                     idempotency_record_id, idempotency_key, request_id, traceparent)
+    SELECT %(job_id)s, %(tenant_id)s, %(mode)s, %(operation)s, %(operation_version)s, %(params)s, %(metadata)s, 'queued',
+           %(max_attempts)s, %(max_attempts)s, t.run_at, GREATEST(t.run_at, t.at + %(grace)s),
+           %(deadline_at)s, %(concurrency_key)s::text,
+           CASE WHEN %(concurrency_key)s::text IS NOT NULL THEN nextval('job_accept_seq') END,
+           %(queue)s, %(priority)s, %(identity)s, t.at,
+           accepted.id, %(idempotency_key)s, %(request_id)s, %(traceparent)s
+    FROM accepted, LATERAL (
+        SELECT clock.at, GREATEST(%(run_at)s::timestamptz, clock.at) AS run_at
+        FROM (SELECT COALESCE(%(created_at)s::timestamptz, clock_timestamp()) AS at) AS clock
+    ) AS t
+    ON CONFLICT (tenant_id, mode, operation, identity)
+        WHERE identity IS NOT NULL AND NOT (state IN ('canceled', 'failed')) DO NOTHING
+    RETURNING *
+), event AS (
+    INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
+    SELECT id, event_seq, 'submit', 0, '{}', created_at FROM submitted
+)"""
+_INSERT = f"""
+WITH accepted AS (SELECT %(idempotency_record_id)s::bigint AS id), {JOB_CTES}
+SELECT run_at, created_at FROM submitted"""
 
 _FIND_BY_IDENTITY = """
     SELECT id FROM job WHERE tenant_id = %(tenant_id)s AND mode = %(mode)s AND operation = %(operation)s
@@ -47,20 +56,31 @@ def lock_concurrency_key(*, tenant_id: int, mode: str, concurrency_key: str) -> 
     execute(_LOCK_KEY, concurrency_queue=f"{tenant_id}/{mode}/{concurrency_key}")
 
 
-def insert_job(*, job_id: UUID, metadata: Mapping[str, str], **values: Any) -> Job | None:  # noqa: ANN401 - statement parameters
-    """Insert the job with event 1, due now or at `run_at`; None if a live job has its identity.
+def job_values(job: Job, *, grace: timedelta) -> dict[str, Any]:
+    """Return the parameters of JOB_CTES. `created_at` None is the database's clock."""
+    return {
+        "job_id": job.id,
+        "metadata": json.dumps(job.metadata) if job.metadata else "{}",
+        "grace": grace,
+        **{name: getattr(job, name) for name in _COLUMNS},
+    }
+
+
+def insert_job(job: Job, *, grace: timedelta) -> bool:
+    """Insert the job with event 1, due now or at `run_at`, and set both times; return False if a live job has its identity.
 
     Locks no existing row. With an identity it waits, within lock_timeout, for a transaction that inserts the same one;
     served by job_one_per_identity.
     """
-    parameters = {"id": job_id, "metadata": json.dumps(dict(metadata)), **values}
-    job = next(iter(Job.objects.raw(_INSERT, parameters)), None)
-    if job is not None:
-        announce_state_change(StateChange(job.operation, Event.SUBMIT.value, job.state))
-    return job
+    row = fetch_one(_INSERT, **job_values(job, grace=grace), idempotency_record_id=job.idempotency_record_id)
+    if row is None:
+        return False
+    job.run_at, job.created_at = row
+    return True
 
 
-def find_job_by_identity(*, tenant_id: int, mode: str, operation: str, identity: bytes) -> UUID | None:
-    """Return the live job with this identity; None if it has just failed or been canceled. Served by job_one_per_identity."""
-    row = fetch_one(_FIND_BY_IDENTITY, tenant_id=tenant_id, mode=mode, operation=operation, identity=identity)
+def find_job_by_identity(job: Job) -> UUID | None:
+    """Return the live job with this job's identity; None if it has just failed or been canceled. By job_one_per_identity."""
+    named = ("tenant_id", "mode", "operation", "identity")
+    row = fetch_one(_FIND_BY_IDENTITY, **{name: getattr(job, name) for name in named})
     return None if row is None else row[0]

@@ -22,10 +22,10 @@ def statements(send):
     return [query["sql"] for query in queries if not query["sql"].startswith(_TRANSACTION_CONTROL)]
 
 
-def test_a_first_use_executes_five_statements(api):
-    # The API key; the look-up; the reservation; job and event; the stored response.
+def test_a_first_use_executes_three_statements(api):
+    # The API key; the look-up; record, response, job and event.
     sent = statements(lambda: post(api))
-    assert len(sent) == 5, sent
+    assert len(sent) == 3, sent
 
 
 def test_a_replay_executes_two_statements(api):

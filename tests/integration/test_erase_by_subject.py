@@ -9,8 +9,9 @@ from django.db import connection
 from rest_framework.response import Response
 
 from idempotency import queries
-from idempotency.http import idempotent, reservation
+from idempotency.http import idempotent
 from idempotency.models import IdempotencyRecord
+from idempotency.records import Created
 from tests.support.idempotent_view import OpenView, code_of, create_orders_table, drop_orders_table, send
 
 pytestmark = pytest.mark.django_db
@@ -39,10 +40,9 @@ class CloseOrder(OpenView):
 
 
 class CreateOrder(OpenView):
-    @idempotent(required=True, store_errors=())
-    def post(self, request):
-        reservation(request).resource = "order/1"
-        return Response({"secret": 4242}, status=201)
+    @idempotent(required=True, store_errors=(), creates=True)
+    def post(self, request, reservation):
+        return Created(Response({"secret": 4242}, status=201), "order/1")
 
 
 @pytest.mark.parametrize("status", [200, 409])

@@ -13,8 +13,9 @@ from rest_framework.test import APIRequestFactory
 from rest_framework.views import APIView, exception_handler
 
 from idempotency.errors import IdempotencyError
-from idempotency.http import idempotent, reservation
+from idempotency.http import idempotent
 from idempotency.parsers import ExactJSONParser
+from idempotency.records import Created
 
 
 def scope_of(request):
@@ -44,15 +45,15 @@ class Orders(OpenView):
     def during(self):
         """Run what a test patches into the middle of the work; a response that it returns is sent."""
 
-    @idempotent(required=True)
-    def post(self, request, **kwargs):
+    @idempotent(required=True, creates=True)
+    def post(self, request, reservation=None, **kwargs):
         place_order()
-        reservation(request).resource = "order/1"
-        return self.during() or Response(
+        response = self.during() or Response(
             {"nonce": uuid4().hex, "amount": request.data.get("amount")},
             status=201,
             headers={"Location": "/orders/1", "Set-Cookie": "session=1", "X-Request-Id": uuid4().hex},
         )
+        return Created(response, "order/1")
 
     put = post
     get = post
