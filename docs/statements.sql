@@ -5,35 +5,35 @@
 
 -- find record
 -- Locks nothing; idempotency_record_scope_key.
-SELECT 
+SELECT clock.at, 
     id, scope, key, fingerprint, fingerprint_version, fingerprint_kid, members, method, path, status, headers,
-    body, erased_at, resource, subject, owner, created_at, expires_at, expires_at <= clock_timestamp()
- FROM idempotency_record WHERE scope = $1 AND key = $2;
+    body, erased_at, resource, subject, owner, created_at, expires_at, expires_at <= clock.at
+FROM (SELECT clock_timestamp() AS at) AS clock LEFT JOIN idempotency_record ON scope = $1 AND key = $2;
 
--- insert record
--- Locks the new row, and waits for a transaction that inserts the same key; idempotency_record_scope_key.
-SET LOCAL lock_timeout = $1; SET LOCAL statement_timeout = $2;
-INSERT INTO idempotency_record (scope, key, fingerprint, fingerprint_version, fingerprint_kid, members,
-method, path, subject, created_at, expires_at) SELECT $3, $4, $5, $6, $7, $8, $9, $10, $11, clock, clock + make_interval(secs
-=> $12) FROM clock_timestamp() AS clock ON CONFLICT (scope, key) DO NOTHING RETURNING id, owner, expires_at
-; SET LOCAL lock_timeout TO DEFAULT; SET LOCAL statement_timeout TO DEFAULT;
-
--- enter concurrency queue
--- Only with a concurrency key: takes an advisory lock until the transaction ends; no index.
-SELECT pg_advisory_xact_lock(hashtextextended(:concurrency_queue, 0));
-
--- submit job
--- Locks no existing row; with an identity it waits for the same one; job_one_per_identity.
-WITH submitted AS (
+-- accept a job at once
+-- Locks the new rows, and waits shortly for a transaction that inserts the same key; idempotency_record_scope_key.
+WITH bounded AS MATERIALIZED (SELECT set_config('lock_timeout', :record_wait::text, true)), accepted AS (
+    INSERT INTO idempotency_record (scope, key, fingerprint, fingerprint_version, fingerprint_kid, members, method, path,
+        status, headers, body, resource, created_at, expires_at)
+    SELECT :record_scope, :record_key, :record_fingerprint, :record_version, :record_kid, :record_members,
+        :record_method, :record_path, :record_status, :record_headers, :record_body, :record_resource,
+        :record_at, :record_expires_at
+    FROM bounded
+    ON CONFLICT (scope, key) DO NOTHING RETURNING id
+), submitted AS (
     INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, metadata, state, attempts_left, max_attempts,
                      run_at, next_publish_at, deadline_at, concurrency_key, accept_seq, queue, priority, identity, created_at,
                      idempotency_record_id, idempotency_key, request_id, traceparent)
-    SELECT :id, :tenant_id, :mode, :operation, :operation_version, :params, :metadata, 'queued',
-           :max_attempts, :max_attempts, GREATEST(:run_at, t.at), GREATEST(:run_at, t.at + :grace),
-           :deadline_at, :concurrency_key, CASE WHEN :concurrency_key IS NOT NULL THEN nextval('job_accept_seq') END,
+    SELECT :job_id, :tenant_id, :mode, :operation, :operation_version, :params, :metadata, 'queued',
+           :max_attempts, :max_attempts, t.run_at, GREATEST(t.run_at, t.at + :grace),
+           :deadline_at, :concurrency_key::text,
+           CASE WHEN :concurrency_key::text IS NOT NULL THEN nextval('job_accept_seq') END,
            :queue, :priority, :identity, t.at,
-           :idempotency_record_id, :idempotency_key, :request_id, :traceparent
-    FROM (SELECT clock_timestamp() AS at) AS t
+           accepted.id, :idempotency_key, :request_id, :traceparent
+    FROM accepted, LATERAL (
+        SELECT clock.at, GREATEST(:run_at::timestamptz, clock.at) AS run_at
+        FROM (SELECT COALESCE(:created_at::timestamptz, clock_timestamp()) AS at) AS clock
+    ) AS t
     ON CONFLICT (tenant_id, mode, operation, identity)
         WHERE identity IS NOT NULL AND NOT (state IN ('canceled', 'failed')) DO NOTHING
     RETURNING *
@@ -41,10 +41,47 @@ WITH submitted AS (
     INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
     SELECT id, event_seq, 'submit', 0, '{}', created_at FROM submitted
 )
-SELECT * FROM submitted;
+SELECT id FROM accepted;
+
+-- insert record
+-- Only in a transaction. Locks the new row, and waits for one that inserts the same key; idempotency_record_scope_key.
+INSERT INTO idempotency_record (scope, key, fingerprint, fingerprint_version, fingerprint_kid, members,
+    method, path, subject, created_at, expires_at)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, clock, clock + make_interval(secs => $10) FROM clock_timestamp() AS clock
+ON CONFLICT (scope, key) DO NOTHING RETURNING id, owner, expires_at;
+
+-- enter concurrency queue
+-- Only with a concurrency key: takes an advisory lock until the transaction ends; no index.
+SELECT pg_advisory_xact_lock(hashtextextended(:concurrency_queue, 0));
+
+-- submit job
+-- Only in a transaction. Locks no existing row; with an identity it waits for the same one; job_one_per_identity.
+WITH accepted AS (SELECT :idempotency_record_id::bigint AS id), 
+submitted AS (
+    INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, metadata, state, attempts_left, max_attempts,
+                     run_at, next_publish_at, deadline_at, concurrency_key, accept_seq, queue, priority, identity, created_at,
+                     idempotency_record_id, idempotency_key, request_id, traceparent)
+    SELECT :job_id, :tenant_id, :mode, :operation, :operation_version, :params, :metadata, 'queued',
+           :max_attempts, :max_attempts, t.run_at, GREATEST(t.run_at, t.at + :grace),
+           :deadline_at, :concurrency_key::text,
+           CASE WHEN :concurrency_key::text IS NOT NULL THEN nextval('job_accept_seq') END,
+           :queue, :priority, :identity, t.at,
+           accepted.id, :idempotency_key, :request_id, :traceparent
+    FROM accepted, LATERAL (
+        SELECT clock.at, GREATEST(:run_at::timestamptz, clock.at) AS run_at
+        FROM (SELECT COALESCE(:created_at::timestamptz, clock_timestamp()) AS at) AS clock
+    ) AS t
+    ON CONFLICT (tenant_id, mode, operation, identity)
+        WHERE identity IS NOT NULL AND NOT (state IN ('canceled', 'failed')) DO NOTHING
+    RETURNING *
+), event AS (
+    INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
+    SELECT id, event_seq, 'submit', 0, '{}', created_at FROM submitted
+)
+SELECT run_at, created_at, accept_seq FROM submitted;
 
 -- store response
--- Updates the record, locked since its insert; idempotency_record_pkey.
+-- Only in a transaction. Updates the record, locked since its insert; idempotency_record_pkey.
 UPDATE idempotency_record SET status = $1, headers = $2, body = $3, resource = $4
 WHERE id = $5 AND owner = $6 AND status IS NULL;
 

@@ -41,7 +41,7 @@ submitted AS (
 )"""
 _INSERT = f"""
 WITH accepted AS (SELECT %(idempotency_record_id)s::bigint AS id), {JOB_CTES}
-SELECT run_at, created_at FROM submitted"""
+SELECT run_at, created_at, accept_seq FROM submitted"""
 
 _FIND_BY_IDENTITY = """
     SELECT id FROM job WHERE tenant_id = %(tenant_id)s AND mode = %(mode)s AND operation = %(operation)s
@@ -67,7 +67,7 @@ def job_values(job: Job, *, grace: timedelta) -> dict[str, Any]:
 
 
 def insert_job(job: Job, *, grace: timedelta) -> bool:
-    """Insert the job with event 1, due now or at `run_at`, and set both times; return False if a live job has its identity.
+    """Insert the job with event 1, due now or at `run_at`, and set what the database gave it; return False if a live job has its identity.
 
     Locks no existing row. With an identity it waits, within lock_timeout, for a transaction that inserts the same one;
     served by job_one_per_identity.
@@ -75,7 +75,7 @@ def insert_job(job: Job, *, grace: timedelta) -> bool:
     row = fetch_one(_INSERT, **job_values(job, grace=grace), idempotency_record_id=job.idempotency_record_id)
     if row is None:
         return False
-    job.run_at, job.created_at = row
+    job.run_at, job.created_at, job.accept_seq = row
     return True
 
 

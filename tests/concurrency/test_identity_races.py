@@ -113,10 +113,10 @@ def test_a_request_during_a_rolled_back_failure_of_its_duplicate_is_refused(subm
 def test_a_duplicate_that_fails_before_the_look_up_refuses_no_request(submit, monkeypatch):
     duplicate = claim(accepted(submit("a")())["id"])
 
-    def fail_first(**values):
+    def fail_first(job):
         if Job.objects.get(pk=duplicate.id).state == State.RUNNING:
             at_once(failing(duplicate))
-        return find_job_by_identity(**values)
+        return find_job_by_identity(job)
 
     monkeypatch.setattr("jobs.submission.find_job_by_identity", fail_first)
     assert accepted(submit("b")())["id"] != str(duplicate.id)

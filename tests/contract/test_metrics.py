@@ -17,6 +17,7 @@ from rest_framework.test import APIClient
 from broker.circuit_breaker import redis_breaker
 from broker.hints import DueJob
 from broker.publisher import publisher
+from idempotency.errors import RequestInProgress
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.models import Pause
@@ -173,8 +174,12 @@ def test_reuse_of_an_expired_key_counts_as_a_takeover(api, tenant, rises):
         post(api, charge(amount=7), key="again")
 
 
-def test_a_duplicate_that_gives_up_waiting_counts_as_in_progress(api, rises, settings):
-    settings.IDEMPOTENCY_WAIT_SECONDS = 0.0
+def test_a_duplicate_that_gives_up_waiting_counts_as_in_progress(api, rises, monkeypatch):
+    def wait_in_vain(*_arguments, **_options):
+        raise RequestInProgress
+
+    monkeypatch.setattr("idempotency.http.accept_at_once", lambda *_, **__: None)
+    monkeypatch.setattr("idempotency.http.accept", wait_in_vain)
     with rises(KEYED, outcome="in_progress"):
         assert post(api, retries=False, key="busy").status_code == 409
 

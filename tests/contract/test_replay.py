@@ -160,6 +160,7 @@ def test_a_duplicate_that_cannot_wait_gets_409_with_retry_after(api, monkeypatch
     def still_in_progress(*_arguments, **_options):
         raise RequestInProgress
 
+    monkeypatch.setattr("idempotency.http.accept_at_once", lambda *_, **__: None)
     monkeypatch.setattr("idempotency.http.accept", still_in_progress)
     response = post(api)
     document = problem(response, 409, "idempotency-request-in-progress")

@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 from jobs.models import Job
 from jobs.states import State
 from tests.support.broker_proxy import BrokerProxy
-from tests.support.client import accepted, post, problem
+from tests.support.client import CHARGE, accepted, post, problem
 from tests.support.factories import TenantFactory, new_api_key, queued_job
 from tests.support.metrics import read
 from tests.support.scenarios import history
@@ -35,15 +35,15 @@ class Relay(BrokerProxy):
     """In front of PostgreSQL. Can lose the answer to the next COMMIT, which arrives and is done."""
 
     def __init__(self, url):
-        self._losing = ""
+        self._losing, self._commit = "", b""
         super().__init__(url)
 
-    def lose_next_commit(self, way):
-        """`way`: whether the connection is cut then, or is silent from then on."""
-        self._losing = way
+    def lose_next_commit(self, way, *, commit=b"COMMIT"):
+        """`way`: whether the connection is cut then, or is silent from then on. `commit`: bytes in the message that commits."""
+        self._losing, self._commit = way, commit
 
     def _pass_on(self, data, source, sink):
-        if not self._losing or b"COMMIT" not in data:
+        if not self._losing or self._commit not in data:
             super()._pass_on(data, source, sink)
             return
         way, self._losing = self._losing, ""
@@ -179,7 +179,7 @@ def test_copy_pipeline_and_notifications_still_work(in_thread):
 def ask(in_thread):
     """One POST with the same key, every time."""
     client = APIClient(headers={"Authorization": f"Bearer {new_api_key(TenantFactory())}"})
-    return lambda: in_thread(post, client).result(TIMEOUT_SECONDS)
+    return lambda **members: in_thread(post, client, {**CHARGE, **members}).result(TIMEOUT_SECONDS)
 
 
 def test_a_request_without_a_database_answer_gets_503_with_retry_after(relay, ask):
@@ -190,17 +190,23 @@ def test_a_request_without_a_database_answer_gets_503_with_retry_after(relay, as
     assert "same Idempotency-Key" in document["detail"]
 
 
+# The statement that accepts a key commits by itself; a request with a concurrency key has a transaction.
+ROADS = {"one statement": ({}, b"payments.charge"), "transaction": ({"concurrency_key": "c"}, b"COMMIT")}
+
+
+@pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize("way", ["cut", "silent"])
-def test_a_commit_whose_reply_is_lost_is_a_503_and_the_same_key_finds_the_one_job(relay, ask, way):
-    relay.lose_next_commit(way)
-    answer = ask()
+def test_a_commit_whose_reply_is_lost_is_a_503_and_the_same_key_finds_the_one_job(relay, ask, way, road):
+    members, commit = ROADS[road]
+    relay.lose_next_commit(way, commit=commit)
+    answer = ask(**members)
     document = problem(answer, 503, "service-unavailable")
     assert int(answer["Retry-After"]) >= 1
     assert "same Idempotency-Key" in document["detail"]
     assert "Idempotency-Replayed" not in answer
     job = until(Job.objects.first)
     relay.come_back()
-    again = ask()
+    again = ask(**members)
     assert accepted(again)["id"] == str(job.id)
     assert again["Idempotency-Replayed"] == "true"
     assert Job.objects.count() == 1

@@ -53,10 +53,16 @@ class Transition(NamedTuple):
 _KEYS, _PURGE = "idempotency.queries", "idempotency.maintenance_queries"
 _JOBS = "jobs.queries."
 STATEMENTS = (
-    Statement("find record", "Locks nothing; idempotency_record_scope_key.", _KEYS, "_LOOK_UP"),
+    Statement("find record", "Locks nothing; idempotency_record_scope_key.", _KEYS, "_FIND"),
+    Statement(
+        "accept a job at once",
+        "Locks the new rows, and waits shortly for a transaction that inserts the same key; idempotency_record_scope_key.",
+        _KEYS,
+        "_ACCEPT",
+    ),
     Statement(
         "insert record",
-        "Locks the new row, and waits for a transaction that inserts the same key; idempotency_record_scope_key.",
+        "Only in a transaction. Locks the new row, and waits for one that inserts the same key; idempotency_record_scope_key.",
         _KEYS,
         "_RESERVE",
     ),
@@ -68,13 +74,13 @@ STATEMENTS = (
     ),
     Statement(
         "submit job",
-        "Locks no existing row; with an identity it waits for the same one; job_one_per_identity.",
+        "Only in a transaction. Locks no existing row; with an identity it waits for the same one; job_one_per_identity.",
         f"{_JOBS}submit",
         "_INSERT",
     ),
     Statement(
         "store response",
-        "Updates the record, locked since its insert; idempotency_record_pkey.",
+        "Only in a transaction. Updates the record, locked since its insert; idempotency_record_pkey.",
         _KEYS,
         "_STORE_RESPONSE",
     ),
@@ -196,7 +202,8 @@ def _section(statement: Statement | Transition) -> str:
 
 def _text(statement: Statement | Transition) -> str:
     if isinstance(statement, Statement):
-        return str(getattr(import_module(statement.module), statement.constant))
+        text = str(getattr(import_module(statement.module), statement.constant))
+        return text.replace("{ctes}", import_module(f"{_JOBS}submit").JOB_CTES.strip())
     states, transition = import_module("jobs.states"), import_module("jobs.queries.rule_statement")
     rule = next(rule for rule in states.rules_for(states.Event(statement.event)) if rule.target == statement.target)
     return str(transition.render_rule(rule, has_concurrency_key=statement.with_concurrency_queue))
