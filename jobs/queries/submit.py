@@ -67,7 +67,7 @@ def job_values(job: Job, *, grace: timedelta) -> dict[str, Any]:
 
 
 def insert_job(job: Job, *, grace: timedelta) -> bool:
-    """Insert the job with event 1, due now or at `run_at`, and set what the database gave it; return False if a live job has its identity.
+    """Insert the job with event 1, and set what the database gave it; return False if a live job has its identity.
 
     Locks no existing row. With an identity it waits, within lock_timeout, for a transaction that inserts the same one;
     served by job_one_per_identity.
