@@ -8,6 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from jobs.fields import StrictCharField
+from jobs.forms import bind_form
 from jobs.keyset import decode_cursor
 from jobs.models import JobStep
 from jobs.selectors import JobFilter
@@ -94,7 +95,7 @@ class ResolutionForm(serializers.Serializer[Any]):
 
 def read_body(form: type[serializers.Serializer[Any]], data: object) -> dict[str, Any]:
     """Return the members that the form defines. Raises ValidationError with all errors at once."""
-    serializer = form(data=data)
+    serializer = bind_form(form, data)
     errors: dict[str, Any] = {} if serializer.is_valid() else dict(serializer.errors)
     if isinstance(data, dict):
         errors |= {name: [_unknown("member")] for name in data if name not in serializer.fields}
@@ -105,7 +106,7 @@ def read_body(form: type[serializers.Serializer[Any]], data: object) -> dict[str
 
 def read_query(form: type[serializers.Serializer[Any]], query: QueryDict) -> dict[str, Any]:
     """Return the parameters that the form defines. Raises InvalidQuery with all errors at once."""
-    serializer = form(data=query.dict())
+    serializer = bind_form(form, query.dict())
     errors: dict[str, Any] = {} if serializer.is_valid() else dict(serializer.errors)
     for name, values in query.lists():
         if name not in serializer.fields:
@@ -134,7 +135,8 @@ def read_last_event_id(value: str) -> int:
 
 def require_no_query(request: Request) -> None:
     """Raise InvalidQuery if the request has a query string."""
-    read_query(_NoMembers, request.query_params)
+    if request.META.get("QUERY_STRING"):
+        read_query(_NoMembers, request.query_params)
 
 
 def require_empty_request(request: Request) -> None:

@@ -20,6 +20,7 @@ from foundation.fault_points import reach
 from foundation.spans import span
 from jobs import transitions
 from jobs.errors import IllegalTransition, StaleAttempt
+from jobs.forms import bind_form
 from jobs.operations import (
     JobCanceled,
     LeaseLost,
@@ -141,7 +142,7 @@ def _run_or_compensate(operation: Operation, job: Job, handle: RunningJob) -> by
 
 
 def _checked_params(operation: Operation, job: Job) -> dict[str, Any]:
-    serializer = operation.params(data=decode_payload(job.params))
+    serializer = bind_form(operation.params, decode_payload(job.params))
     if not serializer.is_valid():
         raise PermanentError(
             f"The stored params no longer fit the operation: {serializer.errors}", code="invalid-params"
