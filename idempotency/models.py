@@ -1,8 +1,10 @@
 """The rows that make a request or a message take effect once."""
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Q
 from django.db.models.functions import Now
+
+from foundation.row_rules import RowRules
 
 
 class IdempotencyRecord(models.Model):
@@ -18,7 +20,7 @@ class IdempotencyRecord(models.Model):
 
     # A request is compared under this version and kid, not under the current ones.
     fingerprint = models.BinaryField()
-    fingerprint_version = models.PositiveSmallIntegerField()
+    fingerprint_version = models.SmallIntegerField()
     fingerprint_kid = models.CharField(max_length=64)
     members = models.BinaryField(null=True)  # see comparison.py; null if erased or if the body is not JSON
 
@@ -26,7 +28,7 @@ class IdempotencyRecord(models.Model):
     path = models.TextField()
 
     # The stored response. Bytes, so that a replay returns the same bytes.
-    status = models.PositiveSmallIntegerField(null=True)
+    status = models.SmallIntegerField(null=True)
     headers = models.BinaryField(null=True)  # JSON list of [name, value]
     body = models.BinaryField(
         null=True
@@ -41,7 +43,7 @@ class IdempotencyRecord(models.Model):
     owner = models.IntegerField(db_default=0)  # raised by each take-over: the fence for storing a response
 
     # Approximate, and some seconds late: see replay_counter.py.
-    replays = models.PositiveIntegerField(db_default=0, default=0)
+    replays = models.IntegerField(db_default=0, default=0)
     last_replayed_at = models.DateTimeField(null=True)
 
     created_at = models.DateTimeField(db_default=Now())
@@ -51,18 +53,17 @@ class IdempotencyRecord(models.Model):
         db_table = "idempotency_record"
         constraints = [
             models.UniqueConstraint(fields=["scope", "key"], name="idempotency_record_scope_key"),
-            models.CheckConstraint(
-                condition=Q(status=None) | Q(status__range=(100, 599)), name="idempotency_record_status"
+            RowRules(
+                table="idempotency_record",
+                rules={
+                    "idempotency_record_status": "NEW.status BETWEEN 100 AND 599",
+                    "idempotency_record_answer": """CASE WHEN NEW.status IS NULL THEN NEW.headers IS NULL AND NEW.body IS NULL
+                        ELSE NEW.headers IS NOT NULL END""",
+                    "idempotency_record_erased": "NEW.erased_at IS NULL OR NEW.body IS NULL AND NEW.members IS NULL",
+                    "idempotency_record_lifetime": "NEW.expires_at > NEW.created_at",
+                    "idempotency_record_key": "NEW.key <> ''",
+                },
             ),
-            models.CheckConstraint(
-                condition=Q(status=None, headers=None, body=None) | Q(status__isnull=False, headers__isnull=False),
-                name="idempotency_record_answer",
-            ),
-            models.CheckConstraint(
-                condition=Q(erased_at=None) | Q(body=None, members=None), name="idempotency_record_erased"
-            ),
-            models.CheckConstraint(condition=Q(expires_at__gt=F("created_at")), name="idempotency_record_lifetime"),
-            models.CheckConstraint(condition=~Q(key=""), name="idempotency_record_key"),
         ]
         indexes = [
             models.Index(fields=["expires_at", "id"], name="idempotency_record_expiry"),  # the purge's order

@@ -1,5 +1,6 @@
 import django.db.models.functions.datetime
 from django.db import migrations, models
+from foundation.row_rules import RowRules
 
 # Vacuum after 1 % of the rows have changed instead of 20 %: records and messages are deleted as fast as they arrive, and the purge
 # reads their expiry indexes from the beginning, where all dead entries are. The default fillfactor stays: every update of a record
@@ -24,12 +25,12 @@ class Migration(migrations.Migration):
                 ('scope', models.CharField(db_collation='C', max_length=255)),
                 ('key', models.CharField(db_collation='C', max_length=255)),
                 ('fingerprint', models.BinaryField()),
-                ('fingerprint_version', models.PositiveSmallIntegerField()),
+                ('fingerprint_version', models.SmallIntegerField()),
                 ('fingerprint_kid', models.CharField(max_length=64)),
                 ('members', models.BinaryField(null=True)),
                 ('method', models.CharField(max_length=16)),
                 ('path', models.TextField()),
-                ('status', models.PositiveSmallIntegerField(null=True)),
+                ('status', models.SmallIntegerField(null=True)),
                 ('headers', models.BinaryField(null=True)),
                 ('body', models.BinaryField(null=True)),
                 ('erased_at', models.DateTimeField(null=True)),
@@ -37,7 +38,7 @@ class Migration(migrations.Migration):
                 ('owner', models.IntegerField(db_default=0)),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('expires_at', models.DateTimeField()),
-                ('replays', models.PositiveIntegerField(db_default=0, default=0)),
+                ('replays', models.IntegerField(db_default=0, default=0)),
                 ('last_replayed_at', models.DateTimeField(null=True)),
                 ('subject', models.TextField(null=True)),
             ],
@@ -49,11 +50,16 @@ class Migration(migrations.Migration):
                 ],
                 'constraints': [
                     models.UniqueConstraint(fields=('scope', 'key'), name='idempotency_record_scope_key'),
-                    models.CheckConstraint(condition=models.Q(('status', None), ('status__range', (100, 599)), _connector='OR'), name='idempotency_record_status'),
-                    models.CheckConstraint(condition=models.Q(models.Q(('body', None), ('headers', None), ('status', None)), models.Q(('headers__isnull', False), ('status__isnull', False)), _connector='OR'), name='idempotency_record_answer'),
-                    models.CheckConstraint(condition=models.Q(('erased_at', None), models.Q(('body', None), ('members', None)), _connector='OR'), name='idempotency_record_erased'),
-                    models.CheckConstraint(condition=models.Q(('expires_at__gt', models.F('created_at'))), name='idempotency_record_lifetime'),
-                    models.CheckConstraint(condition=models.Q(('key', ''), _negated=True), name='idempotency_record_key'),
+                    RowRules(
+                        table='idempotency_record',
+                        rules={
+                            'idempotency_record_answer': 'CASE WHEN NEW.status IS NULL THEN NEW.headers IS NULL AND NEW.body IS NULL ELSE NEW.headers IS NOT NULL END',
+                            'idempotency_record_erased': 'NEW.erased_at IS NULL OR NEW.body IS NULL AND NEW.members IS NULL',
+                            'idempotency_record_key': "NEW.key <> ''",
+                            'idempotency_record_lifetime': 'NEW.expires_at > NEW.created_at',
+                            'idempotency_record_status': 'NEW.status BETWEEN 100 AND 599',
+                        },
+                    ),
                 ],
             },
         ),

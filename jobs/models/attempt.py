@@ -24,7 +24,7 @@ class JobAttempt(models.Model):
     job = models.ForeignKey(
         Job, related_name="attempts", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False
     )
-    number = models.PositiveIntegerField()
+    number = models.IntegerField()
     worker = models.CharField(max_length=255)
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)

@@ -12,9 +12,9 @@ class JobEvent(models.Model):
     job = models.ForeignKey(
         Job, related_name="events", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False
     )
-    seq = models.PositiveIntegerField()
+    seq = models.IntegerField()
     type = models.CharField(max_length=30)
-    attempt = models.PositiveIntegerField()
+    attempt = models.IntegerField()
     data = models.JSONField(db_default=models.Value({}, models.JSONField()), default=dict)
     created_at = models.DateTimeField()
 

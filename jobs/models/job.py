@@ -3,11 +3,12 @@
 from datetime import UTC, datetime
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Q
 from django.db.models.functions import Now
 
+from foundation.row_rules import RowRules
 from jobs.ids import job_resource
-from jobs.states import TERMINAL, State
+from jobs.states import State
 
 # The `next_publish_at` of a job that waits for a pause to be resumed.
 PARKED = datetime(9999, 1, 1, tzinfo=UTC)
@@ -28,7 +29,7 @@ class Job(models.Model):
     tenant = models.ForeignKey("accounts.Tenant", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
     mode = models.CharField(max_length=4)
     operation = models.CharField(max_length=100)
-    operation_version = models.PositiveSmallIntegerField()
+    operation_version = models.SmallIntegerField()
     params = models.BinaryField()  # encoded
     result = models.BinaryField(null=True)  # encoded
     error = models.BinaryField(null=True)  # encoded
@@ -37,18 +38,18 @@ class Job(models.Model):
     error_cause = models.CharField(max_length=100, null=True)  # noqa: DJ001 - as error_code
     metadata = models.JSONField(db_default=models.Value({}, models.JSONField()), default=dict)
     state = models.CharField(max_length=9, choices=[(state.value, state.value) for state in State])
-    attempt = models.PositiveIntegerField(db_default=0, default=0)  # the fencing token: it only rises
-    attempts_left = models.PositiveSmallIntegerField()
-    max_attempts = models.PositiveSmallIntegerField()
+    attempt = models.IntegerField(db_default=0, default=0)  # the fencing token: it only rises
+    attempts_left = models.SmallIntegerField()
+    max_attempts = models.SmallIntegerField()
     # The next attempt only reconciles open effects. It starts no new effect.
     reconcile_only = models.BooleanField(db_default=False, default=False)
-    open_effects = models.PositiveSmallIntegerField(db_default=0, default=0)  # started, outcome not recorded
-    done_effects = models.PositiveSmallIntegerField(db_default=0, default=0)  # done and not compensated
-    event_seq = models.PositiveIntegerField(db_default=1, default=1)
+    open_effects = models.SmallIntegerField(db_default=0, default=0)  # started, outcome not recorded
+    done_effects = models.SmallIntegerField(db_default=0, default=0)  # done and not compensated
+    event_seq = models.IntegerField(db_default=1, default=1)
     run_at = models.DateTimeField(db_default=Now())
     next_publish_at = models.DateTimeField(null=True)  # when the sweeper publishes it (again)
     # How often the sweep published the job since it was last queued.
-    publications = models.PositiveSmallIntegerField(db_default=0, default=0)
+    publications = models.SmallIntegerField(db_default=0, default=0)
     lease_expires_at = models.DateTimeField(null=True)  # in no index, so that a renewal stays a HOT update
     worker = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: not running
     deadline_at = models.DateTimeField(null=True)
@@ -58,7 +59,7 @@ class Job(models.Model):
     concurrency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: in no concurrency queue
     accept_seq = models.BigIntegerField(null=True)  # the order in its concurrency queue
     queue = models.CharField(max_length=50)
-    priority = models.PositiveSmallIntegerField(choices=Priority.choices, default=Priority.DEFAULT)
+    priority = models.SmallIntegerField(choices=Priority.choices, default=Priority.DEFAULT)
     progress = models.JSONField(null=True)
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True)  # of the latest attempt
@@ -120,35 +121,26 @@ class Job(models.Model):
             models.Index(fields=["request_id"], name="job_by_request_id", condition=Q(request_id__isnull=False)),
         ]
         constraints = [
-            models.CheckConstraint(condition=Q(state__in=list(State)), name="job_state_is_known"),
-            models.CheckConstraint(condition=Q(mode__in=["test", "live"]), name="job_mode_is_known"),
-            models.CheckConstraint(
-                condition=Q(state=State.QUEUED, next_publish_at__isnull=False, attempts_left__gt=0)
-                | (~Q(state=State.QUEUED) & Q(next_publish_at__isnull=True)),
-                name="job_queued_is_to_be_published",
-            ),
-            models.CheckConstraint(
-                condition=Q(state=State.RUNNING, lease_expires_at__isnull=False, worker__isnull=False, attempt__gt=0)
-                | (~Q(state=State.RUNNING) & Q(lease_expires_at__isnull=True, worker__isnull=True)),
-                name="job_running_has_a_lease",
-            ),
-            models.CheckConstraint(
-                condition=Q(state__in=sorted(TERMINAL), finished_at__isnull=False, open_effects=0)
-                | (~Q(state__in=sorted(TERMINAL)) & Q(finished_at__isnull=True)),
-                name="job_ended_has_no_open_effect",
-            ),
-            models.CheckConstraint(
-                condition=~Q(state=State.CANCELED) | Q(done_effects=0), name="job_canceled_did_nothing"
-            ),
-            models.CheckConstraint(
-                condition=~Q(state=State.SUCCEEDED) | Q(result__isnull=False), name="job_succeeded_has_a_result"
-            ),
-            models.CheckConstraint(
-                condition=~Q(state__in=[State.FAILED, State.UNKNOWN]) | Q(error__isnull=False),
-                name="job_failed_or_unknown_says_why",
-            ),
-            models.CheckConstraint(
-                condition=Q(attempts_left__lte=F("max_attempts")), name="job_attempts_left_within_max"
+            RowRules(
+                table="job",
+                rules={
+                    "job_state_is_known": """NEW.state IN
+                        ('queued', 'running', 'succeeded', 'failed', 'canceled', 'unknown')""",
+                    "job_mode_is_known": "NEW.mode IN ('test', 'live')",
+                    "job_queued_is_to_be_published": """(NEW.state = 'queued') = (NEW.next_publish_at IS NOT NULL)
+                        AND (NEW.state <> 'queued' OR NEW.attempts_left > 0)""",
+                    "job_running_has_a_lease": """(NEW.state = 'running') = (NEW.lease_expires_at IS NOT NULL)
+                        AND (NEW.state = 'running') = (NEW.worker IS NOT NULL)
+                        AND (NEW.state <> 'running' OR NEW.attempt > 0)""",
+                    "job_ended_has_no_open_effect": """(NEW.state IN ('succeeded', 'failed', 'canceled')) =
+                        (NEW.finished_at IS NOT NULL) AND (NEW.finished_at IS NULL OR NEW.open_effects = 0)""",
+                    "job_canceled_did_nothing": "NEW.state <> 'canceled' OR NEW.done_effects = 0",
+                    "job_succeeded_has_a_result": "NEW.state <> 'succeeded' OR NEW.result IS NOT NULL",
+                    "job_failed_or_unknown_says_why": "NEW.state NOT IN ('failed', 'unknown') OR NEW.error IS NOT NULL",
+                    "job_attempts_left_within_max": "NEW.attempts_left <= NEW.max_attempts",
+                    "job_counts_are_not_negative": "LEAST(NEW.attempts_left, NEW.open_effects, NEW.done_effects) >= 0",
+                    "job_erased_has_ended": "NEW.erased_at IS NULL OR NEW.finished_at IS NOT NULL",
+                },
             ),
             models.UniqueConstraint(
                 fields=["tenant", "mode", "concurrency_key"],
@@ -159,9 +151,6 @@ class Job(models.Model):
                 fields=["tenant", "mode", "operation", "identity"],
                 name="job_one_per_identity",
                 condition=Q(identity__isnull=False) & ~Q(state__in=[State.CANCELED, State.FAILED]),
-            ),
-            models.CheckConstraint(
-                condition=Q(erased_at__isnull=True) | Q(finished_at__isnull=False), name="job_erased_has_ended"
             ),
         ]
 

@@ -3,6 +3,7 @@
 from django.db import models
 from django.db.models import Q
 
+from foundation.row_rules import RowRules
 from jobs.models.job import Job
 
 
@@ -30,11 +31,11 @@ class JobStep(models.Model):
     name = models.CharField(max_length=100)
     kind = models.CharField(max_length=6, choices=Kind.choices)
     state = models.CharField(max_length=11, choices=State.choices)
-    generation = models.PositiveSmallIntegerField(db_default=1, default=1)
+    generation = models.SmallIntegerField(db_default=1, default=1)
     downstream_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: not an effect
     # The downstream's id of the effect ("ch_…"), if its answer has one. It stays when the payload is erased.
     reference = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: it returned none
-    attempt = models.PositiveIntegerField()  # the latest that wrote it
+    attempt = models.IntegerField()  # the latest that wrote it
     first_started_at = models.DateTimeField()
     last_started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
@@ -48,22 +49,18 @@ class JobStep(models.Model):
             models.Index(fields=["reference"], name="job_step_by_reference", condition=Q(reference__isnull=False))
         ]
         constraints = [
-            models.CheckConstraint(condition=Q(kind__in=["step", "effect", "commit"]), name="job_step_kind_is_known"),
-            models.CheckConstraint(
-                condition=Q(state__in=["started", "done", "not_done", "refused", "compensated"]),
-                name="job_step_state_is_known",
-            ),
-            models.CheckConstraint(
-                condition=Q(kind="effect", downstream_key__isnull=False) | (~Q(kind="effect") & Q(state="done")),
-                name="job_step_only_effects_are_open",
-            ),
-            models.CheckConstraint(
-                condition=~Q(state="done") | Q(result__isnull=False), name="job_step_done_has_a_result"
-            ),
-            models.CheckConstraint(
-                condition=Q(state="started", ended_at__isnull=True) | (~Q(state="started") & Q(ended_at__isnull=False)),
-                name="job_step_ended_unless_started",
-            ),
+            RowRules(
+                table="job_step",
+                rules={
+                    "job_step_kind_is_known": "NEW.kind IN ('step', 'effect', 'commit')",
+                    "job_step_state_is_known": """NEW.state IN
+                        ('started', 'done', 'not_done', 'refused', 'compensated')""",
+                    "job_step_only_effects_are_open": """CASE NEW.kind WHEN 'effect' THEN NEW.downstream_key IS NOT NULL
+                        ELSE NEW.state = 'done' END""",
+                    "job_step_done_has_a_result": "NEW.state <> 'done' OR NEW.result IS NOT NULL",
+                    "job_step_ended_unless_started": "(NEW.state = 'started') = (NEW.ended_at IS NULL)",
+                },
+            )
         ]
 
     def __str__(self) -> str:

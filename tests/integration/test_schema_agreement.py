@@ -40,9 +40,9 @@ ILLEGAL_JOBS = [
     ("job_failed_or_unknown_says_why", State.FAILED, "error = NULL"),
     ("job_failed_or_unknown_says_why", State.UNKNOWN, "error = NULL"),
     ("job_attempts_left_within_max", State.RUNNING, "attempts_left = max_attempts + 1"),
-    ("job_open_effects_check", State.RUNNING, "open_effects = -1"),
-    ("job_done_effects_check", State.RUNNING, "done_effects = -1"),
-    ("job_attempts_left_check", State.RUNNING, "attempts_left = -1"),
+    ("job_counts_are_not_negative", State.RUNNING, "open_effects = -1"),
+    ("job_counts_are_not_negative", State.RUNNING, "done_effects = -1"),
+    ("job_counts_are_not_negative", State.RUNNING, "attempts_left = -1"),
 ]
 ILLEGAL_ATTEMPTS = [
     ("job_attempt_ends_with_an_outcome", "ended_at = now()"),
@@ -147,12 +147,19 @@ def run(statement, *values):
 
 
 def constraints():
+    """Return what each CHECK constraint and each rule of a trigger requires, by name."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint"
             " WHERE contype = 'c' AND conrelid::regclass::text IN ('job', 'job_attempt', 'job_step', 'job_event')"
         )
-        return dict(cursor.fetchall())
+        checks = dict(cursor.fetchall())
+        cursor.execute(
+            "SELECT prosrc FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid"
+            " WHERE tgrelid::regclass::text IN ('job', 'job_attempt', 'job_step', 'job_event')"
+        )
+        rules = re.findall(r"WHEN NOT \((.*)\) THEN '(\w+)'", "\n".join(source for (source,) in cursor.fetchall()))
+    return {**checks, **{name: rule for rule, name in rules}}
 
 
 def literals(constraint):
