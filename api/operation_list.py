@@ -43,6 +43,7 @@ def _document(operation: Operation) -> dict[str, Any]:
         "description": inspect.getdoc(type(operation)) or "",
         "params": schema_of_params(operation.params),
         "result": _result(operation),
+        "io_bound": operation.io_bound,
         "limits": {
             "timeout_seconds": operation.timeout_seconds,
             "max_body_bytes": settings.DATA_UPLOAD_MAX_MEMORY_SIZE,

@@ -17,7 +17,9 @@ from jobs.operations import Operation
 
 NAME = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)+")
 # Options of an effect that settle an unknown outcome.
-_SETTLING_OPTIONS = {"key_window", "reconcile"}
+_SETTLING_OPTIONS = frozenset({"key_window", "reconcile"})
+# The option that bounds the call.
+_BOUNDING_OPTIONS = frozenset({"timeout"})
 
 
 @register
@@ -49,7 +51,16 @@ def _errors_of(path: str) -> Iterator[CheckMessage]:
         value = getattr(operation, attribute)
         if type(value) is not int or value < 1:
             yield Error(f"{attribute} of {path} must be an integer of at least 1, not {value!r}.", id="semel.E025")
-    for effect in sorted(_blind_effects(operation) - set(operation.blind_effects)):
+    if type(operation.io_bound) is not bool:
+        yield Error(f"io_bound of {path} must be True or False, not {operation.io_bound!r}.", id="semel.E027")
+    yield from _errors_of_effects(path, operation)
+
+
+def _errors_of_effects(path: str, operation: type[Operation]) -> Iterator[CheckMessage]:
+    for effect in sorted(_effects_without(operation, _BOUNDING_OPTIONS)) if operation.io_bound is True else ():
+        hint = "Give the effect the timeout within which its call certainly ends: nothing can kill a thread that hangs."
+        yield Error(f"Effect {effect!r} of the io_bound {path} has no timeout.", hint=hint, id="semel.E028")
+    for effect in sorted(_effects_without(operation, _SETTLING_OPTIONS) - set(operation.blind_effects)):
         hint = (
             "Give the effect a key_window or a reconcile function. If neither exists, declare it: "
             f'blind_effects = ("{effect}",). A crash during it then ends in `unknown`.'
@@ -57,8 +68,8 @@ def _errors_of(path: str) -> Iterator[CheckMessage]:
         yield Error(f"The outcome of effect {effect!r} of {path} could not be learned.", hint=hint, id="semel.E026")
 
 
-def _blind_effects(operation: type[Operation]) -> set[str]:
-    """Return the effects with a literal name whose calls have no option that settles an unknown outcome.
+def _effects_without(operation: type[Operation], options: frozenset[str]) -> set[str]:
+    """Return the effects with a literal name whose calls have none of these options.
 
     Reads the source of the operation and of the functions in its module. Skips calls with a variable name or `**options`.
     """
@@ -69,7 +80,7 @@ def _blind_effects(operation: type[Operation]) -> set[str]:
     own = {base.__name__ for base in operation.__mro__}
     other_classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name not in own]
     calls = _effect_calls(tree).difference(*map(_effect_calls, other_classes))
-    return {name for call in calls if (name := _name_of(call)) is not None and not _is_settled(call)}
+    return {name for call in calls if (name := _name_of(call)) is not None and not _has_any(options, call)}
 
 
 @cache
@@ -91,6 +102,6 @@ def _name_of(call: ast.Call) -> str | None:
     return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
 
 
-def _is_settled(call: ast.Call) -> bool:
-    options = {keyword.arg for keyword in call.keywords}
-    return None in options or bool(options & _SETTLING_OPTIONS)
+def _has_any(options: frozenset[str], call: ast.Call) -> bool:
+    given = {keyword.arg for keyword in call.keywords}
+    return None in given or bool(given & options)

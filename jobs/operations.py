@@ -245,6 +245,9 @@ class Operation(ABC):
     max_attempts: ClassVar[int] = 5
     # Seconds that one attempt may take. At this limit it must stop; if it does not, its process is ended soon after.
     timeout_seconds: ClassVar[int] = 300
+    # Whether an attempt mostly waits for the network: it then shares a process with many others (docs/explanation/scheduling.md).
+    # Nothing can kill its thread, so each of its calls must end within a time-out of its own.
+    io_bound: ClassVar[bool] = False
     # Effects that deliberately have neither key window nor reconciliation: a crash during one ends in `unknown`.
     blind_effects: ClassVar[Collection[str]] = ()
 

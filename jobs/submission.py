@@ -127,7 +127,7 @@ def _new_job(*, tenant_id: int, mode: str, submission: Submission, origin: Origi
         max_attempts=operation.max_attempts,
         deadline_at=submission.deadline,
         concurrency_key=submission.concurrency_key,
-        queue=submission.priority.name.lower(),
+        queue=queue_of(operation, submission.priority),
         priority=submission.priority,
         identity=_identity_of(submission),
         idempotency_key=idempotency_key,
@@ -135,6 +135,12 @@ def _new_job(*, tenant_id: int, mode: str, submission: Submission, origin: Origi
         traceparent=origin.traceparent,
         **row,
     )
+
+
+def queue_of(operation: Operation, priority: Priority) -> str:
+    """Return the queue of a new job. A job stays on its queue, also when a later deploy changes `io_bound`."""
+    name = priority.name.lower()
+    return f"io-{name}" if operation.io_bound else name
 
 
 def _insert_unless_duplicate(job: Job) -> None:

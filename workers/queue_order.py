@@ -4,20 +4,20 @@ from collections.abc import Iterable
 
 from kombu.utils.scheduling import priority_cycle
 
-# The names of jobs.models.Priority. Not imported: kombu loads this class where no Django app is loaded.
-_BY_PRIORITY = ("high", "default", "low")
+# As jobs.submission.queue_of names them. Not imported: kombu loads this class where no Django app is loaded.
+_RANKS = {f"{family}{name}": rank for rank, name in enumerate(("high", "default", "low")) for family in ("", "io-")}
 
 # For every tenth message a lower queue is polled first. With strict priority, a constant load of high jobs would starve the low
-# # ones. One message in ten costs the high jobs little and makes sure that every queue is served.
+# ones. One message in ten costs the high jobs little and makes sure that every queue is served.
 _LOWER_FIRST_EVERY = 10
 
 
 class PriorityOrder(priority_cycle):
     """High before default before low before any other queue, except for every tenth message: no queue is starved.
 
-    For every tenth message one of the lower queues is polled first, each in turn. BRPOP takes a message from the first of
-    its keys
-    that is not empty, so the order of the names is the order of the messages. Kombu's default (round robin) ignores priority.
+    For every tenth message one of the lower queues is polled first, each in turn. In a worker that consumes both families, `high`
+    and `io-high` take turns. BRPOP takes a message from the first of its keys that is not empty, so the order of the names is
+    the order of the messages. Kombu's default (round robin) ignores priority.
     """
 
     _delivered = 0  # messages, by this channel
@@ -28,7 +28,8 @@ class PriorityOrder(priority_cycle):
 
     def consume(self, n: int) -> list[str]:
         """Return the queues in the order in which the next message is looked for."""
-        queues: list[str] = self.items[:n]
+        is_io_turn = self._delivered % 2 == 1
+        queues = sorted(self.items[:n], key=lambda queue: (_rank(queue), queue.startswith("io-") != is_io_turn))
         turn, place = divmod(self._delivered, _LOWER_FIRST_EVERY)
         if place < _LOWER_FIRST_EVERY - 1 or len(queues) < 2:  # noqa: PLR2004 - nothing to order
             return queues
@@ -41,4 +42,4 @@ class PriorityOrder(priority_cycle):
 
 
 def _rank(queue: str) -> int:
-    return _BY_PRIORITY.index(queue) if queue in _BY_PRIORITY else len(_BY_PRIORITY)
+    return _RANKS.get(queue, len(_RANKS))

@@ -58,6 +58,7 @@ def test_an_operation_shows_its_schemas_limits_and_retry_policy(api, settings):
     assert charge["params"]["properties"]["amount"]["minimum"] == 1
     assert charge["params"]["additionalProperties"] is False
     assert charge["result"]["properties"]["charge_id"] == {"type": "string", "minLength": 1}
+    assert charge["io_bound"] is current_operation("payments.charge").io_bound
     assert charge["limits"] == {
         "timeout_seconds": 60,
         "max_body_bytes": settings.DATA_UPLOAD_MAX_MEMORY_SIZE,

@@ -70,6 +70,24 @@ class Blind(Good):
     name, blind_effects = "test.blind", ()
 
 
+class Undecided(Good):
+    name, io_bound = "test.undecided", "yes"
+
+
+class Timed(Operation):
+    name, params, io_bound = "test.timed", Params, True
+
+    def perform(self, params, job):
+        job.effect("timed", lambda key: key, key_window=timedelta(hours=1), timeout=timedelta(seconds=1))
+
+
+class Untimed(Operation):
+    name, params, io_bound = "test.untimed", Params, True
+
+    def perform(self, params, job):
+        job.effect("endless", lambda key: key, key_window=timedelta(hours=1))
+
+
 NO_OPERATION = object()
 
 
@@ -84,6 +102,7 @@ def test_the_shipped_operations_pass():
 
 def test_a_correct_operation_passes(settings):
     assert found(settings, "Good") == []
+    assert found(settings, "Timed") == []
 
 
 @pytest.mark.parametrize(
@@ -99,6 +118,8 @@ def test_a_correct_operation_passes(settings):
         ("NoTime", "semel.E025"),
         ("NoTry", "semel.E025"),
         ("Blind", "semel.E026"),
+        ("Undecided", "semel.E027"),
+        ("Untimed", "semel.E028"),
     ],
 )
 def test_each_mistake_is_reported_by_its_own_number(settings, name, wrong):
@@ -123,4 +144,4 @@ def test_a_wrong_operation_stops_every_command_but_not_the_other_checks(settings
 
 
 def test_effects_are_read_from_the_code():
-    assert checks._blind_effects(Good) == {"blind on purpose"}
+    assert checks._effects_without(Good, checks._SETTLING_OPTIONS) == {"blind on purpose"}

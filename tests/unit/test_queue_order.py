@@ -38,6 +38,15 @@ def test_a_queue_added_later_is_ordered_by_its_priority():
     assert "reports" in delivered_first(40, [*QUEUES, "reports"])
 
 
+def test_both_families_are_ordered_by_priority_and_take_turns():
+    both = [*QUEUES, *(f"io-{queue}" for queue in QUEUES)]
+    cycle = cycle_of(both)
+    assert cycle.consume(6) == ["high", "io-high", "default", "io-default", "low", "io-low"]
+    cycle.rotate("high")
+    assert cycle.consume(6) == ["io-high", "high", "io-default", "default", "io-low", "low"]
+    assert set(delivered_first(100, both)) == set(both)
+
+
 def test_each_lower_queue_has_its_turn():
     assert delivered_first(40) == [
         *(["high"] * 9 + ["default"]),
