@@ -39,6 +39,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         epilog="Example: run.py test tests/unit -k fingerprint -n 0",
     )
     test.add_argument("pytest", nargs="*", metavar="PYTEST_ARGUMENT", help="passed to pytest unchanged")
+    commands.add_parser(
+        "bench",
+        help="measure Semel beside what a team would build or pick instead",
+        description="Runs each contestant in turn on one PostgreSQL and one Valkey, and prints figures, ratios and targets.",
+    ).add_argument("bench", nargs="*", metavar="BENCH_ARGUMENT", help="see `run.py bench --help`")
     serve = commands.add_parser(
         "serve",
         help="run everything in the foreground until Ctrl-C",
@@ -63,9 +68,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             metavar="DIR",
             help="the folder for databases, keys and logs (.run)",
         )
-    # The arguments after `test` are pytest's: argparse must not interpret them.
+    # The arguments after `test` are pytest's, and those after `bench` the benchmark's: argparse must not interpret them.
     if arguments[:1] == ["test"] and arguments[1:2] not in (["-h"], ["--help"]):
         return argparse.Namespace(command="test", pytest=arguments[1:])
+    if arguments[:1] == ["bench"]:
+        return argparse.Namespace(command="bench", bench=arguments[1:])
     return parser.parse_args(arguments)
 
 
