@@ -47,7 +47,7 @@ def create_api_key(
 
 
 def revoke_api_key(*, key_id: str, actor: str = "command", note: str = "") -> bool:
-    """Revoke the key from the next request on. Return False where no such live key exists."""
+    """Revoke the key; within CREDENTIAL_CACHE_SECONDS every process refuses it. Return False where no such live key exists."""
     with transaction.atomic():
         revoked = ApiKey.objects.filter(pk=key_id, revoked_at=None).update(revoked_at=Now()) == 1
         if revoked:

@@ -25,6 +25,8 @@ _POSITIVE = (
     *("SSE_KEEPALIVE_SECONDS", "STREAMS_MAX_WAITS", "STREAMS_POLL_SECONDS", "STREAMS_REAUTH_SECONDS"),
     *("STREAMS_SEND_TIMEOUT_SECONDS", "STREAMS_THREADS", "SWEEP_SECONDS", "TASK_TIME_LIMIT_SECONDS"),
 )
+# How long a revoked API key may still be accepted: what the documents promise.
+_REVOKED_WITHIN_SECONDS = 5
 # The audit log's trigger in accounts/migrations/0001_initial.py refuses to delete younger entries.
 _AUDIT_KEPT_SECONDS = 90 * 24 * 3600
 # A token of fewer characters can be guessed.
@@ -70,6 +72,16 @@ def check_inbox(**_options: object) -> list[CheckMessage]:
 def check_times(**_options: Any) -> list[CheckMessage]:  # noqa: ANN401 - Django's signature
     """Check each pair of durations of which one must be longer than the other."""
     return [*_not_positive(), *_lease_too_short(), *_task_limit_errors(), *_retention_errors()]
+
+
+@register(Tags.security)
+def check_credential_cache(**_options: Any) -> list[CheckMessage]:  # noqa: ANN401 - Django's signature
+    """Refuse a cache under which a revoked API key is accepted for longer than promised."""
+    seconds = settings.CREDENTIAL_CACHE_SECONDS
+    if 0 <= seconds <= _REVOKED_WITHIN_SECONDS:
+        return []
+    message = f"CREDENTIAL_CACHE_SECONDS ({seconds}) must be 0 to {_REVOKED_WITHIN_SECONDS}."
+    return [Error(message, hint="A revoked API key is accepted for that long.", id="semel.E014")]
 
 
 def _not_positive() -> Iterator[CheckMessage]:

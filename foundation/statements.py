@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import psycopg
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
 if TYPE_CHECKING:
     from django.db.backends.utils import CursorWrapper
@@ -41,6 +41,20 @@ def fetch_one(sql: str, *positional: Any, **named: Any) -> Row | None:  # noqa: 
         cursor.execute(sql, named or positional)
         row: Row | None = cursor.fetchone()
     return row
+
+
+def read_one(sql: str, *positional: Any, **named: Any) -> Row | None:  # noqa: ANN401
+    """Run a statement that only reads and return its first row, None if it has none.
+
+    If the connection turns out to be lost, repeat it once on a new one, unless a transaction was lost with it.
+    """
+    try:
+        return fetch_one(sql, *positional, **named)
+    except (OperationalError, InterfaceError):
+        if connection.in_atomic_block or connection.connection is None or not connection.connection.closed:
+            raise
+        connection.close()
+        return fetch_one(sql, *positional, **named)
 
 
 def execute(sql: str, *positional: Any, **named: Any) -> int:  # noqa: ANN401

@@ -14,10 +14,10 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import OperationalError
 from psycopg import errors
 
-from foundation.statements import Statement, execute, fetch_one, run_together
+from foundation.statements import Statement, execute, fetch_one, read_one, run_together
 from idempotency.fingerprint import CURRENT_VERSION, current_kid
 from idempotency.records import Found, Record, Reservation
 
@@ -135,13 +135,7 @@ def find(*, scope: str, key: str) -> Found:
     statement that inserts or else reads does not see the winner of a lost race. If the connection was lost, try once on
     a new one: the statement only reads.
     """
-    try:
-        row = fetch_one(_FIND, scope, key)
-    except (OperationalError, InterfaceError):
-        if connection.in_atomic_block:
-            raise
-        connection.close()
-        row = fetch_one(_FIND, scope, key)
+    row = read_one(_FIND, scope, key)
     if row is None:
         raise RuntimeError("A statement that reads the clock returned no row.")
     read_at, *columns = row

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import structlog
 
+from accounts.credential_cache import credential_cache
 from accounts.queries import live_key_ids
 from jobs.queries.watch import positions_after
 
@@ -121,6 +122,7 @@ class Hub:
         if not key_ids:
             return
         live = await self._threads.run(live_key_ids, key_ids)
+        credential_cache.forget(key_ids - live)
         for waiter in list(self._waiters()):
             if waiter.key_id in key_ids and waiter.key_id not in live:
                 waiter.end()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -13,6 +15,7 @@ from django.conf import settings
 from django.test import TransactionTestCase
 from rest_framework.test import APIClient
 
+from accounts.credential_cache import credential_cache
 from broker.circuit_breaker import redis_breaker
 from broker.publisher import publisher
 from jobs.durations import typical_durations
@@ -103,6 +106,7 @@ def _quick_flush() -> Iterator[None]:
 def _closed_breaker() -> Iterator[None]:
     redis_breaker.succeeded()
     typical_durations.forget()
+    credential_cache.clear()
     yield
     assert publisher.flush(seconds=20.0)
     redis_breaker.succeeded()
@@ -119,6 +123,18 @@ def api(tenant: Tenant) -> APIClient:
     client = APIClient(raise_request_exception=False)
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {new_api_key(tenant)}")
     return client
+
+
+@pytest.fixture
+def advance_credentials(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Advance the clock by which this process remembers API keys. Five seconds are what a revocation may take."""
+    clock = SimpleNamespace(ahead=0.0, monotonic=lambda: time.monotonic() + clock.ahead)
+    monkeypatch.setattr("accounts.credential_cache.time", clock)
+
+    def advance(seconds: float) -> None:
+        clock.ahead += seconds
+
+    return advance
 
 
 @pytest.fixture

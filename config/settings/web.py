@@ -95,6 +95,8 @@ HEADERS_MAX_BYTES = env.int("HEADERS_MAX_BYTES", default=32 * 1024)
 PUBLIC_BASE_URL = env.str("PUBLIC_BASE_URL", default="").rstrip("/")
 # Threads of one api process, as its server was started. A thread mostly waits for PostgreSQL and holds one connection.
 API_THREADS = env.int("API_THREADS", default=8)
+# Seconds for which a process accepts an API key without reading it again, and so the time that a revocation takes. 0 to 5.
+CREDENTIAL_CACHE_SECONDS = env.float("CREDENTIAL_CACHE_SECONDS", default=5.0)
 # Requests per second that one tenant may send on average. 0: no limit, because the normal load of a tenant is not known in
 # advance.
 RATE_LIMIT_PER_SECOND = env.int("RATE_LIMIT_PER_SECOND", default=0)

@@ -128,7 +128,7 @@ def add_api_key(request: HttpRequest) -> HttpResponse:
 
 
 def revoke_key(request: HttpRequest, key_id: str) -> HttpResponse:
-    """GET shows the form. POST revokes the key, audited; it is refused from the next request on."""
+    """GET shows the form. POST revokes the key, audited; within CREDENTIAL_CACHE_SECONDS every process refuses it."""
     key = get_object_or_404(ApiKey.objects.defer("secret_sha256").select_related("tenant"), pk=key_id)
     form = NoteForm(form_data(request))
     if form.is_valid():

@@ -101,7 +101,7 @@ def test_a_key_can_have_an_expiry_and_the_admin_scope(tenant, operator):
     assert abs(key.expires_at - soon) < timedelta(minutes=1)
 
 
-def test_a_revoked_key_is_refused_from_the_next_request_on(tenant, operator):
+def test_a_revoked_key_is_refused_within_five_seconds(tenant, operator, advance_credentials):
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {new_api_key(tenant)}")
     key = ApiKey.objects.get()
@@ -111,6 +111,7 @@ def test_a_revoked_key_is_refused_from_the_next_request_on(tenant, operator):
     assert client.get("/v1/jobs").status_code == 200
     for _ in range(2):
         assert operator.post(address, {"note": "It stood in a log."}).status_code == 302
+    advance_credentials(5)
     assert client.get("/v1/jobs").status_code == 401
     [entry] = AuditEntry.objects.filter(action="key.revoke")
     assert (entry.actor, entry.note) == ("user grace", "It stood in a log.")

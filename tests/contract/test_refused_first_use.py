@@ -125,12 +125,13 @@ def test_the_parser_comes_before_the_look_up(api):
 
 
 @pytest.mark.parametrize("end", ["revoked", "expired"])
-def test_a_revoked_or_expired_api_key_never_gets_a_stored_response(api, end):
+def test_five_seconds_after_its_end_an_api_key_never_gets_a_stored_response(api, end, advance_credentials):
     post(api)
     if end == "revoked":
         assert revoke_api_key(key_id=ApiKey.objects.get().id)
     else:
         ApiKey.objects.update(expires_at=ApiKey.objects.get().created_at)
+    advance_credentials(5)
     response = post(api)
     problem(response, 401, "unauthenticated")
     assert "Idempotency-Replayed" not in response

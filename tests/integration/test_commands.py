@@ -32,12 +32,13 @@ def listing(key):
     return APIClient().get("/v1/jobs", headers={"Authorization": f"Bearer {key}"}).status_code
 
 
-def test_a_new_api_key_works_until_it_is_revoked():
+def test_a_new_api_key_works_until_it_is_revoked(advance_credentials):
     assert "acme" in output_of("create_tenant", "acme")
     key = output_of("create_api_key", "acme", "--mode", "live").strip()
     assert key.startswith("live_")
     assert listing(key) == 200
     assert revoke_api_key(key_id=ApiKey.objects.get().id)
+    advance_credentials(5)
     assert listing(key) == 401
 
 
