@@ -18,7 +18,8 @@ from jobs.selectors import JobOutputs
 from jobs.states import State
 
 if TYPE_CHECKING:
-    from jobs.models import Job, JobArtifact, JobEvent
+    from jobs.models import Job, JobEvent
+    from jobs.queries.read import ArtifactSummary
 
 
 _NOTHING = JobOutputs([], [])
@@ -57,7 +58,9 @@ def job_document(job: Job, outputs: JobOutputs = _NOTHING) -> dict[str, Any]:
         "concurrency_key": job.concurrency_key,
         "idempotency_key": job.idempotency_key,
         "artifacts": [_artifact_document(artifact) for artifact in outputs.artifacts],
-        "effects": [{"name": step.name, "state": step.state, "key": step.downstream_key} for step in outputs.effects],
+        "effects": [
+            {"name": effect.name, "state": effect.state, "key": effect.downstream_key} for effect in outputs.effects
+        ],
         "links": links,
     }
 
@@ -71,7 +74,7 @@ def _error_document(payload: bytes | memoryview | None) -> dict[str, Any] | None
     return {"type": f"/problems/{stored['code']}", "title": problem.title, "retryable": problem.retryable, **stored}
 
 
-def _artifact_document(artifact: JobArtifact) -> dict[str, Any]:
+def _artifact_document(artifact: ArtifactSummary) -> dict[str, Any]:
     return {
         "name": artifact.name,
         "content_type": artifact.content_type,

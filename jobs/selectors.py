@@ -12,9 +12,10 @@ from django.db.models.functions import Now
 from jobs.errors import ArtifactNotFound, JobErased, JobNotFound
 from jobs.ids import highest_id, lowest_id, parse_job_resource
 from jobs.keyset import Page, page_by_id
-from jobs.models import Job, JobArtifact, JobEvent, JobStep
+from jobs.models import Job, JobArtifact, JobEvent
 from jobs.operations import ARTIFACT_NAME, JobSummary
 from jobs.payloads import decode_payload
+from jobs.queries.read import ArtifactSummary, EffectSummary, read_job, read_outputs
 from jobs.states import TERMINAL, State
 
 # An expired artifact is gone for every reader, even before the purge has removed it.
@@ -41,13 +42,13 @@ class JobFilter:
 class JobOutputs(NamedTuple):
     """What the attempts of a job produced."""
 
-    effects: list[JobStep]
-    artifacts: list[JobArtifact]
+    effects: list[EffectSummary]
+    artifacts: list[ArtifactSummary]
 
 
 def get_job(*, tenant_id: int, mode: str, job_id: UUID) -> Job:
     """Return the tenant's job. Raises JobNotFound. One row by job_pkey."""
-    job = Job.objects.filter(pk=job_id, tenant_id=tenant_id, mode=mode).first()
+    job = read_job(tenant_id=tenant_id, mode=mode, job_id=job_id)
     if job is None:
         raise JobNotFound
     return job
@@ -170,21 +171,21 @@ def has_room(*, tenant_id: int, mode: str, limit: int) -> bool:
 
 
 def outputs_of(jobs: Collection[Job]) -> dict[UUID, JobOutputs]:
-    """Return what each job produced, in the order of creation. Two statements; none where no job was ever claimed."""
+    """Return what each job produced, in the order of creation. One round trip; none where no job was ever claimed."""
     claimed = [job.id for job in jobs if job.attempt > 0]
     outputs = {job.id: JobOutputs([], []) for job in jobs}
     if claimed:
-        effects = JobStep.objects.filter(job_id__in=claimed, kind=JobStep.Kind.EFFECT)
-        for step in effects.order_by("first_started_at"):
-            outputs[step.job_id].effects.append(step)
-        for artifact in artifacts_of(claimed):
+        effects, artifacts = read_outputs(claimed)
+        for effect in effects:
+            outputs[effect.job_id].effects.append(effect)
+        for artifact in artifacts:
             outputs[artifact.job_id].artifacts.append(artifact)
     return outputs
 
 
-def artifacts_of(job_ids: Collection[UUID]) -> list[JobArtifact]:
-    """Return the jobs' artifacts that can be downloaded, in the order of creation. Served by their primary key."""
-    return list(JobArtifact.objects.filter(_NOT_EXPIRED, job_id__in=job_ids).order_by("created_at", "name"))
+def artifacts_of(job_id: UUID) -> list[JobArtifact]:
+    """Return the job's artifacts that can be downloaded, in the order of creation. Served by their primary key."""
+    return list(JobArtifact.objects.filter(_NOT_EXPIRED, job_id=job_id).order_by("created_at", "name"))
 
 
 def get_artifact(*, tenant_id: int, mode: str, job_id: UUID, name: str) -> JobArtifact:

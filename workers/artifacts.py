@@ -87,7 +87,7 @@ class Artifacts:
 
     def _load_known(self) -> dict[str, Artifact]:
         if self._known is None:
-            load = partial(artifacts_of, [self._job.id])
+            load = partial(artifacts_of, self._job.id)
             # A first attempt has made none before.
             rows = self._lease.retry_write(load) if self._job.attempt > 1 else []
             self._known = {row.name: _from_row(row) for row in rows}
