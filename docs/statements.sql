@@ -181,13 +181,25 @@ ON CONFLICT (job_id, name) DO UPDATE SET attempt = EXCLUDED.attempt
     WHERE job_step.attempt = EXCLUDED.attempt AND job_step.kind = EXCLUDED.kind AND job_step.state = 'done'
 RETURNING 1;
 
--- renew lease
--- Locks the job's row; job_pkey; a HOT update.
-UPDATE job SET lease_expires_at = GREATEST(lease_expires_at,
-    LEAST(clock_timestamp() + :lease, started_at + :attempt_limit))
-WHERE id = :job_id AND attempt = :attempt AND state = 'running'
-  AND lease_expires_at > (SELECT clock_timestamp())
-RETURNING EXTRACT(EPOCH FROM lease_expires_at - clock_timestamp())::float8, cancel_requested_at IS NOT NULL;
+-- renew leases
+-- Locks the jobs' rows that nobody else has locked; job_pkey; HOT updates.
+WITH mine AS (
+    SELECT * FROM unnest(:job_ids::uuid[], :attempts::int[], :limits::interval[])
+        AS mine (job_id, attempt, attempt_limit)
+), held AS (
+    SELECT job.id, job.attempt FROM mine JOIN job ON job.id = mine.job_id AND job.attempt = mine.attempt
+    WHERE job.state = 'running' AND job.lease_expires_at > (SELECT clock_timestamp())
+), free AS MATERIALIZED (
+    SELECT job.id, mine.attempt_limit FROM mine JOIN job ON job.id = mine.job_id AND job.attempt = mine.attempt
+    WHERE job.state = 'running' AND job.lease_expires_at > (SELECT clock_timestamp())
+    FOR NO KEY UPDATE OF job SKIP LOCKED
+), renewed AS (
+    UPDATE job SET lease_expires_at = GREATEST(lease_expires_at,
+        LEAST(clock_timestamp() + :lease::interval, started_at + free.attempt_limit))
+    FROM free WHERE job.id = free.id
+    RETURNING job.id, EXTRACT(EPOCH FROM lease_expires_at - clock_timestamp())::float8, cancel_requested_at IS NOT NULL
+)
+SELECT id, held.attempt, renewed.* FROM held LEFT JOIN renewed USING (id);
 
 -- write progress
 -- Locks the job's row; job_pkey; a HOT update.

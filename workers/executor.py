@@ -36,8 +36,9 @@ from jobs.registry import known_operations, operation_of
 from jobs.selectors import unclaimed_reason
 from workers import signals
 from workers.backoff import retry_delay
+from workers.heartbeat import heartbeat
 from workers.job_handle import RunningJob
-from workers.lease import Heartbeat, Lease
+from workers.lease import Lease
 from workers.outcomes import Canceled, Failed, Lost, Outcome, Postponed, RetryAt, Succeeded, Unknown
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def execute_job(job_id: UUID) -> Job | None:
     )
     trace = span("attempt", parent=job.traceparent, job_id=str(job.id), number=job.attempt, operation=job.operation)
     # The heartbeat runs until the outcome is committed, so that a process that hangs while settling is killed too.
-    with log_context, trace, Heartbeat(lease):
+    with log_context, trace, heartbeat.renewing(lease):
         log.info("job.claimed", queue=job.queue, attempts_left=job.attempts_left)
         reach("after_claim")
         outcome = perform(operation, job, lease)

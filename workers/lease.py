@@ -1,22 +1,19 @@
-"""The lease of an attempt in the memory of its process (local monotonic clock), and the thread that renews it."""
+"""The lease of an attempt in the memory of its process (local monotonic clock), and the fenced writes under it."""
 
-import os
 import threading
 import time
 from collections.abc import Callable
-from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
-from types import TracebackType
 from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, close_old_connections, connection
+from django.db import InterfaceError, InternalError, OperationalError, connection
 
 from jobs.operations import LeaseLost
-from jobs.queries.lease import LeaseView, await_writers, renew_lease
+from jobs.queries.lease import LeaseKey, LeaseView, await_writers
 from workers import signals
 
 T = TypeVar("T")
@@ -24,11 +21,10 @@ log = structlog.get_logger(__name__)
 
 # Between two tries of a write while the database is down: a restart takes seconds.
 _RETRY_SECONDS = 0.5
-_EXIT_LEASE_LOST = 75  # EX_TEMPFAIL: another process will do the work
 
 
 class Lease:
-    """The lease of one attempt. Used by the attempt's thread and its heartbeat's.
+    """The lease of one attempt. Used by the attempt's thread and the heartbeat's (workers/heartbeat.py).
 
     Its end is calculated from the time before the claim was sent, so that it never ends later here than in the database.
     """
@@ -47,6 +43,11 @@ class Lease:
         self._ends_at = claimed_at + self.length.total_seconds()
         self._lost = False
         self._unfenced_until = 0.0
+
+    @property
+    def key(self) -> LeaseKey:
+        """Return what a renewal needs to know."""
+        return LeaseKey(self.job_id, self.attempt, self.attempt_limit)
 
     @property
     def seconds_left(self) -> float:
@@ -68,17 +69,6 @@ class Lease:
     def unfenced_seconds_left(self) -> float:
         """Return the seconds for which `retry_unfenced_write` may still try; 0 outside of it."""
         return max(0.0, self._unfenced_until - time.monotonic())
-
-    def renew(self) -> None:
-        """Renew the lease in the database."""
-        sent_at = time.monotonic()
-        view = renew_lease(
-            job_id=self.job_id, attempt=self.attempt, lease=self.length, attempt_limit=self.attempt_limit
-        )
-        if view is None:
-            self.mark_lost()
-        else:
-            self.apply_renewal(view, sent_at)
 
     def apply_renewal(self, view: LeaseView, sent_at: float) -> None:
         """Apply the lease's new end and the cancel request that a fenced write returned."""
@@ -120,10 +110,9 @@ class Lease:
         """Return the write's result. While the database is down, repeat it on a new connection until the lease ends.
 
         The write must be fenced, and its attempt must be able to repeat it. If a COMMIT succeeded and its reply was lost,
-        the repeat
-        finds the attempt's own record. (A repeated settle matches no row, as for a stale attempt. The job is settled in
-        both cases.)
-        Before the repeat, wait for a COMMIT that is still running: otherwise both could count the same effect.
+        the repeat finds the attempt's own record. (A repeated settle matches no row, as for a stale attempt. The job is
+        settled in both cases.) Before the repeat, wait for a COMMIT that is still running: otherwise both could count the
+        same effect.
         """
         return self._retry(write, lambda: self.seconds_left)
 
@@ -153,62 +142,3 @@ class Lease:
                     raise
                 log.warning("lease.write_retried", job_id=str(self.job_id), error=repr(error))
                 time.sleep(_RETRY_SECONDS)
-
-
-class Heartbeat:
-    """Renews the lease every HEARTBEAT_SECONDS from a thread with a connection of its own, while the block runs.
-
-    After a database error it tries again twice a second until the lease ends. Once the lease is lost, the operation stops at
-    its next check. If it does not stop within LOST_LEASE_EXIT_SECONDS, the process exits: nothing else can stop the thread, and
-    the worker must start a new process in its place.
-    """
-
-    def __init__(self, lease: Lease) -> None:
-        self._lease = lease
-        self._block_ended = threading.Event()
-        # In the attempt's context, so that log lines carry the same ids.
-        run = partial(copy_context().run, self._run)
-        self._thread = threading.Thread(target=run, name=f"heartbeat-{lease.job_id}", daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._block_ended.set()
-        self._thread.join()
-
-    def run_once(self) -> bool:
-        """Renew the lease once; return False if the database did not answer."""
-        try:
-            close_old_connections()
-            self._lease.renew()
-        except (DatabaseError, InterfaceError) as error:
-            log.warning("heartbeat.failed", job_id=str(self._lease.job_id), error=repr(error))
-            connection.close()
-            return False
-        return True
-
-    def _run(self) -> None:
-        try:
-            pause = settings.HEARTBEAT_SECONDS
-            while not self._block_ended.wait(pause):
-                if self._lease.is_lost:
-                    self._exit_unless_block_ends()
-                    return
-                # Try again sooner after a failure: the lease may end before the next regular renewal.
-                pause = settings.HEARTBEAT_SECONDS
-                if not self.run_once():
-                    pause = min(pause, _RETRY_SECONDS)
-        finally:
-            connection.close()
-
-    def _exit_unless_block_ends(self) -> None:
-        ends_at = time.monotonic() + settings.LOST_LEASE_EXIT_SECONDS
-        # An unfenced write is not a hung operation; it has a time limit of its own.
-        while (left := max(ends_at - time.monotonic(), self._lease.unfenced_seconds_left)) > 0:
-            if self._block_ended.wait(min(left, settings.LOST_LEASE_EXIT_SECONDS)):
-                return
-        log.error("lease.process_ended", job_id=str(self._lease.job_id), attempt=self._lease.attempt)
-        os._exit(_EXIT_LEASE_LOST)

@@ -1,24 +1,31 @@
-"""The heartbeat renews a lease from its own thread and connection, within the attempt's limit."""
+"""The heartbeat renews all leases of a process from its own thread and connection, each within its attempt's limit."""
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 
+from jobs import transitions
 from jobs.models import Job
 from jobs.operations import JobCanceled, LeaseLost
-from jobs.queries.lease import renew_lease
+from jobs.queries.lease import LeaseKey, renew_leases
 from jobs.services import cancel_job
 from jobs.states import State
 from tests.support.factories import TenantFactory, backdate, claim, claimed_job, end_lease, queued_job
+from tests.support.row_locks import locked
 from tests.support.scenarios import HOUR, everything, expire, history, write
 from tests.support.waiting import until
 from workers.executor import execute_job
-from workers.lease import Heartbeat, Lease
+from workers.heartbeat import heartbeat
+from workers.lease import Lease
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,6 +35,13 @@ LEASE = timedelta(seconds=45)
 @pytest.fixture
 def tenant(transactional_db):
     return TenantFactory()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_thread():
+    heartbeat.stop()
+    yield
+    heartbeat.stop()
 
 
 @pytest.fixture
@@ -47,9 +61,9 @@ def lease_of(job):
     return Lease(job_id=job.id, attempt=job.attempt, time_limit=HOUR, claimed_at=time.monotonic())
 
 
-def renew(job, **changes):
-    given = {"job_id": job.id, "attempt": job.attempt, "lease": LEASE, "attempt_limit": HOUR, **changes}
-    return renew_lease(**given)
+def renew(job, *, lease=LEASE, **changes):
+    key = LeaseKey(job.id, job.attempt, HOUR)._replace(**changes)
+    return renew_leases([key], lease=lease).renewed.get((key.job_id, key.attempt))
 
 
 @pytest.mark.usefixtures("_quick")
@@ -124,26 +138,25 @@ def test_a_heartbeat_leaves_no_connection_behind(tenant, script):
 
 def test_a_short_attempt_costs_no_renewal_and_no_connection(tenant, script, monkeypatch):
     renewals, seen = [], []
-    monkeypatch.setattr("workers.lease.renew_lease", lambda **values: renewals.append(values))
+    monkeypatch.setattr("workers.heartbeat.renew_leases", lambda *values, **_: renewals.append(values))
     job = queued_job(tenant, script=script(lambda _job: seen.append(other_backends())))
-    # Its heartbeat has ended too.
     assert execute_job(job.id).state == State.SUCCEEDED
-    assert (renewals, seen) == ([], [[]])
+    assert (renewals, seen, other_backends()) == ([], [[]], [])
 
 
 def test_the_lease_is_lost_when_the_database_cannot_be_reached_until_its_local_end(tenant, monkeypatch):
     lease = lease_of(claimed_job(tenant))
-    heartbeat = Heartbeat(lease)
-    monkeypatch.setattr("workers.lease.renew_lease", _unreachable)
-    heartbeat.run_once()
-    assert not lease.is_lost
-    after = time.monotonic() + 46
-    monkeypatch.setattr("workers.lease.time.monotonic", lambda: after)
-    heartbeat.run_once()
-    assert lease.is_lost
+    monkeypatch.setattr("workers.heartbeat.renew_leases", _unreachable)
+    with heartbeat.renewing(lease):
+        _set_clock(monkeypatch, seconds=44)
+        assert heartbeat.run_once() == pytest.approx(0.5)
+        assert not lease.is_lost
+        _set_clock(monkeypatch, seconds=46)
+        heartbeat.run_once()
+        assert lease.is_lost
 
 
-def _unreachable(**_values):
+def _unreachable(*_keys, **_values):
     raise OperationalError("no route")
 
 
@@ -224,7 +237,7 @@ def test_a_process_is_not_ended_during_an_unfenced_write(tenant, settings, monke
     """The write has its own time limit; after it the process ends like any other."""
     settings.HEARTBEAT_SECONDS = settings.LOST_LEASE_EXIT_SECONDS = 0.02
     ended, tries = Event(), []
-    monkeypatch.setattr("workers.lease.os._exit", lambda _code: ended.set())
+    monkeypatch.setattr("workers.heartbeat.os._exit", lambda _code: ended.set())
     monkeypatch.setattr("workers.lease._RETRY_SECONDS", 0.05)
     lease = lease_of(claimed_job(tenant))
 
@@ -236,7 +249,7 @@ def test_a_process_is_not_ended_during_an_unfenced_write(tenant, settings, monke
             raise OperationalError("away")
         return "written"
 
-    with Heartbeat(lease):
+    with heartbeat.renewing(lease):
         assert lease.retry_unfenced_write(write) == "written"
         assert tries == [False] * 6
         assert ended.wait(20)
@@ -246,16 +259,85 @@ def test_a_renewal_that_failed_is_tried_again_long_before_the_next_one_is_due(te
     job = claimed_job(tenant)
     tried, done = [], Event()
 
-    def renew_once_it_is_back(**params):
-        tried.append(params)
+    def renew_once_it_is_back(keys, **params):
+        tried.append(keys)
         if len(tried) == 1:
             settings.HEARTBEAT_SECONDS = 3600
             raise OperationalError("The database is away.")
         done.set()
-        return renew_lease(**params)
+        return renew_leases(keys, **params)
 
     settings.HEARTBEAT_SECONDS = 0.02
-    monkeypatch.setattr("workers.lease.renew_lease", renew_once_it_is_back)
-    with Heartbeat(lease_of(job)):
+    monkeypatch.setattr("workers.heartbeat.renew_leases", renew_once_it_is_back)
+    with heartbeat.renewing(lease_of(job)):
         assert done.wait(20)
     assert len(tried) == 2
+
+
+def test_one_statement_renews_all_leases_of_a_process_and_finds_the_stale_ones(tenant, monkeypatch):
+    jobs = [claimed_job(tenant) for _ in range(4)]
+    kept, canceled, settled, expired = map(lease_of, jobs)
+    cancel_job(tenant_id=tenant.id, mode="test", job_id=canceled.job_id)
+    transitions.fail_job(job_id=settled.job_id, attempt=1, detail="no", cause="no")
+    end_lease(expired.job_id)
+    before = [expiry(job.id) for job in jobs]
+    with ExitStack() as attempts:
+        for lease in (kept, canceled, settled, expired):
+            attempts.enter_context(heartbeat.renewing(lease))
+        _set_clock(monkeypatch, seconds=20)
+        with CaptureQueriesContext(connection) as statements:
+            heartbeat.run_once()
+    assert len(statements) == 1
+    assert [lease.is_lost for lease in (kept, canceled, settled, expired)] == [False, False, True, True]
+    assert [lease.cancel_requested for lease in (kept, canceled)] == [False, True]
+    changed = [expiry(job.id) != old for job, old in zip(jobs, before, strict=True)]
+    assert changed == [True, True, False, False]
+
+
+def test_a_locked_row_does_not_delay_the_renewal_of_the_other_leases(tenant, monkeypatch):
+    free, held = claimed_job(tenant), claimed_job(tenant)
+    leases = [lease_of(free), lease_of(held)]
+    before = [expiry(job.id) for job in (free, held)]
+    with heartbeat.renewing(leases[0]), heartbeat.renewing(leases[1]):
+        _set_clock(monkeypatch, seconds=20)
+        with locked(held):
+            assert heartbeat.run_once() == pytest.approx(0.5)
+            assert (expiry(free.id) > before[0], expiry(held.id) == before[1]) == (True, True)
+        _set_clock(monkeypatch, seconds=20.5)
+        heartbeat.run_once()
+        assert expiry(held.id) > before[1]
+        assert not any(lease.is_lost for lease in leases)
+
+
+def _set_clock(monkeypatch, *, seconds):
+    """Let leases and heartbeat see a clock that is this much later."""
+    later = time.monotonic() + seconds
+    for module in ("workers.heartbeat", "workers.lease"):
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=lambda: later))
+
+
+def test_a_process_that_forked_has_no_leases_of_its_parent(tenant):
+    lease = lease_of(claimed_job(tenant))
+    with heartbeat.renewing(lease):
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if (heartbeat._watches, heartbeat._thread) == ({}, None) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert list(heartbeat._watches) == [lease]
+
+
+def test_an_error_in_one_round_does_not_end_the_heartbeat(tenant, settings, monkeypatch):
+    """Otherwise no later attempt of the process would keep its lease."""
+    settings.HEARTBEAT_SECONDS = 0.02
+    job = claimed_job(tenant)
+    rounds = []
+
+    def renew(keys, **params):
+        rounds.append(keys)
+        if len(rounds) == 1:
+            raise ValueError
+        return renew_leases(keys, **params)
+
+    monkeypatch.setattr("workers.heartbeat.renew_leases", renew)
+    with heartbeat.renewing(lease_of(job)):
+        renewed(job.id, after=expiry(job.id))

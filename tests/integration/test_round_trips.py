@@ -8,7 +8,7 @@ import pytest
 
 from jobs import transitions
 from jobs.payloads import encode_payload
-from jobs.queries.lease import renew_lease
+from jobs.queries.lease import LeaseKey, renew_leases
 from jobs.selectors import get_job
 from jobs.states import State
 from tests.support.downstreams import Downstream, charging
@@ -26,7 +26,7 @@ def test_each_transition_is_one_statement(tenant, django_assert_num_queries):
     with django_assert_num_queries(1):
         job = claim(job.id)
     with django_assert_num_queries(1):
-        renew_lease(job_id=job.id, attempt=1, lease=HOUR, attempt_limit=HOUR)
+        renew_leases([LeaseKey(job.id, 1, HOUR)], lease=HOUR)
     with django_assert_num_queries(1):
         transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1))
     with django_assert_num_queries(1):

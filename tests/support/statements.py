@@ -105,7 +105,12 @@ STATEMENTS = (
         f"{_JOBS}steps",
         "_RECORD",
     ),
-    Statement("renew lease", "Locks the job's row; job_pkey; a HOT update.", f"{_JOBS}lease", "_RENEW"),
+    Statement(
+        "renew leases",
+        "Locks the jobs' rows that nobody else has locked; job_pkey; HOT updates.",
+        f"{_JOBS}lease",
+        "_RENEW",
+    ),
     Statement("write progress", "Locks the job's row; job_pkey; a HOT update.", f"{_JOBS}lease", "_PROGRESS"),
     Transition(
         "settle as succeeded, without a concurrency key",
