@@ -18,7 +18,7 @@ WITH bounded AS MATERIALIZED (SELECT set_config('lock_timeout', :record_wait::te
     SELECT :record_scope, :record_key, :record_fingerprint, :record_version, :record_kid, :record_members,
         :record_method, :record_path, :record_status, :record_headers, :record_body, :record_resource,
         :record_at, :record_expires_at
-    FROM bounded
+    FROM bounded WHERE clock_timestamp() < :record_at::timestamptz + interval '10 seconds'
     ON CONFLICT (scope, key) DO NOTHING RETURNING id
 ), submitted AS (
     INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, metadata, state, attempts_left, max_attempts,

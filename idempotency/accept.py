@@ -11,6 +11,7 @@ starts again with each transaction that is waited for.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from idempotency.records import KeyedRequest, Work
 
 Answer = TypeVar("Answer")
+
+log = logging.getLogger(__name__)
 
 # Several times what a first request needs from insert to commit, and short enough to hold a thread without a slot.
 SHORT_WAIT_MILLISECONDS: Final = 50
@@ -85,7 +88,10 @@ def accept_at_once(request: KeyedRequest, work: Work, *, at: datetime, max_store
     with span("accept"), suppress(LockWaitTimeout):
         record_id = queries.accept_at_once(request, fingerprint, work, stored, at=at, wait_ms=SHORT_WAIT_MILLISECONDS)
     if record_id is not None:
-        work.after_commit()
+        try:
+            work.after_commit()
+        except Exception:  # the request is accepted: its client must not see an error
+            log.exception("accept.after_commit_failed")
     return record_id
 
 

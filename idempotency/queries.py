@@ -64,7 +64,8 @@ SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s, clock, clock + make_interval(secs => 
 ON CONFLICT (scope, key) DO NOTHING RETURNING id, owner, expires_at"""
 
 # `bounded` is read before the row is inserted, so that its time-out bounds the wait for another request with the key. It ends
-# with the statement: that is a transaction of its own.
+# with the statement: that is a transaction of its own. `record_at` is the time of the rows. A process that was stopped since it
+# read the clock must not write rows with a time long past: other processes assume that such rows are visible by now.
 _ACCEPT = """
 WITH bounded AS MATERIALIZED (SELECT set_config('lock_timeout', %(record_wait)s::text, true)), accepted AS (
     INSERT INTO idempotency_record (scope, key, fingerprint, fingerprint_version, fingerprint_kid, members, method, path,
@@ -72,7 +73,7 @@ WITH bounded AS MATERIALIZED (SELECT set_config('lock_timeout', %(record_wait)s:
     SELECT %(record_scope)s, %(record_key)s, %(record_fingerprint)s, %(record_version)s, %(record_kid)s, %(record_members)s,
         %(record_method)s, %(record_path)s, %(record_status)s, %(record_headers)s, %(record_body)s, %(record_resource)s,
         %(record_at)s, %(record_expires_at)s
-    FROM bounded
+    FROM bounded WHERE clock_timestamp() < %(record_at)s::timestamptz + interval '10 seconds'
     ON CONFLICT (scope, key) DO NOTHING RETURNING id
 ), {ctes}
 SELECT id FROM accepted"""
@@ -166,9 +167,10 @@ def accept_at_once(
 ) -> int | None:
     """Insert the record with its response, and the rows of the work; return the record's id.
 
-    Return None, and write nothing, if another request has the key. One statement, which is a transaction of its own: if this
-    process dies, either all rows are committed or none. If another request that is not committed yet has inserted the key,
-    waits for it; after `wait_ms` raises LockWaitTimeout. Lock order: the record, then the rows of the work.
+    Return None, and write nothing, if another request has the key, or if `at` is ten seconds old. One statement, which is a
+    transaction of its own: if this process dies, either all rows are committed or none. If another request that is not
+    committed yet has inserted the key, waits for it; after `wait_ms` raises LockWaitTimeout. Lock order: the record, then the
+    rows of the work.
     """
     values = {
         "record_wait": wait_ms,
@@ -188,7 +190,7 @@ def accept_at_once(
         "record_expires_at": at + timedelta(seconds=request.ttl_seconds),
         **work.values,
     }
-    with _lock_wait_timeouts():
+    with _lock_wait_timeouts(errors.LockNotAvailable):
         row = fetch_one(_statement_with(work.ctes), **values)
     return None if row is None else int(row[0])
 
@@ -301,7 +303,9 @@ def _read_record(sql: str, values: tuple[Any, ...]) -> Record | None:
 
 def _read_bounded(sql: str, timeouts: LockTimeouts, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """Run the statement with these time-outs, in one round trip. Raises LockWaitTimeout."""
-    with _lock_wait_timeouts():
+    # Only a total limit of ours shows that the time was spent waiting: any other statement may just have been slow.
+    kinds = (errors.LockNotAvailable, *((errors.QueryCanceled,) if timeouts.total_milliseconds else ()))
+    with _lock_wait_timeouts(*kinds):
         _, rows, *_ = run_together(
             Statement(_BOUND_WAIT, (timeouts.lock_milliseconds, timeouts.total_milliseconds)),
             Statement(sql, values),
@@ -311,10 +315,10 @@ def _read_bounded(sql: str, timeouts: LockTimeouts, values: tuple[Any, ...]) -> 
 
 
 @contextmanager
-def _lock_wait_timeouts() -> Iterator[None]:
+def _lock_wait_timeouts(*kinds: type[Exception]) -> Iterator[None]:
     try:
         yield
     except OperationalError as exc:
-        if isinstance(exc.__cause__, (errors.LockNotAvailable, errors.QueryCanceled)):
+        if isinstance(exc.__cause__, kinds):
             raise LockWaitTimeout from exc
         raise

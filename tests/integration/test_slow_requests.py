@@ -9,6 +9,7 @@ import pytest
 from django.db.models import F
 from rest_framework.response import Response
 
+from foundation import fault_points
 from idempotency import accept, key_lifetime
 from idempotency.http import idempotent
 from idempotency.models import IdempotencyRecord
@@ -80,6 +81,17 @@ def test_a_slow_request_under_an_expired_key_is_accepted():
     IdempotencyRecord.objects.update(created_at=F("created_at") - LONG, expires_at=F("expires_at") - LONG)
     again = send({"amount": 2}, view=SlowUpload)
     assert (again.status_code, again["Idempotency-Replayed"]) == (201, "false")
+
+
+@pytest.mark.parametrize("point", ["before_key", "before_job", "before_commit"])
+def test_a_first_request_that_is_stopped_at_any_point_is_accepted(point):
+    def stop_for_an_hour(reached):
+        if reached == point:
+            CLOCK.now += HOUR
+
+    with fault_points.watch(stop_for_an_hour):
+        first = send(view=SlowUpload)
+    assert (first.status_code, first["Idempotency-Replayed"]) == (201, "false")
 
 
 def test_a_first_request_that_waits_for_no_other_is_accepted_however_slow(settings):

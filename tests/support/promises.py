@@ -56,6 +56,7 @@ class Ledger:
     stack: Stack
     operation: str = "payments.charge"
     max_attempts: int = MAX_ATTEMPTS
+    members: dict[str, str] = field(default_factory=dict)  # other members of each body, such as a concurrency key
     responses: dict[str, bytes] = field(default_factory=dict)
     amounts: dict[str, int] = field(default_factory=dict)
     _charged_before: int = 0
@@ -72,7 +73,7 @@ class Ledger:
 
     def send(self, key: str, *, by: Caller | None = None) -> httpx2.Response:
         """Send the key's charge once and return any response."""
-        return (by or self.caller).charge(key, amount=self._amount_of(key), operation=self.operation)
+        return (by or self.caller).charge(key, amount=self._amount_of(key), operation=self.operation, **self.members)
 
     def _amount_of(self, key: str) -> int:
         """Return the key's amount, which is different for each key."""

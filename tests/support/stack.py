@@ -177,11 +177,17 @@ class Caller:
         )
 
     def charge(
-        self, key: str, source: str = "tok_visa", *, amount: int = 1999, operation: str = "payments.charge"
+        self,
+        key: str,
+        source: str = "tok_visa",
+        *,
+        amount: int = 1999,
+        operation: str = "payments.charge",
+        **members: str,
     ) -> httpx2.Response:
-        """Post one charge."""
+        """Post one charge. `members`: other members of the body, such as a concurrency key."""
         params: dict[str, Any] = {"amount": amount, "currency": "usd", "source": source}
-        body = {"operation": operation, "params": params}
+        body = {"operation": operation, "params": params, **members}
         return self.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": key})
 
     @contextlib.contextmanager
