@@ -14,6 +14,14 @@ from devstack.processes import Command
 API_WORKERS = "2"
 WORKER_PROCESSES = "2"
 API_THREADS = "8"
+# Open connections of one process, by the setting of this name.
+CONNECTIONS = {"API_CONNECTIONS": "16384", "STREAMS_MAX_WAITS": "10000"}
+# Connections that wait until a process takes them: thousands of clients may connect at once. The kernel takes at most
+# net.core.somaxconn for each process (4096).
+BACKLOG = "16384"
+# granian closes a connection that is idle for this time, or that needs longer for its headers: the longest that granian takes.
+# A proxy must close its idle connections earlier (deploy/nginx.conf).
+API_IDLE_MS = "60000"
 # Less than the launcher's own grace, so that granian has time to end itself after its workers.
 API_KILL_SECONDS = "2"
 # Formats granian's own log lines like all others. Request lines are written by Semel.
@@ -26,17 +34,24 @@ def migrate(env: Mapping[str, str]) -> Command:
 
 def api(env: Mapping[str, str], port: int) -> Command:
     threads = env.get("API_THREADS", API_THREADS)
-    options = ["--interface", "wsgi", "--host", HOST, "--port", str(port), "--no-access-log"]
+    # HTTP/1 only: a body over HTTP/2 may come without a length, and looks like an empty one to a WSGI application.
+    options = ["--interface", "wsgi", "--http", "1", "--host", HOST, "--port", str(port), "--no-access-log"]
     logs = ["--log-config", GRANIAN_LOGS]
     capacity = ["--workers", env.get("API_WORKERS", API_WORKERS), "--blocking-threads", threads]
+    # Without them granian accepts 1,024 connections in all.
+    most = env.get("API_CONNECTIONS", CONNECTIONS["API_CONNECTIONS"])
+    connections = ["--backlog", BACKLOG, "--backpressure", most]
+    idle = ["--http1-header-read-timeout", API_IDLE_MS]
     survival = ["--workers-kill-timeout", API_KILL_SECONDS, "--respawn-failed-workers"]
-    arguments = [*options, *logs, *capacity, *survival, "config.wsgi:application"]
-    return _python("api", {**env, "API_THREADS": threads}, "-m", "granian", *arguments, process="api")
+    arguments = [*options, *logs, *capacity, *connections, *idle, *survival, "config.wsgi:application"]
+    env = {**env, "API_THREADS": threads, "API_CONNECTIONS": most}
+    return _python("api", env, "-m", "granian", *arguments, process="api")
 
 
 def streams(env: Mapping[str, str], port: int) -> Command:
     """Return the command of the process for waiting requests: thousands of open connections."""
-    options = ["--host", HOST, "--port", str(port), "--timeout-graceful-shutdown", "5", "--no-access-log"]
+    options = ["--host", HOST, "--port", str(port), "--backlog", BACKLOG]
+    options += ["--timeout-graceful-shutdown", "5", "--no-access-log"]
     return _python("streams", env, "-m", "uvicorn", "config.asgi:application", *options, process="streams")
 
 

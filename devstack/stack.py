@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from devstack import broker, postgres, services
 from devstack.environment import base_environment, only_settings, settings_environment
 from devstack.http_client import Api
+from devstack.open_files import fitting_connections
 from devstack.ports import HOST, companion_port, free_port
 from devstack.processes import Command
 from devstack.seed import ADMIN
@@ -82,6 +83,7 @@ class Stack:
         database_url, redis_url = outside or embed_servers(self.supervisor, self.folder, base)
         self.env = settings_environment(base, self.folder, database_url=database_url, redis_url=redis_url)
         self.env |= {"STREAMS_URL": self.streams_url, **self._prepare_metrics(), **self._overrides}
+        self._fit_connections()
         if not outside:
             self._console.print("PostgreSQL and Valkey are up.")
             self.env.setdefault("PROVISION_DATABASE_URL", postgres.maintenance_url(database_url))
@@ -118,6 +120,14 @@ class Stack:
             "inbox": self.inbox,
             "env": only_settings(self.env),
         }
+
+    def _fit_connections(self) -> None:
+        """Set the numbers of connections, lower than the defaults where the system allows fewer open files."""
+        fitting = fitting_connections(self.env)
+        for name, count in fitting.items():
+            if name not in self.env and count != services.CONNECTIONS[name]:
+                self._console.print(f"{name} is {count}: this system allows no more open files (ulimit -Hn).")
+        self.env |= fitting
 
     def _prepare_metrics(self) -> dict[str, str]:
         """Create an empty folder for the metrics of all processes, and a token to read them."""

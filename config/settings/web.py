@@ -97,6 +97,9 @@ PUBLIC_BASE_URL = env.str("PUBLIC_BASE_URL", default="").rstrip("/")
 API_THREADS = env.int("API_THREADS", default=8)
 # Seconds for which a process accepts an API key without reading it again, and so the time that a revocation takes. 0 to 5.
 CREDENTIAL_CACHE_SECONDS = env.float("CREDENTIAL_CACHE_SECONDS", default=5.0)
+# Connections that one api process holds open at once, as its server was started; more wait until one is closed. Each needs
+# about 10 KB and an open file. Enough for 10,000 clients if one process must serve them all.
+API_CONNECTIONS = env.int("API_CONNECTIONS", default=16_384)
 # Requests per second that one tenant may send on average. 0: no limit, because the normal load of a tenant is not known in
 # advance.
 RATE_LIMIT_PER_SECOND = env.int("RATE_LIMIT_PER_SECOND", default=0)

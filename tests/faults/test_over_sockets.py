@@ -96,6 +96,18 @@ def test_an_unknown_path_is_a_problem_document(caller, path):
         problem(answer, 404, "not-found")
 
 
+def test_http_2_is_refused(caller):
+    """The application would take a body over HTTP/2 for an empty one if the client does not send its length."""
+    url = urlsplit(str(caller.http.base_url))
+    with socket.create_connection((url.hostname, url.port), timeout=20) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+        assert connection.recv(2**16) == b""  # closed, without a frame
+    # An upgrade to it is ignored.
+    upgrade = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABk"}
+    answer = caller.http.get("/livez", headers=upgrade)
+    assert (answer.status_code, answer.http_version) == (204, "HTTP/1.1")
+
+
 def test_an_unknown_host_is_a_problem_document(caller):
     problem(caller.http.get("/livez", headers={"Host": "evil.example"}), 400, "validation-failed")
 

@@ -166,19 +166,29 @@ def test_headers_over_the_limit_are_refused_and_smaller_ones_pass(caller):
     problem(caller.http.get("/v1/jobs?operation=" + "x" * 9_000), 431, "headers-too-large")
 
 
-def test_connections_of_one_address_are_limited(behind):
-    client, state = behind(changes={"limit_conn addresses 1000;": "limit_conn addresses 2;"})
+@pytest.mark.parametrize(
+    ("limit", "path", "other"),
+    [
+        ("limit_conn addresses 10000;", "/v1/jobs", None),
+        ("limit_conn waits 1000;", "/v1/jobs/a-job?wait=60", "/v1/jobs/a-job"),
+    ],
+)
+def test_requests_in_progress_of_one_address_are_limited(behind, limit, path, other):
+    client, state = behind(changes={limit: f"{limit.rpartition(' ')[0]} 2;"})
     state.is_silent = True
     url = urlsplit(str(client.base_url))
     with contextlib.ExitStack() as sockets:
         for number in (1, 2):
             one = sockets.enter_context(socket.create_connection((url.hostname, url.port)))
-            one.sendall(b"GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            one.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             until(lambda: len(state.requests) == number)  # noqa: B023
-        answer = client.get("/v1/jobs")
-    problem(answer, 503, "service-unavailable")
-    assert answer.headers["Retry-After"] == "1"
-    assert len(state.requests) == 2
+        answer = client.get(path)
+        problem(answer, 503, "service-unavailable")
+        assert answer.headers["Retry-After"] == "1"
+        assert len(state.requests) == 2
+        if other:
+            state.is_silent = False
+            assert client.get(other).status_code == 204
 
 
 # --- failures ------------------------------------------------------------------------------------------------------------

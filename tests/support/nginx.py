@@ -81,11 +81,11 @@ def _configuration(
     replaced = {
         f"server api:8000 resolve {balance}": _servers(api),
         f"server streams:8001 resolve {balance}": _servers(streams),
-        "listen 8080 default_server;": f"listen {HOST}:{port} default_server;",
+        "listen 8080 default_server backlog=16384;": f"listen {HOST}:{port} default_server backlog=16384;",
         "/dev/stderr": str(folder / "error.log"),
         "/dev/stdout": str(folder / "access.log"),
-        "worker_rlimit_nofile 40000;": "",
-        "worker_connections 16384;": "worker_connections 512;",
+        "worker_rlimit_nofile 65536;": "",
+        "worker_connections 32768;": "worker_connections 512;",
         **changes,
     }
     for old, new in replaced.items():

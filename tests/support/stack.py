@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connection
 
 from devstack import services
+from devstack.open_files import fitting_connections
 from devstack.ports import free_port
 from devstack.processes import ROOT, Command, Running, start
 from tests.support.provider import Provider, running_provider
@@ -148,6 +149,7 @@ def running_stack(folder: Path, *provider_options: str, **env: str) -> Iterator[
             "PAYMENT_PROVIDER_URL": provider.url,
             "PAYMENT_PROVIDER_KEY": provider.key,
             "PYTHONUNBUFFERED": "1",
+            **fitting_connections(env),
             **env,
         }
         stack = Stack(folder, full_env, provider)

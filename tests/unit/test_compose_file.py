@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings
 
 from devstack import services
+from foundation.open_files import SPARE_FILES
 from tests.support.compose import ROOT, compose
 
 FILE = compose()
@@ -22,7 +23,13 @@ SCALED = ("api", "worker", "streams")
 # The only differences to run.py serve: a container listens on its network, keeps beat's schedule in its /tmp, and allows running
 # requests more time than a user who pressed Ctrl-C.
 ELSEWHERE = {"--host": "0.0.0.0", "--workers-kill-timeout": "10", "--schedule": "/tmp/beat"}  # noqa: S104, S108
-VARIABLES = {"API_THREADS": "6", "API_WORKERS": "5", "WORKER_PROCESSES": "7", "POSTGRES_PASSWORD": "p"}
+VARIABLES = {
+    "API_CONNECTIONS": "4000",
+    "API_THREADS": "6",
+    "API_WORKERS": "5",
+    "WORKER_PROCESSES": "7",
+    "POSTGRES_PASSWORD": "p",
+}
 
 
 def launched(name, env):
@@ -84,10 +91,28 @@ def test_a_service_runs_what_the_launcher_runs(name, variables):
     assert service["environment"].items() >= expected.items()
 
 
-def test_the_api_knows_its_number_of_threads():
+@pytest.mark.parametrize(
+    ("option", "name"), [("--blocking-threads", "API_THREADS"), ("--backpressure", "API_CONNECTIONS")]
+)
+def test_the_api_knows_its_numbers_of_threads_and_connections(option, name):
     api = compose(VARIABLES)["services"]["api"]
     words = api["command"]
-    assert words[words.index("--blocking-threads") + 1] == api["environment"]["API_THREADS"] == "6"
+    assert words[words.index(option) + 1] == api["environment"][name] == VARIABLES[name]
+
+
+def test_the_launcher_has_the_default_numbers_of_connections():
+    assert {name: int(count) for name, count in services.CONNECTIONS.items()} == {
+        "API_CONNECTIONS": settings.API_CONNECTIONS,
+        "STREAMS_MAX_WAITS": settings.STREAMS_MAX_WAITS,
+    }
+
+
+def test_a_container_may_open_its_connections():
+    connections = {"api": settings.API_CONNECTIONS, "streams": settings.STREAMS_MAX_WAITS}
+    for name, count in connections.items():
+        assert SERVICES[name]["ulimits"]["nofile"] >= count + SPARE_FILES
+        # Otherwise the kernel would cut the backlog.
+        assert SERVICES[name]["sysctls"]["net.core.somaxconn"] == int(services.BACKLOG)
 
 
 def test_a_password_of_the_database_is_required():

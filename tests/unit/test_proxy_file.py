@@ -6,11 +6,13 @@ import json
 import re
 
 import pytest
+import uvicorn
 from django.conf import settings
 
 from api.problem_catalogue import PROBLEMS
+from devstack import services
 from tests.support.client import PROBLEM_MEMBERS
-from tests.support.compose import ROOT
+from tests.support.compose import ROOT, compose
 
 TEXT = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
 DOCUMENTS = [
@@ -49,3 +51,17 @@ def test_the_proxys_timeouts_are_longer_than_the_applications():
     assert len(waits) == 2
     assert min(waits) > max(60, settings.SSE_KEEPALIVE_SECONDS)
     assert seconds["send_timeout"] > settings.STREAMS_SEND_TIMEOUT_SECONDS
+
+
+def test_the_proxy_closes_idle_connections_before_the_application_does():
+    """Otherwise a request could be sent while its connection is closed, and would get 503."""
+    idle = dict(re.findall(r"upstream (\w+) \{[^}]*keepalive_timeout (\d+)s;", TEXT))
+    assert int(idle["api"]) < int(services.API_IDLE_MS) / 1000
+    assert int(idle["streams"]) < uvicorn.Config("").timeout_keep_alive
+
+
+def test_each_request_in_progress_may_have_a_connection_on_both_sides():
+    requests = int(re.findall(r"limit_conn addresses (\d+);", TEXT)[0])
+    connections = int(re.findall(r"worker_connections (\d+);", TEXT)[0])
+    files = int(re.findall(r"worker_rlimit_nofile (\d+);", TEXT)[0])
+    assert 2 * requests < connections < files <= compose()["services"]["proxy"]["ulimits"]["nofile"]
