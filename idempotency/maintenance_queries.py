@@ -44,6 +44,10 @@ FOR UPDATE SKIP LOCKED
 
 _DELETE_RECORDS = "DELETE FROM idempotency_record WHERE id = ANY(%s)"
 
+_RESOURCES_BY_KEY = """
+SELECT scope, key, resource
+FROM idempotency_record JOIN unnest(%s::text[], %s::text[]) AS wanted (scope, key) USING (scope, key)"""
+
 _READ_RESOURCES = "SELECT id, resource FROM idempotency_record WHERE id = ANY(%s)"
 
 _COLUMNS = """id, scope, key, resource, created_at, expires_at, status IS NOT NULL,
@@ -92,6 +96,12 @@ def delete_records(record_ids: Collection[int]) -> int:
 def read_resources(record_ids: Collection[int]) -> dict[int, str | None]:
     """Return the resource of each record that exists, as committed. Locks nothing. Served by the primary key."""
     return dict(fetch_all(_READ_RESOURCES, list(record_ids)))
+
+
+def resources_by_key(keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], str | None]:
+    """Return the resource of each scope and key that has a record. Locks nothing. Served by idempotency_record_scope_key."""
+    scopes, names = [scope for scope, _ in keys], [key for _, key in keys]
+    return {(scope, key): resource for scope, key, resource in fetch_all(_RESOURCES_BY_KEY, scopes, names)}
 
 
 def newest_records(*, before: int, limit: int) -> list[RecordSummary]:

@@ -34,6 +34,12 @@ def highest_id(created_before: datetime) -> UUID:
     return _first_id_of(created_before, _CLOCK_SKEW)
 
 
+def ids_within(start: UUID, span: timedelta) -> tuple[UUID, UUID]:
+    """Return the bounds (the last exclusive) of the UUIDv7s that were made from the time of `start` until `span` later."""
+    first = start.int >> 80
+    return UUID(int=first << 80), UUID(int=(first + span // timedelta(milliseconds=1)) % 2**48 << 80)
+
+
 def _first_id_of(instant: datetime, skew: timedelta) -> UUID:
     """The smallest UUIDv7 of that millisecond (RFC 9562 §5.7), clamped: the instant may be the calendar's last."""
     milliseconds = (instant - _EPOCH + skew) // timedelta(milliseconds=1)

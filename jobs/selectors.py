@@ -6,9 +6,11 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db.models import BinaryField, Case, Q, QuerySet, Value, When
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from accounts.scopes import format_scope
+from idempotency.key_lifetime import find_key
 from jobs.errors import ArtifactNotFound, JobErased, JobNotFound
 from jobs.ids import highest_id, lowest_id, parse_job_resource
 from jobs.keyset import Page, page_by_id
@@ -16,10 +18,19 @@ from jobs.models import Job, JobArtifact, JobEvent
 from jobs.operations import ARTIFACT_NAME, JobSummary
 from jobs.payloads import decode_payload
 from jobs.queries.read import ArtifactSummary, EffectSummary, read_job, read_outputs
+from jobs.queries.tenant_jobs import count_jobs, newest_jobs, oldest_summaries
 from jobs.states import TERMINAL, State
 
 # An expired artifact is gone for every reader, even before the purge has removed it.
 _NOT_EXPIRED = Q(expires_at=None) | Q(expires_at__gt=Now())
+# The conditions of a JobFilter's times, and of the ids that lie between them.
+_LOOKUPS = {
+    "created_after": "created_at__gt",
+    "created_from": "created_at__gte",
+    "created_before": "created_at__lt",
+    "first_id": "id__gte",
+    "last_id": "id__lt",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,39 +116,47 @@ def filter_jobs(job_filter: JobFilter) -> QuerySet[Job]:
 
     Times are narrowed by ids as well, so that an index that ends with the id serves them.
     """
-    named = {name: value for name, value in vars(job_filter).items() if value is not None}
-    jobs = Job.objects.filter(**{name: value for name, value in named.items() if not name.startswith("created_")})
+    values = {**vars(job_filter), **_ids_between(job_filter)}
+    jobs = Job.objects.filter(
+        **{_LOOKUPS.get(name, name): value for name, value in values.items() if value is not None}
+    )
     if (job_filter.error_code or job_filter.error_cause) and job_filter.state is None:
         # Only these have an error, and only these states have an index across tenants.
         jobs = jobs.filter(state__in=[State.FAILED, State.UNKNOWN])
-    if (after := job_filter.created_after) is not None:
-        jobs = jobs.filter(created_at__gt=after, id__gte=lowest_id(after))
-    if (start := job_filter.created_from) is not None:
-        jobs = jobs.filter(created_at__gte=start, id__gte=lowest_id(start))
-    if (end := job_filter.created_before) is not None:
-        jobs = jobs.filter(created_at__lt=end, id__lt=highest_id(end))
     return jobs
+
+
+def _ids_between(job_filter: JobFilter) -> dict[str, UUID]:
+    """Return the bounds of the ids (first_id inclusive, last_id exclusive) of jobs that were created in the filter's times."""
+    start, end = job_filter.created_after or job_filter.created_from, job_filter.created_before
+    first = {} if start is None else {"first_id": lowest_id(start)}
+    return first if end is None else {**first, "last_id": highest_id(end)}
 
 
 def list_jobs(*, tenant_id: int, mode: str, job_filter: JobFilter, before: UUID | None, limit: int) -> Page[Job]:
     """Return up to `limit` of the tenant's jobs, newest first, older than the job `before`.
 
-    Served by job_list, job_list_by_state, job_list_by_operation_state or job_list_by_key. Reads about as many rows as it
-    returns. If
-    the filter has an operation but no state, it reads that number for each state. A time filter also reads the rows of the
-    clock skew.
+    Served by job_list, see tenant_jobs.py. With a key: job_ended_by_key, and for the job that has not ended the key's record,
+    which names it until then. A time filter also reads the rows of the clock skew.
     """
-    jobs = filter_jobs(replace(job_filter, tenant_id=tenant_id, mode=mode))
-    if job_filter.operation and not (job_filter.state or job_filter.idempotency_key):
-        # The index orders an operation's jobs within each state: merge the newest of each.
-        return page_by_id(*(jobs.filter(state=state) for state in State), limit=limit, older_than=before)
-    return page_by_id(jobs, limit=limit, older_than=before)
+    job_filter = replace(job_filter, tenant_id=tenant_id, mode=mode)
+    if job_filter.idempotency_key is not None:
+        jobs = filter_jobs(job_filter)
+        record = find_key(scope=format_scope(tenant_id=tenant_id, mode=mode), key=job_filter.idempotency_key)
+        live_id = parse_job_resource(record.resource) if record else None
+        live = jobs.none() if live_id is None else jobs.filter(pk=live_id, finished_at=None)
+        return page_by_id(jobs.filter(finished_at__isnull=False), live, limit=limit, older_than=before)
+    ids = _ids_between(job_filter)
+    if before is not None:
+        ids["last_id"] = min(before, ids.get("last_id", before))
+    rows = newest_jobs({**vars(job_filter), **ids}, limit=limit + 1)
+    return Page(rows[:limit], has_older=len(rows) > limit, has_newer=before is not None)
 
 
 def count_jobs_between(*, tenant_id: int, mode: str, start: datetime, end: datetime) -> int:
     """Return how many of the tenant's jobs were created from `start` to before `end`. Reads that part of job_list."""
     period = JobFilter(tenant_id=tenant_id, mode=mode, created_from=start, created_before=end)
-    return filter_jobs(period).count()
+    return count_jobs({**vars(period), **_ids_between(period)})
 
 
 def jobs_between(
@@ -145,29 +164,19 @@ def jobs_between(
 ) -> list[JobSummary]:
     """Return up to `limit` of the tenant's jobs created from `start` to before `end`, oldest first, after the job `after`.
 
-    Only succeeded jobs of the operation `results_of` carry their result. Served by job_list, read backwards: reads as many rows
-    as it returns, and those of the minutes of clock skew.
+    Only succeeded jobs of the operation `results_of` carry their result. Served by job_list, read backwards.
     """
     period = JobFilter(tenant_id=tenant_id, mode=mode, created_from=start, created_before=end)
-    jobs = filter_jobs(period)
+    ids = _ids_between(period)
     if after is not None:
-        jobs = jobs.filter(id__gt=after)
-    result = Case(
-        When(operation=results_of, state=State.SUCCEEDED, then="result"),
-        default=Value(None),
-        output_field=BinaryField(),
-    )
-    rows = jobs.order_by("id").values_list("id", "operation", "state", "created_at", "finished_at", "attempt", result)
-    return [
-        JobSummary(*[*columns, None if payload is None else decode_payload(payload)])
-        for *columns, payload in rows[:limit]
-    ]
+        ids["first_id"] = UUID(int=after.int + 1)
+    rows = oldest_summaries({**vars(period), **ids}, results_of=results_of, limit=limit)
+    return [JobSummary(*[*columns, None if payload is None else decode_payload(payload)]) for *columns, payload in rows]
 
 
 def has_room(*, tenant_id: int, mode: str, limit: int) -> bool:
-    """Return whether fewer than `limit` of the tenant's jobs are queued. Reads at most `limit` entries of job_list_by_state."""
-    queued = Job.objects.filter(tenant_id=tenant_id, mode=mode, state=State.QUEUED)
-    return not queued.order_by()[limit - 1 : limit].exists()
+    """Return whether fewer than `limit` of the tenant's jobs are queued. Reads at most `limit` entries of job_list."""
+    return count_jobs({"tenant_id": tenant_id, "mode": mode, "state": State.QUEUED}, at_most=limit) < limit
 
 
 def outputs_of(jobs: Collection[Job]) -> dict[UUID, JobOutputs]:

@@ -135,6 +135,19 @@ def _check_jobs(ids: Sequence[UUID]) -> Iterator[Finding]:
     for invariant, rule in queries.JOB_RULES:
         for job_id, details in queries.broken_jobs((invariant, rule), ids, result_max_bytes=largest):
             yield Finding(invariant=invariant, rule=rule, subject=job_resource(job_id), details=json.loads(details))
+    yield from _check_keys_of_live_jobs(ids)
+
+
+def _check_keys_of_live_jobs(ids: Sequence[UUID]) -> Iterator[Finding]:
+    """I3: of the jobs of one key only one has not ended. While a job has not ended, the record of its key names it."""
+    keys = {
+        job_id: (format_scope(tenant_id=tenant, mode=mode), key) for job_id, tenant, mode, key in queries.live_keys(ids)
+    }
+    resources = records.resources_by_key(keys.values()) if keys else {}
+    for job_id, key in keys.items():
+        if (other := resources.get(key)) not in (None, job_resource(job_id)):
+            subject = job_resource(job_id)
+            yield Finding(invariant="I3", rule="two-jobs-of-one-key", subject=subject, details={"other": other})
 
 
 def _check_records(record_ids: Sequence[int]) -> Iterator[Finding]:

@@ -110,11 +110,8 @@ class Migration(migrations.Migration):
                     models.Index(condition=models.Q(('concurrency_key__isnull', False), ('state__in', ['queued', 'running'])), fields=['tenant', 'mode', 'concurrency_key', 'accept_seq'], name='job_concurrency_order'),
                     models.Index(condition=models.Q(('finished_at__isnull', False)), fields=['finished_at', 'id'], name='job_ended'),
                     models.Index(condition=models.Q(('state__in', ['failed', 'canceled', 'unknown'])), fields=['state', 'id'], name='job_in_trouble'),
-                    models.Index(fields=['tenant', 'mode', '-id'], name='job_list'),
-                    models.Index(fields=['tenant', 'mode', 'state', '-id'], name='job_list_by_state'),
-                    models.Index(fields=['tenant', 'mode', 'operation', 'state', '-id'], name='job_list_by_operation_state'),
-                    models.Index(condition=models.Q(('idempotency_key__isnull', False)), fields=['tenant', 'mode', 'idempotency_key', '-id'], name='job_list_by_key'),
-                    models.Index(condition=models.Q(('request_id__isnull', False)), fields=['request_id'], name='job_by_request_id'),
+                    models.Index(fields=['tenant', 'mode', 'operation', 'state', '-id'], name='job_list'),
+                    models.Index(condition=models.Q(('finished_at__isnull', False), ('idempotency_key__isnull', False)), fields=['tenant', 'mode', 'idempotency_key', '-id'], name='job_ended_by_key'),
                 ],
                 'constraints': [
                     RowRules(

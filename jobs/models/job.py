@@ -109,16 +109,14 @@ class Job(models.Model):
                 name="job_in_trouble",
                 condition=Q(state__in=[State.FAILED, State.CANCELED, State.UNKNOWN]),
             ),
-            models.Index(fields=["tenant", "mode", "-id"], name="job_list"),
-            models.Index(fields=["tenant", "mode", "state", "-id"], name="job_list_by_state"),
-            models.Index(fields=["tenant", "mode", "operation", "state", "-id"], name="job_list_by_operation_state"),
+            # For every list of one tenant (tenant_jobs.py).
+            models.Index(fields=["tenant", "mode", "operation", "state", "-id"], name="job_list"),
+            # While a job has not ended, the record of its key names it.
             models.Index(
                 fields=["tenant", "mode", "idempotency_key", "-id"],
-                name="job_list_by_key",
-                condition=Q(idempotency_key__isnull=False),
+                name="job_ended_by_key",
+                condition=Q(idempotency_key__isnull=False, finished_at__isnull=False),
             ),
-            # For operators, across tenants: they have the id from the log or a client's report.
-            models.Index(fields=["request_id"], name="job_by_request_id", condition=Q(request_id__isnull=False)),
         ]
         constraints = [
             RowRules(

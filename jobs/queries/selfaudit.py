@@ -43,13 +43,6 @@ _KEYS = """
     SELECT job_id, jsonb_build_object('step', name, 'generation', generation) FROM job_step
     WHERE job_id = ANY(%(ids)s) AND kind = 'effect'
       AND downstream_key IS DISTINCT FROM 'semel-' || job_id || '-' || name || '-' || generation"""
-# Two live jobs of one idempotency key: one of them should not have been accepted. An ended job beside a redriven one is legal.
-_SAME_KEY = """
-    SELECT job.id, jsonb_build_object('other', other.id) FROM job JOIN job AS other
-        ON other.tenant_id = job.tenant_id AND other.mode = job.mode
-        AND other.idempotency_key = job.idempotency_key AND other.id < job.id
-    WHERE job.id = ANY(%(ids)s) AND other.idempotency_key IS NOT NULL
-      AND job.state <> ALL(%(terminal)s) AND other.state <> ALL(%(terminal)s)"""
 _ATTEMPTS = """
     SELECT job.id, jsonb_build_object('attempt', job.attempt, 'attempts', seen.count, 'last', seen.last, 'open', seen.open)
     FROM job CROSS JOIN LATERAL (
@@ -100,7 +93,6 @@ JOB_RULES: Mapping[tuple[str, str], str] = {
     ("I1", "effects-counted"): _EFFECTS,
     ("I1", "ended-with-open-effect"): _ENDED_OPEN,
     ("I1", "downstream-key"): _KEYS,
-    ("I3", "two-jobs-of-one-key"): _SAME_KEY,
     ("I4", "attempts-gap-free"): _ATTEMPTS,
     ("I4", "events-gap-free"): _EVENTS,
     ("I4", "events-in-order"): _ORDER,
@@ -111,6 +103,9 @@ JOB_RULES: Mapping[tuple[str, str], str] = {
 }
 
 _JOBS_OF = "SELECT id, tenant_id, mode, idempotency_key, idempotency_record_id FROM job WHERE id = ANY(%(ids)s)"
+_LIVE_KEYS = """
+    SELECT id, tenant_id, mode, idempotency_key FROM job
+    WHERE id = ANY(%(ids)s) AND idempotency_key IS NOT NULL AND state <> ALL(%(terminal)s)"""
 _OVERDUE_JOBS = """
     SELECT id, finished_at, idempotency_record_id FROM job WHERE finished_at <= (SELECT clock_timestamp()) - %(age)s
     ORDER BY finished_at, id LIMIT %(limit)s"""
@@ -139,7 +134,7 @@ def ended_since(since: datetime, *, before: tuple[datetime, UUID], limit: int) -
 def broken_jobs(rule: tuple[str, str], ids: Sequence[UUID], *, result_max_bytes: int) -> list[tuple[UUID, str]]:
     """Return those of the jobs that break the rule, with the details as JSON.
 
-    Served by the primary keys, which all begin with a job's id; two jobs of one key by job_list_by_key.
+    Served by the primary keys, which all begin with a job's id.
     """
     return fetch_all(
         JOB_RULES[rule],
@@ -155,6 +150,11 @@ def broken_jobs(rule: tuple[str, str], ids: Sequence[UUID], *, result_max_bytes:
 def owners_of(ids: Sequence[UUID]) -> dict[UUID, tuple[int, str, str | None, int | None]]:
     """Return tenant, mode, key and record of each existing job. Served by job_pkey."""
     return {job_id: (*rest,) for job_id, *rest in fetch_all(_JOBS_OF, ids=list(ids))}
+
+
+def live_keys(ids: Sequence[UUID]) -> list[tuple[UUID, int, str, str]]:
+    """Return id, tenant, mode and key of those jobs that have a key and have not ended. Served by job_pkey."""
+    return fetch_all(_LIVE_KEYS, ids=list(ids), terminal=sorted(TERMINAL))
 
 
 def overdue_jobs(*, age: timedelta, limit: int) -> list[tuple[UUID, datetime, int | None]]:

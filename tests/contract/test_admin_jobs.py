@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from django.db import connections
 from django.test import Client
+from uuid_utils import uuid7
 
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
@@ -146,9 +147,10 @@ def test_the_filter_accepts_a_tenant_that_is_not_among_the_choices(tenant, reade
 
 
 def test_a_single_hit_opens_the_job(tenant, reader):
+    request_id = str(uuid7())
     job = keyed_job(tenant, "order-1001")
-    Job.objects.filter(pk=job.id).update(request_id="req-77")
-    for text in (str(job.id), f"  {job.id} ", str(job.id).upper(), "order-1001", "req-77"):
+    Job.objects.filter(pk=job.id).update(request_id=request_id)
+    for text in (str(job.id), f"  {job.id} ", str(job.id).upper(), "order-1001", request_id):
         answer = reader.get(JOBS, {"q": text})
         assert (answer.status_code, answer["Location"]) == (302, f"{JOBS}{job.id}/")
 

@@ -71,7 +71,7 @@ def test_the_cost_of_a_list_does_not_depend_on_its_length(api, tenant):
     for _ in range(5):
         in_state(tenant, State.SUCCEEDED)
     # The page; effects and artifacts together.
-    assert cost(lambda: api.get("/v1/jobs")) == short == (["SELECT", "SELECT", "SELECT"], 2)
+    assert cost(lambda: api.get("/v1/jobs")) == short == (["WITH", "SELECT", "SELECT"], 2)
 
 
 def test_reading_a_history_costs_two_round_trips(api):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from uuid_utils import uuid7
 
 from jobs import services
 from jobs.models import JobStep
@@ -11,6 +12,7 @@ from jobs.services import erase_payload
 from jobs.states import State
 from operators.search import find_jobs
 from tests.support.factories import TenantFactory, queued_job
+from tests.support.keyed import keyed_job, write_record
 from tests.support.scenarios import in_state, write
 from workers.executor import execute_job
 
@@ -37,16 +39,25 @@ def test_a_job_is_found_by_its_id(tenant):
 def test_jobs_are_found_by_the_key_of_any_tenant_and_mode_newest_first(tenant):
     jobs = [queued_job(tenant, mode="live"), queued_job(tenant), queued_job(TenantFactory()), queued_job(tenant)]
     for job in jobs[:3]:
-        write(job.id, "idempotency_key = 'order-1'")
+        write_record(write(job.id, "idempotency_key = 'order-1'"))
     write(jobs[3].id, "idempotency_key = 'order-10'")
     assert found("order-1") == [(job.id, "idempotency key") for job in reversed(jobs[:3])]
     assert [found.job.id for found in find_jobs("order-1", limit=1)] == [jobs[2].id]
 
 
-def test_a_job_is_found_by_its_request_id(tenant):
-    job = queued_job(tenant)
-    write(job.id, "request_id = 'req-7'")
-    assert found("req-7") == [(job.id, "request id")]
+def test_ended_jobs_are_found_by_a_key_that_was_purged_or_used_again(tenant):
+    ended = [in_state(tenant, state) for state in (State.SUCCEEDED, State.FAILED, State.CANCELED)]
+    for job in ended:
+        write(job.id, "idempotency_key = 'order-2'")
+    live = keyed_job(tenant, "order-2")
+    assert [job_id for job_id, _ in found("order-2")] == [live.id, *(job.id for job in reversed(ended))]
+
+
+def test_a_job_is_found_by_the_id_that_its_request_was_given(tenant):
+    before, request_id, job, after = queued_job(tenant), str(uuid7()), queued_job(tenant), queued_job(tenant)
+    for one in (before, job, after):
+        write(one.id, f"request_id = '{request_id if one is job else uuid7()}'")
+    assert found(request_id) == [(job.id, "request id")]
 
 
 def test_a_job_is_found_by_the_downstreams_reference(tenant, script):
@@ -71,7 +82,7 @@ def test_an_erased_job_is_found_by_its_reference(tenant, script):
 
 def test_a_job_with_one_text_for_several_names_is_found_once(tenant, script):
     job = charged(tenant, script, {"id": "same"})
-    write(job.id, "idempotency_key = 'same', request_id = 'same'")
+    write_record(write(job.id, "idempotency_key = 'same'"))
     assert found("same") == [(job.id, "idempotency key")]
 
 

@@ -11,13 +11,13 @@ from django.utils import timezone
 from accounts.scopes import format_scope
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
+from jobs.models import Job
 from jobs.registry import current_operation
 from jobs.submission import Submission, submit_job
 from tests.support.factories import backdate, claim
 
 if TYPE_CHECKING:
     from accounts.models import Tenant
-    from jobs.models import Job
 
 # A little longer than a job or a key is kept.
 LONG_AGO = timedelta(days=30, minutes=1)
@@ -25,22 +25,28 @@ LONG_AGO = timedelta(days=30, minutes=1)
 
 def keyed_job(tenant: Tenant, key: str) -> Job:
     """Create a queued job and its unexpired record."""
-    record = IdempotencyRecord.objects.create(
-        scope=format_scope(tenant_id=tenant.id, mode="test"),
-        key=key,
-        fingerprint=b"",
+    submission = Submission(operation=current_operation("test.scripted"), params={"script": "none"})
+    job = submit_job(tenant_id=tenant.id, mode="test", submission=submission, idempotency_key=key)
+    job.idempotency_record_id = write_record(job).id
+    Job.objects.filter(pk=job.id).update(idempotency_record_id=job.idempotency_record_id)
+    return job
+
+
+def write_record(job: Job) -> IdempotencyRecord:
+    """Create the unexpired record of the job's key, with an answer."""
+    return IdempotencyRecord.objects.create(
+        scope=format_scope(tenant_id=job.tenant_id, mode=job.mode),
+        key=job.idempotency_key,
+        fingerprint=b"of a request",
         fingerprint_version=1,
         fingerprint_kid="k1",
         method="POST",
         path="/v1/jobs",
+        status=202,
+        headers=b"[]",
+        resource=job.resource,
         expires_at=timezone.now() + timedelta(days=1),
     )
-    submission = Submission(operation=current_operation("test.scripted"), params={"script": "none"})
-    job = submit_job(
-        tenant_id=tenant.id, mode="test", submission=submission, idempotency_record_id=record.id, idempotency_key=key
-    )
-    IdempotencyRecord.objects.filter(pk=record.id).update(resource=job.resource)
-    return job
 
 
 def failed_long_ago(job: Job) -> Job:
