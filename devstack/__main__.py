@@ -2,11 +2,11 @@
 
 import os
 import signal
-import subprocess
 import sys
 from argparse import Namespace
 
-from devstack.arguments import ROOT, parse
+from devstack.arguments import parse
+from devstack.bench import bench
 from devstack.console import LauncherError
 from devstack.demo import demo
 from devstack.execute import execute
@@ -39,7 +39,7 @@ def _run(options: Namespace) -> int:
         case "test":
             return test(options.pytest)
         case "bench":
-            return subprocess.call([sys.executable, "-m", "tests.bench", *options.bench], cwd=ROOT)
+            return bench(options.bench)
         case "serve":
             return serve(port=options.port, data=options.data)
         case _:

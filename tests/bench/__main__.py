@@ -1,87 +1,88 @@
-"""`python3 run.py bench`: measure Semel beside what a team would build or pick instead, on one database and broker."""
+"""python -m tests.bench, started by `run.py bench`: measure Semel beside what a team would build or pick instead."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import sys
-from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from devstack.console import Console
-from devstack.environment import base_environment, forget_outside_servers
-from devstack.folder import Folder
-from devstack.stack import embed_servers
+from devstack.console import Console, LauncherError
+from devstack.environment import forget_outside_servers
 from devstack.stopping import Interrupted, Interrupts
 from devstack.supervisor import Supervisor
-from tests.bench import figures
-from tests.bench.contestants import Arena, Contestant, Dbos, Naive, Semel
+from tests.bench.contestants import CONTESTANTS
+from tests.bench.contestants.contestant import NotMeasured
+from tests.bench.generator import measure_generator
+from tests.bench.host import Host
+from tests.bench.parts import PARTS
 from tests.bench.report import render
+from tests.bench.results import Results
+from tests.bench.yardsticks import yardsticks_python
 
-CONTESTANTS: dict[str, type[Contestant]] = {"semel": Semel, "naive": Naive, "dbos": Dbos}
-Results = dict[str, dict[str, list[float]]]
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 
 def main(arguments: list[str]) -> int:
-    """Run the rounds and print the table; return 0 if every target is met, else 3."""
+    """Run the rounds and print the table. Return 0 if every target that was measured is met, else 3."""
     options = _parse(arguments)
     console = Console()
-    forget_outside_servers()
-    results: Results = {}
+    forget_outside_servers()  # all contestants use the same embedded servers
+    if set(options.contestants) != {"semel"}:
+        yardsticks_python()  # installs them before anything is started
+    results = Results.of_this_machine(options.rounds, options.seconds)
     with Interrupts() as interrupts:
         try:
             with Supervisor(interrupts) as supervisor:
-                folder = Folder(supervisor.scratch / "servers")
-                urls = embed_servers(supervisor, folder, base_environment(supervisor.tag))
-                arena = Arena(supervisor, console, *urls)
-                for number in range(1, options.rounds + 1):
-                    for name in options.contestants:
-                        console.print(f"Round {number} of {options.rounds}: {name}")
-                        _measure(CONTESTANTS[name](arena), options, results)
+                host = Host(supervisor)
+                results.add("generator", measure_generator(host))
+                for number, part, name in _plan(options):
+                    console.print(f"round {number} of {options.rounds}: {part} of {name}")
+                    results.add(name, _measure(host, part, name, options.seconds))
         except Interrupted as interrupted:
             return interrupted.exit_code
-    medians = {
-        name: {figure: statistics.median(values) for figure, values in measured.items()}
-        for name, measured in results.items()
-    }
+        except LauncherError as error:
+            print(f"run.py bench: {error}", file=sys.stderr)
+            return 1
     if options.json:
-        Path(options.json).write_text(json.dumps(medians, indent=2) + "\n", encoding="utf-8")
-    text, is_met = render(medians)
+        results.write(options.json)
+    text, is_met = render(results.medians())
     print(text, flush=True)
     return 0 if is_met else 3
 
 
-def _measure(contestant: Contestant, options: argparse.Namespace, results: Results) -> None:
-    measured = results.setdefault(contestant.name, defaultdict(list))
-    contestant.start()
+def _measure(host: Host, part: str, name: str, seconds: float) -> dict[str, float]:
+    """Start the contestant, measure one part of it, print the numbers and return them; none if it cannot be measured."""
     try:
-        for figure in options.figures:
-            numbers: figures.Numbers = {}
-            match figure:
-                case "accept":
-                    numbers = figures.accept(contestant, options.seconds)
-                case "finish":
-                    numbers = figures.accept_alone(contestant, options.seconds) | figures.drain(contestant)
-                case "calls":
-                    numbers = figures.calls(contestant, options.seconds)
-                case "idle" if isinstance(contestant, Semel):
-                    numbers = figures.idle(contestant)
-            for name, value in numbers.items():
-                measured[name].append(value)
-                contestant.arena.console.print_more(f"{name:32} {value:10.2f}")
-    finally:
-        contestant.stop()
+        with CONTESTANTS[name](host) as contestant:
+            numbers = PARTS[part].measure(contestant, seconds)
+    except NotMeasured as reason:
+        print(f"          not measured: {reason}", flush=True)
+        return {}
+    for figure, value in numbers.items():
+        print(f"          {figure:32} {value:10.2f}", flush=True)
+    return numbers
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
+def _plan(options: Namespace) -> Iterator[tuple[int, str, str]]:
+    """Yield what is measured when: the contestants of a part one after the other, so that they find the same machine."""
+    for number in range(1, options.rounds + 1):
+        for part in options.only or [name for name, part in PARTS.items() if options.full or not part.is_full]:
+            for name in PARTS[part].contestants:
+                if name in options.contestants:
+                    yield number, part, name
+
+
+def _parse(arguments: list[str]) -> Namespace:
     parser = argparse.ArgumentParser(prog="run.py bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds; the table shows medians (3)")
     parser.add_argument("--seconds", type=float, default=8.0, metavar="S", help="length of each load (8)")
-    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
-    names = ("idle", "accept", "finish", "calls")
-    parser.add_argument("--figures", nargs="+", choices=names, default=list(names))
-    parser.add_argument("--json", metavar="FILE", help="also write the medians to this file")
+    parser.add_argument("--full", action="store_true", help="also measure connections, growth, sizes and delays")
+    parser.add_argument("--only", "--figures", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), metavar="NAME")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every round and the medians to this file")
     return parser.parse_args(arguments)
 
 

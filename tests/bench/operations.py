@@ -1,53 +1,65 @@
-"""The operations of the benchmark: one that does nothing, and one that makes the 100 ms call."""
+"""The operations that the benchmark gives to Semel: as little work as possible, and one call that takes 100 ms."""
 
 from __future__ import annotations
 
+import os
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rest_framework import serializers
 
 from jobs.fields import StrictCharField, StrictIntegerField
 from jobs.operations import Operation
-from tests.bench.peers.call import call
+from tests.bench.slow_call import call_slow_service
 
 if TYPE_CHECKING:
     from jobs.operations import JobHandle
 
+OPERATIONS = ("Nothing", "Call", "PlainCall")
 
-class ChargeLikeParams(serializers.Serializer[dict[str, Any]]):
-    """The params of a small payment."""
+
+class ChargeParams(serializers.Serializer[dict[str, Any]]):
+    """The params that every contestant gets."""
 
     amount = StrictIntegerField(min_value=1)
     currency = StrictCharField(max_length=3)
-    source = StrictCharField(max_length=100)
-
-
-class AnyResult(serializers.Serializer[dict[str, Any]]):
-    """When the operation's first line ran, in seconds since 1970."""
-
-    at = serializers.FloatField()
+    source = StrictCharField(max_length=255)  # type: ignore[assignment] # removed by the metaclass
 
 
 class Nothing(Operation):
-    """Return at once the time at which it was called."""
+    """Do nothing but return the time of its first line, in seconds since 1970."""
 
     name = "bench.nothing"
-    params = ChargeLikeParams
-    result = AnyResult
-    timeout_seconds = 60
+    params = ChargeParams
 
     def perform(self, params: dict[str, Any], job: JobHandle) -> dict[str, Any]:
         return {"at": time.time()}
 
 
-class Call(Nothing):
-    """Make one call of 100 ms."""
+class Call(Operation):
+    """Make the call as an effect: recorded before and after, under a key that stays the same."""
 
     name = "bench.call"
+    params = ChargeParams
     io_bound = True
 
     def perform(self, params: dict[str, Any], job: JobHandle) -> dict[str, Any]:
-        began_at = time.time()
-        call()
-        return {"at": began_at}
+        timeout = timedelta(seconds=10)
+        answer = job.effect("call", _call, timeout=timeout, key_window=timedelta(hours=24))
+        return {"answer": answer}
+
+
+class PlainCall(Operation):
+    """Make the call without a record of it, as a task of the naive service does."""
+
+    name = "bench.plain_call"
+    params = ChargeParams
+    io_bound = True
+
+    def perform(self, params: dict[str, Any], job: JobHandle) -> dict[str, Any]:
+        return {"answer": call_slow_service(os.environ["BENCH_CALL_URL"])}
+
+
+def _call(key: str) -> str:
+    return call_slow_service(os.environ["BENCH_CALL_URL"], key)

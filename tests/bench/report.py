@@ -1,74 +1,80 @@
-"""The table of the benchmark: figures of each contestant, ratios and targets."""
+"""The table: each figure of each contestant, with the ratios and targets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-Figures = Mapping[str, Mapping[str, float]]  # by contestant, then by figure
+from tests.bench.figures import FIGURES, Bound, Figure
 
+if TYPE_CHECKING:
+    from tests.bench.results import Medians
 
-@dataclass(frozen=True)
-class Target:
-    """A figure of Semel, alone or in relation to another, and its bound."""
-
-    text: str
-    value: Callable[[Figures], float]
-    bound: float
-    is_maximum: bool = False
-
-    def is_met_by(self, value: float) -> bool:
-        """Return whether the value is within the bound."""
-        return value <= self.bound if self.is_maximum else value >= self.bound
+TITLES = {"semel": "Semel", "naive": "naive", "dbos": "DBOS", "celery": "plain Celery"}
+# Above this share of the generator's capacity, a rate may be the generator's.
+GENERATOR_SHARE = 0.7
+_RATES = ("accept_per_second", "accept_alone_per_second", "replay_per_second")
 
 
-def _own(figure: str) -> Callable[[Figures], float]:
-    return lambda all_figures: all_figures["semel"][figure]
-
-
-def _ratio(figure: str, peer: str) -> Callable[[Figures], float]:
-    return lambda all_figures: all_figures["semel"][figure] / all_figures[peer][figure]
-
-
-TARGETS = (
-    Target("accept, new keys, workers on: times naive", _ratio("accept_per_second", "naive"), 2),
-    Target("accept, new keys, workers on: times DBOS", _ratio("accept_per_second", "dbos"), 5),
-    Target("CPU per accept, api (ms)", _own("accept_alone_api_cpu_ms"), 0.9, is_maximum=True),
-    Target("CPU per accept, PostgreSQL (ms)", _own("accept_postgres_cpu_ms"), 0.4, is_maximum=True),
-    Target(
-        "replay: times accept",
-        lambda all_figures: all_figures["semel"]["replay_per_second"] / all_figures["semel"]["accept_per_second"],
-        2,
-    ),
-    Target("finished from a backlog: times naive", _ratio("finished_per_second", "naive"), 3),
-    Target("finished from a backlog: times DBOS", _ratio("finished_per_second", "dbos"), 3),
-    Target("CPU per finished job, worker (ms)", _own("finished_worker_cpu_ms"), 1.0, is_maximum=True),
-    Target("CPU per finished job, PostgreSQL (ms)", _own("finished_postgres_cpu_ms"), 0.6, is_maximum=True),
-    Target("finished, one 100 ms call each (1/s)", _own("calls_per_second"), 250),
-    Target("finished, one 100 ms call each: times DBOS", _ratio("calls_per_second", "dbos"), 1),
-    Target("finished, one 100 ms call each: times naive", _ratio("calls_per_second", "naive"), 12),
-    Target("memory of the workers at 32 calls (MB, PSS)", _own("workers_pss_mb"), 300, is_maximum=True),
-    Target("202 to first line, idle, p50 (ms)", _own("start_p50_ms"), 8, is_maximum=True),
-    Target("202 to first line, idle, p99 (ms)", _own("start_p99_ms"), 25, is_maximum=True),
-)
-
-
-def render(figures: Figures) -> tuple[str, bool]:
-    """Return both tables, and whether every target that could be measured is met."""
-    names = list(figures)
-    lines = ["", "| figure | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
-    for figure in dict.fromkeys(figure for measured in figures.values() for figure in measured):
-        cells = [f"{figures[name][figure]:.2f}" if figure in figures[name] else "" for name in names]
-        lines.append(f"| {figure} | " + " | ".join(cells) + " |")
-    lines += ["", "| target | bound | measured | |", "|---|---:|---:|---|"]
+def render(medians: Medians) -> tuple[str, bool]:
+    """Return the table in Markdown with aligned columns, and whether every target that was measured is met."""
+    names = [name for name in TITLES if name in medians]
+    rows = [["figure", *(TITLES[name] for name in names), "targets"]]
     is_met = True
-    for target in TARGETS:
-        try:
-            value = target.value(figures)
-        except KeyError:  # this contestant or figure was left out
-            continue
-        met = target.is_met_by(value)
-        is_met = is_met and met
-        sign = "≤" if target.is_maximum else "≥"
-        lines.append(f"| {target.text} | {sign} {target.bound} | {value:.2f} | {'met' if met else 'missed'} |")
-    return "\n".join(lines), is_met
+    for figure in FIGURES:
+        if any(figure.key in medians[name] for name in names):
+            targets, are_met = _targets(figure, medians)
+            is_met = is_met and are_met
+            rows.append([figure.title, *(_cell(figure, medians[name]) for name in names), targets])
+    return "\n".join(["", *_aligned(rows), "", *_generator_lines(medians)]), is_met
+
+
+def _targets(figure: Figure, medians: Medians) -> tuple[str, bool]:
+    texts, are_met = [], True
+    for bound in figure.bounds:
+        value = bound.measured(figure.key, medians)
+        if value is not None:
+            are_met = are_met and bound.is_met_by(value)
+            texts.append(_target(bound, value))
+    return "; ".join(texts), are_met
+
+
+def _target(bound: Bound, value: float) -> str:
+    """Return a target as text: "1.31 x naive (≥ 2: missed)"."""
+    sign, verdict = "≤" if bound.is_maximum else "≥", "met" if bound.is_met_by(value) else "missed"
+    if not bound.of:
+        return f"{sign} {bound.number:g}: {verdict}"
+    of = TITLES.get(bound.of) or "accept"
+    return f"{value:.2f} x {of} ({sign} {bound.number:g}: {verdict})"
+
+
+def _cell(figure: Figure, measured: object) -> str:
+    assert isinstance(measured, dict)
+    return f"{measured[figure.key]:,.{figure.digits}f}" if figure.key in measured else ""
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    ruler = [["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:-1]), "-" * widths[-1]]]
+    lines = []
+    for first, *numbers, last in [rows[0], *ruler, *rows[1:]]:
+        cells = [first.ljust(widths[0])]
+        cells += [number.rjust(width) for number, width in zip(numbers, widths[1:-1], strict=True)]
+        lines.append(f"| {' | '.join([*cells, last.ljust(widths[-1])])} |")
+    return lines
+
+
+def _generator_lines(medians: Medians) -> list[str]:
+    """Return what the load generator costs, and a warning for each rate that may be its own."""
+    generator = medians.get("generator")
+    if not generator:
+        return []
+    capacity = generator["generator_per_second"]
+    cost = 1_000 * generator["generator_cpu_ms"]
+    lines = [f"The load generator can send {capacity:,.0f} requests per second here, with {cost:.0f} µs of CPU each."]
+    lines += [
+        f"WARNING: {TITLES[name]}: {rate} is above {GENERATOR_SHARE:.0%} of that, and may be the generator's."
+        for name in TITLES
+        for rate in _RATES
+        if medians.get(name, {}).get(rate, 0) > GENERATOR_SHARE * capacity
+    ]
+    return lines

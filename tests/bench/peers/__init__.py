@@ -1,1 +1,1 @@
-"""What Semel is measured against: each peer as its users would write it in an afternoon."""
+"""The yardsticks: services that others would build or pick instead. They run in an environment without Semel."""

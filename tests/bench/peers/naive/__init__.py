@@ -1,0 +1,1 @@
+"""The naive service: what a Django team would write first, with Django REST framework and Celery."""
