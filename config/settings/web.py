@@ -18,8 +18,11 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", default=
 SECURE_SSL_REDIRECT = False
 # Seconds for which browsers must use TLS (HSTS). 0, because the proxy that ends TLS sends this header for its whole name.
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0)
-# Both checks concern the proxy, see above.
-SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008"]
+SILENCED_SYSTEM_CHECKS = [
+    *("security.W004", "security.W008"),  # they concern the proxy, see above
+    # They look for Django's classes in MIDDLEWARE. Ours are in BROWSER_MIDDLEWARE.
+    *("security.W001", "security.W002", "security.W003", "admin.E408", "admin.E409", "admin.E410"),
+]
 
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -60,6 +63,11 @@ MIDDLEWARE = [
     "api.middleware.RequestIdMiddleware",
     "observability.access_log.AccessLogMiddleware",
     "api.middleware.HeaderLimitMiddleware",
+    "api.middleware.BrowserMiddleware",
+]
+# Only for pages: /admin, /docs, static files and all else that is not under /v1/. Most of it would cost each request of the API
+# time for nothing.
+BROWSER_MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "api.middleware.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
