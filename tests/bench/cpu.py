@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass, fields
 
 import psutil
+
+
+@dataclass(frozen=True)
+class Usage:
+    """CPU seconds so far, by kind of process."""
+
+    api: float
+    worker: float
+    postgres: float
+    broker: float
+    others: float  # outside of the benchmark: they slow down what is measured
+
+    def __sub__(self, earlier: Usage) -> Usage:
+        return Usage(*(getattr(self, each.name) - getattr(earlier, each.name) for each in fields(self)))
 
 
 def tree_cpu_seconds(pids: Iterable[int], *, without: Collection[int] = ()) -> float:
@@ -14,6 +30,13 @@ def tree_cpu_seconds(pids: Iterable[int], *, without: Collection[int] = ()) -> f
     A process counts what its ended children used once it has waited for them, so the sum only rises.
     """
     return sum(_own(process) for process in _trees(pids) if process.pid not in without)
+
+
+def other_cpu_seconds() -> float:
+    """Return the CPU seconds of this machine that were not used by the benchmark and what it has started."""
+    times = psutil.cpu_times()
+    busy = sum(getattr(times, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq", "steal"))
+    return float(busy) - tree_cpu_seconds([os.getpid()])
 
 
 def tree_pss_bytes(pids: Iterable[int]) -> int:

@@ -66,11 +66,13 @@ FIGURES = (
     Figure("accept_alone_per_second", "accepted, workers stopped (1/s)"),
     Figure("accept_alone_api_cpu_ms", "CPU per accept: API (ms)", (at_most(0.9),), digits=2),
     Figure("accept_postgres_cpu_ms", "CPU per accept: PostgreSQL (ms)", (at_most(0.4),), digits=2),
+    Figure("accept_per_core_second", "accepts per second of CPU: API, PostgreSQL, Valkey"),
     Figure("replay_per_second", "replayed (1/s)", (times(2, "accept_per_second"),)),
     Figure("finished_per_second", "finished from a backlog (1/s)", (times(3, "naive"), times(3, "dbos"))),
     Figure("finished_worker_cpu_ms", "CPU per finished job: worker (ms)", (at_most(1.0),), digits=2),
     Figure("finished_postgres_cpu_ms", "CPU per finished job: PostgreSQL (ms)", (at_most(0.6),), digits=2),
     Figure("finished_broker_cpu_ms", "CPU per finished job: Valkey (ms)", digits=2),
+    Figure("finished_per_core_second", "finished jobs per second of CPU: worker, PostgreSQL, Valkey"),
     Figure(
         "calls_per_second",
         "finished, each with one 100 ms call (1/s)",

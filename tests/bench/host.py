@@ -10,6 +10,7 @@ import sys
 import urllib.request
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -29,10 +30,20 @@ if TYPE_CHECKING:
     from devstack.processes import Running
     from devstack.supervisor import Supervisor
 
+SCRAM_ITERATIONS_SINCE = 160_000
 # A worker first finishes the job that it runs.
 END_SECONDS = 10.0
 # Settings on which the durability of a commit depends. A benchmark with others would compare nothing.
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a contestant finds its database, its broker and the service that it calls."""
+
+    database: str
+    broker: str
+    calls: str
 
 
 class Host:
@@ -48,6 +59,7 @@ class Host:
         self._admin = psycopg.connect(maintenance_url(self._url), autocommit=True)
         self._ours = {self._admin.info.backend_pid}
         self._databases = 0
+        self._make_logins_cheap()
         for name, expected in DURABLE.items():
             [value] = self._admin.execute("SELECT current_setting(%s)", [name]).fetchone() or [""]
             assert value == expected, f"PostgreSQL runs with {name}={value}: commits would not be durable."
@@ -61,6 +73,10 @@ class Host:
         with closing(redis.Redis.from_url(self.redis_url)) as broker:
             broker.flushall()
         return f"{self._url.rpartition('/')[0]}/{database}"
+
+    def addresses(self, database_url: str) -> Addresses:
+        """Return the addresses that a contestant gets."""
+        return Addresses(database_url, self.redis_url, self.call_url)
 
     def drop_database(self, url: str) -> None:
         """Drop the database, also if connections to it are left."""
@@ -90,6 +106,15 @@ class Host:
         with urllib.request.urlopen(self.call_url) as answer:
             counts: dict[str, int] = json.load(answer)
             return counts
+
+    def _make_logins_cheap(self) -> None:
+        """Hash the password once instead of 4,096 times: a service that connects for each job would mostly measure that."""
+        if self._admin.info.server_version < SCRAM_ITERATIONS_SINCE:
+            return
+        info = self._admin.info
+        self._admin.execute("SET scram_iterations = 1")
+        statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
+        self._admin.execute(statement.format(sql.Identifier(info.user), sql.Literal(info.password)))
 
     def _start_slow_service(self) -> str:
         port = free_port()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import psycopg
 
 from devstack.ports import free_port
-from tests.bench.cpu import tree_cpu_seconds
+from tests.bench.cpu import Usage, other_cpu_seconds, tree_cpu_seconds
 from tests.bench.load import Endpoint, LoadResult, new_keys, run_load
 
 if TYPE_CHECKING:
@@ -32,19 +32,6 @@ class NotMeasured(Exception):  # noqa: N818 - the benchmark goes on without this
     """The figure could not be measured."""
 
 
-@dataclass(frozen=True)
-class Usage:
-    """CPU seconds since the start of each kind of process."""
-
-    api: float
-    worker: float
-    postgres: float
-    broker: float
-
-    def __sub__(self, earlier: Usage) -> Usage:
-        return Usage(*(getattr(self, each.name) - getattr(earlier, each.name) for each in fields(self)))
-
-
 class Contestant(ABC):
     """A service under measurement. ``with`` starts it on an empty database and removes it at the end."""
 
@@ -60,9 +47,11 @@ class Contestant(ABC):
         self.port = free_port()
         self.headers: dict[str, str] = {}
         self._before = set(host.supervisor.running)
+        self._loads = itertools.count()
 
     def __enter__(self) -> Self:
         self.database_url = self.host.fresh_database(self.name)
+        self.addresses = self.host.addresses(self.database_url)
         self.start()
         self.database = self.host.connect(self.database_url)
         return self
@@ -87,18 +76,22 @@ class Contestant(ABC):
 
     def make_backlog(self, kind: str, seconds: float) -> int:
         """Stop the workers, request jobs for this time, and return how many jobs there are in all."""
-        first = self.warm_up("warm")
+        first = self.finished() + self.warm_up()
         self.wait_for_finished(first)
         self.stop_workers()
-        load, _ = self.send(new_keys("backlog"), seconds, kind)
+        load, _ = self.send(self.new_keys(), seconds, kind)
         self.host.checkpoint()
         return first + load.sent
 
-    def warm_up(self, name: str) -> int:
+    def warm_up(self) -> int:
         """Let every process load its code and prepare its statements, then write what is dirty. Return the number of jobs."""
-        load, _ = self.send(new_keys(name), WARM_UP_SECONDS)
+        load, _ = self.send(self.new_keys(), WARM_UP_SECONDS)
         self.host.checkpoint()
         return load.sent
+
+    def new_keys(self) -> Iterator[bytes]:
+        """Yield keys that no load has used."""
+        return new_keys(f"load-{next(self._loads)}")
 
     def send(self, keys: Iterator[bytes], seconds: float, kind: str = "short") -> tuple[LoadResult, Usage]:
         """Send load; return its result and the CPU time used meanwhile. Raises NotMeasured unless every answer is 202."""
@@ -138,6 +131,7 @@ class Contestant(ABC):
             worker=tree_cpu_seconds(self.pids(self.worker_names())),
             postgres=self.host.postgres_cpu_seconds(),
             broker=self.host.broker_cpu_seconds(),
+            others=other_cpu_seconds(),
         )
 
     def pids(self, names: Iterable[str]) -> list[int]:

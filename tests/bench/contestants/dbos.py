@@ -26,7 +26,11 @@ class Dbos(Contestant):
         self._start(role="")
 
     def _start(self, *, role: str) -> None:
-        env = {"BENCH_DATABASE_URL": self.database_url, "BENCH_CALL_URL": self.host.call_url, "BENCH_ROLE": role}
+        env = {
+            "BENCH_DATABASE_URL": self.addresses.database,
+            "BENCH_CALL_URL": self.addresses.calls,
+            "BENCH_ROLE": role,
+        }
         options = ["--port", str(self.port), "--log-level", "warning", "tests.bench.peers.dbos_service:app"]
         self.host.start_python("api", "-m", "uvicorn", *options, python=yardsticks_python(), env=self.host.env | env)
         self.host.supervisor.wait_for({"api": answers(self.port, "/ready")})

@@ -18,13 +18,15 @@ class Naive(Contestant):
     name = "naive"
     title = "naive"
     count_finished = "SELECT count(*) FROM naive_job WHERE status = 'done'"
+    tasks_per_connection = ""
 
     def start(self) -> None:
         self.env = {
             "DJANGO_SETTINGS_MODULE": f"{PACKAGE}.settings",
-            "BENCH_DATABASE_URL": self.database_url,
-            "BENCH_REDIS_URL": self.host.redis_url,
-            "BENCH_CALL_URL": self.host.call_url,
+            "BENCH_DATABASE_URL": self.addresses.database,
+            "BENCH_REDIS_URL": self.addresses.broker,
+            "BENCH_TASKS_PER_CONNECTION": self.tasks_per_connection,
+            "BENCH_CALL_URL": self.addresses.calls,
         }
         python, env = yardsticks_python(), self.host.env | self.env
         self.host.run_python("migrate", "-m", "django", "migrate", "--run-syncdb", python=python, env=env)
@@ -43,3 +45,11 @@ class Naive(Contestant):
         options = ["-c", WORKER_PROCESSES, "--prefetch-multiplier", PREFETCH, "--without-gossip", "--without-mingle"]
         command = ["-m", "celery", "-A", f"{PACKAGE}.tasks", "worker", *options]
         self.host.start_python("worker", *command, python=yardsticks_python(), env=self.host.env | self.env)
+
+
+class NaiveKept(Naive):
+    """The same, except that a worker keeps its connection between tasks. Celery closes it after each task by default."""
+
+    name = "kept"
+    title = "naive, connections kept"
+    tasks_per_connection = "1000"

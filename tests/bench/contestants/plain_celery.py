@@ -19,7 +19,7 @@ class PlainCelery(Contestant):
     count_finished = ""
 
     def start(self) -> None:
-        self.env = self.host.env | {"BENCH_REDIS_URL": self.host.redis_url, "BENCH_CALL_URL": self.host.call_url}
+        self.env = self.host.env | {"BENCH_REDIS_URL": self.addresses.broker, "BENCH_CALL_URL": self.addresses.calls}
 
     def make_backlog(self, kind: str, seconds: float) -> int:
         self._already_answered = self.host.calls()["answered"]

@@ -34,11 +34,11 @@ class Semel(Contestant):
     def start(self) -> None:
         settings = {
             "OPERATIONS": ",".join(f"{operations.__name__}.{name}" for name in operations.OPERATIONS),
-            "BENCH_CALL_URL": self.host.call_url,
+            "BENCH_CALL_URL": self.addresses.calls,
         }
         folder = Folder(self.host.supervisor.scratch / self.database_url.rpartition("/")[2])
         self.stack = Stack(self.host.supervisor, folder, Silence(), port=self.port, overrides=settings)
-        self.stack.start(outside=(self.database_url, self.host.redis_url))
+        self.stack.start(outside=(self.addresses.database, self.addresses.broker))
         self.headers = {"Authorization": f"Bearer {self.stack.api_key}"}
         self._stopped: list[Command] = []
 
@@ -51,5 +51,5 @@ class Semel(Contestant):
     def start_workers(self) -> None:
         for command in self._stopped:
             self.host.supervisor.start(command)
-        checks = {each.name: answers_ping(self.host.redis_url, each.name) for each in self._stopped}
+        checks = {each.name: answers_ping(self.addresses.broker, each.name) for each in self._stopped}
         self.host.supervisor.wait_for(checks)

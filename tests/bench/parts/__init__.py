@@ -22,7 +22,7 @@ SERVICES = ("semel", "naive", "dbos")
 PARTS = {
     "idle": Part(measure_idle, ["semel"]),
     "accept": Part(measure_accept, SERVICES),
-    "finish": Part(measure_finish, SERVICES),
+    "finish": Part(measure_finish, [*SERVICES, "kept"]),
     "calls": Part(measure_calls, [*SERVICES, "celery"]),
     "plain-calls": Part(measure_plain_calls, ["semel"]),
 }

@@ -12,14 +12,15 @@ if TYPE_CHECKING:
 
 def measure_accept(contestant: Contestant, seconds: float) -> dict[str, float]:
     """Return rates, latencies and CPU times of accepts and replays; each load lasts this time."""
-    contestant.warm_up("warm")
+    contestant.warm_up()
     finished = contestant.finished()
     load, used = contestant.send(new_keys("new"), seconds)
     finished = contestant.finished() - finished
     contestant.stop_workers()
-    contestant.warm_up("again")
+    contestant.warm_up()
     replay, replay_used = contestant.send(repeated_keys("new", load.sent), seconds)
-    alone, alone_used = contestant.send(new_keys("alone"), seconds)
+    alone, alone_used = contestant.send(contestant.new_keys(), seconds)
+    elapsed = load.seconds + replay.seconds + alone.seconds
     return {
         "accept_per_second": load.rate,
         "accept_p50_ms": load.latency_ms(50),
@@ -33,4 +34,6 @@ def measure_accept(contestant: Contestant, seconds: float) -> dict[str, float]:
         "accept_alone_per_second": alone.rate,
         "accept_alone_api_cpu_ms": 1_000 * alone_used.api / alone.answers,
         "accept_postgres_cpu_ms": 1_000 * alone_used.postgres / alone.answers,
+        "accept_per_core_second": alone.answers / (alone_used.api + alone_used.postgres + alone_used.broker),
+        "accept_other_cores": (used.others + replay_used.others + alone_used.others) / elapsed,
     }

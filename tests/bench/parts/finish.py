@@ -29,6 +29,11 @@ class Drain:
     used: Usage
 
     @property
+    def other_cores(self) -> float:
+        """Cores that processes outside of the benchmark used."""
+        return self.used.others / self.seconds
+
+    @property
     def rate(self) -> float:
         """Finished jobs per second."""
         return self.finished / self.seconds
@@ -39,12 +44,15 @@ def measure_finish(contestant: Contestant, seconds: float) -> dict[str, float]:
     jobs = contestant.make_backlog("short", seconds)
     contestant.start_workers()
     drain = watch_drain(contestant, jobs, seconds)
+    used = drain.used
+    worker = used.worker or used.api  # one process of DBOS does both
     return {
         "finished_per_second": drain.rate,
-        # One process of DBOS does both.
-        "finished_worker_cpu_ms": 1_000 * (drain.used.worker or drain.used.api) / drain.finished,
-        "finished_postgres_cpu_ms": 1_000 * drain.used.postgres / drain.finished,
-        "finished_broker_cpu_ms": 1_000 * drain.used.broker / drain.finished,
+        "finished_worker_cpu_ms": 1_000 * worker / drain.finished,
+        "finished_postgres_cpu_ms": 1_000 * used.postgres / drain.finished,
+        "finished_broker_cpu_ms": 1_000 * used.broker / drain.finished,
+        "finished_per_core_second": drain.finished / (worker + used.postgres + used.broker),
+        "finished_other_cores": drain.other_cores,
     }
 
 
@@ -66,6 +74,7 @@ def measure_calls(contestant: Contestant, seconds: float) -> dict[str, float]:
         "calls_worker_cpu_ms": 1_000 * (drain.used.worker or drain.used.api) / drain.finished,
         "calls_postgres_cpu_ms": 1_000 * drain.used.postgres / drain.finished,
         "workers_pss_mb": memory / 1e6,
+        "calls_other_cores": drain.other_cores,
     }
 
 

@@ -19,7 +19,7 @@ PAUSE_SECONDS = 0.037
 
 def measure_idle(contestant: Semel, _seconds: float) -> dict[str, float]:
     """Return percentiles over many jobs, requested one by one. The operation returns the time of its first line."""
-    first = contestant.warm_up("warm")
+    first = contestant.finished() + contestant.warm_up()
     contestant.wait_for_finished(first)
     api = Api(contestant.stack.base_url, contestant.stack.api_key)
     body = contestant.endpoint("short").body

@@ -33,5 +33,5 @@ REST_FRAMEWORK = {
 CELERY_BROKER_URL = os.environ["BENCH_REDIS_URL"]
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
-# Keep a worker's connection between tasks, which Celery does not by default: its jobs would take twice the CPU time.
-CELERY_DB_REUSE_MAX = 1_000
+# Celery closes a worker's connections after each task. Few know the setting that keeps them for so many tasks.
+CELERY_DB_REUSE_MAX = int(os.environ.get("BENCH_TASKS_PER_CONNECTION") or 0) or None
