@@ -6,17 +6,17 @@
 -- find record
 -- Locks nothing; idempotency_record_scope_key.
 SELECT clock.at, 
-    id, scope, key, fingerprint, fingerprint_version, fingerprint_kid, members, method, path, status, headers,
-    body, erased_at, resource, subject, owner, created_at, expires_at, expires_at <= clock.at
+    id, scope, key, fingerprint, fingerprint_version, fingerprint_kid, members, method, path, status, response,
+    erased_at, resource, subject, owner, created_at, expires_at, expires_at <= clock.at
 FROM (SELECT clock_timestamp() AS at) AS clock LEFT JOIN idempotency_record ON scope = $1 AND key = $2;
 
 -- accept a job at once
 -- Locks the new rows, and waits shortly for a transaction that inserts the same key; idempotency_record_scope_key.
 WITH bounded AS MATERIALIZED (SELECT set_config('lock_timeout', :record_wait::text, true)), accepted AS (
     INSERT INTO idempotency_record (scope, key, fingerprint, fingerprint_version, fingerprint_kid, members, method, path,
-        status, headers, body, resource, created_at, expires_at)
+        status, response, resource, created_at, expires_at)
     SELECT :record_scope, :record_key, :record_fingerprint, :record_version, :record_kid, :record_members,
-        :record_method, :record_path, :record_status, :record_headers, :record_body, :record_resource,
+        :record_method, :record_path, :record_status, :record_response, :record_resource,
         :record_at, :record_expires_at
     FROM bounded WHERE clock_timestamp() < :record_at::timestamptz + interval '10 seconds'
     ON CONFLICT (scope, key) DO NOTHING RETURNING id
@@ -82,8 +82,8 @@ SELECT run_at, created_at, accept_seq FROM submitted;
 
 -- store response
 -- Only in a transaction. Updates the record, locked since its insert; idempotency_record_pkey.
-UPDATE idempotency_record SET status = $1, headers = $2, body = $3, resource = $4
-WHERE id = $5 AND owner = $6 AND status IS NULL;
+UPDATE idempotency_record SET status = $1, response = $2, resource = $3
+WHERE id = $4 AND owner = $5 AND status IS NULL;
 
 -- claim job by id
 -- Locks the job's row; job_pkey, for the concurrency queue job_concurrency_order and job_one_running_per_concurrency_key.

@@ -7,7 +7,6 @@ A record keeps a short keyed digest of each member beside the fingerprint. So a 
 from __future__ import annotations
 
 import hmac
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from foundation import exact_json
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
 
 MAX_DEPTH: Final = 2
 MAX_MEMBERS: Final = 64
-# Enough to avoid collisions by chance. These digests explain a mismatch; they do not decide whether there is one.
-DIGEST_BYTES: Final = 8
+# These digests explain a mismatch; they do not decide whether there is one. One changed member in 4 billion is not named.
+DIGEST_BYTES: Final = 4
 
 Members = dict[str, Any]  # values by JSON pointer
 
@@ -71,7 +70,7 @@ def _differing_pointers(record: Record, parts: RequestParts) -> list[str]:
 
 
 def member_digests(body: Any, kid: str) -> bytes:  # noqa: ANN401 # JSON
-    """Return a JSON object: the digest of each leaf member by its pointer.
+    """Return the digest of each leaf member and its pointer (`pack_members`).
 
     If MAX_DEPTH gives over MAX_MEMBERS leaves, use less depth.
     """
@@ -82,7 +81,32 @@ def member_digests(body: Any, kid: str) -> bytes:  # noqa: ANN401 # JSON
         if len(deeper) > MAX_MEMBERS:
             break
         leaves = deeper
-    return exact_json.dumps({pointer: _digest(secret, pointer, value) for pointer, value in leaves.items()})
+    return pack_members({pointer: _digest(secret, pointer, value) for pointer, value in leaves.items()})
+
+
+def pack_members(digests: dict[str, bytes]) -> bytes:
+    """Return the number of digests, the digests and their pointers, in the order of the pointers.
+
+    A pointer is written without the parent that it shares with the one before it. U+0000, which no member's name contains,
+    separates them.
+    """
+    pointers, names, parent = sorted(digests), [], ""
+    for pointer in pointers:
+        above, _, name = pointer.rpartition("/")
+        names.append(name if above and above == parent else pointer)
+        parent = above
+    return b"".join([bytes([len(pointers)]), *(digests[pointer] for pointer in pointers), "\0".join(names).encode()])
+
+
+def unpack_members(packed: bytes) -> dict[str, bytes]:
+    """Return the digests by pointer that `pack_members` was given."""
+    names_start = 1 + packed[0] * DIGEST_BYTES
+    digests, parent = {}, ""
+    for name, start in zip(packed[names_start:].decode().split("\0"), range(1, names_start, DIGEST_BYTES), strict=True):
+        pointer = f"{parent}/{name}" if parent and not name.startswith("/") else name
+        parent = pointer.rpartition("/")[0]
+        digests[pointer] = packed[start : start + DIGEST_BYTES]
+    return digests
 
 
 def differing_members(stored: bytes | None, body: Any, kid: str) -> list[str]:  # noqa: ANN401 # JSON
@@ -93,7 +117,7 @@ def differing_members(stored: bytes | None, body: Any, kid: str) -> list[str]:  
     if stored is None:
         return []
     secret = secret_of(kid)
-    known: dict[str, str] = json.loads(stored)
+    known = unpack_members(stored)
     present: Members = {}
     for depth in range(MAX_DEPTH + 1):
         present |= _leaves(body, depth)  # at every depth, because `stored` may have been made with less depth
@@ -130,8 +154,8 @@ def _ancestors(pointer: str) -> list[str]:
     return ["/".join(steps[:count]) for count in range(1, len(steps))]
 
 
-def _digest(secret: bytes, pointer: str, value: Any) -> str:  # noqa: ANN401 # JSON
+def _digest(secret: bytes, pointer: str, value: Any) -> bytes:  # noqa: ANN401 # JSON
     # The digest covers the pointer, so that equal values at two places have different digests.
     name = pointer.encode()
     message = b"member:%d:%b%b" % (len(name), name, exact_json.dumps(value))
-    return hmac.digest(secret, message, "sha256")[:DIGEST_BYTES].hex()
+    return hmac.digest(secret, message, "sha256")[:DIGEST_BYTES]

@@ -61,7 +61,7 @@ def find_key(*, scope: str, key: str) -> IdempotencyRecord | None:
     records = IdempotencyRecord.objects.filter(scope=scope, key=key).annotate(
         is_expired=ExpressionWrapper(Q(expires_at__lte=Now()), output_field=BooleanField())
     )
-    record = records.defer("headers", "body", "members", "fingerprint").first()
+    record = records.defer("response", "members", "fingerprint").first()
     return None if record is None or (record.is_expired and has_ended(record.resource)) else record
 
 

@@ -29,7 +29,7 @@ class RecordSummary:
     expires_at: datetime
     is_answered: bool
     can_be_compared: bool  # has a fingerprint, or is a reclaimed key that refuses every request
-    body_bytes: int
+    response_bytes: int
 
 
 _READ_CLOCK = "SELECT clock_timestamp()"
@@ -51,7 +51,7 @@ FROM idempotency_record JOIN unnest(%s::text[], %s::text[]) AS wanted (scope, ke
 _READ_RESOURCES = "SELECT id, resource FROM idempotency_record WHERE id = ANY(%s)"
 
 _COLUMNS = """id, scope, key, resource, created_at, expires_at, status IS NOT NULL,
-    (octet_length(fingerprint) > 0 OR method = '') AND fingerprint_kid <> '', COALESCE(octet_length(body), 0)"""
+    (octet_length(fingerprint) > 0 OR method = '') AND fingerprint_kid <> '', COALESCE(octet_length(response), 0)"""
 _NEWEST_RECORDS = f"SELECT {_COLUMNS} FROM idempotency_record WHERE id < %(before)s ORDER BY id DESC LIMIT %(limit)s"
 _RECORDS_BY_ID = f"SELECT {_COLUMNS} FROM idempotency_record WHERE id = ANY(%(ids)s)"
 _OVERDUE_RECORDS = f"""

@@ -14,40 +14,34 @@ class IdempotencyRecord(models.Model):
     depend on a secret that rotates. The row and the work are committed together; a replay writes nothing.
     """
 
+    # Columns of fixed width come first, so that little is lost to alignment.
+    created_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField()  # the earliest moment at which the key can be free
+    erased_at = models.DateTimeField(null=True)
+    last_replayed_at = models.DateTimeField(null=True)
+    # Approximate, and some seconds late: see replay_counter.py.
+    replays = models.IntegerField(db_default=0, default=0)
+    owner = models.IntegerField(db_default=0)  # raised by each take-over: the fence for storing a response
+    status = models.SmallIntegerField(null=True)  # of the stored response
+
+    # A request is compared under this version and kid, not under the current ones.
+    fingerprint_version = models.SmallIntegerField()
+    fingerprint_kid = models.CharField(max_length=64)
+    fingerprint = models.BinaryField()
+    members = models.BinaryField(null=True)  # see comparison.py; null if erased or if the body is not JSON
+
     # "C" compares bytes, the same on every server: a collation upgrade cannot break the unique index.
     scope = models.CharField(max_length=255, db_collation="C")  # the key's owner; opaque
     key = models.CharField(max_length=255, db_collation="C")
 
-    # A request is compared under this version and kid, not under the current ones.
-    fingerprint = models.BinaryField()
-    fingerprint_version = models.SmallIntegerField()
-    fingerprint_kid = models.CharField(max_length=64)
-    members = models.BinaryField(null=True)  # see comparison.py; null if erased or if the body is not JSON
-
     method = models.CharField(max_length=16)
     path = models.TextField()
-
-    # The stored response. Bytes, so that a replay returns the same bytes.
-    status = models.SmallIntegerField(null=True)
-    headers = models.BinaryField(null=True)  # JSON list of [name, value]
-    body = models.BinaryField(
-        null=True
-    )  # NULL although `status` is set: the body was too large to store, or was erased
-    erased_at = models.DateTimeField(null=True)
+    response = models.BinaryField(null=True)  # headers and body: see response_format.py; NULL with a status: erased
 
     resource = models.TextField(null=True)  # noqa: DJ001 # what it made: opaque, "job/<id>"
-    # The existing resource that the request acts on, such as "job/<id>" for a cancel request; opaque. The insert writes
-    # it. If the
-    # # response's UPDATE wrote it, that UPDATE would change an indexed column and would not be HOT.
+    # The existing resource that the request acts on, such as "job/<id>" for a cancel request; opaque. The insert writes it:
+    # if the response's UPDATE wrote it, that UPDATE would change an indexed column and would not be HOT.
     subject = models.TextField(null=True)  # noqa: DJ001
-    owner = models.IntegerField(db_default=0)  # raised by each take-over: the fence for storing a response
-
-    # Approximate, and some seconds late: see replay_counter.py.
-    replays = models.IntegerField(db_default=0, default=0)
-    last_replayed_at = models.DateTimeField(null=True)
-
-    created_at = models.DateTimeField(db_default=Now())
-    expires_at = models.DateTimeField()  # the earliest moment at which the key can be free
 
     class Meta:
         db_table = "idempotency_record"
@@ -57,9 +51,9 @@ class IdempotencyRecord(models.Model):
                 table="idempotency_record",
                 rules={
                     "idempotency_record_status": "NEW.status BETWEEN 100 AND 599",
-                    "idempotency_record_answer": """CASE WHEN NEW.status IS NULL THEN NEW.headers IS NULL AND NEW.body IS NULL
-                        ELSE NEW.headers IS NOT NULL END""",
-                    "idempotency_record_erased": "NEW.erased_at IS NULL OR NEW.body IS NULL AND NEW.members IS NULL",
+                    "idempotency_record_answer": """CASE WHEN NEW.status IS NULL THEN NEW.response IS NULL
+                        ELSE NEW.response IS NOT NULL OR NEW.erased_at IS NOT NULL END""",
+                    "idempotency_record_erased": "NEW.erased_at IS NULL OR NEW.response IS NULL AND NEW.members IS NULL",
                     "idempotency_record_lifetime": "NEW.expires_at > NEW.created_at",
                     "idempotency_record_key": "NEW.key <> ''",
                 },

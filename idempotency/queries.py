@@ -40,8 +40,8 @@ class LockTimeouts:
 
 
 _COLUMNS = """
-    id, scope, key, fingerprint, fingerprint_version, fingerprint_kid, members, method, path, status, headers,
-    body, erased_at, resource, subject, owner, created_at, expires_at, expires_at <= clock.at"""
+    id, scope, key, fingerprint, fingerprint_version, fingerprint_kid, members, method, path, status, response,
+    erased_at, resource, subject, owner, created_at, expires_at, expires_at <= clock.at"""
 _CLOCK = "(SELECT clock_timestamp() AS at) AS clock"
 
 # They apply to the rest of the transaction, and DEFAULT restores what the connection or its role has. They are sent together with
@@ -69,9 +69,9 @@ ON CONFLICT (scope, key) DO NOTHING RETURNING id, owner, expires_at"""
 _ACCEPT = """
 WITH bounded AS MATERIALIZED (SELECT set_config('lock_timeout', %(record_wait)s::text, true)), accepted AS (
     INSERT INTO idempotency_record (scope, key, fingerprint, fingerprint_version, fingerprint_kid, members, method, path,
-        status, headers, body, resource, created_at, expires_at)
+        status, response, resource, created_at, expires_at)
     SELECT %(record_scope)s, %(record_key)s, %(record_fingerprint)s, %(record_version)s, %(record_kid)s, %(record_members)s,
-        %(record_method)s, %(record_path)s, %(record_status)s, %(record_headers)s, %(record_body)s, %(record_resource)s,
+        %(record_method)s, %(record_path)s, %(record_status)s, %(record_response)s, %(record_resource)s,
         %(record_at)s, %(record_expires_at)s
     FROM bounded WHERE clock_timestamp() < %(record_at)s::timestamptz + interval '10 seconds'
     ON CONFLICT (scope, key) DO NOTHING RETURNING id
@@ -86,7 +86,7 @@ FOR UPDATE OF idempotency_record"""
 _TAKE_OVER = """
 UPDATE idempotency_record AS record
 SET fingerprint = %s, fingerprint_version = %s, fingerprint_kid = %s, members = %s, method = %s, path = %s, subject = %s,
-    status = NULL, headers = NULL, body = NULL, erased_at = NULL, resource = NULL,
+    status = NULL, response = NULL, erased_at = NULL, resource = NULL,
     replays = 0, last_replayed_at = NULL,
     owner = record.owner + 1, created_at = clock, expires_at = clock + make_interval(secs => %s)
 FROM clock_timestamp() AS clock
@@ -95,7 +95,7 @@ RETURNING record.id, record.owner, record.expires_at
 """
 
 _STORE_RESPONSE = """
-UPDATE idempotency_record SET status = %s, headers = %s, body = %s, resource = %s
+UPDATE idempotency_record SET status = %s, response = %s, resource = %s
 WHERE id = %s AND owner = %s AND status IS NULL
 """
 
@@ -108,7 +108,7 @@ WHERE id = %s
 # The empty fingerprint matches no request. So every request under the key gets 409 with a link to the resource.
 _RECLAIM_PURGED_KEY = """
 INSERT INTO idempotency_record (scope, key, fingerprint, fingerprint_version, fingerprint_kid, method, path,
-status, headers, resource, created_at, expires_at) SELECT %s, %s, '', %s, %s, '', '', 409, '[]', %s, clock,
+status, response, resource, created_at, expires_at) SELECT %s, %s, '', %s, %s, '', '', 409, '', %s, clock,
 clock + make_interval(secs => %s) FROM clock_timestamp() AS clock ON CONFLICT (scope, key) DO NOTHING RETURNING id
 """
 
@@ -122,7 +122,9 @@ FROM unnest(%s::bigint[], %s::int[]) AS counted (id, replays),
 WHERE record.id = counted.id
 """
 
-_ERASE = "UPDATE idempotency_record SET body = NULL, members = NULL, erased_at = coalesce(erased_at, clock_timestamp())"
+_ERASE = (
+    "UPDATE idempotency_record SET response = NULL, members = NULL, erased_at = coalesce(erased_at, clock_timestamp())"
+)
 _ERASE_PAYLOAD = f"{_ERASE} WHERE id = %s"
 _ERASE_BY_SUBJECT = f"{_ERASE} WHERE subject = %s AND status IS NOT NULL"
 
@@ -183,8 +185,7 @@ def accept_at_once(
         "record_method": request.parts.method,
         "record_path": request.parts.path,
         "record_status": stored.status,
-        "record_headers": stored.headers,
-        "record_body": stored.body,
+        "record_response": stored.encoded,
         "record_resource": work.resource,
         "record_at": at,
         "record_expires_at": at + timedelta(seconds=request.ttl_seconds),
@@ -219,12 +220,12 @@ def take_over(record: Record, request: KeyedRequest, fingerprint: Fingerprint) -
     return _reservation(request, row) if row else None
 
 
-def store_response(reservation: Reservation, response: StoredResponse, *, resource: str | None) -> bool:
+def store_response(reservation: Reservation, stored: StoredResponse, *, resource: str | None) -> bool:
     """Store the response of the request that owns the record; False if it does not own it, or has answered.
 
     The row is locked since it was reserved. Served by the primary key. No indexed column changes, so the update is HOT.
     """
-    values = (response.status, response.headers, response.body, resource)
+    values = (stored.status, stored.encoded, resource)
     return execute(_STORE_RESPONSE, *values, reservation.record_id, reservation.owner) == 1
 
 
@@ -256,7 +257,7 @@ def add_replays(replays: Mapping[int, int]) -> None:
 
 
 def erase_payload(record_id: int) -> bool:
-    """Erase the stored body and the members' digests; the key stays taken. False if the record is gone.
+    """Erase the stored response and the members' digests; the key stays taken. False if the record is gone.
 
     A retry then raises PayloadErased. Erasing twice is harmless. Locks one row. Served by the primary key.
     """

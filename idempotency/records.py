@@ -39,8 +39,7 @@ class Record:
     method: str
     path: str
     status: int | None
-    headers: bytes | None
-    body: bytes | None
+    response: bytes | None
     erased_at: datetime | None
     resource: str | None
     subject: str | None

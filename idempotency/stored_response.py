@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -11,6 +10,8 @@ from django.conf import settings
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import http_date
+
+from idempotency.response_format import ResponseContent, decode_response, encode_response
 
 if TYPE_CHECKING:
     from idempotency.records import Record
@@ -44,8 +45,7 @@ BODY_OMITTED: Final = "Idempotency-Body-Omitted"
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
     status: int
-    headers: bytes  # JSON list of [name, value]
-    body: bytes | None  # None: too large to keep
+    encoded: bytes  # headers and body (response_format.py)
 
 
 def snapshot(response: HttpResponseBase, *, max_bytes: int | None = None) -> StoredResponse:
@@ -56,23 +56,21 @@ def snapshot(response: HttpResponseBase, *, max_bytes: int | None = None) -> Sto
     limit = settings.IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES if max_bytes is None else max_bytes
     if not isinstance(response, HttpResponse):
         raise TypeError("A streaming response cannot be stored. An idempotent view must return the whole body.")
-    headers = [[name, value] for name, value in response.items() if name.lower() in STORED_HEADERS]
+    headers = [(name, value) for name, value in response.items() if name.lower() in STORED_HEADERS]
     body = response.content
-    return StoredResponse(
-        status=response.status_code,
-        headers=json.dumps(headers, separators=(",", ":")).encode(),
-        # Store status and headers even if the body is too large, so that a retry does not repeat the work.
-        body=body if len(body) <= limit else None,
-    )
+    # Store status and headers even if the body is too large, so that a retry does not repeat the work.
+    content = ResponseContent(headers, body if len(body) <= limit else None)
+    return StoredResponse(status=response.status_code, encoded=encode_response(content))
 
 
 def replay(record: Record) -> HttpResponse:
     """Return the stored response: same status, same body bytes, same kept headers."""
-    response = HttpResponse(record.body or b"", status=record.status)
+    content = decode_response(record.response) if record.response else ResponseContent([], None)
+    response = HttpResponse(content.body or b"", status=record.status)
     del response["Content-Type"]  # Django's default; the stored one is set below, if there was one
-    for name, value in json.loads(record.headers or b"[]"):
+    for name, value in content.headers:
         response[name] = value
-    if record.body is None:
+    if content.body is None:
         response[BODY_OMITTED] = "true"
     add_replay_headers(response, is_replayed=True, expires_at=record.expires_at)
     return response

@@ -44,6 +44,8 @@ _RECHECKED = 500
 _LAST_RECORD = 2**63 - 1
 # The version byte of an encoded payload.
 _VERSION_BYTES = 1
+# More than the headers of a stored response take beside its body.
+_HEADERS_BYTES = 16_384
 _RECORD = "record/"
 
 
@@ -161,8 +163,8 @@ def _check_records(record_ids: Sequence[int]) -> Iterator[Finding]:
             yield _about(record, "I3", "key-has-an-answer")
         if not record.can_be_compared:
             yield _about(record, "I3", "key-has-a-fingerprint")
-        if record.body_bytes > settings.IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES:
-            yield _about(record, "I10", "answer-size", body_bytes=record.body_bytes)
+        if record.response_bytes > settings.IDEMPOTENCY_STORED_RESPONSE_MAX_BYTES + _HEADERS_BYTES:
+            yield _about(record, "I10", "answer-size", response_bytes=record.response_bytes)
         job_id = parse_job_resource(record.resource)
         if job_id is None:
             continue

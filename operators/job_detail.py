@@ -46,7 +46,7 @@ def get_record(job: Job) -> IdempotencyRecord | None:
     """Return the job's idempotency record without its stored response; None if there is none any more. By primary key."""
     if job.idempotency_record_id is None:
         return None
-    records = IdempotencyRecord.objects.defer("headers", "body", "members", "fingerprint")
+    records = IdempotencyRecord.objects.defer("response", "members", "fingerprint")
     return records.filter(pk=job.idempotency_record_id).first()
 
 

@@ -85,7 +85,7 @@ def _records_of(key: str, *, limit: int) -> list[tuple[IdempotencyRecord, str]]:
     for mode in Mode.values:
         scopes = Tenant.objects.annotate(scope=scope_column(mode)).values("scope")
         records = IdempotencyRecord.objects.filter(key=key, scope__in=scopes)
-        records = records.defer("headers", "body", "members", "fingerprint").order_by("-id")[:limit]
+        records = records.defer("response", "members", "fingerprint").order_by("-id")[:limit]
         found += [(record, mode) for record in records]
     return sorted(found, key=lambda one: one[0].id, reverse=True)
 

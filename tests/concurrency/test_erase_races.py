@@ -12,6 +12,7 @@ from rest_framework.test import APIClient
 from idempotency.models import IdempotencyRecord
 from idempotency.record_purge import Counts
 from idempotency.record_purge import run_once as purge_keys
+from idempotency.response_format import decode_response
 from jobs import job_purge, transitions
 from jobs.errors import IllegalTransition, JobErased, JobNotFound
 from jobs.models import Job, JobEvent
@@ -87,7 +88,8 @@ def redriving(job):
 def is_erased(job):
     """Return whether the job's params and every stored response that contained them are erased."""
     records = IdempotencyRecord.objects.filter(Q(resource=job.resource) | Q(subject=job.resource))
-    kept = [Job.objects.get(pk=job.id).params, *records.values_list("body", flat=True)]
+    stored = [decode_response(bytes(one)).body for one in records.values_list("response", flat=True) if one]
+    kept = [Job.objects.get(pk=job.id).params, *stored]
     return not any(SECRET.encode() in bytes(text) for text in kept if text)
 
 

@@ -13,6 +13,7 @@ from accounts.models import AuditEntry
 from idempotency import maintenance_queries
 from idempotency.models import IdempotencyRecord
 from idempotency.replay_counter import replay_counter
+from idempotency.response_format import decode_response
 from jobs import transitions
 from jobs.models import Job, JobEvent
 from jobs.payloads import encode_payload
@@ -52,8 +53,9 @@ def keyed(api, job_id, key):
 
 
 def whole_database():
-    """Return every value of every table except the audit log, which never changes."""
-    values = ""
+    """Return every value of every table except the audit log, which never changes; stored responses also uncompressed."""
+    stored = IdempotencyRecord.objects.exclude(response=None).values_list("response", flat=True)
+    values = repr([decode_response(bytes(response)) for response in stored])
     with connection.cursor() as cursor:
         for table in set(connection.introspection.table_names(cursor)) - {AuditEntry._meta.db_table}:
             cursor.execute(f'SELECT * FROM "{table}"')
@@ -165,7 +167,7 @@ def test_a_stored_refusal_is_erased_too(api):
     problem(post(api, RESOLUTION, key="a-resolve", path=f"/v1/jobs/{job_id}/resolve"), 409, "illegal-state-transition")
     erase(api, job_id)
     record = IdempotencyRecord.objects.get(key="a-resolve")
-    assert (record.body, record.members) == (None, None)
+    assert (record.response, record.members) == (None, None)
     problem(keyed(api, job_id, "a-resolve"), 410, "payload-erased")
 
 

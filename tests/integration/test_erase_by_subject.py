@@ -49,7 +49,7 @@ class CreateOrder(OpenView):
 def test_a_stored_response_is_found_by_its_subject_and_erased(status):
     send(view=CloseOrder, HTTP_X_STATUS=str(status))
     assert queries.erase_by_subject("order/1") == 1
-    assert IdempotencyRecord.objects.get().body is None
+    assert IdempotencyRecord.objects.get().response is None
     refused = send(view=CloseOrder, HTTP_X_STATUS=str(status))
     assert code_of(refused) == "PayloadErased"
     assert b'"resource":"order/1"' in refused.content

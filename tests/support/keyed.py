@@ -43,7 +43,7 @@ def write_record(job: Job) -> IdempotencyRecord:
         method="POST",
         path="/v1/jobs",
         status=202,
-        headers=b"[]",
+        response=b"\x00[]\n",
         resource=job.resource,
         expires_at=timezone.now() + timedelta(days=1),
     )
