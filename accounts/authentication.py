@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -42,12 +42,12 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Principal, str] | None:
         """Return the caller and its key's id; None without an Authorization header. Raises AuthenticationFailed."""
-        header = get_authorization_header(request)
+        header: str = request.META.get("HTTP_AUTHORIZATION", "")
         if not header:
             return None
-        scheme, _, token = header.partition(b" ")
-        credential = parse_credential(token.strip().decode("latin-1"))
-        if scheme.lower() != b"bearer" or credential is None:
+        scheme, _, token = header.partition(" ")
+        credential = parse_credential(token.strip())
+        if scheme.lower() != "bearer" or credential is None:
             raise AuthenticationFailed
         key = _key_of(credential)
         if key is None:

@@ -14,9 +14,9 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from accounts.authentication import principal_of
+from api.base_view import ApiView
 from api.conditional_requests import is_not_modified
 from api.file_responses import AsyncFileChunks, FileChunks, Part, requested_part
 from api.forms import require_no_query
@@ -41,7 +41,7 @@ class _FileNegotiation(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-class JobArtifactView(APIView):
+class JobArtifactView(ApiView):
     """Download one artifact."""
 
     content_negotiation_class = _FileNegotiation

@@ -38,7 +38,23 @@ class NotStreamedHere(NotAcceptable):
         super().__init__(f"Event streams are served {place}. Send Accept: application/json here.")
 
 
-class EventsNegotiation(DefaultContentNegotiation):
+class JsonNegotiation(DefaultContentNegotiation):
+    """DRF's negotiation, with a short way for what nearly every request sends: JSON, or no preference."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:  # noqa: ANN401 - DRF's types
+        """Return the parser of the body, or None."""
+        if len(parsers) == 1 and request.content_type == parsers[0].media_type:
+            return parsers[0]
+        return super().select_parser(request, parsers)
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:  # noqa: ANN401 - DRF's types
+        """Return the renderer and its media type. Raises NotAcceptable."""
+        if len(renderers) == 1 and request.META.get("HTTP_ACCEPT", "*/*") in ("*/*", renderers[0].media_type):
+            return renderers[0], renderers[0].media_type
+        return super().select_renderer(request, renderers, format_suffix)
+
+
+class EventsNegotiation(JsonNegotiation):
     """Return the URL of the streams process to a client that accepts only event streams. No redirect.
 
     Clients drop credentials on it.

@@ -8,9 +8,9 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from accounts.authentication import principal_of
+from api.base_view import ApiView
 from api.conditional_requests import conditional
 from api.forms import require_no_query
 from api.job_documents import format_time, resource_path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _CACHED = {"Cache-Control": "public, max-age=300"}
 
 
-class IdempotencyKeyView(APIView):
+class IdempotencyKeyView(ApiView):
     """One key of the tenant, in the mode of the credential."""
 
     def get(self, request: Request, key: str) -> HttpResponse:

@@ -10,9 +10,9 @@ from django.db import transaction
 from rest_framework.exceptions import AuthenticationFailed, NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 from standardwebhooks import WebhookVerificationError
 
+from api.base_view import ApiView
 from api.forms import require_no_query
 from api.inbox_sources import find_source
 from idempotency.inbox import consume_once
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 _MESSAGE_ID_MAX = 255
 
 
-class InboxView(APIView):
+class InboxView(ApiView):
     """Events are authenticated by their source's signature, not by an API key."""
 
     authentication_classes = []

@@ -11,9 +11,9 @@ import orjson
 from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from accounts.authentication import IsAdmin, IsTenant, principal_of
+from api.base_view import ApiView
 from api.conditional_requests import conditional
 from api.content_negotiation import EventsNegotiation
 from api.forms import (
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 def plan_submission(
-    view: APIView,  # noqa: ARG001 - the hook's signature
+    view: ApiView,  # noqa: ARG001 - the hook's signature
     request: Request,
     *,
     validated: Submission,
@@ -75,7 +75,7 @@ def plan_submission(
     )
 
 
-class JobsView(APIView):
+class JobsView(ApiView):
     """Submit a job; list jobs."""
 
     @idempotent(required=True, validate=read_submission, at_once=plan_submission, creates=True, store_errors=())
@@ -105,7 +105,7 @@ class JobsView(APIView):
         return conditional(request, {"data": data, "next_cursor": cursor}, _next_page(request, cursor=cursor))
 
 
-class JobView(APIView):
+class JobView(ApiView):
     """Read one job."""
 
     def get(self, request: Request, job_id: UUID) -> HttpResponse:
@@ -120,7 +120,7 @@ def job_response(request: Request, job: Job) -> HttpResponse:
     return conditional(request, job_document(job, outputs_of([job])[job.id]), poll_after(job))
 
 
-class JobEventsView(APIView):
+class JobEventsView(ApiView):
     """Read the history of a job."""
 
     content_negotiation_class = EventsNegotiation
@@ -145,7 +145,7 @@ def _next_page(request: Request, **place: str | int | None) -> dict[str, str]:
     return {"Link": f'<{request.build_absolute_uri(request.path)}?{query}>; rel="next"'}
 
 
-class JobCancelView(APIView):
+class JobCancelView(ApiView):
     """Cancel a job, or request it."""
 
     @idempotent(required=False, subject=job_resource)
@@ -157,7 +157,7 @@ class JobCancelView(APIView):
         return _changed(job)
 
 
-class JobRedriveView(APIView):
+class JobRedriveView(ApiView):
     """Queue a failed or canceled job again."""
 
     @idempotent(required=False, subject=job_resource)
@@ -169,7 +169,7 @@ class JobRedriveView(APIView):
         return _changed(job)
 
 
-class JobPayloadView(APIView):
+class JobPayloadView(ApiView):
     """Erase the payload of a job that has ended."""
 
     @idempotent(required=False)
@@ -181,7 +181,7 @@ class JobPayloadView(APIView):
         return _changed(job)
 
 
-class JobResolveView(APIView):
+class JobResolveView(ApiView):
     """Apply an operator's verdict on an unknown outcome."""
 
     permission_classes = [IsTenant, IsAdmin]

@@ -42,7 +42,7 @@ class RequestIdMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Return the response with its `X-Request-Id`."""
-        given = request.headers.get("X-Request-Id", "")
+        given = request.META.get("HTTP_X_REQUEST_ID", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid_utils.uuid7())
         bound = structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
@@ -61,7 +61,10 @@ class HeaderLimitMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Return the response, or 431."""
-        size = sum(len(name) + len(value) for name, value in request.META.items() if name.startswith("HTTP_"))
+        size = 0
+        for name, value in request.META.items():
+            if name[:5] == "HTTP_":
+                size += len(name) + len(value)
         return headers_too_large(request) if size > settings.HEADERS_MAX_BYTES else self.get_response(request)
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.http import HttpResponse
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
+from api.base_view import ApiView
 from api.conditional_requests import conditional
 from api.forms import require_no_query
 from api.json_schema import DIALECT, schema_of_params, schema_of_result
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _CACHED = {"Cache-Control": "private, max-age=300"}
 
 
-class OperationsView(APIView):
+class OperationsView(ApiView):
     """List the operations."""
 
     def get(self, request: Request) -> HttpResponse:

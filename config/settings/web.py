@@ -119,6 +119,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["accounts.authentication.IsTenant"],
     "DEFAULT_THROTTLE_CLASSES": ["api.rate_limit.TenantRateLimit"],
     "DEFAULT_PARSER_CLASSES": ["idempotency.parsers.ExactJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "api.content_negotiation.JsonNegotiation",
     "DEFAULT_RENDERER_CLASSES": ["api.content_negotiation.OrjsonRenderer"],
     "EXCEPTION_HANDLER": "api.problems.handle_exception",
     # Errors of a body as a whole need a key that no member can have: no JSON name is a lone surrogate.
