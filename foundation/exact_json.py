@@ -6,6 +6,7 @@ form follows RFC 8785, but keeps numbers exact and sorts keys by code point.
 """
 
 import json
+import re
 from decimal import Context, Decimal, Inexact
 from json.encoder import encode_basestring
 from typing import Any, NoReturn
@@ -28,6 +29,7 @@ MAX_NESTING = 32
 
 # The default context silently rounds to 28 digits. This one has room for every number read, and raises instead of rounding.
 _EXACT = Context(prec=MAX_DIGITS + 2 * MAX_EXPONENT, traps=[Inexact])
+_LONG_NUMBER = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
 _CONSTANTS = {True: "true", False: "false", None: "null"}
 
 
@@ -68,6 +70,21 @@ def dumps(value: Any) -> bytes:  # noqa: ANN401 # JSON
         return _spell(value).encode()
     except RecursionError:
         raise ValueError("The value is nested too deeply, or contains itself.") from None
+
+
+def dumps_parsed(value: Any) -> bytes:  # noqa: ANN401 # JSON
+    """Return the same as `dumps`, several times as fast, for a value that `loads` returned.
+
+    It holds no floats, which Python's own encoder would spell in its own way, and rarely what that encoder cannot spell at all.
+    """
+    try:
+        text = _ENCODER.encode(value)
+    except _NotPlainError:
+        return dumps(value)
+    # A whole number of more digits has a shorter spelling.
+    if len(text) > MAX_DIGITS and _LONG_NUMBER.search(text):
+        return dumps(value)
+    return text.encode()
 
 
 def _spell(value: Any) -> str:  # noqa: ANN401 # JSON
@@ -153,6 +170,24 @@ def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_read_object, parse_float=_read_number, parse_int=_read_int, parse_constant=_read_constant
+)
+
+
+class _NotPlainError(Exception):
+    """The value holds a Decimal, which is spelled by `dumps`."""
+
+
+def _refuse_decimal(_value: object) -> NoReturn:
+    raise _NotPlainError
+
+
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False,
+    allow_nan=False,
+    sort_keys=True,
+    separators=(",", ":"),
+    default=_refuse_decimal,
+    check_circular=False,
 )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import psycopg
-from django.db import InterfaceError, OperationalError, connection
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connection, connections
 
 if TYPE_CHECKING:
     from django.db.backends.utils import CursorWrapper
@@ -91,9 +91,10 @@ class _PreparingCursor(psycopg.Cursor[Row]):
 
 def _cursor() -> CursorWrapper:
     """Return a cursor on Django's connection that reports errors and logs statements as Django's own does."""
-    wrapper: Any = connection  # Django's stubs leave out what its own cursor() uses
+    # Not `connection`, which looks the wrapper up at each use. Django's stubs leave out what its own cursor() uses.
+    wrapper: Any = connections[DEFAULT_DB_ALIAS]
     wrapper.close_if_health_check_failed()
-    wrapper.ensure_connection()
-    with wrapper.wrap_database_errors:
-        cursor: CursorWrapper = wrapper._prepare_cursor(_PreparingCursor(wrapper.connection))  # noqa: SLF001
-        return cursor
+    if wrapper.connection is None:
+        wrapper.ensure_connection()
+    cursor: CursorWrapper = wrapper._prepare_cursor(_PreparingCursor(wrapper.connection))  # noqa: SLF001
+    return cursor

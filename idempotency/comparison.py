@@ -157,5 +157,5 @@ def _ancestors(pointer: str) -> list[str]:
 def _digest(secret: bytes, pointer: str, value: Any) -> bytes:  # noqa: ANN401 # JSON
     # The digest covers the pointer, so that equal values at two places have different digests.
     name = pointer.encode()
-    message = b"member:%d:%b%b" % (len(name), name, exact_json.dumps(value))
+    message = b"member:%d:%b%b" % (len(name), name, exact_json.dumps_parsed(value))
     return hmac.digest(secret, message, "sha256")[:DIGEST_BYTES]

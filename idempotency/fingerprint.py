@@ -78,7 +78,7 @@ def compute(parts: RequestParts, *, version: int, kid: str) -> bytes:
     if parts.document is NO_DOCUMENT:
         kind, content = (parts.content_type if parts.body else ""), parts.body
     else:
-        kind, content = "json", exact_json.dumps(parts.document)
+        kind, content = "json", exact_json.dumps_parsed(parts.document)
     fields = [b"fingerprint", b"1", _encode(parts.method), _encode(parts.path)]
     fields += [_join(_canonical_query(parts.query)), _encode(kind), content]
     return hmac.digest(secret, _join(fields), "sha256")

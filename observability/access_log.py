@@ -62,7 +62,7 @@ def _subject(request: HttpRequest, response: HttpResponse) -> dict[str, Any]:
         job_id = response.headers["Location"].removeprefix("/v1/jobs/")
     if job_id is not None:
         fields["job_id"] = str(job_id)
-    header = request.headers.get("Idempotency-Key")
+    header = request.META.get("HTTP_IDEMPOTENCY_KEY")
     if header is not None:
         fields["idempotency_key_digest"] = _digest(header)
     if "Idempotency-Replayed" in response.headers:

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, SamplingResu
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from api.problems import current_request_id
-from foundation.spans import span
+from foundation.spans import enable_spans, span
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -50,6 +50,7 @@ def start_tracing() -> None:
     provider = TracerProvider(resource=resource, sampler=ParentBased(_RequestsAndAttempts(settings.OTEL_SAMPLE_RATIO)))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
+    enable_spans()
     # Spans contain statements with placeholders, never their values.
     PsycopgInstrumentor().instrument(tracer_provider=provider)
     RedisInstrumentor().instrument(tracer_provider=provider)

@@ -47,6 +47,7 @@ def test_a_written_document_is_read_unchanged(document):
     canonical = exact_json.dumps(document)
     assert exact_json.loads(canonical) == document
     assert exact_json.dumps(exact_json.loads(canonical)) == canonical
+    assert exact_json.dumps_parsed(exact_json.loads(canonical)) == canonical
 
 
 @given(documents)
@@ -108,7 +109,8 @@ def test_any_bytes_are_either_read_or_refused(data):
 )
 def test_each_value_has_one_canonical_form(spellings_of_one, canonical):
     for spelling in spellings_of_one:
-        assert exact_json.dumps(exact_json.loads(spelling.encode())) == canonical.encode()
+        parsed = exact_json.loads(spelling.encode())
+        assert exact_json.dumps(parsed) == exact_json.dumps_parsed(parsed) == canonical.encode()
 
 
 def test_keys_are_sorted_by_code_point():
