@@ -23,7 +23,7 @@ from django.utils.crypto import salted_hmac
 if TYPE_CHECKING:
     import logging
 
-    from structlog.typing import EventDict, WrappedLogger
+    from structlog.typing import EventDict
 
 REDACTED = "[redacted]"
 # Members that are hidden if they are logged by mistake.
@@ -31,6 +31,7 @@ _HIDDEN = frozenset(
     {"api_key", "authorization", "body", "cookie", "credential", "data", "headers", "metadata"}
     | {"params", "password", "payload", "result", "secret", "token"}
 )
+_SPECIAL = _HIDDEN | {"idempotency_key", "error"}
 _TEXT_MAX = 2_000  # characters of one member: enough for a message
 _MEMBERS_MAX = 50
 _DEPTH_MAX = 5
@@ -87,10 +88,12 @@ def _short(filename: str) -> str:
 
 def redact_event(event: Mapping[Any, Any], depth: int = 0) -> dict[str, Any]:
     """Convert members to JSON values: hide forbidden ones, replace keys by digests, shorten long ones."""
-    members = {}
-    for name, value in list(event.items())[:_MEMBERS_MAX]:
+    members: dict[str, Any] = {}
+    for name, value in islice(event.items(), _MEMBERS_MAX):
         member = str(name)[:_TEXT_MAX]
-        if member == "idempotency_key" and value is not None:
+        if type(value) is str and len(value) <= _TEXT_MAX and member not in _SPECIAL:
+            members[member] = value
+        elif member == "idempotency_key" and value is not None:
             members["idempotency_key_digest"] = key_digest(str(value))
         elif member == "error":
             # The first line of a database error is its reason. The others may quote the row.
@@ -147,7 +150,10 @@ class Redactor:
 
     def __call__(self, line: str) -> str:
         """Return the line without secrets. Search only lines that contain the beginning of one: most do not."""
-        return self._pattern.sub(_hide, line) if any(text in line for text in self._beginnings) else line
+        for beginning in self._beginnings:
+            if beginning in line:
+                return self._pattern.sub(_hide, line)
+        return line
 
 
 def _hide(match: re.Match[str]) -> str:
@@ -166,9 +172,8 @@ def _secrets() -> set[str]:
     return {secret for secret in secrets if len(secret) >= _SECRET_MIN}
 
 
-def redact_foreign_record(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+def redact_foreign_record(record: logging.LogRecord, event: EventDict) -> None:
     """Replace the text of records of Django and Celery that quote paths, arguments or exceptions."""
-    record: logging.LogRecord = event["_record"]
     if record.name == "celery.app.trace" and isinstance(task := getattr(record, "data", None), dict):
         # Its text contains that of the exception.
         event["event"] = f"celery.task {task.get('description', 'traced')}"
@@ -177,4 +182,3 @@ def redact_foreign_record(_logger: WrappedLogger, _name: str, event: EventDict) 
         # Its text contains the path, which may contain an idempotency key. The access log has the route.
         event["event"] = "django.response"
         event["status"] = record.status_code
-    return event
