@@ -1,4 +1,7 @@
-"""Hints: Celery messages with a job's id. A hint that is lost, doubled or late changes nothing but latency."""
+"""Hints: Celery messages that say: run this job if it is due, then help with the backlog of its queue.
+
+A hint that is lost, doubled or late changes nothing but latency.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,15 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID, uuid4
 
-import redis
-import structlog
 from redis.client import Pipeline
-
-from broker import signals
-from broker.circuit_breaker import redis_breaker
-from broker.client import redis_client
-
-log = structlog.get_logger(__name__)
 
 RUN_JOB_TASK: Final = "workers.run_job"
 
@@ -22,9 +17,9 @@ RUN_JOB_TASK: Final = "workers.run_job"
 # here because Celery's own `delay` costs ten times the CPU of the LPUSH, and a second connection pool. No value needs escaping.
 # delivery_tag is unique for each message: kombu keeps unacknowledged messages under it.
 _MESSAGE: Final = (
-    r'{"body": "[[\"%(id)s\"], {}, {\"callbacks\": null, \"errbacks\": null, \"chain\": null, \"chord\": null}]",'
+    r'{"body": "[[\"%(id)s\", \"%(queue)s\"], {}, {\"callbacks\": null, \"errbacks\": null, \"chain\": null, \"chord\": null}]",'
     r' "content-encoding": "utf-8", "content-type": "application/json", "headers": {"lang": "py", "task": "%(task)s",'
-    r' "id": "%(id)s", "root_id": "%(id)s", "retries": 0, "argsrepr": "(\"%(id)s\",)", "kwargsrepr": "{}",'
+    r' "id": "%(id)s", "root_id": "%(id)s", "retries": 0, "argsrepr": "(\"%(id)s\", \"%(queue)s\")", "kwargsrepr": "{}",'
     r' "ignore_result": true}, "properties": {"correlation_id": "%(id)s", "delivery_mode": 2, "delivery_info":'
     r' {"exchange": "", "routing_key": "%(queue)s"}, "priority": 0, "delivery_tag": "%(tag)s"}}'
 )
@@ -41,10 +36,11 @@ _PUSH_DIGEST: Final = hashlib.sha1(_PUSH.encode(), usedforsecurity=False).hexdig
 
 @dataclass(frozen=True, slots=True)
 class DueJob:
-    """A queued job that a worker may claim now."""
+    """A queued job that a worker may claim now, or in so many seconds."""
 
     id: UUID
     queue: str
+    in_seconds: float = 0.0
 
 
 def add_push(pipeline: Pipeline, *, queue: str, job_ids: Sequence[UUID], full_at: int, by_digest: bool) -> None:
@@ -57,27 +53,6 @@ def add_push(pipeline: Pipeline, *, queue: str, job_ids: Sequence[UUID], full_at
         pipeline.evalsha(_PUSH_DIGEST, 1, queue, full_at, *messages)
     else:
         pipeline.eval(_PUSH, 1, queue, full_at, *messages)
-
-
-def publish_hints(due: Sequence[DueJob]) -> int:
-    """Publish a hint of each job until one fails; return how many Redis took. Never raises for Redis.
-
-    While the breaker is open nothing is sent. A hung broker costs one time-out (PUBLISH_BUDGET_SECONDS).
-    """
-    sent = failed = 0
-    try:
-        for job in due:
-            if not redis_breaker.allows():
-                break
-            redis_client().lpush(job.queue, _message(job.id, job.queue))
-            redis_breaker.succeeded()
-            sent += 1
-    except redis.RedisError as error:
-        redis_breaker.failed()
-        failed = 1
-        log.warning("publish.failed", error=repr(error), left_to_sweep=len(due) - sent)
-    signals.hints_published.send_robust(sender=None, sent=sent, failed=failed, skipped=len(due) - sent - failed)
-    return sent
 
 
 def _message(job_id: UUID, queue: str) -> str:

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from heapq import heappop, heappush
+from itertools import count
 from typing import Any, Final
 from uuid import UUID
 
@@ -28,6 +30,8 @@ _WAKEUPS_MAX: Final = 1_000
 # Round trips per second while callers keep publishing, and how many may follow each other at once: a single change is sent
 # immediately, and a busy process sends what gathers in 10 ms together.
 _FLUSHES_PER_SECOND, _BURST = 100, 5
+# Hints of jobs that are due later. The sweep finds those that do not fit, once they are due.
+_LATER_MAX: Final = 1_000
 # Seconds that a process waits at its end for what is not sent yet.
 _LAST_FLUSH_SECONDS: Final = 1.0
 
@@ -37,7 +41,7 @@ Hints = Mapping[str, list[UUID]]
 class Publisher:
     """Gathers hints and wake-ups, and sends what has gathered in one round trip. Callers never wait and get no error.
 
-    Hints are added to a queue only while it holds fewer than `full_at` messages; the others are dropped. So the broker's memory
+    Hints are added to a queue only while it holds fewer than HINTS_MAX messages; the others are dropped. So the broker's memory
     does not grow with the number of jobs. Dropping is safe: it is decided after the commit of the dropped job, by this process's
     buffer or by the server. At that moment other hints of the queue wait, and whoever takes one of them looks at the table
     later, after that commit. If those hints are lost too, the sweep finds the job.
@@ -53,19 +57,22 @@ class Publisher:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._hints: dict[str, list[UUID]] = {}
+        self._later: list[
+            tuple[float, int, DueJob]
+        ] = []  # a heap: when to send the hint, and a number that breaks ties
+        self._numbers = count()
         self._wakeups: dict[UUID, int] = {}
         self._dropped_hints = 0
         self._is_sending = False
 
     def publish_hint(self, due: DueJob) -> None:
-        """Send a hint of the job soon. Call it after the commit that made the job due, never inside the transaction."""
+        """Send a hint of the job when it is due. Call it after the commit that queued the job, never inside the transaction."""
         with self._changed:
-            gathered = self._hints.setdefault(due.queue, [])
-            if len(gathered) < _full_at():
-                gathered.append(due.id)
-                self._wake_thread()
-            else:
-                self._dropped_hints += 1
+            if due.in_seconds <= 0:
+                self._gather(due)
+            elif len(self._later) < _LATER_MAX:
+                heappush(self._later, (time.monotonic() + due.in_seconds, next(self._numbers), due))
+            self._wake_thread()
 
     def wake_waiters(self, change: JobChange) -> None:
         """Send a wake-up soon, after the commit of the change. Of several changes of a job the last is sent."""
@@ -75,13 +82,29 @@ class Publisher:
                 self._wake_thread()
 
     def flush(self, seconds: float = _LAST_FLUSH_SECONDS) -> bool:
-        """Wait until everything that has gathered is sent or dropped; return False if that takes longer."""
+        """Wait until everything that is due has been sent or dropped; return False if that takes longer."""
         with self._changed:
             return self._changed.wait_for(lambda: not (self._has_work or self._is_sending), seconds)
 
     @property
     def _has_work(self) -> bool:
         return bool(self._hints or self._wakeups)
+
+    def _gather(self, due: DueJob) -> None:
+        gathered = self._hints.setdefault(due.queue, [])
+        if len(gathered) < settings.HINTS_MAX:
+            gathered.append(due.id)
+        else:
+            self._dropped_hints += 1
+
+    def _wait_for_work(self) -> None:
+        while True:
+            now = time.monotonic()
+            while self._later and self._later[0][0] <= now:
+                self._gather(heappop(self._later)[-1])
+            if self._has_work:
+                return
+            self._changed.wait(self._later[0][0] - now if self._later else None)
 
     def _wake_thread(self) -> None:
         if self._thread is None:
@@ -96,7 +119,7 @@ class Publisher:
         next_at = 0.0  # when the next round trip should begin, if there were no bursts
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._has_work)
+                self._wait_for_work()
                 hints, self._hints = self._hints, {}
                 wakeups, self._wakeups = self._wakeups, {}
                 dropped, self._dropped_hints = self._dropped_hints, 0
@@ -117,7 +140,7 @@ publisher: Final = Publisher()
 
 
 def publish_hint_on_commit(due: DueJob) -> None:
-    """Publish a hint of this newly due job after this transaction's commit; at once if there is no transaction.
+    """Publish a hint of this queued job after this transaction's commit; at once if there is no transaction.
 
     Robust: a failure here must not turn a committed answer into an error; the sweep finds the job in any case.
     """
@@ -130,14 +153,9 @@ def wake_waiters_on_commit(job_id: UUID, seq: int) -> None:
 
 
 def publish_committed(due: DueJob) -> None:
-    """Publish a hint of this newly due job, whose transaction is committed."""
+    """Publish a hint of this queued job, whose transaction is committed."""
     reach("after_commit")
     publisher.publish_hint(due)
-
-
-def _full_at() -> int:
-    # Half of the queue is reserved for the sweep, which publishes the oldest jobs first.
-    return int(settings.PUBLISH_QUEUE_CAP) // 2
 
 
 def _send(hints: Hints, wakeups: Mapping[UUID, int], *, dropped_hints: int) -> None:
@@ -168,7 +186,7 @@ def _execute(hints: Hints, wakeups: Mapping[UUID, int]) -> int:
 def _pipeline(hints: Hints, wakeups: Mapping[UUID, int], *, by_digest: bool) -> int:
     pipeline = redis_client().pipeline(transaction=False)
     for queue, job_ids in hints.items():
-        add_push(pipeline, queue=queue, job_ids=job_ids, full_at=_full_at(), by_digest=by_digest)
+        add_push(pipeline, queue=queue, job_ids=job_ids, full_at=settings.HINTS_MAX, by_digest=by_digest)
     if wakeups:
         pipeline.publish(CHANNEL, encode(JobChange(job_id, seq) for job_id, seq in wakeups.items()))
     # Every command is executed and answered; then the first error is raised.

@@ -15,11 +15,10 @@ DEMO_SETTINGS: Mapping[str, str] = {
     "HEARTBEAT_SECONDS": "2",
     # How soon the sweeper acts after a lease ended or the broker returned.
     "SWEEP_SECONDS": "0.5",
-    "PUBLISH_GRACE_SECONDS": "1",
     "BACKOFF_BASE_SECONDS": "0.5",
 }
 # The defaults that the scenarios compare them with. config/settings cannot be imported without its secrets; a test compares.
-DEFAULTS: Mapping[str, str] = {"LEASE_SECONDS": "45", "SWEEP_SECONDS": "5", "PUBLISH_GRACE_SECONDS": "5"}
+DEFAULTS: Mapping[str, str] = {"LEASE_SECONDS": "45", "SWEEP_SECONDS": "5"}
 
 
 def compared(name: str) -> str:

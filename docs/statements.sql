@@ -22,10 +22,13 @@ WITH bounded AS MATERIALIZED (SELECT set_config('lock_timeout', :record_wait::te
     ON CONFLICT (scope, key) DO NOTHING RETURNING id
 ), submitted AS (
     INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, metadata, state, attempts_left, max_attempts,
-                     run_at, next_publish_at, deadline_at, concurrency_key, accept_seq, queue, priority, identity, created_at,
+                     run_at, held, deadline_at, concurrency_key, accept_seq, queue, priority, identity, created_at,
                      idempotency_record_id, idempotency_key, request_id, traceparent)
     SELECT :job_id, :tenant_id, :mode, :operation, :operation_version, :params, :metadata, 'queued',
-           :max_attempts, :max_attempts, t.run_at, GREATEST(t.run_at, t.at + :grace),
+           :max_attempts, :max_attempts, t.run_at,
+           t.run_at <= t.at AND (:concurrency_key::text IS NOT NULL AND EXISTS (
+               SELECT FROM job AS other WHERE other.tenant_id = :tenant_id AND other.mode = :mode::varchar
+               AND other.concurrency_key = :concurrency_key::text AND other.state IN ('queued', 'running') AND (other.state = 'running' OR (other.attempt > 0 OR other.run_at <= (SELECT clock_timestamp()))))),
            :deadline_at, :concurrency_key::text,
            CASE WHEN :concurrency_key::text IS NOT NULL THEN nextval('job_accept_seq') END,
            :queue, :priority, :identity, t.at,
@@ -52,17 +55,20 @@ ON CONFLICT (scope, key) DO NOTHING RETURNING id, owner, expires_at;
 
 -- enter concurrency queue
 -- Only with a concurrency key: takes an advisory lock until the transaction ends; no index.
-SELECT pg_advisory_xact_lock(hashtextextended(:concurrency_queue, 0));
+SELECT pg_advisory_xact_lock(hashtextextended(:concurrency_queue::text, 0));
 
 -- submit job
 -- Only in a transaction. Locks no existing row; with an identity it waits for the same one; job_one_per_identity.
 WITH accepted AS (SELECT :idempotency_record_id::bigint AS id), 
 submitted AS (
     INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, metadata, state, attempts_left, max_attempts,
-                     run_at, next_publish_at, deadline_at, concurrency_key, accept_seq, queue, priority, identity, created_at,
+                     run_at, held, deadline_at, concurrency_key, accept_seq, queue, priority, identity, created_at,
                      idempotency_record_id, idempotency_key, request_id, traceparent)
     SELECT :job_id, :tenant_id, :mode, :operation, :operation_version, :params, :metadata, 'queued',
-           :max_attempts, :max_attempts, t.run_at, GREATEST(t.run_at, t.at + :grace),
+           :max_attempts, :max_attempts, t.run_at,
+           t.run_at <= t.at AND (:concurrency_key::text IS NOT NULL AND EXISTS (
+               SELECT FROM job AS other WHERE other.tenant_id = :tenant_id AND other.mode = :mode::varchar
+               AND other.concurrency_key = :concurrency_key::text AND other.state IN ('queued', 'running') AND (other.state = 'running' OR (other.attempt > 0 OR other.run_at <= (SELECT clock_timestamp()))))),
            :deadline_at, :concurrency_key::text,
            CASE WHEN :concurrency_key::text IS NOT NULL THEN nextval('job_accept_seq') END,
            :queue, :priority, :identity, t.at,
@@ -78,23 +84,121 @@ submitted AS (
     INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
     SELECT id, event_seq, 'submit', 0, '{}', created_at FROM submitted
 )
-SELECT run_at, created_at, accept_seq FROM submitted;
+SELECT run_at, created_at, accept_seq, held FROM submitted;
 
 -- store response
 -- Only in a transaction. Updates the record, locked since its insert; idempotency_record_pkey.
 UPDATE idempotency_record SET status = $1, response = $2, resource = $3
 WHERE id = $4 AND owner = $5 AND status IS NULL;
 
+-- claim the next job of a queue
+-- Locks the first due job's row and skips locked ones; job_claim, for the concurrency queue as below.
+WITH claimed AS (
+    UPDATE job
+    SET state = 'running',
+        event_seq = job.event_seq + 1,
+        attempt = job.attempt + 1, attempts_left = job.attempts_left - 1,
+        lease_expires_at = clock_timestamp() + :lease, worker = :worker, started_at = clock_timestamp(),
+        held = FALSE
+    WHERE job.id = (
+        SELECT job.id FROM job
+        WHERE job.state = 'queued' AND NOT job.held AND job.queue = :queue
+          AND job.run_at >= :due_from AND job.run_at <= (SELECT clock_timestamp())
+          AND CASE WHEN job.attempts_left > 0
+          AND (job.deadline_at IS NULL OR job.deadline_at > (SELECT clock_timestamp())
+        OR job.open_effects > 0 OR job.done_effects > 0)
+          AND (job.concurrency_key IS NULL OR (
+        NOT EXISTS (SELECT FROM job AS other WHERE other.tenant_id = job.tenant_id AND other.mode = job.mode
+            AND other.concurrency_key = job.concurrency_key AND other.id <> job.id AND other.state = 'running')
+        AND NOT EXISTS (SELECT FROM job AS other WHERE other.tenant_id = job.tenant_id AND other.mode = job.mode
+            AND other.concurrency_key = job.concurrency_key AND other.id <> job.id AND other.state = 'queued'
+            AND other.accept_seq < job.accept_seq AND (other.attempt > 0 OR other.run_at <= (SELECT clock_timestamp())))))
+          AND NOT EXISTS (SELECT FROM job_pause AS pause WHERE pause.resumed_at IS NULL
+        AND (pause.operation IS NULL OR pause.operation = job.operation)
+        AND (pause.tenant_id IS NULL OR pause.tenant_id = job.tenant_id))
+          AND job.operation || '@' || job.operation_version = ANY(:known_operations)
+              THEN TRUE ELSE FALSE END
+        ORDER BY job.run_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+    )
+      AND job.state = 'queued'
+    RETURNING job.*
+), claimed_attempt AS (
+    INSERT INTO job_attempt (job_id, number, worker, started_at)
+    SELECT id, attempt, worker, started_at FROM claimed
+), claimed_event AS (
+    INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
+    SELECT id, event_seq, 'claim', attempt, :data, clock_timestamp() FROM claimed
+)
+SELECT claimed.id, claimed.tenant_id, claimed.mode, claimed.operation, claimed.operation_version, claimed.params, claimed.result, claimed.error, claimed.error_code, claimed.error_cause, claimed.metadata, claimed.state, claimed.attempt, claimed.attempts_left, claimed.max_attempts, claimed.reconcile_only, claimed.open_effects, claimed.done_effects, claimed.event_seq, claimed.run_at, claimed.held, claimed.lease_expires_at, claimed.worker, claimed.deadline_at, claimed.cancel_requested_at, claimed.erased_at, claimed.identity, claimed.concurrency_key, claimed.accept_seq, claimed.queue, claimed.priority, claimed.progress, claimed.created_at, claimed.started_at, claimed.finished_at, claimed.idempotency_record_id, claimed.idempotency_key, claimed.request_id, claimed.traceparent FROM claimed;
+
+-- settle as succeeded and claim the next job
+-- Locks the rows of the job and its attempt, then the first due job's, and skips locked ones; job_pkey, job_claim.
+WITH settled AS (
+    UPDATE job
+    SET state = 'succeeded',
+        event_seq = job.event_seq + 1,
+        result = :result, error = NULL, error_code = NULL, error_cause = NULL,
+        finished_at = clock_timestamp(), lease_expires_at = NULL, worker = NULL
+    WHERE job.id = :job_id AND job.attempt = :attempt AND job.state = 'running'
+      AND job.open_effects = 0
+    RETURNING job.*
+), settled_attempt AS (
+    UPDATE job_attempt
+    SET ended_at = clock_timestamp(), outcome = 'succeed', error = :attempt_error
+    FROM settled WHERE job_attempt.job_id = settled.id AND job_attempt.number = settled.attempt
+), settled_event AS (
+    INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
+    SELECT id, event_seq, 'succeed', attempt, :data, clock_timestamp() FROM settled
+), claimed AS (
+    UPDATE job
+    SET state = 'running',
+        event_seq = job.event_seq + 1,
+        attempt = job.attempt + 1, attempts_left = job.attempts_left - 1,
+        lease_expires_at = clock_timestamp() + :lease, worker = :worker, started_at = clock_timestamp(),
+        held = FALSE
+    WHERE job.id = (
+        SELECT job.id FROM job
+        WHERE job.state = 'queued' AND NOT job.held AND job.queue = :queue
+          AND job.run_at >= :due_from AND job.run_at <= (SELECT clock_timestamp())
+          AND CASE WHEN job.attempts_left > 0
+          AND (job.deadline_at IS NULL OR job.deadline_at > (SELECT clock_timestamp())
+        OR job.open_effects > 0 OR job.done_effects > 0)
+          AND (job.concurrency_key IS NULL OR (
+        NOT EXISTS (SELECT FROM job AS other WHERE other.tenant_id = job.tenant_id AND other.mode = job.mode
+            AND other.concurrency_key = job.concurrency_key AND other.id <> job.id AND other.state = 'running')
+        AND NOT EXISTS (SELECT FROM job AS other WHERE other.tenant_id = job.tenant_id AND other.mode = job.mode
+            AND other.concurrency_key = job.concurrency_key AND other.id <> job.id AND other.state = 'queued'
+            AND other.accept_seq < job.accept_seq AND (other.attempt > 0 OR other.run_at <= (SELECT clock_timestamp())))))
+          AND NOT EXISTS (SELECT FROM job_pause AS pause WHERE pause.resumed_at IS NULL
+        AND (pause.operation IS NULL OR pause.operation = job.operation)
+        AND (pause.tenant_id IS NULL OR pause.tenant_id = job.tenant_id))
+          AND job.operation || '@' || job.operation_version = ANY(:known_operations)
+              THEN TRUE ELSE FALSE END
+        ORDER BY job.run_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+    )
+      AND job.state = 'queued'
+    RETURNING job.*
+), claimed_attempt AS (
+    INSERT INTO job_attempt (job_id, number, worker, started_at)
+    SELECT id, attempt, worker, started_at FROM claimed
+), claimed_event AS (
+    INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
+    SELECT id, event_seq, 'claim', attempt, :data, clock_timestamp() FROM claimed
+)
+SELECT claimed.id, claimed.tenant_id, claimed.mode, claimed.operation, claimed.operation_version, claimed.params, claimed.result, claimed.error, claimed.error_code, claimed.error_cause, claimed.metadata, claimed.state, claimed.attempt, claimed.attempts_left, claimed.max_attempts, claimed.reconcile_only, claimed.open_effects, claimed.done_effects, claimed.event_seq, claimed.run_at, claimed.held, claimed.lease_expires_at, claimed.worker, claimed.deadline_at, claimed.cancel_requested_at, claimed.erased_at, claimed.identity, claimed.concurrency_key, claimed.accept_seq, claimed.queue, claimed.priority, claimed.progress, claimed.created_at, claimed.started_at, claimed.finished_at, claimed.idempotency_record_id, claimed.idempotency_key, claimed.request_id, claimed.traceparent, settled.event_seq, settled.operation
+FROM (SELECT) AS one LEFT JOIN settled ON TRUE LEFT JOIN claimed ON TRUE;
+
 -- claim job by id
 -- Locks the job's row; job_pkey, for the concurrency queue job_concurrency_order and job_one_running_per_concurrency_key.
 WITH changed AS (
     UPDATE job
-    SET state = :target,
+    SET state = 'running',
         event_seq = job.event_seq + 1,
-        attempt = job.attempt + 1, attempts_left = job.attempts_left - 1, next_publish_at = NULL, publications = 0,
-        lease_expires_at = clock_timestamp() + :lease, worker = :worker, started_at = clock_timestamp()
+        attempt = job.attempt + 1, attempts_left = job.attempts_left - 1,
+        lease_expires_at = clock_timestamp() + :lease, worker = :worker, started_at = clock_timestamp(),
+        held = FALSE
     WHERE job.id = :job_id
-      AND job.state = ANY(:sources)
+      AND job.state IN ('queued')
       AND job.run_at <= (SELECT clock_timestamp())
       AND job.attempts_left > 0
       AND (job.deadline_at IS NULL OR job.deadline_at > (SELECT clock_timestamp())
@@ -110,14 +214,14 @@ WITH changed AS (
         AND (pause.tenant_id IS NULL OR pause.tenant_id = job.tenant_id))
       AND job.operation || '@' || job.operation_version = ANY(:known_operations)
     RETURNING job.*
-), attempt AS (
+), changed_attempt AS (
     INSERT INTO job_attempt (job_id, number, worker, started_at)
     SELECT id, attempt, worker, started_at FROM changed
-), event AS (
+), changed_event AS (
     INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
-    SELECT id, event_seq, :recorded_as, attempt, :data, clock_timestamp() FROM changed
+    SELECT id, event_seq, 'claim', attempt, :data, clock_timestamp() FROM changed
 )
-SELECT * FROM changed;
+SELECT changed.id, changed.tenant_id, changed.mode, changed.operation, changed.operation_version, changed.params, changed.result, changed.error, changed.error_code, changed.error_cause, changed.metadata, changed.state, changed.attempt, changed.attempts_left, changed.max_attempts, changed.reconcile_only, changed.open_effects, changed.done_effects, changed.event_seq, changed.run_at, changed.held, changed.lease_expires_at, changed.worker, changed.deadline_at, changed.cancel_requested_at, changed.erased_at, changed.identity, changed.concurrency_key, changed.accept_seq, changed.queue, changed.priority, changed.progress, changed.created_at, changed.started_at, changed.finished_at, changed.idempotency_record_id, changed.idempotency_key, changed.request_id, changed.traceparent FROM changed;
 
 -- begin effect
 -- Locks the job's row, then the step's; job_pkey, job_step_pkey.
@@ -211,112 +315,160 @@ RETURNING EXTRACT(EPOCH FROM lease_expires_at - clock_timestamp())::float8, canc
 -- Locks the job's row, then its attempt's; job_pkey, job_attempt_pkey.
 WITH changed AS (
     UPDATE job
-    SET state = :target,
+    SET state = 'succeeded',
         event_seq = job.event_seq + 1,
         result = :result, error = NULL, error_code = NULL, error_cause = NULL,
-        finished_at = clock_timestamp(), next_publish_at = NULL, lease_expires_at = NULL, worker = NULL
+        finished_at = clock_timestamp(), lease_expires_at = NULL, worker = NULL
     WHERE job.id = :job_id
-      AND job.state = ANY(:sources)
+      AND job.state IN ('running')
       AND job.open_effects = 0
       AND job.attempt = :attempt
     RETURNING job.*
-), attempt AS (
-    UPDATE job_attempt SET ended_at = clock_timestamp(), outcome = :recorded_as, error = :attempt_error
+), changed_attempt AS (
+    UPDATE job_attempt
+    SET ended_at = clock_timestamp(), outcome = 'succeed', error = :attempt_error
     FROM changed WHERE job_attempt.job_id = changed.id AND job_attempt.number = changed.attempt
-), event AS (
+), changed_event AS (
     INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
-    SELECT id, event_seq, :recorded_as, attempt, :data, clock_timestamp() FROM changed
+    SELECT id, event_seq, 'succeed', attempt, :data, clock_timestamp() FROM changed
 )
-SELECT * FROM changed;
+SELECT changed.id, changed.tenant_id, changed.mode, changed.operation, changed.operation_version, changed.params, changed.result, changed.error, changed.error_code, changed.error_cause, changed.metadata, changed.state, changed.attempt, changed.attempts_left, changed.max_attempts, changed.reconcile_only, changed.open_effects, changed.done_effects, changed.event_seq, changed.run_at, changed.held, changed.lease_expires_at, changed.worker, changed.deadline_at, changed.cancel_requested_at, changed.erased_at, changed.identity, changed.concurrency_key, changed.accept_seq, changed.queue, changed.priority, changed.progress, changed.created_at, changed.started_at, changed.finished_at, changed.idempotency_record_id, changed.idempotency_key, changed.request_id, changed.traceparent FROM changed;
+
+-- lock concurrency queue, before a job leaves it
+-- Takes an advisory lock until the transaction ends; job_pkey.
+SELECT pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, mode, concurrency_key), 0))
+FROM job WHERE id = :job_id AND concurrency_key IS NOT NULL;
 
 -- settle as failed, with a concurrency key
--- Locks the job's row and its attempt's, then the next job's unless it is locked; job_pkey, job_concurrency_order.
+-- After the lock of the queue. Locks the rows of the job, its attempt and the next job; job_pkey, job_concurrency_order.
 WITH changed AS (
     UPDATE job
-    SET state = :target,
+    SET state = 'failed',
         event_seq = job.event_seq + 1,
         error = CASE WHEN job.done_effects > 0 THEN :partial_error ELSE :error END::bytea,
         error_code = CASE WHEN job.done_effects > 0 THEN 'partially-done' ELSE :error_code END,
         error_cause = :error_cause,
-        finished_at = clock_timestamp(), next_publish_at = NULL, lease_expires_at = NULL, worker = NULL
+        finished_at = clock_timestamp(), lease_expires_at = NULL, worker = NULL
     WHERE job.id = :job_id
-      AND job.state = ANY(:sources)
+      AND job.state IN ('running')
       AND job.open_effects = 0
       AND job.attempt = :attempt
     RETURNING job.*
-), attempt AS (
-    UPDATE job_attempt SET ended_at = clock_timestamp(), outcome = :recorded_as, error = :attempt_error
+), changed_attempt AS (
+    UPDATE job_attempt
+    SET ended_at = clock_timestamp(), outcome = 'fail', error = :attempt_error
     FROM changed WHERE job_attempt.job_id = changed.id AND job_attempt.number = changed.attempt
-), event AS (
+), changed_event AS (
     INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
-    SELECT id, event_seq, :recorded_as, attempt, :data, clock_timestamp() FROM changed
+    SELECT id, event_seq, 'fail', attempt, :data, clock_timestamp() FROM changed
 ), head AS MATERIALIZED (
-    SELECT first.id, first.run_at FROM changed, LATERAL (
-        SELECT other.id, other.run_at FROM job AS other
+    SELECT first.id, first.queue, first.run_at <= (SELECT clock_timestamp()) AS is_due FROM changed, LATERAL (
+        SELECT other.id, other.queue, other.run_at FROM job AS other
         WHERE other.tenant_id = changed.tenant_id AND other.mode = changed.mode
-            AND other.concurrency_key = changed.concurrency_key AND other.id <> changed.id AND other.state = 'queued'
-          AND (other.attempt > 0 OR other.run_at <= (SELECT clock_timestamp()))
+            AND other.concurrency_key = changed.concurrency_key AND other.id <> changed.id AND other.state = 'queued' AND (other.attempt > 0 OR other.run_at <= (SELECT clock_timestamp()))
           AND (changed.state <> 'queued' OR other.accept_seq < changed.accept_seq)
-        ORDER BY other.accept_seq LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+        ORDER BY other.accept_seq LIMIT 1
     ) AS first
     WHERE changed.concurrency_key IS NOT NULL
       AND NOT EXISTS (SELECT FROM job AS other WHERE other.tenant_id = changed.tenant_id AND other.mode = changed.mode
             AND other.concurrency_key = changed.concurrency_key AND other.id <> changed.id AND other.state = 'running')
-), next AS (
-    UPDATE job SET next_publish_at = clock_timestamp() + :publish_grace, publications = 0
-    FROM head WHERE job.id = head.id AND head.run_at <= (SELECT clock_timestamp())
-    RETURNING job.id, job.queue
+), released AS (
+    UPDATE job SET held = FALSE FROM head WHERE job.id = head.id AND job.held
 )
-SELECT changed.*, next.id AS next_id, next.queue AS next_queue FROM changed LEFT JOIN next ON TRUE;
+SELECT changed.id, changed.tenant_id, changed.mode, changed.operation, changed.operation_version, changed.params, changed.result, changed.error, changed.error_code, changed.error_cause, changed.metadata, changed.state, changed.attempt, changed.attempts_left, changed.max_attempts, changed.reconcile_only, changed.open_effects, changed.done_effects, changed.event_seq, changed.run_at, changed.held, changed.lease_expires_at, changed.worker, changed.deadline_at, changed.cancel_requested_at, changed.erased_at, changed.identity, changed.concurrency_key, changed.accept_seq, changed.queue, changed.priority, changed.progress, changed.created_at, changed.started_at, changed.finished_at, changed.idempotency_record_id, changed.idempotency_key, changed.request_id, changed.traceparent, head.id, head.queue FROM changed LEFT JOIN head ON head.is_due;
 
 -- settle as retried, without a concurrency key
 -- Locks the job's row, then its attempt's; job_pkey, job_attempt_pkey.
 WITH changed AS (
     UPDATE job
-    SET state = :target,
+    SET state = 'queued',
         event_seq = job.event_seq + 1,
-        run_at = statement_timestamp() + :delay, next_publish_at = statement_timestamp() + :delay + :grace,
-        publications = 0, lease_expires_at = NULL, worker = NULL
+        run_at = statement_timestamp() + :delay, lease_expires_at = NULL, worker = NULL
     WHERE job.id = :job_id
-      AND job.state = ANY(:sources)
+      AND job.state IN ('running')
       AND job.attempts_left > 0
       AND job.attempt = :attempt
     RETURNING job.*
-), attempt AS (
-    UPDATE job_attempt SET ended_at = clock_timestamp(), outcome = :recorded_as, error = :attempt_error
+), changed_attempt AS (
+    UPDATE job_attempt
+    SET ended_at = clock_timestamp(), outcome = 'retry', error = :attempt_error
     FROM changed WHERE job_attempt.job_id = changed.id AND job_attempt.number = changed.attempt
-), event AS (
+), changed_event AS (
     INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
-    SELECT id, event_seq, :recorded_as, attempt, :data, clock_timestamp() FROM changed
+    SELECT id, event_seq, 'retry', attempt, :data, clock_timestamp() FROM changed
 )
-SELECT * FROM changed;
+SELECT changed.id, changed.tenant_id, changed.mode, changed.operation, changed.operation_version, changed.params, changed.result, changed.error, changed.error_code, changed.error_cause, changed.metadata, changed.state, changed.attempt, changed.attempts_left, changed.max_attempts, changed.reconcile_only, changed.open_effects, changed.done_effects, changed.event_seq, changed.run_at, changed.held, changed.lease_expires_at, changed.worker, changed.deadline_at, changed.cancel_requested_at, changed.erased_at, changed.identity, changed.concurrency_key, changed.accept_seq, changed.queue, changed.priority, changed.progress, changed.created_at, changed.started_at, changed.finished_at, changed.idempotency_record_id, changed.idempotency_key, changed.request_id, changed.traceparent FROM changed;
 
--- find queues with due jobs
--- Locks nothing; reads one entry of job_queued_by_queue per queue.
+-- find queues with jobs
+-- Locks nothing; reads one entry of job_claim per queue.
 WITH RECURSIVE first AS (
-    (SELECT queue, next_publish_at FROM job WHERE state = 'queued' ORDER BY queue, next_publish_at LIMIT 1)
+    (SELECT queue FROM job WHERE state = 'queued' AND NOT held ORDER BY queue, run_at LIMIT 1)
     UNION ALL
-    SELECT following.* FROM first, LATERAL (
-        SELECT job.queue, job.next_publish_at FROM job WHERE job.state = 'queued' AND job.queue > first.queue
-        ORDER BY job.queue, job.next_publish_at LIMIT 1
+    SELECT following.queue FROM first, LATERAL (
+        SELECT job.queue FROM job WHERE job.state = 'queued' AND NOT job.held AND job.queue > first.queue
+        ORDER BY job.queue, job.run_at LIMIT 1
     ) AS following
 )
-SELECT queue FROM first WHERE next_publish_at <= (SELECT clock_timestamp());
+SELECT queue FROM first;
 
--- mark due jobs as published
--- Locks up to :limit job rows and skips locked ones; job_queued_by_queue.
-WITH due AS MATERIALIZED (
-    SELECT id, EXISTS (SELECT FROM job_pause AS pause WHERE pause.id = ANY(:locked) AND pause.resumed_at IS NULL
+-- find due jobs, for hints
+-- Locks nothing; reads up to :limit entries of job_claim per queue.
+SELECT due.id, queues.name, EXTRACT(EPOCH FROM due.run_at - clock_timestamp())::float8
+FROM unnest(:queues::text[]) AS queues (name), LATERAL (
+    SELECT job.id, job.run_at FROM job
+    WHERE job.state = 'queued' AND NOT job.held AND job.queue = queues.name
+      AND job.run_at <= (SELECT clock_timestamp()) + :ahead
+    ORDER BY job.run_at LIMIT :limit
+) AS due;
+
+-- find due jobs that must wait
+-- Locks nothing; reads up to :limit entries of job_claim, for the concurrency queue job_concurrency_order.
+WITH front AS MATERIALIZED (
+    SELECT job.id, job.tenant_id, job.mode, job.concurrency_key, (EXISTS (SELECT FROM job_pause AS pause WHERE pause.id = ANY(:locked) AND pause.resumed_at IS NULL
             AND (pause.operation IS NULL OR pause.operation = job.operation)
-            AND (pause.tenant_id IS NULL OR pause.tenant_id = job.tenant_id)) AS is_paused FROM job
-    WHERE state = 'queued' AND queue = :queue AND next_publish_at <= (SELECT clock_timestamp())
-    ORDER BY next_publish_at LIMIT :limit FOR UPDATE OF job SKIP LOCKED
+            AND (pause.tenant_id IS NULL OR pause.tenant_id = job.tenant_id)) OR NOT job.operation || '@' || job.operation_version = ANY(:known_operations)) AS is_kept, NOT (job.concurrency_key IS NULL OR (
+            NOT EXISTS (SELECT FROM job AS other WHERE other.tenant_id = job.tenant_id AND other.mode = job.mode
+                AND other.concurrency_key = job.concurrency_key AND other.id <> job.id AND other.state = 'running')
+            AND NOT EXISTS (SELECT FROM job AS other WHERE other.tenant_id = job.tenant_id AND other.mode = job.mode
+                AND other.concurrency_key = job.concurrency_key AND other.id <> job.id AND other.state = 'queued'
+                AND other.accept_seq < job.accept_seq AND (other.attempt > 0 OR other.run_at <= (SELECT clock_timestamp()))))) AS is_blocked
+    FROM job WHERE job.state = 'queued' AND NOT job.held AND job.run_at <= (SELECT clock_timestamp()) AND job.queue = :queue
+    ORDER BY job.run_at LIMIT :limit
 )
-UPDATE job SET publications = CASE WHEN due.is_paused THEN publications ELSE LEAST(publications + 1, 1000) END,
-    next_publish_at = CASE WHEN due.is_paused THEN TIMESTAMPTZ '9999-01-01T00:00:00+00:00'
-        ELSE clock_timestamp() + LEAST(:grace * (2 ^ LEAST(publications, 10)), :longest) END
-FROM due WHERE job.id = due.id
-RETURNING job.id, job.queue, due.is_paused;
+SELECT id, is_kept, tenant_id, mode, concurrency_key FROM front WHERE is_kept OR is_blocked;
+
+-- hold blocked jobs
+-- After the lock of their concurrency queue. Locks these job rows and skips locked ones; job_pkey.
+WITH waiting AS MATERIALIZED (
+    SELECT job.id FROM job WHERE job.id = ANY(:job_ids) AND job.state = 'queued' AND NOT job.held AND job.run_at <= (SELECT clock_timestamp()) AND NOT (job.concurrency_key IS NULL OR (
+            NOT EXISTS (SELECT FROM job AS other WHERE other.tenant_id = job.tenant_id AND other.mode = job.mode
+                AND other.concurrency_key = job.concurrency_key AND other.id <> job.id AND other.state = 'running')
+            AND NOT EXISTS (SELECT FROM job AS other WHERE other.tenant_id = job.tenant_id AND other.mode = job.mode
+                AND other.concurrency_key = job.concurrency_key AND other.id <> job.id AND other.state = 'queued'
+                AND other.accept_seq < job.accept_seq AND (other.attempt > 0 OR other.run_at <= (SELECT clock_timestamp())))))
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE job SET held = TRUE FROM waiting WHERE job.id = waiting.id RETURNING 1;
+
+-- release held jobs
+-- Locks up to :limit job rows and skips locked ones; job_held, for the concurrency queue job_concurrency_order.
+WITH seen AS MATERIALIZED (
+    SELECT id FROM job WHERE held AND id > :after ORDER BY id LIMIT :limit
+), free AS MATERIALIZED (
+    SELECT job.id FROM job JOIN seen ON job.id = seen.id
+    WHERE job.held AND NOT EXISTS (SELECT FROM job_pause AS pause WHERE pause.resumed_at IS NULL
+            AND (pause.operation IS NULL OR pause.operation = job.operation)
+            AND (pause.tenant_id IS NULL OR pause.tenant_id = job.tenant_id)) AND (job.concurrency_key IS NULL OR (
+            NOT EXISTS (SELECT FROM job AS other WHERE other.tenant_id = job.tenant_id AND other.mode = job.mode
+                AND other.concurrency_key = job.concurrency_key AND other.id <> job.id AND other.state = 'running')
+            AND NOT EXISTS (SELECT FROM job AS other WHERE other.tenant_id = job.tenant_id AND other.mode = job.mode
+                AND other.concurrency_key = job.concurrency_key AND other.id <> job.id AND other.state = 'queued'
+                AND other.accept_seq < job.accept_seq AND (other.attempt > 0 OR other.run_at <= (SELECT clock_timestamp()))))) AND job.operation || '@' || job.operation_version = ANY(:known_operations)
+    FOR NO KEY UPDATE OF job SKIP LOCKED
+), released AS (
+    UPDATE job SET held = FALSE FROM free WHERE job.id = free.id RETURNING 1
+)
+SELECT (SELECT count(*) FROM seen), (SELECT count(*) FROM released), (SELECT id FROM seen ORDER BY id DESC LIMIT 1);
 
 -- find expired leases
 -- Locks up to :limit job rows for this statement and skips locked ones; job_running.
@@ -328,24 +480,24 @@ ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED;
 -- Locks the job's row, then its attempt's; job_pkey, job_attempt_pkey.
 WITH changed AS (
     UPDATE job
-    SET state = :target,
+    SET state = 'queued',
         event_seq = job.event_seq + 1,
-        run_at = statement_timestamp() + :delay, next_publish_at = statement_timestamp() + :delay + :grace,
-        publications = 0, lease_expires_at = NULL, worker = NULL
+        run_at = statement_timestamp() + :delay, lease_expires_at = NULL, worker = NULL
     WHERE job.id = :job_id
-      AND job.state = ANY(:sources)
+      AND job.state IN ('running')
       AND job.lease_expires_at <= (SELECT clock_timestamp())
       AND job.attempts_left > 0
       AND job.attempt = :attempt
     RETURNING job.*
-), attempt AS (
-    UPDATE job_attempt SET ended_at = clock_timestamp(), outcome = :recorded_as, error = :attempt_error
+), changed_attempt AS (
+    UPDATE job_attempt
+    SET ended_at = clock_timestamp(), outcome = 'expire', error = :attempt_error
     FROM changed WHERE job_attempt.job_id = changed.id AND job_attempt.number = changed.attempt
-), event AS (
+), changed_event AS (
     INSERT INTO job_event (job_id, seq, type, attempt, data, created_at)
-    SELECT id, event_seq, :recorded_as, attempt, :data, clock_timestamp() FROM changed
+    SELECT id, event_seq, 'expire', attempt, :data, clock_timestamp() FROM changed
 )
-SELECT * FROM changed;
+SELECT changed.id, changed.tenant_id, changed.mode, changed.operation, changed.operation_version, changed.params, changed.result, changed.error, changed.error_code, changed.error_cause, changed.metadata, changed.state, changed.attempt, changed.attempts_left, changed.max_attempts, changed.reconcile_only, changed.open_effects, changed.done_effects, changed.event_seq, changed.run_at, changed.held, changed.lease_expires_at, changed.worker, changed.deadline_at, changed.cancel_requested_at, changed.erased_at, changed.identity, changed.concurrency_key, changed.accept_seq, changed.queue, changed.priority, changed.progress, changed.created_at, changed.started_at, changed.finished_at, changed.idempotency_record_id, changed.idempotency_key, changed.request_id, changed.traceparent FROM changed;
 
 -- find jobs past their deadline
 -- Locks up to :limit job rows for this statement and skips locked ones; job_queued_by_deadline.

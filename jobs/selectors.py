@@ -117,9 +117,11 @@ def filter_jobs(job_filter: JobFilter) -> QuerySet[Job]:
     Times are narrowed by ids as well, so that an index that ends with the id serves them.
     """
     values = {**vars(job_filter), **_ids_between(job_filter)}
-    jobs = Job.objects.filter(
-        **{_LOOKUPS.get(name, name): value for name, value in values.items() if value is not None}
-    )
+    jobs = Job.objects.all()
+    if job_filter.state == State.QUEUED and job_filter.tenant_id is None:
+        # Between them, two indexes contain the queued jobs of all tenants.
+        jobs = jobs.filter(Q(held=True) | Q(state=values.pop("state"), held=False))
+    jobs = jobs.filter(**{_LOOKUPS.get(name, name): value for name, value in values.items() if value is not None})
     if (job_filter.error_code or job_filter.error_cause) and job_filter.state is None:
         # Only these have an error, and only these states have an index across tenants.
         jobs = jobs.filter(state__in=[State.FAILED, State.UNKNOWN])

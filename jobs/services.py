@@ -24,10 +24,11 @@ from jobs.operations import downstream_key
 from jobs.orphaned_files import remove_on_commit
 from jobs.payloads import decode_payload, describe_failure, encode_payload, printable
 from jobs.queries.artifacts import discard_artifacts
+from jobs.queries.concurrency_queue import lock_concurrency_key
 from jobs.queries.erase import erase_job, lock_job
 from jobs.queries.events import request_cancel
 from jobs.queries.steps import close_by_verdict, raise_generation, reference_of, steps_of
-from jobs.queries.submit import find_job_by_identity, lock_concurrency_key
+from jobs.queries.submit import find_job_by_identity
 from jobs.selectors import get_job
 from jobs.states import Event, State
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ from broker.publisher import publish_committed
 from jobs.errors import DuplicateOperation
 from jobs.models import Job, Priority
 from jobs.payloads import encode_payload
-from jobs.queries.submit import JOB_CTES, find_job_by_identity, insert_job, job_values, lock_concurrency_key
+from jobs.queries.concurrency_queue import lock_concurrency_key
+from jobs.queries.submit import JOB_CTES, find_job_by_identity, insert_job, job_values
 from jobs.signals import StateChange, state_changed
 from jobs.states import Event, State
 
@@ -76,13 +77,14 @@ def plan_job(
     if job.identity is not None:
         return None
     job.created_at, job.run_at = at, max(at, submission.run_at or at)
-    return PlannedJob(job, JOB_CTES, job_values(job, grace=_publish_grace()))
+    return PlannedJob(job, JOB_CTES, job_values(job))
 
 
 def announce_job(job: Job) -> None:
-    """Publish a hint of the committed job if it is due, and count it. Never raises for Redis."""
-    if job.run_at <= job.created_at:
-        publish_committed(DueJob(job.id, job.queue))
+    """Publish a hint of the committed job if it can run soon, and count it. Never raises for Redis."""
+    in_seconds = (job.run_at - job.created_at).total_seconds()
+    if not job.held and in_seconds <= settings.SWEEP_SECONDS:
+        publish_committed(DueJob(job.id, job.queue, in_seconds))
     state_changed.send_robust(sender=None, change=StateChange(job.operation, Event.SUBMIT.value, job.state))
 
 
@@ -95,11 +97,11 @@ def submit_job(
     idempotency_record_id: int | None = None,
     idempotency_key: str | None = None,
 ) -> Job:
-    """Queue a job in the caller's transaction, after the key's reservation; publish a hint after the commit if it is due.
+    """Queue a job in the caller's transaction, after the key's reservation; publish a hint after the commit if it can run soon.
 
-    The sweep publishes jobs that are due later, and jobs whose process died between the commit and the hint: there is no separate
-    outbox table. Sends one statement. A concurrency key adds a second one, which waits for transactions that enter the same
-    queue.
+    The sweep finds jobs that are due later, and jobs whose process died between the commit and the hint: there is no separate
+    outbox table. Sends one statement. A concurrency key adds a second one, which waits for transactions that enter or leave the
+    same queue.
     Raises DuplicateOperation where another live job of the tenant has the same business intent.
     """
     job = _new_job(
@@ -158,7 +160,7 @@ def queue_of(operation: Operation, priority: Priority) -> str:
 def _insert_unless_duplicate(job: Job) -> None:
     """Insert the job. If a duplicate refused the insert but has ended since, try again. Raises DuplicateOperation."""
     for _ in range(_MAX_TRIES):
-        if insert_job(job, grace=_publish_grace()):
+        if insert_job(job):
             return
         duplicate = find_job_by_identity(job)
         if duplicate is not None:
@@ -170,7 +172,3 @@ def _identity_of(submission: Submission) -> bytes | None:
     """Return a 16-byte digest of the business intent; None if the operation defines none."""
     intent = submission.operation.identity(submission.params)
     return None if intent is None else hashlib.blake2b(intent.encode(), digest_size=16).digest()
-
-
-def _publish_grace() -> timedelta:
-    return timedelta(seconds=settings.PUBLISH_GRACE_SECONDS)

@@ -19,6 +19,7 @@ from broker.publisher import publish_hint_on_commit
 from jobs.errors import DuplicateOperation, IllegalTransition, JobErased, JobNotFound, StaleAttempt
 from jobs.models import Job
 from jobs.payloads import describe_failure, encode_payload
+from jobs.queries.claim import NextJob, claim_next, succeed_and_claim_next
 from jobs.queries.rule_statement import apply_first_rule
 from jobs.states import Event, State, rules_for
 
@@ -26,6 +27,8 @@ _ZERO = timedelta(0)
 _CAUSE_MAX = 100  # characters of job.error_cause
 _ONE_RUNNING = "job_one_running_per_concurrency_key"
 _ONE_PER_IDENTITY = "job_one_per_identity"
+# Claims by order that may meet a claim of the same concurrency key in the same instant, in a row.
+_MAX_TRIES = 3
 
 
 def claim_job(*, job_id: UUID, worker: str, known_operations: Collection[str]) -> Job | None:
@@ -54,44 +57,75 @@ def claim_job(*, job_id: UUID, worker: str, known_operations: Collection[str]) -
     return job
 
 
+def claim_next_job(wanted: NextJob) -> Job | None:
+    """Lease the first due job of the queue to this worker, as `claim_job` does; None if there is none that it can claim."""
+    for _ in range(_MAX_TRIES):
+        try:
+            return claim_next(wanted)
+        except IntegrityError as error:
+            # As in `claim_job`; the next look finds the job behind.
+            if _violated_constraint(error) != _ONE_RUNNING:
+                raise
+    return None
+
+
+# has_concurrency_key, below: pass False if the job is known to have none. The statement is then cheaper.
+
+
 def succeed_job(*, job_id: UUID, attempt: int, result: bytes, has_concurrency_key: bool = True) -> Job:
-    """Store the encoded result and end the job as succeeded. Raises IllegalTransition while an effect is open.
+    """Store the encoded result and end the job as succeeded. Raises IllegalTransition while an effect is open."""
+    return _settle(Event.SUCCEED, job_id, attempt, has_concurrency_key, result=result)
 
-    has_concurrency_key: pass False if the job has none; the statement is then cheaper.
+
+def succeed_and_claim_next_job(
+    *, job_id: UUID, attempt: int, result: bytes, wanted: NextJob
+) -> tuple[Job | None, bool]:
+    """Do what `succeed_job` and `claim_next_job` do, in one statement and one commit, for a job without a concurrency key.
+
+    Return the claimed job, and whether the first one was settled; if not, `succeed_job` reports the reason. If the claim meets a
+    running job of the same concurrency key in the same instant, nothing takes effect, and both results say so.
     """
-    return _settle(
-        Event.SUCCEED, job_id, attempt, result=result, attempt_error=None, has_concurrency_key=has_concurrency_key
-    )
+    try:
+        is_settled, claimed = succeed_and_claim_next(job_id=job_id, attempt=attempt, result=result, wanted=wanted)
+    except IntegrityError as error:
+        if _violated_constraint(error) != _ONE_RUNNING:
+            raise
+        return None, False
+    return claimed, is_settled
 
 
-def fail_job(*, job_id: UUID, attempt: int, detail: str, cause: str) -> Job:
+def fail_job(*, job_id: UUID, attempt: int, detail: str, cause: str, has_concurrency_key: bool = True) -> Job:
     """End the job as failed; its error is `partially-done` if an effect is done. Raises IllegalTransition while one is open."""
-    return _settle(Event.FAIL, job_id, attempt, **_errors("operation-failed", detail, cause))
+    return _settle(Event.FAIL, job_id, attempt, has_concurrency_key, **_errors("operation-failed", detail, cause))
 
 
-def retry_job(*, job_id: UUID, attempt: int, delay: timedelta, detail: str, cause: str) -> Job:
+def retry_job(
+    *, job_id: UUID, attempt: int, delay: timedelta, detail: str, cause: str, has_concurrency_key: bool = True
+) -> Job:
     """End the attempt and queue the job for another one after `delay`, or end it if no attempts are left.
 
     Without attempts the job fails if no effect is open; else it gets one attempt that only reconciles, and then is unknown.
     A cancel request is granted here if nothing has been done.
     """
-    return _settle(Event.RETRY, job_id, attempt, delay=delay, **_errors("attempts-exhausted", detail, cause))
+    errors = _errors("attempts-exhausted", detail, cause)
+    return _settle(Event.RETRY, job_id, attempt, has_concurrency_key, delay=delay, **errors)
 
 
-def postpone_job(*, job_id: UUID, attempt: int, delay: timedelta, detail: str) -> Job:
+def postpone_job(*, job_id: UUID, attempt: int, delay: timedelta, detail: str, has_concurrency_key: bool = True) -> Job:
     """Queue the job again after `delay` without charging the attempt."""
     errors = _errors("attempts-exhausted", detail, "postponed")
-    return _settle(Event.POSTPONE, job_id, attempt, delay=delay, **errors)
+    return _settle(Event.POSTPONE, job_id, attempt, has_concurrency_key, delay=delay, **errors)
 
 
-def stop_as_unknown(*, job_id: UUID, attempt: int, detail: str) -> Job:
+def stop_as_unknown(*, job_id: UUID, attempt: int, detail: str, has_concurrency_key: bool = True) -> Job:
     """Stop the job in `unknown`: an effect began, and its outcome cannot be learned."""
-    return _settle(Event.OUTCOME_UNKNOWN, job_id, attempt, **_errors("outcome-unknown", detail, "outcome-unknown"))
+    errors = _errors("outcome-unknown", detail, "outcome-unknown")
+    return _settle(Event.OUTCOME_UNKNOWN, job_id, attempt, has_concurrency_key, **errors)
 
 
-def stop_canceled_job(*, job_id: UUID, attempt: int) -> Job:
+def stop_canceled_job(*, job_id: UUID, attempt: int, has_concurrency_key: bool = True) -> Job:
     """End the running job as canceled, as requested. Raises IllegalTransition if an effect is open or done."""
-    return _settle(Event.STOP, job_id, attempt, attempt_error=None)
+    return _settle(Event.STOP, job_id, attempt, has_concurrency_key)
 
 
 def expire_job(*, job_id: UUID, attempt: int, delay: timedelta) -> Job | None:
@@ -102,7 +136,9 @@ def expire_job(*, job_id: UUID, attempt: int, delay: timedelta) -> Job | None:
     """
     detail = "The worker stopped renewing its lease: it was killed, cut off or frozen."
     errors = _errors("attempts-exhausted", detail, "lease-expired")
-    return apply_first_rule(rules_for(Event.EXPIRE), job_id=job_id, attempt=attempt, delay=delay, **errors)
+    job = apply_first_rule(rules_for(Event.EXPIRE), job_id=job_id, attempt=attempt, delay=delay, **errors)
+    _publish_if_queued(job, delay)
+    return job
 
 
 def fail_past_deadline(*, job_id: UUID) -> Job | None:
@@ -126,12 +162,7 @@ def apply_redrive(*, job_id: UUID, event_data: Mapping[str, str] | None = None) 
         # A savepoint, so that the caller's transaction can still look up the duplicate.
         with transaction.atomic():
             job = apply_first_rule(
-                rules_for(Event.REDRIVE),
-                job_id=job_id,
-                event_data=event_data,
-                delay=_ZERO,
-                grace=_publish_grace(),
-                keep_cancel_request=False,
+                rules_for(Event.REDRIVE), job_id=job_id, event_data=event_data, delay=_ZERO, keep_cancel_request=False
             )
     except IntegrityError as error:
         if _violated_constraint(error) == _ONE_PER_IDENTITY:
@@ -139,7 +170,7 @@ def apply_redrive(*, job_id: UUID, event_data: Mapping[str, str] | None = None) 
         raise
     if job is None:
         raise _illegal(Event.REDRIVE, job_id)
-    publish_hint_on_commit(DueJob(job.id, job.queue))
+    _publish_if_queued(job, _ZERO)
     return job
 
 
@@ -156,24 +187,25 @@ def apply_resolve(
         [rule for rule in rules_for(Event.RESOLVE) if rule.target is target],
         job_id=job_id,
         delay=_ZERO,
-        grace=_publish_grace(),
         keep_cancel_request=keep_cancel_request,
         **values,
     )
     if job is None:
         raise _illegal(Event.RESOLVE, job_id)
-    if target is State.QUEUED:
-        publish_hint_on_commit(DueJob(job.id, job.queue))
+    _publish_if_queued(job, _ZERO)
     return job
 
 
-def _settle(event: Event, job_id: UUID, attempt: int, **values: Any) -> Job:  # noqa: ANN401 - statement parameters
+def _settle(event: Event, job_id: UUID, attempt: int, has_concurrency_key: bool, **values: Any) -> Job:  # noqa: ANN401, FBT001
     """Apply the event under the attempt's fence. Raises StaleAttempt if it is stale, else IllegalTransition.
 
     At most one rule of an event matches. A cancel request that arrives between two statements is applied by the next attempt.
     """
-    job = apply_first_rule(rules_for(event), job_id=job_id, attempt=attempt, **values)
+    job = apply_first_rule(
+        rules_for(event), job_id=job_id, attempt=attempt, has_concurrency_key=has_concurrency_key, **values
+    )
     if job is not None:
+        _publish_if_queued(job, values.get("delay", _ZERO))
         return job
     if Job.objects.filter(pk=job_id, attempt=attempt, state=State.RUNNING).exists():
         raise _illegal(event, job_id)
@@ -196,8 +228,11 @@ def _errors(code: str, detail: str, cause: str) -> dict[str, Any]:
     }
 
 
-def _publish_grace() -> timedelta:
-    return timedelta(seconds=settings.PUBLISH_GRACE_SECONDS)
+def _publish_if_queued(job: Job | None, delay: timedelta) -> None:
+    """Publish a hint of the job when it is due, if that is before a sweep finds it and nothing blocks it."""
+    seconds = delay.total_seconds()
+    if job is not None and job.state == State.QUEUED and not job.held and seconds <= settings.SWEEP_SECONDS:
+        publish_hint_on_commit(DueJob(job.id, job.queue, seconds))
 
 
 def _illegal(event: Event, job_id: UUID) -> JobNotFound | JobErased | IllegalTransition:

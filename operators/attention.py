@@ -63,7 +63,6 @@ def needs_attention(*, limit: int = MAX_LISTED + 1, since: datetime | None = Non
     """
     overdue = queries.overdue_jobs(
         age=timedelta(seconds=settings.OVERDUE_JOB_SECONDS),
-        longest=timedelta(seconds=settings.PUBLISH_BACKOFF_MAX_SECONDS),
         queues=[priority.name.lower() for priority in Priority],
         examined=_MAX_JOBS_READ,
         limit=limit,

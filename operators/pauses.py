@@ -40,10 +40,10 @@ def pause(*, operation: str | None = None, tenant_id: int | None = None, actor: 
 
 
 def resume(*, pause_id: int, actor: str, note: str = "") -> None:
-    """End the pause. The sweeper then publishes the parked jobs as fast as the queues have room. Audited.
+    """End the pause. The sweeper then releases the jobs that it held. Audited.
 
-    Raises NotPaused if it was already resumed. Waits for a sweep that is parking jobs under this pause. A crash after the
-    commit loses nothing: the row stays until all parked jobs have been visited.
+    Raises NotPaused if it was already resumed. Waits for a sweep that is holding jobs under this pause. A crash after the
+    commit loses nothing: the row stays until all held jobs have been looked at.
     """
     with transaction.atomic():
         if not Pause.objects.filter(pk=pause_id, resumed_at=None).update(resumed_at=Now()):
@@ -54,7 +54,7 @@ def resume(*, pause_id: int, actor: str, note: str = "") -> None:
 def list_pauses() -> list[tuple[Pause, int]]:
     """Return all pauses, oldest first, each with its attempts that still run; 0 means drained.
 
-    A resumed pause is listed until its parked jobs are due again. Two statements on a tiny table.
+    A resumed pause is listed until its held jobs are released. Two statements on a tiny table.
     """
     pauses = list(Pause.objects.select_related("tenant").order_by("id"))
     running = count_running([pause.id for pause in pauses]) if pauses else {}

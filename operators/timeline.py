@@ -191,18 +191,17 @@ def _spans(detail: JobDetail) -> Iterator[Span]:
 
 
 def _waits(detail: JobDetail) -> Iterator[Span]:
-    """Yield the periods from each event that queued the job to the claim after it. Publications are not recorded."""
+    """Yield the periods from each event that queued the job to the claim after it."""
     queued: JobEvent | None = None
     for event in detail.events:
         if event.type == Event.CLAIM and queued is not None:
-            yield _wait(queued, event.created_at, "published, then claimed")
+            yield _wait(queued, event.created_at, "then claimed")
         if event.type in set(Event):
             queued = event if event.type in _QUEUING_EVENTS else None
     job = detail.job
     if queued is not None and job.state == State.QUEUED:
-        again = f"; published again {job.publications} times" if job.publications else ""
         due = f"due at {job.run_at:%H:%M:%S}" if job.run_at > detail.now else "due"
-        yield _wait(queued, None, f"{due}{again}")
+        yield _wait(queued, None, f"{due}; held: paused, blocked or unknown" if job.held else due)
 
 
 def _wait(queued: JobEvent, end: datetime | None, text: str) -> Span:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from accounts.models import Tenant
+    from broker.hints import DueJob
 
 FUZZ_EXAMPLES = 8  # some 20 seconds
 POISONED_JOBS = 25  # 75 processes die, each for some 0.7 s of a processor
@@ -108,8 +109,17 @@ def _closed_breaker() -> Iterator[None]:
     typical_durations.forget()
     credential_cache.clear()
     yield
+    publisher._later.clear()
     assert publisher.flush(seconds=20.0)
     redis_breaker.succeeded()
+
+
+@pytest.fixture
+def hinted(monkeypatch: pytest.MonkeyPatch) -> list[DueJob]:
+    """The hints that this process gives to its publisher from now on; none is sent."""
+    due: list[DueJob] = []
+    monkeypatch.setattr(publisher, "publish_hint", due.append)
+    return due
 
 
 @pytest.fixture

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -34,6 +36,7 @@ from jobs.operations import (
 from jobs.payloads import decode_payload, encode_payload
 from jobs.registry import known_operations, operation_of
 from jobs.selectors import unclaimed_reason
+from jobs.states import State
 from workers import signals
 from workers.backoff import retry_delay
 from workers.heartbeat import heartbeat
@@ -43,33 +46,63 @@ from workers.outcomes import Canceled, Failed, Lost, Outcome, Postponed, RetryAt
 
 if TYPE_CHECKING:
     from jobs.models import Job
+    from jobs.queries.claim import NextJob
 
 log = structlog.get_logger(__name__)
 
 
-def execute_job(job_id: UUID) -> Job | None:
-    """Run the job once and return it settled; None if it could not be claimed, or the lease was lost.
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """A job that this worker has just claimed."""
 
-    If the process dies in this function, the lease expires and the sweep queues the job again. The recorded steps show the next
-    attempt what was done.
-    """
+    job: Job
+    claimed_at: float  # of the monotonic clock, before the claim was sent
+
+
+class AttemptEnd(NamedTuple):
+    """How an attempt ended."""
+
+    settled: Job | None  # None if the lease was lost, or the settle and the next claim were one statement
+    has_searched: bool = False  # whether it also looked for the next job
+    following: ClaimedJob | None = None  # the job that it claimed
+
+
+def execute_job(job_id: UUID) -> Job | None:
+    """Run the job once and return it settled; None if it could not be claimed, or the lease was lost."""
+    claimed = claim_hinted_job(job_id)
+    return None if claimed is None else run_attempt(claimed).settled
+
+
+def claim_hinted_job(job_id: UUID) -> ClaimedJob | None:
+    """Claim the job that a hint names; None if it cannot be claimed, which is logged and counted with its reason."""
     claimed_at = time.monotonic()
     reach("before_claim")
     job = transitions.claim_job(job_id=job_id, worker=worker_name(), known_operations=known_operations())
     if job is None:
         _report_unclaimed(job_id)
         return None
+    return ClaimedJob(job, claimed_at)
+
+
+def run_attempt(claimed: ClaimedJob, *, choose_next: Callable[[], NextJob | None] = lambda: None) -> AttemptEnd:
+    """Perform the claimed job's operation and settle its outcome.
+
+    choose_next: called at the end of the operation. If it returns which job to take next and this one has succeeded, the settle
+    and that claim share a statement.
+    If the process dies in this function, the lease expires and the sweep queues the job again. The recorded steps show the next
+    attempt what was done.
+    """
+    job, claimed_at = claimed.job, claimed.claimed_at
     operation = operation_of(job.operation, job.operation_version)
-    time_limit = timedelta(seconds=operation.timeout_seconds)
     lease = Lease(
         job_id=job.id,
         attempt=job.attempt,
-        time_limit=time_limit,
+        time_limit=timedelta(seconds=operation.timeout_seconds),
         claimed_at=claimed_at,
         cancel_requested=job.cancel_requested_at is not None,
     )
     log_context = structlog.contextvars.bound_contextvars(
-        # Take the id from the job's row: a hint that the sweep publishes has no request id.
+        # Take the id from the job's row: a worker has no request.
         request_id=job.request_id,
         job_id=str(job.id),
         attempt=job.attempt,
@@ -79,18 +112,48 @@ def execute_job(job_id: UUID) -> Job | None:
     trace = span("attempt", parent=job.traceparent, job_id=str(job.id), number=job.attempt, operation=job.operation)
     # The heartbeat runs until the outcome is committed, so that a process that hangs while settling is killed too.
     with log_context, trace, heartbeat.renewing(lease):
-        log.info("job.claimed", queue=job.queue, attempts_left=job.attempts_left)
+        log.debug("job.claimed", queue=job.queue, attempts_left=job.attempts_left)
         reach("after_claim")
         outcome = perform(operation, job, lease)
         reach("before_settle")
-        settled = settle(job, outcome, lease)
+        state, end = _settle_and_claim(job, outcome, lease, choose_next())
         name, seconds = type(outcome).__name__.lower(), time.monotonic() - claimed_at
-        if settled is None:
+        if state is None:
             log.warning("job.stale")
         else:
-            log.info("job.settled", outcome=name, state=settled.state, seconds=round(seconds, 6))
+            log.info(
+                "job.settled", outcome=name, state=state, seconds=round(seconds, 6), wait_seconds=_waited_seconds(job)
+            )
     signals.attempt_ended.send_robust(sender=None, operation=job.operation, outcome=name, seconds=seconds)
-    return settled
+    return end
+
+
+def _settle_and_claim(
+    job: Job, outcome: Outcome, lease: Lease, wanted: NextJob | None
+) -> tuple[str | None, AttemptEnd]:
+    """Settle the outcome, together with the claim of the next job if that is possible. Return the state, None if stale."""
+    following = None
+    has_searched = False
+    if wanted is not None and isinstance(outcome, Succeeded) and job.concurrency_key is None:
+        is_settled, following = lease.retry_write(partial(_succeed_and_claim, job, outcome, wanted))
+        has_searched = is_settled or following is not None
+        if is_settled:
+            return State.SUCCEEDED, AttemptEnd(None, has_searched, following)
+    settled = settle(job, outcome, lease)
+    return None if settled is None else settled.state, AttemptEnd(settled, has_searched, following)
+
+
+def _succeed_and_claim(job: Job, outcome: Succeeded, wanted: NextJob) -> tuple[bool, ClaimedJob | None]:
+    claimed_at = time.monotonic()
+    claimed, is_settled = transitions.succeed_and_claim_next_job(
+        job_id=job.id, attempt=job.attempt, result=outcome.result, wanted=wanted
+    )
+    return is_settled, None if claimed is None else ClaimedJob(claimed, claimed_at)
+
+
+def _waited_seconds(job: Job) -> float | None:
+    """Return how long the job was due before this attempt."""
+    return None if job.started_at is None else round((job.started_at - job.run_at).total_seconds(), 6)
 
 
 def worker_name() -> str:
@@ -103,7 +166,7 @@ def _report_unclaimed(job_id: UUID) -> None:
         reason = unclaimed_reason(job_id)
     except (DatabaseError, InterfaceError):  # the reason is only for logs and metrics
         reason = "lookup_failed"
-    log.info("job.not_claimed", job_id=str(job_id), reason=reason)
+    log.debug("job.not_claimed", job_id=str(job_id), reason=reason)
     signals.delivery_dropped.send_robust(sender=None, reason=reason)
 
 
@@ -184,10 +247,14 @@ def _write_or_retry(job: Job, outcome: Outcome) -> Job | None:
 
 
 def _write(job: Job, outcome: Outcome) -> Job | None:
-    fence: dict[str, Any] = {"job_id": job.id, "attempt": job.attempt}
+    fence: dict[str, Any] = {
+        "job_id": job.id,
+        "attempt": job.attempt,
+        "has_concurrency_key": job.concurrency_key is not None,
+    }
     match outcome:
         case Succeeded(result):
-            return transitions.succeed_job(**fence, result=result, has_concurrency_key=job.concurrency_key is not None)
+            return transitions.succeed_job(**fence, result=result)
         case RetryAt(delay, detail, cause):
             return transitions.retry_job(**fence, delay=delay, detail=detail, cause=cause)
         case Postponed(delay, detail):

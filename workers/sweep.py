@@ -1,4 +1,4 @@
-"""The sweep: end expired leases, fail jobs past their deadline, publish hints of due jobs, resolve jobs from provider events."""
+"""The sweep: end what has expired, resolve jobs from provider events, hold and release jobs that wait, publish hints."""
 
 from __future__ import annotations
 
@@ -13,22 +13,13 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from broker.hints import publish_hints
-from broker.queue_lengths import queue_lengths
+from broker.publisher import publisher
 from foundation.fault_points import reach
 from jobs import transitions
 from jobs.provider_events import resolve_from_events
-from jobs.queries.pauses import unpark_resumed_jobs
-from jobs.queries.sweep import (
-    FIRST_DEADLINE,
-    FIRST_LEASE,
-    PublishBatch,
-    count_due,
-    due_queues,
-    expired_leases,
-    jobs_past_deadline,
-    mark_published,
-)
+from jobs.queries.held import FIRST_HELD, hold_front, release_held, release_resumed_jobs
+from jobs.queries.sweep import FIRST_DEADLINE, FIRST_LEASE, expired_leases, find_due, jobs_past_deadline, list_queues
+from jobs.registry import known_operations
 from workers import signals
 from workers.backoff import retry_delay
 from workers.batches import BatchCounts, interleave_batches
@@ -39,8 +30,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# Jobs that wait for a full queue are counted up to this number. It shows a backlog and needs only a short index scan.
-_HELD_BACK_COUNTED = 10_000
+# Batches of held jobs that a sweep looks at: 100,000 of them are seen in two minutes, for a part of a second each time.
+_RELEASE_BATCHES = 10
+# The last of them that this process looked at.
+_released_to = FIRST_HELD
 
 
 @dataclass(frozen=True)
@@ -49,25 +42,26 @@ class Counts(BatchCounts):
 
     expired: int = 0
     lapsed: int = 0
-    published: int = 0
-    parked: int = 0  # due, but paused: made due again when the pause is resumed
-    resumed: int = 0  # parked jobs that are due again because their pause was resumed
+    hinted: int = 0  # due jobs of which a hint was published; a queue with enough hints takes no more
+    held: int = 0  # due, but paused, blocked or of an unknown operation: left out of the claim index
+    released: int = 0  # held jobs that nothing keeps any longer
     resolved: int = 0  # unknown jobs that were resolved by a provider event in their history
-    held_back: int = 0  # due, but left out because their queue is full; counted up to 10,000 a queue
 
 
 def run_once() -> Counts:
     """Sweep everything that is due, batch by batch, for at most SWEEP_SECONDS: then the next tick does the rest.
 
-    Each row is changed by a guarded UPDATE with its own commit, or marked in a batch that is committed before its hints are
-    published. So two sweeps may run at once. If a sweep dies, the next one finds the rows that are left. A batch that was
-    marked but
-    not published is published again after its next_publish_at.
+    Each row is changed by a guarded UPDATE, so two sweeps may run at once. If a sweep dies, the next one finds the rows that are
+    left.
     """
     began_at = time.monotonic()
-    # Resumed jobs before hints, so that they can be published in the same sweep.
-    kinds = (_expire_leases(), _lapse_jobs(), _resolve_jobs(), _unpark_resumed_jobs(), _publish_due_jobs())
+    kinds = (
+        *(_expire_leases(), _lapse_jobs(), _resolve_jobs()),
+        *(_release_resumed_jobs(), _release_free_jobs(), _hold_waiting_jobs()),
+    )
     counts = sum(interleave_batches(*kinds, seconds=settings.SWEEP_SECONDS), start=Counts())
+    # Last, so that the hints are about jobs that can be claimed now.
+    counts += Counts(hinted=_publish_due_jobs())
     signals.swept.send_robust(sender=None, counts=counts, seconds=time.monotonic() - began_at)
     if not counts.is_empty:
         log.info("sweep", **asdict(counts))
@@ -131,43 +125,39 @@ def _resolve_jobs() -> Iterator[Counts]:
     yield Counts(resolved=resolve_from_events(limit=settings.BATCH_ROWS))
 
 
-def _unpark_resumed_jobs() -> Iterator[Counts]:
-    while (progress := unpark_resumed_jobs(settings.BATCH_ROWS)) is not None:
-        yield Counts(resumed=progress.unparked)
+def _release_resumed_jobs() -> Iterator[Counts]:
+    while (
+        progress := release_resumed_jobs(limit=settings.BATCH_ROWS, known_operations=known_operations())
+    ) is not None:
+        yield Counts(released=progress.released)
 
 
-def _publish_due_jobs() -> Iterator[Counts]:
-    """Publish a batch for each queue, at most as many as the queue has room for; a full queue is skipped until the next sweep.
+def _hold_waiting_jobs() -> Iterator[Counts]:
+    """Hold what stands in front of each queue and cannot be claimed, until a batch finds nothing more."""
+    for queue in list_queues():
+        while held := hold_front(queue=queue, limit=settings.BATCH_ROWS, known_operations=known_operations()):
+            yield Counts(held=held)
 
-    Nothing is marked while the broker is down, hung or full, so the jobs stay due. If the broker fails in the middle of a batch,
-    the unpublished jobs are published again after their next_publish_at.
+
+def _release_free_jobs() -> Iterator[Counts]:
+    """Look at a part of the held jobs and release those that nothing keeps; the next sweep goes on from there."""
+    global _released_to  # noqa: PLW0603 - one position per process: a lost one costs a round
+    for _ in range(_RELEASE_BATCHES):
+        progress = release_held(after=_released_to, limit=settings.BATCH_ROWS, known_operations=known_operations())
+        _released_to = progress.last or FIRST_HELD
+        yield Counts(released=progress.released)
+        if progress.last is None:
+            return
+
+
+def _publish_due_jobs() -> int:
+    """Fill each queue that has due jobs with hints up to HINTS_MAX, and publish those due before the next sweep in time.
+
+    Changes no row. While the broker is down nothing is sent; the next sweep tries again.
     """
-    queues = due_queues()
-    while queues and (lengths := queue_lengths(queues)) is not None:
-        counts, unfinished = Counts(), []
-        for queue in queues:
-            room = settings.PUBLISH_QUEUE_CAP - lengths[queue]
-            limit = min(settings.BATCH_ROWS, room)
-            marked = _mark(queue, limit=limit) if room > 0 else PublishBatch()
-            if marked.due:
-                reach("mid_sweep")
-            published = publish_hints(marked.due)
-            counts += Counts(published=published, parked=marked.parked)
-            if published < len(marked.due):
-                yield counts
-                return
-            if len(marked.due) >= room:
-                counts += Counts(held_back=count_due(queue=queue, at_most=_HELD_BACK_COUNTED))
-            elif len(marked.due) + marked.parked == limit:
-                unfinished.append(queue)
-        yield counts
-        queues = unfinished
-
-
-def _mark(queue: str, *, limit: int) -> PublishBatch:
-    return mark_published(
-        queue=queue,
-        limit=limit,
-        grace=timedelta(seconds=settings.PUBLISH_GRACE_SECONDS),
-        longest=timedelta(seconds=settings.PUBLISH_BACKOFF_MAX_SECONDS),
-    )
+    due = find_due(list_queues(), limit=settings.HINTS_MAX, ahead=timedelta(seconds=settings.SWEEP_SECONDS))
+    if due:
+        reach("mid_sweep")
+    for job in due:
+        publisher.publish_hint(job)
+    return len(due)

@@ -9,16 +9,16 @@ from django.conf import settings
 from broker.hints import RUN_JOB_TASK
 from jobs import selfaudit
 from workers import purge, sweep
-from workers.executor import execute_job
+from workers.backlog import run_hint
 
 # Set both limits to the same value. The default soft limit is above this hard limit, and then beat does not send the task at all.
 IN_TIME = dict.fromkeys(("time_limit", "soft_time_limit"), settings.MAINTENANCE_TIME_LIMIT_SECONDS)
 
 
 @shared_task(name=RUN_JOB_TASK)
-def run_job(job_id: str) -> None:
-    """Run the job, if it can be claimed."""
-    execute_job(UUID(job_id))
+def run_job(job_id: str, queue: str) -> None:
+    """Run the job if it is due, then help with the backlog of the queue."""
+    run_hint(UUID(job_id), queue)
 
 
 @shared_task(name="workers.sweep", acks_late=False, **IN_TIME)

@@ -13,10 +13,6 @@ BREAKER_OPEN_SECONDS = 5.0
 PUBLISH_CONNECT_SECONDS = 0.5
 # Seconds that the broker may take to answer the publisher or the sweep, connecting included. No client waits for that.
 PUBLISH_BUDGET_SECONDS = env.float("PUBLISH_BUDGET_SECONDS", default=1.0)
-# Seconds that the first publication may take before the sweep publishes again.
-PUBLISH_GRACE_SECONDS = env.float("PUBLISH_GRACE_SECONDS", default=5.0)
-# Seconds between two publications of one job that no worker claims, at most.
-PUBLISH_BACKOFF_MAX_SECONDS = 60.0
-# Messages in a queue at which the sweep adds no more; publishers stop at half of it. More than a large fleet runs until the next
-# sweep, and about 4 MB of broker memory if no worker runs. The jobs themselves are in PostgreSQL.
-PUBLISH_QUEUE_CAP = env.int("PUBLISH_QUEUE_CAP", default=5_000)
+# Messages in a queue at which no hint is added. Whoever takes a hint goes on with the backlog, so a fleet needs one per process
+# that is idle, and a full queue costs 40 kB of broker memory. The jobs themselves are in PostgreSQL.
+HINTS_MAX = env.int("HINTS_MAX", default=64)

@@ -25,7 +25,7 @@ POLL_SECONDS = 0.1
 def stopped_broker(client: DemoClient) -> Result:
     """A job that is accepted without a broker waits in PostgreSQL, and runs once the broker is back."""
     client.print("(e) The broker stopped")
-    client.print_more(f"    A job that no worker took is published again after {compared('PUBLISH_GRACE_SECONDS')}.")
+    client.print_more(f"    The sweep looks for due jobs every {compared('SWEEP_SECONDS')}.")
     key, body, before = client.new_key("broker"), client.charge_body(7300), client.charges()
     pid = client.supervisor.running["broker"].identity.pid
     command = client.supervisor.end("broker", signal.SIGTERM)

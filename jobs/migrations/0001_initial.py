@@ -1,4 +1,3 @@
-import datetime
 import django.db.models.deletion
 import django.db.models.functions.comparison
 import django.db.models.functions.datetime
@@ -72,8 +71,7 @@ class Migration(migrations.Migration):
                 ('done_effects', models.SmallIntegerField(db_default=0, default=0)),
                 ('event_seq', models.IntegerField(db_default=1, default=1)),
                 ('run_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('next_publish_at', models.DateTimeField(null=True)),
-                ('publications', models.SmallIntegerField(db_default=0, default=0)),
+                ('held', models.BooleanField(db_default=False, default=False)),
                 ('lease_expires_at', models.DateTimeField(null=True)),
                 ('worker', models.CharField(max_length=255, null=True)),
                 ('deadline_at', models.DateTimeField(null=True)),
@@ -100,12 +98,11 @@ class Migration(migrations.Migration):
                 'db_table': 'job',
                 'permissions': [('operate_job', 'Can cancel, redrive, resolve, release, pause and resume')],
                 'indexes': [
-                    models.Index(condition=models.Q(('state', 'queued')), fields=['queue', 'next_publish_at'], name='job_queued_by_queue'),
+                    models.Index(condition=models.Q(('held', False), ('state', 'queued')), fields=['queue', 'run_at'], name='job_claim'),
+                    models.Index(condition=models.Q(('held', True)), fields=['id'], name='job_held'),
                     models.Index(condition=models.Q(('state', 'running')), fields=['id'], name='job_running'),
                     models.Index(condition=models.Q(('state', 'failed')), fields=['finished_at'], name='job_failed'),
                     models.Index(condition=models.Q(('error_code', 'partially-done')), fields=['id'], name='job_partially_done'),
-                    models.Index(condition=models.Q(('next_publish_at', datetime.datetime(9999, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), fields=['id'], name='job_parked'),
-                    models.Index(condition=models.Q(('concurrency_key__isnull', True), ('next_publish_at__lt', datetime.datetime(9999, 1, 1, 0, 0, tzinfo=datetime.timezone.utc)), ('state', 'queued')), fields=['queue', 'run_at'], name='job_due'),
                     models.Index(condition=models.Q(('deadline_at__isnull', False), ('state', 'queued')), fields=['deadline_at'], name='job_queued_by_deadline'),
                     models.Index(condition=models.Q(('concurrency_key__isnull', False), ('state__in', ['queued', 'running'])), fields=['tenant', 'mode', 'concurrency_key', 'accept_seq'], name='job_concurrency_order'),
                     models.Index(condition=models.Q(('finished_at__isnull', False)), fields=['finished_at', 'id'], name='job_ended'),
@@ -124,7 +121,8 @@ class Migration(migrations.Migration):
                             'job_erased_has_ended': 'NEW.erased_at IS NULL OR NEW.finished_at IS NOT NULL',
                             'job_failed_or_unknown_says_why': "NEW.state NOT IN ('failed', 'unknown') OR NEW.error IS NOT NULL",
                             'job_mode_is_known': "NEW.mode IN ('test', 'live')",
-                            'job_queued_is_to_be_published': "(NEW.state = 'queued') = (NEW.next_publish_at IS NOT NULL) AND (NEW.state <> 'queued' OR NEW.attempts_left > 0)",
+                            'job_held_is_queued': "NOT NEW.held OR NEW.state = 'queued'",
+                            'job_queued_has_attempts': "NEW.state <> 'queued' OR NEW.attempts_left > 0",
                             'job_running_has_a_lease': "(NEW.state = 'running') = (NEW.lease_expires_at IS NOT NULL) AND (NEW.state = 'running') = (NEW.worker IS NOT NULL) AND (NEW.state <> 'running' OR NEW.attempt > 0)",
                             'job_state_is_known': "NEW.state IN ('queued', 'running', 'succeeded', 'failed', 'canceled', 'unknown')",
                             'job_succeeded_has_a_result': "NEW.state <> 'succeeded' OR NEW.result IS NOT NULL",
@@ -235,7 +233,7 @@ class Migration(migrations.Migration):
                 ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('note', models.TextField()),
                 ('resumed_at', models.DateTimeField(null=True)),
-                ('unparked_to', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
+                ('released_to', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
             ],
             options={
                 'db_table': 'job_pause',

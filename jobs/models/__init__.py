@@ -8,13 +8,12 @@ from jobs.models.artifact import JobArtifact, OrphanedFile
 from jobs.models.attempt import JobAttempt
 from jobs.models.bulk_action import BulkAction
 from jobs.models.event import JobEvent
-from jobs.models.job import PARKED, Job, Priority
+from jobs.models.job import Job, Priority
 from jobs.models.pause import Pause
 from jobs.models.step import JobStep
 from jobs.models.violation import Violation
 
 __all__ = [
-    "PARKED",
     "BulkAction",
     "Job",
     "JobArtifact",

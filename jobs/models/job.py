@@ -1,7 +1,5 @@
 """A job, and the rules of jobs/states.py as constraints."""
 
-from datetime import UTC, datetime
-
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -9,9 +7,6 @@ from django.db.models.functions import Now
 from foundation.row_rules import RowRules
 from jobs.ids import job_resource
 from jobs.states import State
-
-# The `next_publish_at` of a job that waits for a pause to be resumed.
-PARKED = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class Priority(models.IntegerChoices):
@@ -23,7 +18,7 @@ class Priority(models.IntegerChoices):
 
 
 class Job(models.Model):
-    """A job. There is no separate outbox table: the sweep publishes a hint of the row at `next_publish_at`."""
+    """A job. There is no separate outbox table: workers claim due rows, and a hint only wakes a worker sooner."""
 
     id = models.UUIDField(primary_key=True, editable=False)  # UUIDv7, minted by the application
     tenant = models.ForeignKey("accounts.Tenant", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
@@ -47,9 +42,9 @@ class Job(models.Model):
     done_effects = models.SmallIntegerField(db_default=0, default=0)  # done and not compensated
     event_seq = models.IntegerField(db_default=1, default=1)
     run_at = models.DateTimeField(db_default=Now())
-    next_publish_at = models.DateTimeField(null=True)  # when the sweeper publishes it (again)
-    # How often the sweep published the job since it was last queued.
-    publications = models.SmallIntegerField(db_default=0, default=0)
+    # Left out of the claim index: paused, behind another job of its concurrency queue, or of an operation that nobody knows.
+    # Only keeps the row out of the way of others: the guards of the claim decide.
+    held = models.BooleanField(db_default=False, default=False)
     lease_expires_at = models.DateTimeField(null=True)  # in no index, so that a renewal stays a HOT update
     worker = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: not running
     deadline_at = models.DateTimeField(null=True)
@@ -75,21 +70,13 @@ class Job(models.Model):
         # For all actions of operators; no form changes a job.
         permissions = [("operate_job", "Can cancel, redrive, resolve, release, pause and resume")]
         indexes = [
-            # By queue first, so that the due jobs of a full queue are not in front of those of another.
-            models.Index(
-                fields=["queue", "next_publish_at"], name="job_queued_by_queue", condition=Q(state=State.QUEUED)
-            ),
+            # For claims, in their order. The jobs of one queue, and held jobs, are not in front of others.
+            models.Index(fields=["queue", "run_at"], name="job_claim", condition=Q(state=State.QUEUED, held=False)),
+            models.Index(fields=["id"], name="job_held", condition=Q(held=True)),
             models.Index(fields=["id"], name="job_running", condition=Q(state=State.RUNNING)),
             # For operators: latest failures; jobs that failed half done and were not redriven.
             models.Index(fields=["finished_at"], name="job_failed", condition=Q(state=State.FAILED)),
             models.Index(fields=["id"], name="job_partially_done", condition=Q(error_code="partially-done")),
-            models.Index(fields=["id"], name="job_parked", condition=Q(next_publish_at=PARKED)),
-            # For metrics: the oldest due job of each queue, without jobs that are blocked or paused.
-            models.Index(
-                fields=["queue", "run_at"],
-                name="job_due",
-                condition=Q(state=State.QUEUED, concurrency_key__isnull=True, next_publish_at__lt=PARKED),
-            ),
             models.Index(
                 fields=["deadline_at"],
                 name="job_queued_by_deadline",
@@ -125,8 +112,8 @@ class Job(models.Model):
                     "job_state_is_known": """NEW.state IN
                         ('queued', 'running', 'succeeded', 'failed', 'canceled', 'unknown')""",
                     "job_mode_is_known": "NEW.mode IN ('test', 'live')",
-                    "job_queued_is_to_be_published": """(NEW.state = 'queued') = (NEW.next_publish_at IS NOT NULL)
-                        AND (NEW.state <> 'queued' OR NEW.attempts_left > 0)""",
+                    "job_queued_has_attempts": "NEW.state <> 'queued' OR NEW.attempts_left > 0",
+                    "job_held_is_queued": "NOT NEW.held OR NEW.state = 'queued'",
                     "job_running_has_a_lease": """(NEW.state = 'running') = (NEW.lease_expires_at IS NOT NULL)
                         AND (NEW.state = 'running') = (NEW.worker IS NOT NULL)
                         AND (NEW.state <> 'running' OR NEW.attempt > 0)""",

@@ -15,8 +15,8 @@ class Pause(models.Model):
     by = models.CharField(max_length=200)
     at = models.DateTimeField(db_default=Now())
     note = models.TextField()
-    resumed_at = models.DateTimeField(null=True)  # ends the pause; the row stays until no job is parked
-    unparked_to = models.UUIDField(default=UUID(int=0))  # the last parked job that was made due since then
+    resumed_at = models.DateTimeField(null=True)  # ends the pause; the row stays until each held job was looked at
+    released_to = models.UUIDField(default=UUID(int=0))  # the last held job that was looked at since then
 
     class Meta:
         db_table = "job_pause"

@@ -20,14 +20,22 @@ _OVERDUE_LEASES = """
     SELECT id FROM job WHERE state = 'running' AND lease_expires_at <= (SELECT clock_timestamp()) - %(age)s
     ORDER BY id LIMIT %(limit)s"""
 
-# A due job's next publication is at most the longest interval ahead; jobs that are not due or parked come after that.
+# Of the held jobs, those that neither a pause nor a concurrency queue explains: their operation is not known.
 _OVERDUE_JOBS = f"""
-    SELECT job.id FROM unnest(%(queues)s::text[]) AS queues (name), LATERAL (
-        SELECT id, run_at, operation, tenant_id FROM job
-        WHERE state = 'queued' AND queue = queues.name AND next_publish_at <= (SELECT clock_timestamp()) + %(longest)s
-        ORDER BY next_publish_at LIMIT %(examined)s
+    SELECT job.id FROM (
+        SELECT due.* FROM unnest(%(queues)s::text[]) AS queues (name), LATERAL (
+            SELECT id, run_at, operation, tenant_id FROM job
+            WHERE state = 'queued' AND NOT held AND queue = queues.name
+              AND run_at <= (SELECT clock_timestamp()) - %(age)s
+            ORDER BY run_at LIMIT %(examined)s
+        ) AS due
+        UNION ALL
+        SELECT held.id, held.run_at, held.operation, held.tenant_id FROM (
+            SELECT * FROM job WHERE held ORDER BY id LIMIT %(examined)s
+        ) AS held
+        WHERE held.run_at <= (SELECT clock_timestamp()) - %(age)s AND held.concurrency_key IS NULL
     ) AS job
-    WHERE job.run_at <= (SELECT clock_timestamp()) - %(age)s AND NOT {PAUSED}
+    WHERE NOT {PAUSED}
     ORDER BY job.run_at LIMIT %(limit)s"""
 
 _ERRORS = """
@@ -80,12 +88,12 @@ def overdue_leases(*, age: timedelta, limit: int) -> list[UUID]:
     return _ids(_OVERDUE_LEASES, age=age, limit=limit)
 
 
-def overdue_jobs(*, age: timedelta, longest: timedelta, queues: Sequence[str], examined: int, limit: int) -> list[UUID]:
+def overdue_jobs(*, age: timedelta, queues: Sequence[str], examined: int, limit: int) -> list[UUID]:
     """Return unpaused jobs that have been due for `age`, oldest first, among the first `examined` jobs of each queue.
 
-    Served by job_queued_by_queue. For a larger backlog look at the age of its oldest job instead.
+    Served by job_claim and job_held. For a larger backlog look at the age of its oldest job instead.
     """
-    return _ids(_OVERDUE_JOBS, age=age, longest=longest, queues=list(queues), examined=examined, limit=limit)
+    return _ids(_OVERDUE_JOBS, age=age, queues=list(queues), examined=examined, limit=limit)
 
 
 def group_errors(*, since: datetime, operation: str | None, examined: int, limit: int) -> list[ErrorGroup]:

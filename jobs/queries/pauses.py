@@ -1,16 +1,13 @@
-"""Pauses: a paused job cannot be claimed. The sweep parks it, so that no useless hints are published.
+"""Pauses: a paused job cannot be claimed. The sweep holds it (queries/held.py), so that claims do not meet it.
 
-A pause in force has no `resumed_at`. The sweeper parks each queued job that it finds due and paused: `next_publish_at` becomes
-PARKED, so that later sweeps skip it. A resumed pause stays until all parked jobs that nothing else pauses have been made due.
+A pause in force has no `resumed_at`. A resumed pause stays until each held job was looked at once.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
-
-from django.db import transaction
+from uuid import UUID
 
 from foundation.statements import fetch_all, fetch_one
-from jobs.models import PARKED, Pause
 
 # True for a paused `job`. The table has few rows, and nearly always none.
 PAUSED = """EXISTS (SELECT FROM job_pause AS pause WHERE pause.resumed_at IS NULL
@@ -18,26 +15,13 @@ PAUSED = """EXISTS (SELECT FROM job_pause AS pause WHERE pause.resumed_at IS NUL
                 AND (pause.tenant_id IS NULL OR pause.tenant_id = job.tenant_id))"""
 # Considers only the pauses that this transaction has locked.
 PAUSED_BY_LOCKED = PAUSED.replace("WHERE", "WHERE pause.id = ANY(%(locked)s) AND", 1)
-PARKED_AT = f"TIMESTAMPTZ '{PARKED.isoformat()}'"
 
-# FOR SHARE: a resume waits for the transactions that park jobs because of this pause, and later transactions do not use the
-# pause.
-# # So no job is parked at an id that the unparking has already passed.
+# FOR SHARE: a resume waits for the transactions that hold jobs because of this pause, and later transactions do not use the
+# pause. So no job is held at an id that the release has already passed.
 _LOCK = "SELECT id FROM job_pause WHERE resumed_at IS NULL FOR SHARE"
 
 _RESUMED = """
-    SELECT id, unparked_to FROM job_pause WHERE resumed_at IS NOT NULL ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED"""
-
-# Without SKIP LOCKED: a skipped job would stay parked for good. A transaction that has locked its row waits for none of ours.
-_UNPARK = f"""
-    WITH parked AS MATERIALIZED (
-        SELECT id FROM job WHERE next_publish_at = {PARKED_AT} AND id > %(after)s ORDER BY id LIMIT %(limit)s
-    ), unparked AS (
-        UPDATE job SET next_publish_at = GREATEST(job.run_at, clock_timestamp()), publications = 0
-        FROM parked WHERE job.id = parked.id AND job.next_publish_at = {PARKED_AT} AND NOT {PAUSED}
-        RETURNING 1
-    )
-    SELECT (SELECT count(*) FROM parked), (SELECT count(*) FROM unparked), (SELECT id FROM parked ORDER BY id DESC LIMIT 1)"""
+    SELECT id, released_to FROM job_pause WHERE resumed_at IS NOT NULL ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED"""
 
 _COUNT_RUNNING = """
     SELECT pause.id, (SELECT count(*) FROM job WHERE job.state = 'running'
@@ -47,11 +31,11 @@ _COUNT_RUNNING = """
 
 
 @dataclass(frozen=True, slots=True)
-class UnparkProgress:
-    """The result of one batch."""
+class ResumedPause:
+    """A pause that was resumed, and the last held job that was looked at since then. Fields in the order of the columns."""
 
-    unparked: int
-    is_done: bool
+    id: int
+    released_to: UUID
 
 
 def lock_pauses() -> list[int]:
@@ -59,23 +43,10 @@ def lock_pauses() -> list[int]:
     return [pause_id for (pause_id,) in fetch_all(_LOCK)]
 
 
-def unpark_resumed_jobs(limit: int) -> UnparkProgress | None:
-    """Make the next `limit` parked jobs after the resumed pause's position due, except those that another pause keeps.
-
-    Return None if no pause was resumed, or another sweeper is working on it. Locks the pause, then those jobs; served by
-    job_parked. The last batch deletes the pause. Dying in a batch leaves the position as it was.
-    """
-    with transaction.atomic():
-        row = fetch_one(_RESUMED)
-        if row is None:
-            return None
-        pause_id, after = row
-        ((parked, unparked, last),) = fetch_all(_UNPARK, after=after, limit=limit)
-        if parked < limit:
-            Pause.objects.filter(pk=pause_id).delete()
-        else:
-            Pause.objects.filter(pk=pause_id).update(unparked_to=last)
-    return UnparkProgress(unparked, is_done=parked < limit)
+def lock_resumed_pause() -> ResumedPause | None:
+    """Lock a resumed pause until this transaction ends; None if there is none, or another sweeper works on it."""
+    row = fetch_one(_RESUMED)
+    return None if row is None else ResumedPause(*row)
 
 
 def count_running(pause_ids: Collection[int]) -> dict[int, int]:

@@ -42,17 +42,20 @@ _COUNT = """
           AND (%(created_from)s::timestamptz IS NULL OR created_at >= %(created_from)s)
           AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
     ), count(*)"""
-_IN_STATE = """job.state = %(state)s
+_IN_RANGE = """
           AND (%(first_id)s::uuid IS NULL OR job.id >= %(first_id)s) AND (%(last_id)s::uuid IS NULL OR job.id < %(last_id)s)"""
+# Between them, job_held and job_claim contain the queued jobs of all tenants.
 _COUNT_OF_ALL = f"""{_COUNT} FROM (
-        SELECT * FROM job WHERE {_IN_STATE}
+        SELECT * FROM job
+        WHERE CASE WHEN %(state)s = 'queued' THEN job.held OR (job.state = 'queued' AND NOT job.held)
+              ELSE job.state = %(state)s END{_IN_RANGE}
         LIMIT %(examined)s
     ) AS candidates"""
 _COUNT_OF_TENANT = f"""
     WITH RECURSIVE {OPERATIONS_OF_TENANT}{_COUNT} FROM (
         SELECT job.* FROM operations JOIN job
             ON job.tenant_id = %(tenant_id)s AND job.mode = %(mode)s AND job.operation = operations.name
-        WHERE {_IN_STATE}
+        WHERE job.state = %(state)s{_IN_RANGE}
         LIMIT %(examined)s
     ) AS candidates"""
 
@@ -83,7 +86,8 @@ def ids_by_reference(*, text: str, limit: int) -> list[UUID]:
 def count_matching_jobs(values: Mapping[str, Any], *, examined: int) -> tuple[int, bool]:
     """Count the matching jobs among the first `examined` candidates; also return whether there are more candidates.
 
-    Served by job_list for a tenant and mode, else by the state's own index: job_in_trouble, job_running or job_queued_by_queue.
+    Served by job_list for a tenant and mode, else by the state's own index: job_in_trouble, job_running, or
+    job_claim with job_held.
     """
     is_of_tenant = values["tenant_id"] is not None and values["mode"] is not None
     statement = _COUNT_OF_TENANT if is_of_tenant else _COUNT_OF_ALL

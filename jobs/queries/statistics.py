@@ -8,7 +8,6 @@ from typing import NamedTuple
 from django.db import transaction
 
 from foundation.statements import execute, fetch_all
-from jobs.queries.pauses import PARKED_AT
 from jobs.states import State
 
 
@@ -29,8 +28,8 @@ class JobKind(NamedTuple):
     operation: str
 
 
-# Jobs with a concurrency key and paused jobs may wait without a fault, so the query and its index exclude them.
-_WAITING = f"job.state = 'queued' AND job.concurrency_key IS NULL AND job.next_publish_at < {PARKED_AT}"
+# Held jobs may wait without a fault.
+_WAITING = "job.state = 'queued' AND NOT job.held"
 
 # Jumps from the first entry of a queue to that of the next one.
 _DUE = f"""
@@ -56,7 +55,15 @@ _COUNT_BY_STATE: Mapping[State, str] = {
     SELECT operation, count(*) FROM (
         SELECT operation FROM job WHERE state = '{state}' ORDER BY {order} LIMIT %(at_most)s
     ) AS live GROUP BY operation"""
-    for state, order in ((State.QUEUED, "queue, next_publish_at"), (State.RUNNING, "id"), (State.UNKNOWN, "id"))
+    for state, order in ((State.RUNNING, "id"), (State.UNKNOWN, "id"))
+} | {
+    State.QUEUED: """
+    SELECT operation, count(*) FROM (
+        (SELECT operation FROM job WHERE state = 'queued' AND NOT held ORDER BY queue, run_at LIMIT %(at_most)s)
+        UNION ALL
+        (SELECT operation FROM job WHERE held ORDER BY id LIMIT %(at_most)s)
+        LIMIT %(at_most)s
+    ) AS live GROUP BY operation"""
 }
 COUNTED_STATES = tuple(_COUNT_BY_STATE)
 
@@ -77,12 +84,12 @@ _MEDIANS = """
 
 
 def due_jobs(*, at_most: int) -> list[DueQueue]:
-    """Return each queue with due jobs that nothing blocks or pauses, counted up to `at_most`. Served by job_due."""
+    """Return each queue with due jobs that nothing blocks or pauses, counted up to `at_most`. Served by job_claim."""
     return [DueQueue(*row) for row in fetch_all(_DUE, at_most=at_most)]
 
 
 def count_by_operation(state: State, *, at_most: int) -> dict[str, int]:
-    """Count the jobs in the state, up to `at_most`. Served by job_queued_by_queue, job_running or job_in_trouble."""
+    """Count the jobs in the state, up to `at_most`. Served by job_claim and job_held, job_running or job_in_trouble."""
     return dict(fetch_all(_COUNT_BY_STATE[state], at_most=at_most))
 
 

@@ -1,14 +1,12 @@
-"""The rows that the sweeper works on: jobs to publish, expired leases, deadlines that have passed."""
+"""The rows that the sweeper works on: due jobs, expired leases, deadlines that have passed."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from django.db import transaction
-
 from broker.hints import DueJob
 from foundation.statements import fetch_all
-from jobs.queries.pauses import PARKED_AT, PAUSED_BY_LOCKED, lock_pauses
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,49 +26,28 @@ class JobPastDeadline:
     deadline_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class PublishBatch:
-    """Due jobs to publish now, and the number of due jobs that a pause has parked."""
-
-    due: list[DueJob] = field(default_factory=list)
-    parked: int = 0
-
-
 # Where each search starts.
 FIRST_LEASE = UUID(int=0)
 FIRST_DEADLINE = JobPastDeadline(UUID(int=0), datetime.min.replace(tzinfo=UTC))
 
 # Jumps from the first entry of a queue to that of the next one: one step per queue, however many jobs are waiting.
-_DUE_QUEUES = """
+_QUEUES = """
     WITH RECURSIVE first AS (
-        (SELECT queue, next_publish_at FROM job WHERE state = 'queued' ORDER BY queue, next_publish_at LIMIT 1)
+        (SELECT queue FROM job WHERE state = 'queued' AND NOT held ORDER BY queue, run_at LIMIT 1)
         UNION ALL
-        SELECT following.* FROM first, LATERAL (
-            SELECT job.queue, job.next_publish_at FROM job WHERE job.state = 'queued' AND job.queue > first.queue
-            ORDER BY job.queue, job.next_publish_at LIMIT 1
+        SELECT following.queue FROM first, LATERAL (
+            SELECT job.queue FROM job WHERE job.state = 'queued' AND NOT job.held AND job.queue > first.queue
+            ORDER BY job.queue, job.run_at LIMIT 1
         ) AS following
     )
-    SELECT queue FROM first WHERE next_publish_at <= (SELECT clock_timestamp())"""
-
-# The interval doubles with each publication that leads to no claim, so that a backlog does not flood the broker on every sweep.
-# MATERIALIZED: with `id IN (SELECT … LIMIT …)` some plans run the sub-select once per row and mark far more than the limit.
-# A paused job is parked instead, and its interval stays as it is.
-_MARK_PUBLISHED = f"""
-    WITH due AS MATERIALIZED (
-        SELECT id, {PAUSED_BY_LOCKED} AS is_paused FROM job
-        WHERE state = 'queued' AND queue = %(queue)s AND next_publish_at <= (SELECT clock_timestamp())
-        ORDER BY next_publish_at LIMIT %(limit)s FOR UPDATE OF job SKIP LOCKED
-    )
-    UPDATE job SET publications = CASE WHEN due.is_paused THEN publications ELSE LEAST(publications + 1, 1000) END,
-        next_publish_at = CASE WHEN due.is_paused THEN {PARKED_AT}
-            ELSE clock_timestamp() + LEAST(%(grace)s * (2 ^ LEAST(publications, 10)), %(longest)s) END
-    FROM due WHERE job.id = due.id
-    RETURNING job.id, job.queue, due.is_paused"""
-
-_COUNT_DUE = """
-    SELECT count(*) FROM (
-        SELECT FROM job WHERE state = 'queued' AND queue = %(queue)s AND next_publish_at <= (SELECT clock_timestamp())
-        LIMIT %(at_most)s
+    SELECT queue FROM first"""
+_DUE = """
+    SELECT due.id, queues.name, EXTRACT(EPOCH FROM due.run_at - clock_timestamp())::float8
+    FROM unnest(%(queues)s::text[]) AS queues (name), LATERAL (
+        SELECT job.id, job.run_at FROM job
+        WHERE job.state = 'queued' AND NOT job.held AND job.queue = queues.name
+          AND job.run_at <= (SELECT clock_timestamp()) + %(ahead)s
+        ORDER BY job.run_at LIMIT %(limit)s
     ) AS due"""
 
 _EXPIRED_LEASES = """
@@ -86,30 +63,18 @@ _PAST_DEADLINE = """
     ORDER BY deadline_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED"""
 
 
-def due_queues() -> list[str]:
-    """Return the queues with jobs that are due for publication. Reads one entry of job_queued_by_queue per queue."""
-    return [queue for (queue,) in fetch_all(_DUE_QUEUES)]
+def list_queues() -> list[str]:
+    """Return the queues with jobs that are queued and not held. Reads one entry of job_claim per queue."""
+    return [queue for (queue,) in fetch_all(_QUEUES)]
 
 
-def mark_published(*, queue: str, limit: int, grace: timedelta, longest: timedelta) -> PublishBatch:
-    """Set the next publication of the queue's due jobs, longest waiting first, or park them; return those to publish.
+def find_due(queues: Sequence[str], *, limit: int, ahead: timedelta) -> list[DueJob]:
+    """Return up to `limit` jobs of each queue that are due, or will be within `ahead`, the longest waiting first.
 
-    Locks the pauses in force against a resume, then up to `limit` job rows; skips rows locked by a claim or another sweeper.
-    Only the locked pauses park a job. A pause that starts later could be resumed before this commit, and then the job would
-    stay parked.
-    Served by job_queued_by_queue, so that the backlog of one queue does not slow another. The caller publishes after the commit:
-    dying in between delays the batch by one interval, while publishing first could flood the broker.
+    Locks nothing. Served by job_claim: reads the entries that it returns. Held jobs are left out.
     """
-    with transaction.atomic():
-        rows = fetch_all(_MARK_PUBLISHED, queue=queue, limit=limit, grace=grace, longest=longest, locked=lock_pauses())
-    due = [DueJob(job_id, queue) for job_id, queue, is_paused in rows if not is_paused]
-    return PublishBatch(due, parked=len(rows) - len(due))
-
-
-def count_due(*, queue: str, at_most: int) -> int:
-    """Count the queue's jobs that are due for publication, up to `at_most`. Served by job_queued_by_queue."""
-    ((count,),) = fetch_all(_COUNT_DUE, queue=queue, at_most=at_most)
-    return int(count)
+    rows = fetch_all(_DUE, queues=list(queues), limit=limit, ahead=ahead)
+    return [DueJob(job_id, queue, max(0.0, in_seconds)) for job_id, queue, in_seconds in rows]
 
 
 def expired_leases(*, limit: int, after: UUID = FIRST_LEASE) -> list[OverdueLease]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.core.checks import CheckMessage
 
 from broker.client import redis_client
@@ -66,10 +65,6 @@ def _queues(client: redis.Redis) -> CheckMessage:
         pipeline.llen(queue)
     lengths = dict(zip(_QUEUES, pipeline.execute(), strict=True))
     check, found = "broker.queues", ", ".join(f"{queue} {length}" for queue, length in lengths.items())
-    full = [queue for queue, length in lengths.items() if length >= settings.PUBLISH_QUEUE_CAP]
-    if full:
-        found = f"Full: {', '.join(full)} ({found})."
-        return judge(check, found, warning=True, advice=f"{check}.full")
     is_stuck = lengths["maintenance"] > _MAINTENANCE_MESSAGES_MAX
     return judge(check, f"Messages: {found}.", error=is_stuck, advice=f"{check}.ticks")
 

@@ -32,7 +32,6 @@ _METRICS: Mapping[str, tuple[str, ...]] = {
     "jobs": (f"Jobs that have not ended, counted up to {COUNTED:,} per state.", "operation", "state"),
     "purge_lag_seconds": ("How long ago the oldest key that can be purged expired.",),
     "broker_queue_messages": ("Messages that wait in a queue of the broker.", "queue"),
-    "broker_queue_cap_messages": ("Messages at which the sweep adds no more to a queue.",),
 }
 
 
@@ -67,9 +66,7 @@ class DatabaseCollector(Collector):
         messages = _gauge("broker_queue_messages")
         for queue, length in (lengths or {}).items():
             messages.add_metric([queue], length)
-        cap = _gauge("broker_queue_cap_messages")
-        cap.add_metric([], settings.PUBLISH_QUEUE_CAP)
-        yield from (messages, cap, up, failed)
+        yield from (messages, up, failed)
 
 
 def _run(name: str, query: Callable[[], list[GaugeMetricFamily]]) -> list[GaugeMetricFamily] | None:

@@ -81,7 +81,6 @@ def _count_hints(*, sent: int, failed: int, skipped: int, **_: Any) -> None:
 def _count_sweep(*, counts: sweep.Counts, seconds: float, **_: Any) -> None:
     for kind in registry.SWEEP_KINDS:
         registry.SWEPT.labels(kind).inc(getattr(counts, kind))
-    registry.HELD_BACK.set(counts.held_back)
     registry.SWEEP_SECONDS.observe(seconds)
     registry.SWEEP_AT.set(time.time())
 

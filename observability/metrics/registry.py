@@ -103,10 +103,7 @@ BREAKER = _gauge("breaker_open", "Processes whose circuit breaker in front of Re
 # --- Sweep, purge, audit -----------------------------------------------------------------------------------------------
 
 SWEPT = _counter("sweep_rows_total", "Jobs that sweeps handled.", "kind")
-SWEEP_KINDS: Final = ("expired", "lapsed", "published")
-HELD_BACK = _gauge(
-    "sweep_held_back_jobs", "Due jobs that the last sweep did not publish: full queue.", mode="mostrecent"
-)
+SWEEP_KINDS: Final = ("expired", "lapsed", "hinted", "held", "released")
 SWEEP_SECONDS = _histogram("sweep_duration_seconds", "Duration of sweeps.", buckets=_ROUND_SECONDS)
 SWEEP_AT = _gauge("sweep_last_finished_timestamp_seconds", "When the last sweep finished.", mode="max")
 PURGED = _counter("purge_rows_total", "Rows and files that purges deleted.", "kind")

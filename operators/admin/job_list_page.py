@@ -18,8 +18,8 @@ from operators.search import find_jobs
 def show_jobs(request: HttpRequest) -> HttpResponse:
     """Show a page of the jobs that match the filters, or those that the search finds. A single hit opens the job.
 
-    A page takes two statements. job_pkey (read backwards) serves them, or for a rare state job_in_trouble, job_running or
-    job_queued_by_queue.
+    A page takes two statements. job_pkey (read backwards) serves them, or for a rare state job_in_trouble, job_running, or
+    job_claim with job_held.
     """
     if text := request.GET.get("q", "").strip():
         jobs = [found.job for found in find_jobs(text, limit=ROWS)]

@@ -1,23 +1,22 @@
-"""A concurrency queue is entered in the order of commits; a job that leaves its head makes the next one due."""
+"""A concurrency queue is entered in the order of commits; jobs behind the first are held, and who leaves releases the next."""
 
 from __future__ import annotations
 
 import queue
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from functools import partial
 from itertools import pairwise
 from threading import Event
 
 import pytest
-from django.conf import settings
 from django.db import connection, transaction
 
 from broker.publisher import publisher
 from jobs import transitions
 from jobs.models import Job, JobAttempt
 from jobs.payloads import encode_payload
-from jobs.queries.sweep import mark_published
+from jobs.queries.held import hold_blocked
+from jobs.queries.sweep import find_due
 from jobs.services import cancel_job, redrive_job
 from jobs.states import State
 from tests.support.factories import TenantFactory, backdate, claim, make_due, queued_job
@@ -27,8 +26,6 @@ from tests.support.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-GRACE = timedelta(seconds=settings.PUBLISH_GRACE_SECONDS)
-
 
 @pytest.fixture
 def tenant(transactional_db):
@@ -37,9 +34,14 @@ def tenant(transactional_db):
 
 @pytest.fixture
 def published(monkeypatch):
-    """Return the ids of all hints that are published from now on."""
+    """Return the ids of all jobs that a hint makes due now, from now on."""
     published = []
-    monkeypatch.setattr(publisher, "publish_hint", lambda due: published.append(due.id))
+
+    def publish_hint(due):
+        if due.in_seconds == 0:
+            published.append(due.id)
+
+    monkeypatch.setattr(publisher, "publish_hint", publish_hint)
     return published
 
 
@@ -187,20 +189,14 @@ QUEUES_AGAIN = {
 }
 
 
-def back_off(job):
-    """Return the job as the sweeper leaves it after many publications: its next one is far away."""
-    return write(job.id, "publications = 9, next_publish_at = clock_timestamp() + interval '1 hour'")
+def is_held(job):
+    return Job.objects.get(pk=job.id).held
 
 
 def is_announced(job, published):
-    """Whether a hint of the job was published, and the sweeper will publish another soon."""
-    after = Job.objects.get(pk=job.id)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        now = cursor.fetchone()[0]
+    """Whether the job is released, and a hint of it was published."""
     assert published == [job.id]
-    assert after.publications == 0
-    assert now < after.next_publish_at <= now + GRACE
+    assert not is_held(job)
     return True
 
 
@@ -208,7 +204,7 @@ def is_announced(job, published):
 def test_a_job_that_stops_running_makes_the_next_one_due(tenant, published, end):
     first, second, third = queue_up(tenant, 3)
     held = claim(first.id)
-    back_off(second)
+    assert is_held(second)
     published.clear()
     end(held)
     assert is_announced(second, published)
@@ -219,7 +215,7 @@ def test_a_job_that_stops_running_makes_the_next_one_due(tenant, published, end)
 @pytest.mark.parametrize("end", [cancel, pass_deadline], ids=["cancel", "deadline"])
 def test_a_job_that_leaves_the_head_without_running_makes_the_next_one_due(tenant, published, end):
     first, second, _ = queue_up(tenant, 3)
-    back_off(second)
+    assert is_held(second)
     published.clear()
     end(first)
     assert is_announced(second, published)
@@ -249,7 +245,8 @@ def test_an_earlier_job_that_has_become_due_goes_before_a_retry(tenant, publishe
     first, second = queue_up(tenant, 2)
     write(first.id, "run_at = clock_timestamp() + interval '1 hour'")
     held = claim(second.id)
-    back_off(make_due(first.id))
+    make_due(first.id)
+    assert hold_blocked([first.id]) == 1
     published.clear()
     QUEUES_AGAIN["retry"](held)
     assert is_announced(first, published)
@@ -288,35 +285,52 @@ def test_the_last_job_of_a_queue_publishes_no_hint(tenant, published):
 def test_an_end_that_is_rolled_back_publishes_no_hint(tenant, published):
     first, second = queue_up(tenant, 2)
     held = claim(first.id)
-    before = back_off(second)
     published.clear()
     with transaction.atomic():
         ENDS["succeed"](held)
         transaction.set_rollback(True)
     assert published == []
-    assert Job.objects.get(pk=second.id).next_publish_at == before.next_publish_at
+    assert is_held(second)
 
 
 def test_the_sweeper_publishes_a_next_job_whose_hint_was_lost(tenant):
     """As after a crash between the commit and the publication: the row is its own outbox."""
     first, second = queue_up(tenant, 2)
     ENDS["succeed"](claim(first.id))
-    backdate(second.id, next_publish_at=HOUR)
-    due = mark_published(queue="default", limit=10, grace=GRACE, longest=HOUR).due
+    due = find_due(["default"], limit=10, ahead=ZERO)
     assert [job.id for job in due] == [second.id]
     assert claim(second.id).state == State.RUNNING
 
 
-def test_an_end_does_not_wait_for_a_locked_next_job(tenant):
-    """Two jobs that leave at once would deadlock if each waited while its own row is locked."""
+def test_an_end_waits_for_a_locked_next_job_and_releases_it(tenant):
+    """A next job that was left out because somebody had locked its row would stay held."""
     first, second = queue_up(tenant, 2)
     held = claim(first.id)
-    with connection.cursor() as cursor:
-        cursor.execute("SET lock_timeout = '5s'")  # fail instead of waiting forever
-    with locked(second):
-        assert ENDS["succeed"](held).state == State.SUCCEEDED
-    connection.close()
+    with ThreadPoolExecutor(1) as pool:
+        with locked(second):
+            ended = pool.submit(_close_after, partial(ENDS["succeed"], held))
+            until_waiting(1)
+        assert ended.result(20).state == State.SUCCEEDED
+    assert not is_held(second)
     assert claim(second.id).state == State.RUNNING
+
+
+def _close_after(action):
+    try:
+        return action()
+    finally:
+        connection.close()
+
+
+def test_jobs_that_leave_at_once_do_not_deadlock_and_leave_nobody_held(tenant):
+    """Each end looks at the next job's row while its own is locked."""
+    first, *others, last = queue_up(tenant, 8)
+    held = claim(first.id)
+    leaving = [partial(cancel, job) for job in others]
+    at_once(partial(ENDS["succeed"], held), *leaving)
+    assert Job.objects.filter(state=State.QUEUED).count() == 1
+    assert not is_held(last)
+    assert claim(last.id).state == State.RUNNING
 
 
 def test_a_crash_of_the_running_job_does_not_stop_the_queue(tenant, published):

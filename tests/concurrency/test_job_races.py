@@ -14,10 +14,10 @@ from jobs.errors import IllegalTransition, StaleAttempt
 from jobs.models import Job, JobStep
 from jobs.payloads import encode_payload
 from jobs.provider_events import ProviderEvent, record_provider_event
+from jobs.queries.concurrency_queue import lock_concurrency_key
 from jobs.queries.events import append_late_effect
 from jobs.queries.lease import LeaseKey, renew_leases
 from jobs.queries.steps import begin_effect
-from jobs.queries.submit import lock_concurrency_key
 from jobs.services import cancel_job, redrive_job, resolve_job
 from jobs.states import State
 from tests.support.factories import TenantFactory, backdate, claimed_job, end_lease, queued_job

@@ -45,7 +45,7 @@ def partially_done(tenant):
 def overdue(tenant):
     job = queued_job(tenant)
     age = timedelta(seconds=settings.OVERDUE_JOB_SECONDS) + HOUR
-    return backdate(job.id, run_at=age, next_publish_at=age, created_at=age)
+    return backdate(job.id, run_at=age, created_at=age)
 
 
 def abandoned(tenant):

@@ -279,6 +279,8 @@ def test_a_refused_write_counts_once_per_attempt(tenant, script, rises):
 
 
 def test_hints_count_by_their_outcome(tenant, rises, settings):
+    with redis.Redis.from_url(settings.REDIS_URL) as valkey:
+        valkey.flushdb()
     with rises("semel_publishes_total", outcome="sent"), rises("semel_publishes_total", 0, outcome="failed"):
         queued_job(tenant)
         assert publisher.flush(seconds=20.0)
@@ -329,9 +331,10 @@ def test_each_queue_reports_the_age_of_its_oldest_due_job(tenant, metrics):
     make_due(queued_job(tenant).id)
     queued_job(tenant)
     backdate(queued_job(tenant).id, run_at=timedelta(hours=-1))  # due in an hour
-    make_due(queued_job(tenant, concurrency_key="one").id)  # in a concurrency queue
+    for _ in range(2):  # the second waits in a concurrency queue
+        queued_job(tenant, concurrency_key="one")
     found = metrics()
-    assert found.of("semel_queue_due_jobs", queue="default") == 2
+    assert found.of("semel_queue_due_jobs", queue="default") == 3
     assert 3_600 <= found.of("semel_queue_oldest_due_age_seconds", queue="default") < 3_700
     assert found.of("semel_queue_due_jobs", queue="low") == 0
     assert found.of("semel_queue_oldest_due_age_seconds", queue="low") == 0
@@ -352,8 +355,8 @@ def test_a_backlog_is_counted_up_to_a_limit(tenant, metrics):
     with connection.cursor() as cursor:
         cursor.execute(
             """INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, state, attempts_left, max_attempts,
-                   run_at, next_publish_at, queue, priority)
-               SELECT gen_random_uuid(), tenant_id, mode, operation, 1, '', 'queued', 3, 3, run_at, run_at, queue, priority
+                   run_at, queue, priority)
+               SELECT gen_random_uuid(), tenant_id, mode, operation, 1, '', 'queued', 3, 3, run_at, queue, priority
                FROM job, generate_series(1, %s) WHERE id = %s""",
             [COUNTED + 5, job.id],
         )

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from django.conf import settings as django_settings
 
 from api.job_documents import format_time
+from broker.hints import DueJob
 from idempotency.models import IdempotencyRecord
 from jobs import transitions
 from jobs.models import Job, JobStep
-from jobs.queries.sweep import mark_published
+from jobs.queries.sweep import find_due
 from jobs.registry import known_operations
 from jobs.states import State
 from tests.support.client import CHARGE, accepted, pointers, post, problem
@@ -21,7 +21,6 @@ from tests.support.scenarios import begin, close, history, write
 from workers import sweep
 
 HOUR = timedelta(hours=1)
-GRACE = timedelta(seconds=django_settings.PUBLISH_GRACE_SECONDS)
 
 
 def ahead(**delta):
@@ -38,7 +37,7 @@ def try_to_claim(job):
 
 
 def published():
-    return [due.id for due in mark_published(queue="default", limit=100, grace=HOUR, longest=HOUR).due]
+    return [due.id for due in find_due(["default"], limit=100, ahead=timedelta(0))]
 
 
 def pointers_and_codes(error):
@@ -48,21 +47,12 @@ def pointers_and_codes(error):
 # --- run_at -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def hinted(monkeypatch):
-    """The ids of the jobs of which the api has published a hint."""
-    ids = []
-    monkeypatch.setattr("jobs.submission.publish_committed", lambda due: ids.append(due.id))
-    return ids
-
-
 def test_a_job_waits_for_its_run_at(api, hinted):
     at = ahead(hours=1)
     job = submit(api, run_at=at)
     assert hinted == []
     document = api.get(f"/v1/jobs/{job.id}").json()
     assert (document["state"], document["run_at"]) == ("queued", at)
-    assert job.next_publish_at == job.run_at
     assert published() == []
     assert try_to_claim(job) is None
     make_due(job.id)
@@ -73,15 +63,17 @@ def test_a_job_waits_for_its_run_at(api, hinted):
 @pytest.mark.parametrize("at", ["2000-01-01T00:00:00Z", "0001-01-01T00:00:00Z"])
 def test_a_run_at_in_the_past_makes_the_job_due_now(api, at, hinted):
     job = submit(api, run_at=at)
-    assert hinted == [job.id]
+    assert hinted == [DueJob(job.id, job.queue)]
     assert job.run_at == job.created_at
-    assert job.next_publish_at == job.created_at + GRACE
     assert claim(job.id).state == State.RUNNING
 
 
-def test_a_job_due_within_the_publish_grace_is_published_at_the_end_of_the_grace(api):
+def test_a_job_due_before_the_next_sweep_gets_its_hint_in_time(api, hinted):
     job = submit(api, run_at=ahead(seconds=4))
-    assert job.created_at < job.run_at < job.next_publish_at == job.created_at + GRACE
+    [due] = hinted
+    assert due.id == job.id
+    assert due.in_seconds == pytest.approx((job.run_at - job.created_at).total_seconds())
+    assert 0 < due.in_seconds <= 4
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
-from broker.hints import DueJob, publish_hints
+from broker.hints import DueJob
+from broker.publisher import publisher
 from jobs.models import Job
 from tests.support.compose import ROOT
 from tests.support.factories import TenantFactory, new_api_key
@@ -83,7 +84,7 @@ def test_inspect_shows_the_workers_and_their_running_jobs(stack, caller):
     address = sleep(caller, "long", 600)
     job = caller.job_when(address, "running")
     [task] = ask(stack, "active")
-    assert (task["id"], task["args"], task["name"]) == (job["id"], [job["id"]], "workers.run_job")
+    assert (task["id"], task["args"], task["name"]) == (job["id"], [job["id"], "default"], "workers.run_job")
     # With a named destination the command does not wait beyond its reply.
     pong = celery(stack, "inspect", "ping", "--timeout", "4", "-d", f"{WORKER},{MAINTENANCE}")
     assert all(f"{node}: OK" in pong for node in (WORKER, MAINTENANCE))
@@ -106,10 +107,9 @@ def test_a_pool_that_grows_runs_more_jobs_at_once(stack, caller):
 def test_a_worker_consumes_another_queue_and_leaves_it_and_keeps_its_own(stack, caller):
     control(stack, "add_consumer", "reports")
     until(lambda: queues(stack) == {"high", "default", "low", "reports"}, seconds=START_SECONDS)
-    # The sweep does not publish it: the job is not due until another day.
     job_id = sleep(caller, "report", 0, run_at=(timezone.now() + timedelta(days=1)).isoformat()).rpartition("/")[2]
     Job.objects.filter(pk=job_id).update(queue="reports", run_at=timezone.now())
-    assert publish_hints([DueJob(UUID(job_id), "reports")]) == 1
+    publisher.publish_hint(DueJob(UUID(job_id), "reports"))
     caller.job_when(f"/v1/jobs/{job_id}", "succeeded")
     caller.job_when(sleep(caller, "as-ever", 0), "succeeded")
     control(stack, "cancel_consumer", "reports")

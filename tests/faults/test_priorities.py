@@ -6,6 +6,7 @@ import pytest
 import redis
 from django.conf import settings
 
+from broker.publisher import publisher
 from jobs.models import Job, Priority
 from jobs.registry import current_operation
 from jobs.states import State
@@ -19,8 +20,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def stack(transactional_db, tmp_path):
-    # One job at a time: the message taken first starts first.
-    with running_stack(tmp_path, WORKER_PROCESSES="1") as stack:
+    # One job at a time, and one job a message: the message taken first starts first.
+    with running_stack(tmp_path, WORKER_PROCESSES="1", BACKLOG_SECONDS="0.000001") as stack:
         yield stack
 
 
@@ -30,6 +31,7 @@ def backlog(priority, count):
     submission = Submission(operation=current_operation("demo.sleep"), params={"seconds": 0}, priority=priority)
     for _ in range(count):
         submit_job(tenant_id=tenant.id, mode="test", submission=submission)
+    assert publisher.flush(seconds=20.0)
     with redis.Redis.from_url(settings.REDIS_URL) as broker:
         assert broker.llen(priority.name.lower()) == count
 

@@ -1,8 +1,7 @@
-"""A broker queue stays below its cap; jobs that do not fit wait in PostgreSQL, unchanged (I9)."""
+"""A broker queue stays short however many jobs wait; they wait in PostgreSQL, unchanged (I9)."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -11,6 +10,7 @@ from django.conf import settings as configured
 from django.db import connection
 
 from broker.circuit_breaker import redis_breaker
+from broker.publisher import publisher
 from devstack.binaries import broker_binary
 from devstack.ports import free_port
 from devstack.processes import Command, start
@@ -25,16 +25,12 @@ from workers import sweep
 
 pytestmark = pytest.mark.django_db
 
-CAP = 500
-# Steps of ten minutes: the longest pause, so that every job is due again each time.
-STEP = timedelta(minutes=1)
-
 _FILL = """
     INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, state, attempts_left, max_attempts, run_at,
-        next_publish_at, queue, priority)
-    SELECT gen_random_uuid(), %(tenant)s, 'test', 'test.scripted', 1, '', 'queued', 3, 3, at, at, %(queue)s, 1
-    FROM (SELECT clock_timestamp() - interval '1 hour' - n * interval '1 ms' AS at
-          FROM generate_series(1, %(count)s) AS n) AS numbers"""
+        queue, priority)
+    SELECT gen_random_uuid(), %(tenant)s, 'test', 'test.scripted', 1, '', 'queued', 3, 3,
+        clock_timestamp() - interval '1 hour' - n * interval '1 ms', %(queue)s, 1
+    FROM generate_series(1, %(count)s) AS n"""
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +43,7 @@ def broker():
 
 
 @pytest.fixture(autouse=True)
-def _small(settings):
-    settings.PUBLISH_QUEUE_CAP = CAP
-    settings.BATCH_ROWS = 200
+def _unhurried(settings):
     # A sweep does everything that is due, however slow the machine is.
     settings.SWEEP_SECONDS = 3600.0
 
@@ -60,89 +54,71 @@ def queue():
 
 
 def fill(tenant, queue, count):
-    """Queue this many jobs, each due for publication since an hour."""
+    """Queue this many jobs, each due since an hour."""
     with connection.cursor() as cursor:
         cursor.execute(_FILL, {"tenant": tenant.id, "queue": queue, "count": count})
 
 
-def untouched(queue):
-    return Job.objects.filter(queue=queue, publications=0).count()
+def rows():
+    return list(Job.objects.order_by("id").values())
 
 
-def pass_by(time):
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE job SET next_publish_at = next_publish_at - %s WHERE state = 'queued'", [time])
-
-
-def stand_in(broker, queue, count):
-    broker.lpush(queue, *["{}"] * count)
+def sweep_and_flush():
+    counts = sweep.run_once()
+    assert publisher.flush(seconds=20.0)
+    return counts
 
 
 # --- Room ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("waiting", [CAP, CAP + 1])
-def test_the_jobs_of_a_full_queue_are_not_changed(tenant, queue, broker, waiting):
-    fill(tenant, queue, 3)
-    before = list(Job.objects.order_by("id").values())
-    stand_in(broker, queue, waiting)
-    assert sweep.run_once() == sweep.Counts(held_back=3)
-    assert list(Job.objects.order_by("id").values()) == before
-    assert broker.llen(queue) == waiting
+def test_ten_thousand_jobs_without_a_worker_fill_their_queue_to_its_limit_and_again_after_a_flush(
+    tenant, queue, broker
+):
+    fill(tenant, queue, 10_000)
+    before = rows()
+    for _ in range(10):
+        sweep_and_flush()
+        assert broker.llen(queue) == configured.HINTS_MAX
+    broker.flushdb()
+    sweep_and_flush()
+    assert broker.llen(queue) == configured.HINTS_MAX
+    assert rows() == before
 
 
-def test_a_queue_is_filled_up_to_its_cap(tenant, queue, broker):
-    fill(tenant, queue, 600)
-    stand_in(broker, queue, 7)
-    assert sweep.run_once() == sweep.Counts(published=CAP - 7, held_back=600 - (CAP - 7))
-    assert (broker.llen(queue), untouched(queue)) == (CAP, 600 - (CAP - 7))
+def test_many_submissions_leave_a_short_queue(tenant, broker, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        for _ in range(200):
+            queued_job(tenant)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM job WHERE state = 'queued' AND NOT held")
+        assert cursor.fetchone() == (200,)
+    assert publisher.flush(seconds=20.0)
+    assert broker.llen("default") <= configured.HINTS_MAX
 
 
-def test_free_room_is_filled_with_the_jobs_that_waited_longest(tenant, queue, broker):
-    fill(tenant, queue, CAP + 100)
-    sweep.run_once()
-    broker.ltrim(queue, 0, CAP - 101)
-    assert sweep.run_once().published == 100
-    assert (broker.llen(queue), untouched(queue)) == (CAP, 0)
+def test_a_queue_with_fewer_due_jobs_gets_a_hint_of_each(tenant, queue, broker):
+    fill(tenant, queue, 5)
+    assert sweep_and_flush() == sweep.Counts(hinted=5)
+    assert broker.llen(queue) == 5
 
 
 def test_a_full_queue_does_not_delay_another(tenant, queue, broker):
-    fill(tenant, f"a{queue}", CAP)
-    stand_in(broker, f"a{queue}", CAP)
+    fill(tenant, f"a{queue}", 1_000)
+    sweep_and_flush()
     fill(tenant, queue, 3)
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE job SET next_publish_at = clock_timestamp() WHERE queue = %s", [queue])
-    assert sweep.run_once() == sweep.Counts(published=3, held_back=CAP)
+    sweep_and_flush()
     assert broker.llen(queue) == 3
 
 
-def test_a_batch_that_fits_exactly_is_published(tenant, queue, broker, settings):
-    settings.PUBLISH_QUEUE_CAP = settings.BATCH_ROWS = 5
-    fill(tenant, queue, 5)
-    assert sweep.run_once() == sweep.Counts(published=5)
-
-
 @pytest.mark.django_db(transaction=True)
-def test_concurrent_sweeps_overshoot_by_at_most_a_batch_each(tenant, queue, broker, settings):
-    settings.BATCH_ROWS = 20
-    fill(tenant, queue, CAP * 2)
-    counts = at_once(*[sweep.run_once] * 3)
-    assert sum(count.published for count in counts) == broker.llen(queue)
-    assert CAP <= broker.llen(queue) <= CAP + 2 * 20
-    assert untouched(queue) == CAP * 2 - broker.llen(queue)
-
-
-def test_ten_minutes_without_a_worker_fill_the_queue_to_its_cap_and_again_after_a_flush(tenant, queue, broker):
-    fill(tenant, queue, 10_000)
-    for _ in range(int(timedelta(minutes=10) / STEP)):
-        sweep.run_once()
-        assert broker.llen(queue) == CAP
-        pass_by(STEP)
-    # No job's publication has been put off for lack of room.
-    assert untouched(queue) == 10_000 - CAP
-    broker.flushdb()
-    assert sweep.run_once().published == CAP
-    assert broker.llen(queue) == CAP
+def test_concurrent_sweeps_do_not_overfill_a_queue(tenant, queue, broker):
+    fill(tenant, queue, 500)
+    before = rows()
+    at_once(*[sweep.run_once] * 3)
+    assert publisher.flush(seconds=20.0)
+    assert broker.llen(queue) == configured.HINTS_MAX
+    assert rows() == before
 
 
 # --- A broker that accepts nothing --------------------------------------------------------------------------------------
@@ -175,7 +151,7 @@ def full_broker(tmp_path, settings):
 @pytest.fixture(autouse=True)
 def _longest_backoff(monkeypatch):
     """Make every backoff so long that an expired job is not due again during the test."""
-    monkeypatch.setattr("workers.backoff.random.uniform", lambda _low, high: 1000 * high)
+    monkeypatch.setattr("workers.backoff.random.uniform", lambda _low, high: 10_000 * high)
 
 
 def answers(client):
@@ -185,12 +161,13 @@ def answers(client):
         return False
 
 
-def prove_that_nothing_is_marked(tenant, queue):
+def prove_that_no_job_is_changed_for_its_hint(tenant, queue):
+    """The sweep does its other work without the broker."""
     fill(tenant, queue, 3)
     end_lease(claimed_job(tenant).id)
     write(queued_job(tenant).id, "deadline_at = clock_timestamp()")
     before = list(Job.objects.filter(queue=queue).order_by("id").values())
-    assert sweep.run_once() == sweep.Counts(expired=1, lapsed=1)
+    assert sweep_and_flush() == sweep.Counts(expired=1, lapsed=1, hinted=3)
     assert list(Job.objects.filter(queue=queue).order_by("id").values()) == before
     assert not Job.objects.filter(state=State.RUNNING).exists()
 
@@ -201,28 +178,31 @@ def forget_the_failure():
 
 
 @pytest.mark.parametrize("way", ["refuse", "fall_silent"])
-def test_nothing_is_marked_while_the_broker_is_down_and_everything_is_published_once_it_is_back(
+def test_a_sweep_changes_nothing_while_the_broker_is_down_and_everything_is_published_once_it_is_back(
     tenant, queue, broker, proxy, way
 ):
     getattr(proxy, way)()
-    prove_that_nothing_is_marked(tenant, queue)
+    prove_that_no_job_is_changed_for_its_hint(tenant, queue)
+    broker.flushdb()
     proxy.come_back()
     forget_the_failure()
-    assert sweep.run_once().published == 3
-    assert broker.llen(queue) == 3
+    sweep_and_flush()
+    # A broker that was silent may have received the first hints after all.
+    assert 3 <= broker.llen(queue) <= 6
 
 
-def test_nothing_is_marked_while_the_broker_is_full_and_everything_is_published_once_it_has_memory(
+def test_a_sweep_changes_nothing_while_the_broker_is_full_and_everything_is_published_once_it_has_memory(
     tenant, queue, full_broker
 ):
-    prove_that_nothing_is_marked(tenant, queue)
+    prove_that_no_job_is_changed_for_its_hint(tenant, queue)
+    assert full_broker.llen(queue) == 0
     full_broker.config_set("maxmemory", 0)
     forget_the_failure()
-    assert sweep.run_once().published == 3
+    sweep_and_flush()
     assert full_broker.llen(queue) == 3
 
 
-def test_reading_queue_lengths_writes_nothing_to_the_broker(tenant, queue, broker):
+def test_a_sweep_writes_nothing_to_the_broker_but_hints(tenant, queue, broker):
     fill(tenant, queue, 1)
-    sweep.run_once()
-    assert {key.decode() for key in broker.scan_iter()} <= {queue}
+    sweep_and_flush()
+    assert {key.decode() for key in broker.scan_iter()} == {queue}

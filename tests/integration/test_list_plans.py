@@ -29,11 +29,11 @@ NOW = timezone.now()
 # day; the other keys once. As many jobs are another tenant's, from the same time.
 _FILL = """
     INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, state, attempt, attempts_left, max_attempts,
-        run_at, next_publish_at, queue, priority, created_at, finished_at, result, error, idempotency_key)
+        run_at, queue, priority, created_at, finished_at, result, error, idempotency_key)
     SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n || 'x' || tenant), 1, 3) || 'a'
             || substr(md5(n || 'x' || tenant), 4, 15))::uuid,
         tenant, 'test', CASE WHEN n %% 4999 = 7 THEN 'rare' WHEN n <= %(size)s / 2 THEN 'old' ELSE 'new' END, 1, '\\x017b7d',
-        state, 1, 3, 3, at, CASE state WHEN 'queued' THEN now() + interval '1 day' END, 'default', 1,
+        state, 1, 3, 3, at, 'default', 1,
         at, CASE WHEN state IN ('succeeded', 'failed') THEN at END, '\\x01', '\\x01',
         CASE WHEN n %% 1440 = 0 THEN 'daily' ELSE 'key-' || n END
     FROM (SELECT n, %(now)s - (%(size)s - n) * interval '1 minute' AS at,

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
-import redis
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import AuditEntry
 from jobs import services, transitions
 from jobs.errors import AlreadyPaused, NotPaused
-from jobs.models import PARKED, Job, Pause
+from jobs.models import Job, Pause
 from jobs.payloads import encode_payload
+from jobs.queries.held import release_resumed_jobs
 from jobs.registry import known_operations
 from jobs.states import State
 from operators import pauses
 from tests.support.client import accepted, post
 from tests.support.factories import TenantFactory, claim, claimed_job, make_due, queued_job
-from tests.support.scenarios import HOUR, write
+from tests.support.scenarios import write
 from workers import sweep
 
 pytestmark = pytest.mark.django_db
@@ -34,21 +32,6 @@ def is_claimed(job):
 
 def refreshed(job):
     return Job.objects.get(pk=job.id)
-
-
-@pytest.fixture
-def published(monkeypatch, settings):
-    """Return the ids that a sweep published to a broker with empty queues."""
-    with redis.Redis.from_url(settings.REDIS_URL) as broker:
-        broker.flushdb()
-    ids = []
-
-    def publish(due):
-        ids.extend(job.id for job in due)
-        return len(due)
-
-    monkeypatch.setattr(sweep, "publish_hints", publish)
-    return ids
 
 
 def due_jobs(tenant, count, **options):
@@ -145,68 +128,59 @@ def test_an_invalid_pause_is_refused(tenant, changes):
     assert not AuditEntry.objects.exists()
 
 
-def test_a_paused_job_is_parked_once_and_never_published(tenant, published):
-    job = write(due_jobs(tenant, 1)[0].id, "publications = 3")
+def test_a_paused_job_is_held_once_and_never_published(tenant, hinted):
+    job = due_jobs(tenant, 1)[0]
     other = due_jobs(TenantFactory(), 1)[0]
     pauses.pause(tenant_id=tenant.id, **REASON)
-    assert sweep.run_once() == sweep.Counts(published=1, parked=1)
-    assert published == [other.id]
-    assert (refreshed(job).publications, refreshed(job).next_publish_at) == (3, PARKED)
-    write(other.id, "next_publish_at = clock_timestamp() + interval '1 hour'")
-    assert sweep.run_once() == sweep.Counts()
+    assert sweep.run_once() == sweep.Counts(hinted=1, held=1)
+    assert [due.id for due in hinted] == [other.id]
+    assert refreshed(job).held
+    assert sweep.run_once() == sweep.Counts(hinted=1)
 
 
-def test_paused_jobs_do_not_delay_the_jobs_behind_them(tenant, published, settings):
+def test_paused_jobs_do_not_delay_the_jobs_behind_them(tenant, hinted, settings):
     settings.BATCH_ROWS = 3
     due_jobs(tenant, 10)
     behind = due_jobs(TenantFactory(), 1)[0]
     pauses.pause(tenant_id=tenant.id, **REASON)
-    assert sweep.run_once() == sweep.Counts(published=1, parked=10)
-    assert published == [behind.id]
+    assert sweep.run_once() == sweep.Counts(hinted=1, held=10)
+    assert [due.id for due in hinted] == [behind.id]
 
 
-def test_a_resume_makes_all_parked_jobs_due_at_once(tenant, published, settings):
+def test_a_resume_releases_all_held_jobs_at_once(tenant, hinted, settings):
     settings.BATCH_ROWS = 3
     jobs = due_jobs(tenant, 10)
     made = pauses.pause(**REASON)
     sweep.run_once()
     pauses.resume(pause_id=made.id, actor="user ada")
-    assert sweep.run_once() == sweep.Counts(published=10, resumed=10)
-    assert {*published} == {job.id for job in jobs}
+    assert sweep.run_once() == sweep.Counts(hinted=10, released=10)
+    assert {due.id for due in hinted} == {job.id for job in jobs}
     assert pauses.list_pauses() == []
 
 
-def test_a_resume_of_many_jobs_respects_the_queue_cap(tenant, published, settings):
-    settings.PUBLISH_QUEUE_CAP = 4
-    due_jobs(tenant, 10)
-    made = pauses.pause(**REASON)
-    assert sweep.run_once().parked == 10
-    pauses.resume(pause_id=made.id, actor="user ada")
-    assert sweep.run_once() == sweep.Counts(published=4, resumed=10, held_back=6)
-
-
-def test_a_job_under_two_pauses_stays_parked_until_both_are_resumed(tenant, published):
+def test_a_job_under_two_pauses_stays_held_until_both_are_resumed(tenant, hinted):
     mine, others = due_jobs(tenant, 2), due_jobs(TenantFactory(), 2)
     everything, one = pauses.pause(**REASON), pauses.pause(tenant_id=tenant.id, **REASON)
-    assert sweep.run_once().parked == 4
+    assert sweep.run_once().held == 4
     pauses.resume(pause_id=everything.id, actor="user ada")
-    assert sweep.run_once() == sweep.Counts(published=2, resumed=2)
-    assert {*published} == {job.id for job in others}
+    assert sweep.run_once() == sweep.Counts(hinted=2, released=2)
+    assert {due.id for due in hinted} == {job.id for job in others}
     pauses.resume(pause_id=one.id, actor="user ada")
-    assert sweep.run_once() == sweep.Counts(published=2, resumed=2)
-    assert {*published} == {job.id for job in (*mine, *others)}
+    assert sweep.run_once() == sweep.Counts(hinted=4, released=2)
+    assert {due.id for due in hinted} == {job.id for job in (*mine, *others)}
 
 
-def test_unparking_that_is_interrupted_continues_where_it_stopped(tenant, published, settings):
+def test_a_release_that_is_interrupted_continues_where_it_stopped(tenant, settings):
     settings.BATCH_ROWS = 4
     due_jobs(tenant, 10)
     made = pauses.pause(**REASON)
     sweep.run_once()
     pauses.resume(pause_id=made.id, actor="user ada")
-    settings.SWEEP_SECONDS = -1  # one batch of each kind
-    assert [sweep.run_once().resumed for _ in range(4)] == [4, 4, 2, 0]
+    known = known_operations()
+    progress = [release_resumed_jobs(limit=4, known_operations=known) for _ in range(4)]
+    assert [one and one.released for one in progress] == [4, 4, 2, None]
     assert pauses.list_pauses() == []
-    assert not Job.objects.filter(next_publish_at=PARKED).exists()
+    assert not Job.objects.filter(held=True).exists()
 
 
 def test_the_deadline_of_a_paused_job_expires(tenant):
@@ -216,7 +190,7 @@ def test_the_deadline_of_a_paused_job_expires(tenant):
     assert refreshed(job).state == State.FAILED
 
 
-def test_a_parked_job_can_be_canceled(tenant):
+def test_a_held_job_can_be_canceled(tenant):
     job = due_jobs(tenant, 1)[0]
     pauses.pause(**REASON)
     sweep.run_once()
@@ -234,28 +208,30 @@ def test_a_paused_job_keeps_its_place_in_its_concurrency_queue(tenant):
     assert is_claimed(head)
 
 
-def test_a_job_whose_lease_expires_during_a_pause_waits_for_the_resume(tenant, published):
+def test_a_job_whose_lease_expires_during_a_pause_waits_for_the_resume(tenant, hinted):
     job = claimed_job(tenant)
     made = pauses.pause(**REASON)
     write(job.id, "lease_expires_at = clock_timestamp() - interval '1 second'")
     assert sweep.run_once().expired == 1
     make_due(job.id)
     assert not is_claimed(job)
-    assert sweep.run_once().parked == 1
+    assert sweep.run_once().held == 1
+    hinted.clear()
     pauses.resume(pause_id=made.id, actor="user ada")
     sweep.run_once()
-    assert published == [job.id]
+    assert [due.id for due in hinted] == [job.id]
     assert claim(job.id).attempt == 2
 
 
-def test_a_resume_does_not_shorten_a_backoff(tenant, published):
+def test_a_resume_does_not_shorten_a_backoff(tenant):
     job = due_jobs(tenant, 1)[0]
     made = pauses.pause(**REASON)
     sweep.run_once()
     later = write(job.id, "run_at = clock_timestamp() + interval '1 hour'").run_at
     pauses.resume(pause_id=made.id, actor="user ada")
-    assert sweep.run_once() == sweep.Counts(resumed=1)
-    assert refreshed(job).next_publish_at == later
+    assert sweep.run_once() == sweep.Counts(released=1)
+    assert refreshed(job).run_at == later
+    assert not is_claimed(job)
 
 
 def test_a_claim_takes_one_statement(tenant):
@@ -263,10 +239,3 @@ def test_a_claim_takes_one_statement(tenant):
     with CaptureQueriesContext(connection) as queries:
         assert is_claimed(job)
     assert len(queries) == 1
-
-
-def test_the_parked_time_fits_python_and_postgresql(tenant):
-    """Parked jobs sort behind all others, at a time that both can represent."""
-    job = write(due_jobs(tenant, 1)[0].id, f"next_publish_at = '{PARKED.isoformat()}'")
-    assert refreshed(job).next_publish_at == PARKED
-    assert PARKED - timedelta(days=1) > job.created_at + HOUR

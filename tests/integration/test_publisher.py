@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
 import redis
-from django.db import connection, transaction
 
 from broker.circuit_breaker import redis_breaker
 from broker.hints import DueJob
 from broker.publisher import Publisher, publisher
 from broker.wakeups import JobChange
 from tests.support.broker_proxy import BrokerProxy
-from tests.support.factories import TenantFactory, queued_job
-from tests.support.row_locks import until_waiting
 from tests.support.waiting import until
 
 
@@ -84,7 +80,7 @@ def test_what_has_gathered_is_sent_in_one_round_trip(broker, queue, settings):
 
 
 def test_a_queue_is_filled_only_up_to_its_limit(broker, queue, settings):
-    settings.PUBLISH_QUEUE_CAP = 20
+    settings.HINTS_MAX = 10
     due = hints(queue, 25)
     for job in due:
         publish(job)
@@ -95,7 +91,7 @@ def test_a_queue_is_filled_only_up_to_its_limit(broker, queue, settings):
 
 
 def test_the_buffer_of_a_queue_holds_no_more_than_the_queue_itself(broker, queue, settings):
-    settings.PUBLISH_QUEUE_CAP = 20
+    settings.HINTS_MAX = 10
     with publisher._changed:
         for job in hints(queue, 1_000):
             publisher.publish_hint(job)
@@ -134,44 +130,19 @@ def test_a_caller_does_not_wait_for_a_broken_broker(proxy, queue, way, settings)
     proxy.come_back()
 
 
-def test_a_job_that_commits_while_the_queue_is_full_is_seen_by_whoever_takes_a_waiting_hint(
-    broker, queue, settings, transactional_db
-):
-    """The hint of the job is dropped, and every hint that stood in its way is taken after its commit."""
-    settings.PUBLISH_QUEUE_CAP = 2
-    publish(*hints(queue, 1))
-    tenant = TenantFactory()
-    submitted = []
+def test_a_hint_of_a_job_that_is_due_later_is_sent_when_it_is_due(broker, queue):
+    later, soon = (DueJob(uuid4(), queue, in_seconds) for in_seconds in (3600.0, 0.01))
+    publish(later, soon)
+    until(lambda: ids(broker, queue) == [str(soon.id)])
 
-    def submit():
-        try:
-            with transaction.atomic():
-                submitted.append(queued_job(tenant))
-                with connection.cursor() as cursor:
-                    cursor.execute("UPDATE job SET queue = %s WHERE id = %s", [queue, submitted[0].id])
-                    cursor.execute("SELECT pg_advisory_xact_lock(1)")
-                transaction.on_commit(lambda: publisher.publish_hint(DueJob(submitted[0].id, queue)))
-            assert publisher.flush(seconds=20.0)
-        finally:
-            connection.close()
 
-    with ThreadPoolExecutor(1) as pool:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(1)")
-            accepting = pool.submit(submit)
-            until_waiting(1)
-            # Before its commit nothing is decided about the job's hint: whoever takes the waiting one now does not see the job.
-            assert publisher.flush(seconds=20.0)
-            assert broker.llen(queue) == 1
-            assert broker.rpop(queue) is not None
-            publish(*hints(queue, 1))
-        accepting.result(20)
-    # After the commit it was decided that the hint does not fit. The job is in the table before any waiting hint is taken.
-    assert str(submitted[0].id) not in ids(broker, queue)
-    assert broker.llen(queue) == 1
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM job WHERE queue = %s AND state = 'queued'", [queue])
-        assert cursor.fetchone() == (1,)
+def test_more_later_hints_than_fit_do_not_grow_the_buffer(queue, monkeypatch):
+    monkeypatch.setattr("broker.publisher._LATER_MAX", 3)
+    own = Publisher()
+    for _ in range(5):
+        own.publish_hint(DueJob(uuid4(), queue, 3600.0))
+    assert len(own._later) == 3
+    assert own.flush(seconds=20.0)
 
 
 def test_a_forked_process_sends_with_a_thread_of_its_own_and_nothing_of_its_parent(broker, queue):

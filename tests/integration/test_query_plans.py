@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import connection, transaction
@@ -13,21 +14,13 @@ from uuid_utils import uuid7
 from jobs import transitions
 from jobs.models import BulkAction, Job, Pause
 from jobs.payloads import encode_payload
+from jobs.queries.claim import _FIRST, NextJob, claim_next, find_next, succeed_and_claim_next
+from jobs.queries.held import hold_front, release_resumed_jobs
 from jobs.queries.lease import LeaseKey, renew_leases
-from jobs.queries.pauses import unpark_resumed_jobs
 from jobs.queries.purge import FIRST_ENDED, delete_jobs, lock_ended_batch, time_ago
 from jobs.queries.selfaudit import JOB_RULES, LAST_ID, accepted_since, broken_jobs, ended_since, overdue_jobs, owners_of
 from jobs.queries.statistics import _COUNT_BY_STATE, _DUE, count_by_operation, due_jobs
-from jobs.queries.sweep import (
-    _DUE_QUEUES,
-    _MARK_PUBLISHED,
-    FIRST_DEADLINE,
-    count_due,
-    due_queues,
-    expired_leases,
-    jobs_past_deadline,
-    mark_published,
-)
+from jobs.queries.sweep import _QUEUES, FIRST_DEADLINE, expired_leases, find_due, jobs_past_deadline, list_queues
 from jobs.queries.watch import events_after, positions_after
 from jobs.selectors import JobFilter, count_jobs_between, jobs_between, list_jobs
 from jobs.services import redrive_job
@@ -46,15 +39,15 @@ HOUR = timedelta(hours=1)
 # 30,000 jobs of 100 tenants in the last 30 days. Most have succeeded; some wait, few of them due; few run, few of those too long.
 _FILL = """
     INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, state, attempt, attempts_left, max_attempts,
-        run_at, next_publish_at, lease_expires_at, worker, deadline_at, concurrency_key, accept_seq, queue, priority,
+        run_at, lease_expires_at, worker, deadline_at, concurrency_key, accept_seq, queue, priority,
         created_at, finished_at, result, error, idempotency_key)
     SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text), 1, 3) || 'a'
             || substr(md5(n::text), 4, 15))::uuid,
         %(tenant)s + abs(hashint4(n)) %% 100, 'test',
         CASE WHEN n %% 20 = 0 THEN 'test.scripted' ELSE 'payments.charge' END, 1, '\\x017b7d',
-        state, CASE state WHEN 'queued' THEN 0 ELSE 1 END, 3, 3, at,
-        CASE state WHEN 'queued' THEN now() + (n %% 600 - 30) * interval '1 second' END,
-        CASE state WHEN 'running' THEN now() + (n %% 50 - 5) * interval '1 second' END,
+        state, CASE state WHEN 'queued' THEN 0 ELSE 1 END, 3, 3,
+        CASE state WHEN 'queued' THEN now() + (n %% 600 - 30) * interval '1 second' ELSE at END,
+        CASE state WHEN 'running' THEN now() + (n %% 50 - 5) * interval '1 minute' END,
         CASE state WHEN 'running' THEN 'w' END,
         CASE WHEN n %% 100 = 1 THEN now() + (n %% 1000 - 30) * interval '1 second' END,
         CASE WHEN n %% 50 = 2 THEN 'account-' || n END, n, 'default', 1,
@@ -67,8 +60,8 @@ _FILL = """
 
 _BACKLOG = """
     INSERT INTO job (id, tenant_id, mode, operation, operation_version, params, state, attempts_left, max_attempts, run_at,
-        next_publish_at, queue, priority)
-    SELECT gen_random_uuid(), 1, 'test', 'payments.charge', 1, '', 'queued', 3, 3, at, at, 'backlog', 1
+        queue, priority)
+    SELECT gen_random_uuid(), 1, 'test', 'payments.charge', 1, '', 'queued', 3, 3, at, 'backlog', 1
     FROM (SELECT now() - n * interval '1 second' - interval '1 hour' AS at FROM generate_series(1, 20000) AS n) AS numbers"""
 
 
@@ -135,7 +128,6 @@ def plan(action):
     text = "\n".join(plans.texts)
     assert text, "no statement was seen"
     assert not re.search(r"Seq Scan on job\b", text), text
-    assert not re.search(r"Sort Key: .*next_publish_at", text), text
     return plans, result
 
 
@@ -189,7 +181,7 @@ def test_what_a_worker_writes_finds_its_job_by_its_id(full, settle):
     job = claimed_job(full)
     plans, _ = plan(lambda: settle({"job_id": job.id, "attempt": job.attempt}))
     assert plans.indexes
-    assert plans.indexes <= {"job_pkey", "job_running", *CONCURRENCY_QUEUE}
+    assert plans.indexes <= {"job_pkey", "job_running", "job_held", *CONCURRENCY_QUEUE}
     assert plans.indexed_by_id
 
 
@@ -207,17 +199,20 @@ def test_the_next_job_of_a_long_concurrency_queue_is_its_first_index_entry(full)
     plans, held = plan(lambda: claim(jobs[0].id))
     assert set(CONCURRENCY_QUEUE) <= plans.indexes
     plans, _ = plan(lambda: transitions.succeed_job(job_id=held.id, attempt=1, result=encode_payload(1)))
-    assert set(CONCURRENCY_QUEUE) <= plans.indexes <= {"job_pkey", "job_running", *CONCURRENCY_QUEUE}
-    [text] = plans.texts
+    assert set(CONCURRENCY_QUEUE) <= plans.indexes <= {"job_pkey", "job_running", "job_held", *CONCURRENCY_QUEUE}
+    lock, text = plans.texts
+    assert "job_pkey" in lock
     assert "Sort" not in text
-    assert re.search(r"LockRows.*\n +-> +Index Scan using job_concurrency_order", text), text
+    assert re.search(
+        r"Limit.*\n(?: +InitPlan.*\n +-> +Result.*\n)? +-> +Index Scan using job_concurrency_order", text
+    ), text
 
 
 def test_a_redrive_finds_its_job_and_its_steps_by_their_keys(full):
     job = claimed_job(full)
     transitions.fail_job(job_id=job.id, attempt=1, detail="no", cause="no")
     plans, _ = plan(lambda: redrive_job(tenant_id=full.id, mode="test", job_id=job.id))
-    assert plans.indexes <= {"job_pkey", "job_list"}
+    assert plans.indexes <= {"job_pkey", "job_list", *CONCURRENCY_QUEUE}
     assert plans.indexed_by_id
 
 
@@ -234,36 +229,118 @@ def backlog(full):
     return full
 
 
-def test_due_publications_are_read_in_their_order(full):
-    plans, marked = plan(lambda: mark_published(queue="default", limit=20, grace=HOUR, longest=HOUR))
-    due = marked.due
-    assert len(due) == 20
-    assert "job_queued_by_queue" in plans.indexes
-    assert plans.indexes <= {"job_queued_by_queue", "job_pkey"}
-
-
-def test_the_backlog_of_one_queue_does_not_slow_another(backlog):
-    """All of the backlog is due earlier, and is left alone while its queue is full."""
-    plans, marked = plan(lambda: mark_published(queue="default", limit=20, grace=HOUR, longest=HOUR))
-    due = marked.due
-    assert (len(due), {job.queue for job in due}) == (20, {"default"})
-    assert "job_queued_by_queue" in plans.indexes
-    assert "Rows Removed" not in analyzed(
-        _MARK_PUBLISHED, queue="default", limit=20, grace=HOUR, longest=HOUR, locked=[]
+def wanted(queue, *, due_from=FIRST_DEADLINE.deadline_at):
+    return NextJob(
+        queue=queue,
+        due_from=due_from,
+        worker="w",
+        lease=HOUR,
+        known_operations=["payments.charge@1", "test.scripted@1"],
     )
 
 
-def test_queues_with_due_jobs_are_found_by_one_index_entry_each(backlog):
-    write(queued_job(backlog).id, "queue = 'quiet'")
-    plans, queues = plan(due_queues)
-    assert (queues, plans.indexes) == (["backlog", "default"], {"job_queued_by_queue"})
-    assert rows_read(analyzed(_DUE_QUEUES)) <= 3 * 3
+def test_the_next_job_of_a_queue_is_its_first_due_index_entry(backlog):
+    """All of the other queue's backlog has been due for longer."""
+    plans, job = plan(lambda: claim_next(wanted("default")))
+    assert job.queue == "default"
+    assert "job_claim" in plans.indexes
+    assert plans.indexes <= {"job_claim", "job_pkey", *CONCURRENCY_QUEUE}
+    assert "Sort" not in plans.texts[-1], plans.texts[-1]
+    plans, found = plan(lambda: find_next(wanted("backlog")))
+    assert found is not None
+    assert plans.indexes <= {"job_claim", *CONCURRENCY_QUEUE}
 
 
-def test_due_jobs_of_a_queue_are_counted_up_to_the_limit(backlog):
-    plans, count = plan(lambda: count_due(queue="backlog", at_most=1_000))
-    assert (count, plans.indexes) == (1_000, {"job_queued_by_queue"})
-    assert count_due(queue="backlog", at_most=100_000) == 20_000
+def test_a_settle_with_the_next_claim_finds_both_jobs_by_their_keys(backlog):
+    held = claimed_job(backlog)
+    succeed = partial(succeed_and_claim_next, job_id=held.id, attempt=1, result=encode_payload(1))
+    plans, (is_settled, job) = plan(lambda: succeed(wanted=wanted("backlog")))
+    assert is_settled
+    assert job.queue == "backlog"
+    assert "job_claim" in plans.indexes
+    assert plans.indexes <= {"job_claim", "job_pkey", "job_running", *CONCURRENCY_QUEUE}
+
+
+# What makes each of the 20,000 jobs of the backlog wait.
+CROWDS = {
+    "paused": "operation = 'payments.paused'",
+    "of an unknown operation": "operation_version = 2",
+    "blocked": "concurrency_key = 'a-key', accept_seq = 1000000 + abs(hashtext(id::text)::bigint)",
+}
+
+
+@pytest.fixture(params=CROWDS.values(), ids=CROWDS)
+def crowd(request, backlog):
+    """Make the backlog a crowd that cannot be claimed, in front of one job; return that job."""
+    write(
+        queued_job(backlog, concurrency_key="a-key").id,
+        "tenant_id = 1, state = 'running', attempt = 1, worker = 'w', lease_expires_at = now()",
+    )
+    Pause.objects.create(by="user ada", note="a test", operation="payments.paused")
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE job SET {request.param} WHERE queue = 'backlog'")
+        cursor.execute("ANALYZE job")
+    return write(queued_job(backlog).id, "queue = 'backlog'")
+
+
+def test_a_crowd_in_front_costs_a_claim_nothing_once_it_is_held(crowd):
+    known = wanted("backlog").known_operations
+    while hold_front(queue="backlog", limit=5_000, known_operations=known):
+        pass
+    assert Job.objects.filter(queue="backlog", held=True).count() == 20_000
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE job")
+    values = wanted("backlog").values()
+    text = analyzed(_FIRST, **values)
+    assert "job_claim" in text
+    assert not re.search(r"Rows Removed by Filter: \d{2,}", text), text
+    assert rows_read(text) == 1
+    assert claim_next(wanted("backlog")).id == crowd.id
+    assert claim_next(wanted("backlog")) is None
+
+
+def test_a_lower_bound_skips_the_entries_of_claimed_jobs(backlog):
+    """The test's own transaction is the old snapshot: nothing that it updates can be removed from the index."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT run_at FROM job WHERE queue = 'backlog' ORDER BY run_at OFFSET 15000 LIMIT 1")
+        (due_from,) = cursor.fetchone()
+        cursor.execute(
+            "UPDATE job SET state = 'running', attempt = 1, worker = 'w', lease_expires_at = now()"
+            " WHERE queue = 'backlog' AND run_at < %s",
+            [due_from],
+        )
+        cursor.execute("ANALYZE job")
+    read = {}
+    for name, bound in (("from the beginning", FIRST_DEADLINE.deadline_at), ("from a bound", due_from)):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF) {_FIRST}",
+                wanted("backlog", due_from=bound).values(),
+            )
+            text = "\n".join(line for (line,) in cursor.fetchall())
+        read[name] = int(re.search(r"shared hit=(\d+)", text)[1])
+    assert read["from the beginning"] > 300
+    assert read["from a bound"] < 30
+
+
+def test_due_jobs_are_read_in_their_order(backlog):
+    write(queued_job(backlog).id, "queue = 'quiet', run_at = now() + interval '1 hour'")
+    plans, queues = plan(list_queues)
+    assert (queues, plans.indexes) == (["backlog", "default", "quiet"], {"job_claim"})
+    plans, due = plan(lambda: find_due(queues, limit=20, ahead=timedelta(0)))
+    assert plans.indexes == {"job_claim"}
+    assert [sum(job.queue == queue for job in due) for queue in queues] == [20, 20, 0]
+
+
+def test_queues_are_found_by_one_index_entry_each(backlog):
+    assert rows_read(analyzed(_QUEUES)) <= 2 * 3
+
+
+def test_jobs_that_must_wait_are_looked_for_at_the_front_only(backlog):
+    plans, held = plan(lambda: hold_front(queue="backlog", limit=20, known_operations=["payments.charge@1"]))
+    assert held == 0
+    assert "job_claim" in plans.indexes
+    assert plans.indexes <= {"job_claim", *CONCURRENCY_QUEUE}
 
 
 def test_expired_leases_are_found_among_the_running_jobs_only(full):
@@ -420,15 +497,17 @@ def _fill_references(job):
         cursor.execute("ANALYZE job_step")
 
 
-def test_parked_jobs_are_made_due_in_the_order_of_their_ids(full):
+def test_held_jobs_are_released_in_the_order_of_their_ids(full):
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE job SET next_publish_at = '9999-01-01 00:00:00+00' WHERE state = 'queued'")
+        cursor.execute("UPDATE job SET held = TRUE WHERE state = 'queued'")
         cursor.execute("ANALYZE job")
     Pause.objects.create(by="user ada", note="a test", resumed_at=NOW)
-    plans, progress = plan(lambda: unpark_resumed_jobs(100))
-    assert (progress.unparked, progress.is_done) == (100, False)
-    assert "job_parked" in plans.indexes
-    assert plans.indexes <= {"job_parked", "job_pkey"}
+    known = ["payments.charge@1", "test.scripted@1"]
+    plans, progress = plan(lambda: release_resumed_jobs(limit=100, known_operations=known))
+    assert progress.released == 100
+    assert progress.last is not None
+    assert "job_held" in plans.indexes
+    assert plans.indexes <= {"job_held", "job_pkey", *CONCURRENCY_QUEUE}
 
 
 def test_attempts_under_a_pause_are_counted_among_the_running(full):
@@ -447,7 +526,7 @@ def test_the_attention_list_is_read_from_partial_indexes(full):
     plans, found = plan(lambda: needs_attention(since=NOW - timedelta(days=3)))
     assert found.failed
     assert found.partially_done
-    indexes = {"job_in_trouble", "job_partially_done", "job_failed", "job_running", "job_queued_by_queue"}
+    indexes = {"job_in_trouble", "job_partially_done", "job_failed", "job_running", "job_claim", "job_held"}
     assert indexes <= plans.indexes <= {*indexes, "job_pkey"}
 
 
@@ -457,10 +536,7 @@ def test_errors_are_grouped_from_the_failed_jobs_alone(full):
     assert plans.indexes == {"job_failed", "job_in_trouble"}
 
 
-@pytest.mark.parametrize(
-    ("state", "index"),
-    [(State.QUEUED, "job_queued_by_queue"), (State.RUNNING, "job_running"), (State.UNKNOWN, "job_in_trouble")],
-)
+@pytest.mark.parametrize(("state", "index"), [(State.RUNNING, "job_running"), (State.UNKNOWN, "job_in_trouble")])
 def test_jobs_that_have_not_ended_are_counted_by_the_index_of_their_state(full, state, index):
     plans, counts = plan(lambda: count_by_operation(state, at_most=10))
     assert plans.indexes == {index}
@@ -470,7 +546,7 @@ def test_jobs_that_have_not_ended_are_counted_by_the_index_of_their_state(full, 
 
 def test_the_oldest_due_job_of_each_queue_is_an_entry_of_an_index(backlog):
     plans, due = plan(lambda: due_jobs(at_most=10))
-    assert plans.indexes == {"job_due"}
+    assert plans.indexes == {"job_claim"}
     assert {one.queue: one.count for one in due}["backlog"] == 10
     assert "Sort" not in plans.texts[-1], plans.texts[-1]
 
@@ -485,13 +561,13 @@ def test_a_preview_reads_only_the_jobs_of_its_state(full):
     """Each of these indexes contains no other jobs, or begins with the state."""
     for wanted, indexes in (
         (JobFilter(state=State.FAILED, error_cause="no"), {"job_in_trouble", "job_failed"}),
-        (JobFilter(state=State.QUEUED, operation="test.scripted"), {"job_queued_by_queue", "job_due"}),
+        (JobFilter(state=State.QUEUED, operation="test.scripted"), {"job_claim", "job_held"}),
         (JobFilter(state=State.RUNNING), {"job_running"}),
         (JobFilter(state=State.SUCCEEDED, tenant_id=full.id, mode="test"), {"job_list"}),
     ):
         plans, _ = plan(lambda wanted=wanted: preview(wanted))
         assert plans.indexes
-        assert plans.indexes <= indexes
+        assert plans.indexes <= indexes, plans.texts
 
 
 def test_a_batch_of_a_bulk_action_reads_a_range_of_ids(full):

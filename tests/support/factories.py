@@ -60,8 +60,8 @@ def backdate(job_id: UUID, **columns: timedelta) -> Job:
 
 
 def make_due(job_id: UUID) -> Job:
-    """Make the next attempt and the next publication of the queued job due now."""
-    return backdate(job_id, run_at=timedelta(hours=1), next_publish_at=timedelta(hours=1))
+    """Make the next attempt of the queued job due now."""
+    return backdate(job_id, run_at=timedelta(hours=1))
 
 
 def end_lease(job_id: UUID) -> Job:

@@ -30,7 +30,6 @@ WITHOUT_DEVELOPMENT = str(ROOT / "tests" / "image_only")
 # Short intervals, in the same relations as the defaults, so that tests do not wait long.
 SHORT_INTERVALS = {
     "SWEEP_SECONDS": "0.5",
-    "PUBLISH_GRACE_SECONDS": "1",
     "BACKOFF_BASE_SECONDS": "0.2",
     "BACKOFF_MAX_SECONDS": "1",
     "PURGE_SECONDS": "3600",

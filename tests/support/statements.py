@@ -69,8 +69,8 @@ STATEMENTS = (
     Statement(
         "enter concurrency queue",
         "Only with a concurrency key: takes an advisory lock until the transaction ends; no index.",
-        f"{_JOBS}submit",
-        "_LOCK_KEY",
+        f"{_JOBS}concurrency_queue",
+        "_LOCK",
     ),
     Statement(
         "submit job",
@@ -83,6 +83,18 @@ STATEMENTS = (
         "Only in a transaction. Updates the record, locked since its insert; idempotency_record_pkey.",
         _KEYS,
         "_STORE_RESPONSE",
+    ),
+    Statement(
+        "claim the next job of a queue",
+        "Locks the first due job's row and skips locked ones; job_claim, for the concurrency queue as below.",
+        f"{_JOBS}claim",
+        "CLAIM_NEXT",
+    ),
+    Statement(
+        "settle as succeeded and claim the next job",
+        "Locks the rows of the job and its attempt, then the first due job's, and skips locked ones; job_pkey, job_claim.",
+        f"{_JOBS}claim",
+        "SUCCEED_AND_CLAIM_NEXT",
     ),
     Transition(
         "claim job by id",
@@ -118,9 +130,15 @@ STATEMENTS = (
         "succeed",
         "succeeded",
     ),
+    Statement(
+        "lock concurrency queue, before a job leaves it",
+        "Takes an advisory lock until the transaction ends; job_pkey.",
+        f"{_JOBS}concurrency_queue",
+        "LOCK_QUEUE_OF_JOB",
+    ),
     Transition(
         "settle as failed, with a concurrency key",
-        "Locks the job's row and its attempt's, then the next job's unless it is locked; job_pkey, job_concurrency_order.",
+        "After the lock of the queue. Locks the rows of the job, its attempt and the next job; job_pkey, job_concurrency_order.",
         "fail",
         "failed",
         with_concurrency_queue=True,
@@ -132,16 +150,31 @@ STATEMENTS = (
         "queued",
     ),
     Statement(
-        "find queues with due jobs",
-        "Locks nothing; reads one entry of job_queued_by_queue per queue.",
-        f"{_JOBS}sweep",
-        "_DUE_QUEUES",
+        "find queues with jobs", "Locks nothing; reads one entry of job_claim per queue.", f"{_JOBS}sweep", "_QUEUES"
     ),
     Statement(
-        "mark due jobs as published",
-        "Locks up to :limit job rows and skips locked ones; job_queued_by_queue.",
+        "find due jobs, for hints",
+        "Locks nothing; reads up to :limit entries of job_claim per queue.",
         f"{_JOBS}sweep",
-        "_MARK_PUBLISHED",
+        "_DUE",
+    ),
+    Statement(
+        "find due jobs that must wait",
+        "Locks nothing; reads up to :limit entries of job_claim, for the concurrency queue job_concurrency_order.",
+        f"{_JOBS}held",
+        "_FRONT",
+    ),
+    Statement(
+        "hold blocked jobs",
+        "After the lock of their concurrency queue. Locks these job rows and skips locked ones; job_pkey.",
+        f"{_JOBS}held",
+        "_HOLD_BLOCKED",
+    ),
+    Statement(
+        "release held jobs",
+        "Locks up to :limit job rows and skips locked ones; job_held, for the concurrency queue job_concurrency_order.",
+        f"{_JOBS}held",
+        "_RELEASE",
     ),
     Statement(
         "find expired leases",

@@ -59,7 +59,7 @@ def test_values_at_the_limit_are_accepted(settings, overrides):
 
 @pytest.mark.parametrize("value", [0, -1, -0.5])
 @pytest.mark.parametrize(
-    "name", ["BACKOFF_BASE_SECONDS", "HEARTBEAT_SECONDS", "PUBLISH_GRACE_SECONDS", "PUBLISH_QUEUE_CAP", "PURGE_SECONDS"]
+    "name", ["BACKOFF_BASE_SECONDS", "HEARTBEAT_SECONDS", "BACKLOG_SECONDS", "HINTS_MAX", "PURGE_SECONDS"]
 )
 def test_a_duration_that_is_not_positive_is_reported_by_name(settings, name, value):
     setattr(settings, name, value)

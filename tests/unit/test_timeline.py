@@ -28,7 +28,6 @@ def job_detail(*, state=State.QUEUED, finished=None, attempts=(), steps=(), even
         run_at=NOON,
         finished_at=None if finished is None else at(finished),
         idempotency_key="order-1",
-        publications=2,
     )
     numbered = enumerate(events, start=1)
     history = [JobEvent(seq=seq, type=name, created_at=at(when), data={}) for seq, (when, name) in numbered]
@@ -86,9 +85,12 @@ def test_an_open_span_reaches_to_now():
             assert bar.left + bar.width == pytest.approx(100, abs=0.02)
 
 
-def test_a_waiting_job_shows_how_often_it_was_published():
-    [_, waiting] = build_timeline(job_detail()).bars
-    assert (waiting.span.label, waiting.span.text) == ("Waiting", "due; published again 2 times")
+@pytest.mark.parametrize(("held", "text"), [(False, "due"), (True, "due; held: paused, blocked or unknown")])
+def test_a_waiting_job_shows_whether_it_is_held(held, text):
+    detail = job_detail()
+    detail.job.held = held
+    [_, waiting] = build_timeline(detail).bars
+    assert (waiting.span.label, waiting.span.text) == ("Waiting", text)
     assert waiting.duration == "1 min"
 
 
@@ -98,7 +100,7 @@ def test_an_operators_action_is_marked_with_the_name():
     )
     detail.events[-1].data = {"by": "user ada"}
     assert [(bar.span.label, bar.span.text) for bar in build_timeline(detail).bars][-2:] == [
-        ("Waiting", "due; published again 2 times"),
+        ("Waiting", "due"),
         ("Redriven", "by user ada"),
     ]
 
