@@ -373,7 +373,7 @@ WITH changed AS (
       AND NOT EXISTS (SELECT FROM job AS other WHERE other.tenant_id = changed.tenant_id AND other.mode = changed.mode
             AND other.concurrency_key = changed.concurrency_key AND other.id <> changed.id AND other.state = 'running')
 ), released AS (
-    UPDATE job SET held = FALSE FROM head WHERE job.id = head.id AND job.held
+    UPDATE job SET held = FALSE WHERE job.id = (SELECT id FROM head) AND job.held
 )
 SELECT changed.id, changed.tenant_id, changed.mode, changed.operation, changed.operation_version, changed.params, changed.result, changed.error, changed.error_code, changed.error_cause, changed.metadata, changed.state, changed.attempt, changed.attempts_left, changed.max_attempts, changed.reconcile_only, changed.open_effects, changed.done_effects, changed.event_seq, changed.run_at, changed.held, changed.lease_expires_at, changed.worker, changed.deadline_at, changed.cancel_requested_at, changed.erased_at, changed.identity, changed.concurrency_key, changed.accept_seq, changed.queue, changed.priority, changed.progress, changed.created_at, changed.started_at, changed.finished_at, changed.idempotency_record_id, changed.idempotency_key, changed.request_id, changed.traceparent, head.id, head.queue FROM changed LEFT JOIN head ON head.is_due;
 
