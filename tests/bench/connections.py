@@ -143,7 +143,7 @@ class _Connection(asyncio.Protocol):
         if not blank:
             return
         headers = head.lower()
-        length = int(headers.partition(b"content-length:")[2].partition(b"\r\n")[0])
+        length = int(headers.partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
         if len(rest) < length:
             return
         self._received = b""
@@ -192,7 +192,7 @@ class _Load:
         return connection
 
     async def connect_all(self, count: int) -> list[_Connection]:
-        """Open the connections and count those that fail."""
+        """Open the connections, each with a first request, and count those that fail."""
         allow_connections(count)
         found: list[_Connection] = []
         gate = asyncio.Semaphore(CONNECTING_AT_ONCE)
@@ -200,7 +200,10 @@ class _Load:
         async def one() -> None:
             async with gate:
                 try:
-                    found.append(await asyncio.wait_for(self.connect(), TIMEOUT_SECONDS))
+                    async with asyncio.timeout(TIMEOUT_SECONDS):
+                        connection = await self.connect()
+                        await connection.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    found.append(connection)
                 except (OSError, TimeoutError) as error:
                     self.errors[f"connect: {type(error).__name__}"] += 1
 
