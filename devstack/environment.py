@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _READ_BY_SETTINGS = re.compile(r'\benv\.\w+\(\s*"([A-Z_]+)"')
 # The user's own servers: a stack with embedded servers must not use them, nor charge real cards.
 _OUTSIDE = ("DATABASE_URL", "REDIS_URL", "PAYMENT_PROVIDER_URL", "PAYMENT_PROVIDER_KEY", "PROVISION_DATABASE_URL")
+# Hides packages of development from Semel's processes.
+IMAGE_ONLY = ROOT / "devstack" / "image_only"
 # The launcher sets these for each process, whatever its own environment holds.
 _SET_BY_LAUNCHER = (
     "PROMETHEUS_MULTIPROC_DIR",
@@ -70,6 +72,14 @@ def settings_environment(
         "SECURE_COOKIES": "false",  # the admin is served over plain HTTP, to this machine only
     }
     return {**defaults, **base, "DATABASE_URL": database_url, "REDIS_URL": redis_url}
+
+
+def without_development(env: Mapping[str, str]) -> dict[str, str]:
+    """Return variables that hide packages of development from Python. Tracing uses such packages: then they are empty."""
+    if env.get("OTEL_EXPORTER_OTLP_ENDPOINT") or env.get("OTEL_TRACES_EXPORTER"):
+        return {}
+    others = env.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join([str(IMAGE_ONLY), *([others] if others else [])])}
 
 
 def only_settings(env: Mapping[str, str]) -> dict[str, str]:

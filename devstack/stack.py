@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from devstack import broker, postgres, services
-from devstack.environment import base_environment, only_settings, settings_environment
+from devstack.environment import base_environment, only_settings, settings_environment, without_development
 from devstack.http_client import Api
 from devstack.open_files import fitting_connections
 from devstack.ports import HOST, companion_port, free_port
@@ -83,6 +83,7 @@ class Stack:
         database_url, redis_url = outside or embed_servers(self.supervisor, self.folder, base)
         self.env = settings_environment(base, self.folder, database_url=database_url, redis_url=redis_url)
         self.env |= {"STREAMS_URL": self.streams_url, **self._prepare_metrics(), **self._overrides}
+        self.env |= without_development(self.env)
         self._fit_connections()
         if not outside:
             self._console.print("PostgreSQL and Valkey are up.")

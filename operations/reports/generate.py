@@ -13,10 +13,8 @@ from rest_framework import serializers
 from jobs.fields import StrictDateField
 from jobs.operations import Operation, PermanentError
 from operations.reports.csv_file import open_csv
-from operations.reports.pdf_file import open_pdf
 from operations.reports.period import Period
 from operations.reports.rows import CHARGE_OPERATION, Totals, rows_of
-from operations.reports.xlsx_file import open_xlsx
 
 if TYPE_CHECKING:
     from jobs.operations import JobHandle
@@ -47,10 +45,22 @@ class Format:
     rows_max: int | None = None
 
 
+def _open_xlsx(file: IO[bytes], period: Period) -> AbstractContextManager[ReportFile]:
+    from operations.reports.xlsx_file import open_xlsx  # noqa: PLC0415 - as for PDF
+
+    return open_xlsx(file, period)
+
+
+def _open_pdf(file: IO[bytes], period: Period) -> AbstractContextManager[ReportFile]:
+    from operations.reports.pdf_file import open_pdf  # noqa: PLC0415 - 7 MB in each process, and only a few write such files
+
+    return open_pdf(file, period)
+
+
 FORMATS = {
     "csv": Format(open=open_csv, content_type="text/csv; charset=utf-8"),
-    "xlsx": Format(open=open_xlsx, content_type="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
-    "pdf": Format(open=open_pdf, content_type="application/pdf", rows_max=PDF_ROWS_MAX),
+    "xlsx": Format(open=_open_xlsx, content_type="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+    "pdf": Format(open=_open_pdf, content_type="application/pdf", rows_max=PDF_ROWS_MAX),
 }
 
 

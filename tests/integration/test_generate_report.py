@@ -8,6 +8,7 @@ import io
 import re
 import zipfile
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from xml.etree import ElementTree as ET
@@ -195,7 +196,7 @@ def test_a_pdf_has_pages_with_the_rows_a_chart_and_the_totals(tenant, folder):
 
 
 def test_a_pdf_with_too_many_rows_is_refused(tenant, folder, monkeypatch):
-    few = generate.Format(open=generate.open_pdf, content_type="application/pdf", rows_max=2)
+    few = replace(generate.FORMATS["pdf"], rows_max=2)
     monkeypatch.setitem(generate.FORMATS, "pdf", few)
     for _ in range(3):
         queued_job(tenant)

@@ -14,15 +14,14 @@ from pathlib import Path
 import psutil
 
 import run
-from tests.support.stack import WITHOUT_DEVELOPMENT
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 60
 # If run.py did not create this .venv, it would create it again during the tests: then start what it hands over to.
 COMMAND = [sys.executable, *(["run.py"] if run.is_ready() else ["-m", "devstack"])]
 
-# What makes a start cheaper: one process of the api, and no packages of development.
-CHEAP = {"API_WORKERS": "1", "PYTHONPATH": WITHOUT_DEVELOPMENT}
+# What makes a start cheaper: one process of the api.
+CHEAP = {"API_WORKERS": "1"}
 
 
 def eventually(is_true, seconds, what):

@@ -15,9 +15,10 @@ from django.conf import settings
 from django.db import connection
 
 from devstack import services
+from devstack.environment import IMAGE_ONLY
 from devstack.open_files import fitting_connections
 from devstack.ports import free_port
-from devstack.processes import ROOT, Command, Running, start
+from devstack.processes import Command, Running, start
 from tests.support.provider import Provider, running_provider
 from tests.support.waiting import until
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# Packages that only a development environment has are hidden, as in the image: each process then starts faster.
-WITHOUT_DEVELOPMENT = str(ROOT / "tests" / "image_only")
 # Short intervals, in the same relations as the defaults, so that tests do not wait long.
 SHORT_INTERVALS = {
     "SWEEP_SECONDS": "0.5",
@@ -36,7 +35,7 @@ SHORT_INTERVALS = {
     "LOG_LEVEL": "WARNING",
     # Each further process of the api costs as much as its start. Tests that need two start two.
     "API_WORKERS": "1",
-    "PYTHONPATH": WITHOUT_DEVELOPMENT,
+    "PYTHONPATH": str(IMAGE_ONLY),
 }
 # The shortest lease that outlasts a charge: the provider's time-out of 1 s, 2 s around the call and 2 s of margin.
 SHORT_LEASE = {

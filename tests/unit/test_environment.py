@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack.environment import base_environment
+from devstack.environment import IMAGE_ONLY, base_environment, without_development
 
 ROOT = Path(__file__).resolve().parents[2]
 PROVIDER = "PAYMENT_PROVIDER_URL"
@@ -74,3 +74,28 @@ def test_processes_of_the_launcher_read_no_file(monkeypatch, before):
 def test_only_the_streams_process_closes_its_database_connection_after_each_request(process, max_age):
     code = "from config import settings; print(settings.DATABASES['default']['CONN_MAX_AGE'])"
     assert python(code, folder=ROOT, **{**os.environ, "SEMEL_PROCESS": process}) == max_age
+
+
+OPTIONAL = "import importlib.util as found; print([bool(found.find_spec(name)) for name in ('structlog', 'requests')])"
+
+
+def test_the_processes_of_a_stack_do_not_find_packages_of_development():
+    assert python(OPTIONAL, folder=ROOT) == "[True, True]"
+    hidden = without_development({"PYTHONPATH": "elsewhere"})
+    assert hidden == {"PYTHONPATH": f"{IMAGE_ONLY}{os.pathsep}elsewhere"}
+    code = """
+import importlib, structlog
+for name in ("requests", "rich.console", "opentelemetry.sdk"):
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        print(error)
+"""
+    printed = python(code, folder=ROOT, **hidden).splitlines()
+    assert printed == [
+        f"No module named {name!r} in requirements.txt" for name in ("requests", "rich", "opentelemetry.sdk")
+    ]
+
+
+def test_tracing_finds_its_packages():
+    assert without_development({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}) == {}
