@@ -18,7 +18,7 @@ from jobs.models import Job, JobArtifact, JobEvent
 from jobs.operations import ARTIFACT_NAME, JobSummary
 from jobs.payloads import decode_payload
 from jobs.queries.read import ArtifactSummary, EffectSummary, read_job, read_outputs
-from jobs.queries.tenant_jobs import count_jobs, newest_jobs, oldest_summaries
+from jobs.queries.tenant_jobs import count_jobs, newest_jobs, oldest_summaries, operations_of_tenant
 from jobs.states import TERMINAL, State
 
 # An expired artifact is gone for every reader, even before the purge has removed it.
@@ -126,6 +126,30 @@ def filter_jobs(job_filter: JobFilter) -> QuerySet[Job]:
         # Only these have an error, and only these states have an index across tenants.
         jobs = jobs.filter(state__in=[State.FAILED, State.UNKNOWN])
     return jobs
+
+
+def filter_by_index(job_filter: JobFilter) -> list[QuerySet[Job]]:
+    """Return the jobs that the filter covers as disjoint querysets, each of which an index serves in the order of ids.
+
+    Of a tenant, one for each mode, operation and state (job_list), because that index orders the ids of one kind.
+    """
+    if job_filter.tenant_id is None or job_filter.idempotency_key is not None:
+        return [filter_jobs(job_filter)]
+    modes = ["live", "test"] if job_filter.mode is None else [job_filter.mode]
+    states = list(State) if job_filter.state is None else [job_filter.state]
+    kinds = [
+        replace(job_filter, mode=mode, operation=operation, state=state)
+        for mode in modes
+        for operation in _operations_in(job_filter, mode)
+        for state in states
+    ]
+    return [filter_jobs(kind) for kind in kinds] or [Job.objects.none()]
+
+
+def _operations_in(job_filter: JobFilter, mode: str) -> list[str]:
+    if job_filter.operation is not None or job_filter.tenant_id is None:
+        return [job_filter.operation] if job_filter.operation else []
+    return operations_of_tenant(tenant_id=job_filter.tenant_id, mode=mode)
 
 
 def _ids_between(job_filter: JobFilter) -> dict[str, UUID]:

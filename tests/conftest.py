@@ -22,6 +22,7 @@ from jobs.durations import typical_durations
 from tests.support.empty_tables import empty_tables
 from tests.support.factories import TenantFactory, new_api_key
 from tests.support.operations import SCRIPTS
+from workers.heartbeat import heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -153,6 +154,14 @@ def folder(settings: Any, tmp_path: Path) -> Path:
     artifacts = {"BACKEND": "jobs.artifact_storage.ArtifactFolder", "OPTIONS": {"location": str(tmp_path)}}
     settings.STORAGES = {**settings.STORAGES, "artifacts": artifacts}
     return tmp_path
+
+
+@pytest.fixture
+def fresh_heartbeat() -> Iterator[None]:
+    """Let the test set HEARTBEAT_SECONDS: no thread of an earlier test sleeps as long as it did."""
+    heartbeat.stop()
+    yield
+    heartbeat.stop()
 
 
 @pytest.fixture

@@ -37,6 +37,12 @@ _TIMES = {
 }
 
 
+def operations_of_tenant(*, tenant_id: int, mode: str) -> list[str]:
+    """Return the operations of the tenant's jobs. Reads one entry of job_list per operation."""
+    sql = f"WITH RECURSIVE {OPERATIONS_OF_TENANT} SELECT name FROM operations"
+    return [name for (name,) in fetch_all(sql, tenant_id=tenant_id, mode=mode)]
+
+
 def newest_jobs(values: Mapping[str, Any], *, limit: int) -> list[Job]:
     """Return the newest `limit` of a tenant's jobs. One statement; reads at most `limit` entries of job_list per kind.
 

@@ -6,7 +6,7 @@ from django.db.models import prefetch_related_objects
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from jobs.selectors import filter_jobs
+from jobs.selectors import filter_by_index
 from jobs.states import State
 from operators.admin.bulk_page import LABELS
 from operators.admin.job_filters import JobFilterForm, recent_links
@@ -18,8 +18,8 @@ from operators.search import find_jobs
 def show_jobs(request: HttpRequest) -> HttpResponse:
     """Show a page of the jobs that match the filters, or those that the search finds. A single hit opens the job.
 
-    A page takes two statements. job_pkey (read backwards) serves them, or for a rare state job_in_trouble, job_running, or
-    job_claim with job_held.
+    A page takes two statements, and one more for a tenant's operations. job_list serves those of a tenant; else job_pkey (read
+    backwards), or for a rare state job_in_trouble, job_running, or job_claim with job_held.
     """
     if text := request.GET.get("q", "").strip():
         jobs = [found.job for found in find_jobs(text, limit=ROWS)]
@@ -30,8 +30,9 @@ def show_jobs(request: HttpRequest) -> HttpResponse:
     form = JobFilterForm(request.GET)
     if not form.is_valid():
         return _render_jobs(request, form, jobs=[])
-    matching = filter_jobs(form.job_filter()).defer("params", "result", "error", "metadata")
-    rows, links = list_page(request, matching.prefetch_related("tenant"))
+    hidden = ("params", "result", "error", "metadata")
+    branches = [jobs.defer(*hidden).prefetch_related("tenant") for jobs in filter_by_index(form.job_filter())]
+    rows, links = list_page(request, *branches)
     return _render_jobs(request, form, jobs=rows, **links)
 
 

@@ -20,14 +20,15 @@ ROWS = 50
 _POSITIONS = ("older_than", "newer_than")
 
 
-def list_page(request: HttpRequest, rows: QuerySet[Row]) -> tuple[list[Row], dict[str, str | None]]:
+def list_page(request: HttpRequest, *branches: QuerySet[Row]) -> tuple[list[Row], dict[str, str | None]]:
     """Return the page of rows that the address names, newest first, and the links to the pages around it.
 
+    branches: disjoint querysets, merged by id.
     A position that is no id means the first page. A link is None where there is no such page.
     """
     query = request.GET
-    older_than, newer_than = (row_id(rows, query.get(name)) for name in _POSITIONS)
-    page = page_by_id(rows, limit=ROWS, older_than=older_than, newer_than=newer_than)
+    older_than, newer_than = (row_id(branches[0], query.get(name)) for name in _POSITIONS)
+    page = page_by_id(*branches, limit=ROWS, older_than=older_than, newer_than=newer_than)
     has_older, has_newer = bool(page.rows) and page.has_older, bool(page.rows) and page.has_newer
     return page.rows, {
         "older": link(query, older_than=page.rows[-1].pk) if has_older else None,

@@ -76,7 +76,7 @@ def test_logs_of_a_whole_run_contain_no_secret(run, api_key):
     # The request, the job and its effect have the same ids.
     followed = [line for line in lines if line.get("request_id") == "req-effect"]
     by_event = {line["event"]: line for line in followed}
-    assert by_event.keys() >= {"request", "job.claimed", "effect.sent", "effect.in_doubt", "job.settled"}
+    assert by_event.keys() >= {"request", "effect.sent", "effect.in_doubt", "job.settled"}
     assert {line["job_id"] for line in followed} == {jobs["effect"]}
     request, sent = by_event["request"], by_event["effect.sent"]
     assert (request["process"], request["method"], request["route"], request["status"]) == (

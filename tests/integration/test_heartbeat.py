@@ -38,10 +38,8 @@ def tenant(transactional_db):
 
 
 @pytest.fixture(autouse=True)
-def _fresh_thread():
-    heartbeat.stop()
-    yield
-    heartbeat.stop()
+def _own_thread(fresh_heartbeat):
+    """Let each test set the intervals of the heartbeat."""
 
 
 @pytest.fixture

@@ -136,9 +136,9 @@ raise ValueError({SECRET!r})
 
 
 def test_console_lines_are_for_people():
-    running = process("log.info('job.claimed', job_id='17')", LOG_FORMAT="console")
+    running = process("log.info('job.settled', job_id='17')", LOG_FORMAT="console")
     _out, err = running.communicate(timeout=60)
-    assert "job.claimed" in err
+    assert "job.settled" in err
     assert "job_id" in err
     with pytest.raises(json.JSONDecodeError):
         json.loads(err)

@@ -28,18 +28,20 @@ def test_each_transition_is_one_statement(tenant, django_assert_num_queries):
     with django_assert_num_queries(1):
         renew_leases([LeaseKey(job.id, 1, HOUR)], lease=HOUR)
     with django_assert_num_queries(1):
-        transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1))
+        transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1), has_concurrency_key=False)
     with django_assert_num_queries(1):
         get_job(tenant_id=tenant.id, mode="test", job_id=job.id)
 
 
-def test_a_concurrency_key_costs_one_more_statement_only_at_accept(tenant, django_assert_num_queries):
+def test_a_concurrency_key_costs_one_more_statement_where_the_job_enters_and_leaves_its_queue(
+    tenant, django_assert_num_queries
+):
     with django_assert_num_queries(2):
         job = queued_job(tenant, concurrency_key="a")
     queued_job(tenant, concurrency_key="a")
     with django_assert_num_queries(1):
         claim(job.id)
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         transitions.succeed_job(job_id=job.id, attempt=1, result=encode_payload(1))
 
 

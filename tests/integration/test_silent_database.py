@@ -216,7 +216,7 @@ def test_a_commit_whose_reply_is_lost_is_a_503_and_the_same_key_finds_the_one_jo
 
 
 @pytest.fixture
-def work(relay, in_thread, script, settings):
+def work(relay, in_thread, script, settings, fresh_heartbeat):
     """An attempt has begun and met silence; what it gives, and what lets it return."""
     settings.HEARTBEAT_SECONDS = 0.05
     may_return, has_begun = Event(), Event()
