@@ -1,1 +1,1 @@
-"""Measurements: not part of the suite, started by name."""
+"""Measurements: `run.py bench`, and the files bench_*.py, which are tests that are started by name."""

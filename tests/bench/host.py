@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import psycopg
 import redis
 from psycopg import sql
 
+from devstack.broker import is_ready
 from devstack.environment import base_environment
 from devstack.folder import Folder
 from devstack.ports import free_port
@@ -74,9 +76,10 @@ class Host:
             broker.flushall()
         return f"{self._url.rpartition('/')[0]}/{database}"
 
-    def addresses(self, database_url: str) -> Addresses:
-        """Return the addresses that a contestant gets."""
-        return Addresses(database_url, self.redis_url, self.call_url)
+    def addresses(self, database_url: str, delay_ms: float) -> Addresses:
+        """Return the addresses that a contestant gets; with a delay, those of proxies that it then owns."""
+        addresses = Addresses(database_url, self.redis_url, self.call_url)
+        return self._far(addresses, delay_ms) if delay_ms else addresses
 
     def drop_database(self, url: str) -> None:
         """Drop the database, also if connections to it are left."""
@@ -106,6 +109,17 @@ class Host:
         with urllib.request.urlopen(self.call_url) as answer:
             counts: dict[str, int] = json.load(answer)
             return counts
+
+    def _far(self, near: Addresses, delay_ms: float) -> Addresses:
+        pairs, urls = [], []
+        for url in (near.database, near.broker):
+            target, listen = urlsplit(url).port, free_port()
+            pairs.append(f"{listen}:{target}")
+            urls.append(url.replace(f":{target}/", f":{listen}/"))
+        self.start_python("far-proxy", "-m", "tests.bench.far_proxy", str(delay_ms), *pairs)
+        far = Addresses(urls[0], urls[1], near.calls)
+        self.supervisor.wait_for({"far-proxy": lambda: is_ready(far.broker)})
+        return far
 
     def _make_logins_cheap(self) -> None:
         """Hash the password once instead of 4,096 times: a service that connects for each job would mostly measure that."""

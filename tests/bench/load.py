@@ -17,6 +17,8 @@ CONNECTIONS = 16
 # Far longer than any answer takes: after that, the request counts as unanswered.
 ANSWER_SECONDS = 30.0
 ACCEPTED = 202
+# A retry comes after so many other keys: its first request has been answered by then.
+RETRY_AFTER_KEYS = 500
 _READ_BYTES = 65_536
 _END_OF_HEAD = b"\r\n\r\n"
 _LENGTH = b"\r\ncontent-length:"
@@ -96,6 +98,17 @@ def repeated_keys(prefix: str, count: int) -> Iterator[bytes]:
             yield b"%s-%d" % (text, number)
 
 
+def half_retries(prefix: str) -> Iterator[bytes]:
+    """Yield new keys, each of them once more after a number of other requests."""
+    text = prefix.encode("ascii")
+    number = 0
+    while True:
+        yield b"%s-%d" % (text, number)
+        if number >= RETRY_AFTER_KEYS:
+            yield b"%s-%d" % (text, number - RETRY_AFTER_KEYS)
+        number += 1
+
+
 def parse_response(data: bytes) -> int | None:
     """Return the status of the response that the data is, None while it is incomplete.
 
@@ -118,13 +131,14 @@ def parse_response(data: bytes) -> int | None:
 class Connection:
     """One kept connection with at most one request in flight."""
 
-    __slots__ = ("_received", "sent_at", "socket")
+    __slots__ = ("_received", "answer", "sent_at", "socket")
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.socket = socket.create_connection((endpoint.host, endpoint.port), timeout=ANSWER_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         self._received = b""
+        self.answer = b""
         self.sent_at = 0.0
 
     def send(self, request: bytes) -> None:
@@ -141,7 +155,10 @@ class Connection:
         if self._received:
             data = self._received + data
         status = parse_response(data)
-        self._received = b"" if status else data
+        if status is None:
+            self._received = data
+        else:
+            self._received, self.answer = b"", data
         return status
 
 

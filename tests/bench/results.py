@@ -10,8 +10,12 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from devstack.arguments import ROOT
+
+if TYPE_CHECKING:
+    from tests.bench.scale import Scale
 
 Medians = Mapping[str, Mapping[str, float]]  # by contestant, then by figure
 
@@ -24,7 +28,7 @@ class Results:
     rounds: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     @classmethod
-    def of_this_machine(cls, rounds: int, seconds: float) -> Results:
+    def of_this_machine(cls, rounds: int, scale: Scale) -> Results:
         """Return empty results that say where and how they come about."""
         machine: dict[str, str | int | float] = {
             "commit": _commit(),
@@ -34,7 +38,7 @@ class Results:
             "python": platform.python_version(),
             "load_average": os.getloadavg()[0],
             "rounds": rounds,
-            "seconds": seconds,
+            **asdict(scale),
         }
         return cls(machine)
 

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.bench.figures import FIGURES
-from tests.bench.load import Endpoint, LoadResult, new_keys, parse_response, percentile, repeated_keys
+from tests.bench.load import (
+    RETRY_AFTER_KEYS,
+    Endpoint,
+    LoadResult,
+    half_retries,
+    new_keys,
+    parse_response,
+    percentile,
+    repeated_keys,
+)
+from tests.bench.plot import write_charts
 from tests.bench.report import render
 from tests.bench.results import Results
 
@@ -37,6 +49,15 @@ def test_repeated_keys_are_the_new_ones_again():
     new, repeated = new_keys("a"), repeated_keys("a", 2)
     assert [next(new) for _ in range(3)] == [b"a-0", b"a-1", b"a-2"]
     assert [next(repeated) for _ in range(3)] == [b"a-0", b"a-1", b"a-0"]
+
+
+def test_half_of_the_requests_repeat_an_earlier_key():
+    keys = half_retries("a")
+    sent = [next(keys) for _ in range(4 * RETRY_AFTER_KEYS)]
+    assert len(set(sent[-RETRY_AFTER_KEYS:])) == RETRY_AFTER_KEYS
+    second_half = sent[2 * RETRY_AFTER_KEYS :]
+    retries = [key for at, key in enumerate(sent) if at >= 2 * RETRY_AFTER_KEYS and key in sent[:at]]
+    assert len(retries) == len(second_half) / 2
 
 
 def test_a_percentile_is_one_of_the_values():
@@ -74,3 +95,13 @@ def test_a_rate_near_the_generators_capacity_is_reported():
 def test_each_figure_has_one_line():
     keys = [figure.key for figure in FIGURES]
     assert len(keys) == len(set(keys))
+
+
+def test_a_chart_has_a_bar_for_each_contestant(tmp_path):
+    medians = {"semel": {"accept_per_second": 1_200.0}, "naive": {"accept_per_second": 300.0}, "celery": {}}
+    [file] = write_charts(tmp_path, medians)
+    chart = file.read_text()
+    bars = re.findall(r'<rect class="([\w ]+)".* width="([\d.]+)"', chart)
+    texts = re.findall(r"<text .*>(.+)</text>", chart)
+    assert bars == [("bar ours", "400.0"), ("bar", "100.0")]
+    assert texts[1:] == ["Semel", "1,200", "naive", "300"]

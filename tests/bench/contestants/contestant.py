@@ -14,7 +14,7 @@ import psycopg
 
 from devstack.ports import free_port
 from tests.bench.cpu import Usage, other_cpu_seconds, tree_cpu_seconds
-from tests.bench.load import Endpoint, LoadResult, new_keys, run_load
+from tests.bench.load import CONNECTIONS, Endpoint, LoadResult, new_keys, run_load
 
 if TYPE_CHECKING:
     from tests.bench.host import Host
@@ -24,8 +24,10 @@ PARAMS = {"amount": 1999, "currency": "usd", "source": "tok_visa"}
 
 
 WARM_UP_SECONDS = 1.0
-# Far longer than the jobs of a warm-up take.
-END_SECONDS = 60.0
+# Far longer than it takes to finish a next job.
+END_SECONDS = 30.0
+# Far longer than any number of requests takes.
+SEND_SECONDS = 600.0
 
 
 class NotMeasured(Exception):  # noqa: N818 - the benchmark goes on without this figure
@@ -42,8 +44,10 @@ class Contestant(ABC):
     path: ClassVar[str] = "/jobs"
     count_finished: ClassVar[str]  # SQL
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, *, delay_ms: float = 0.0) -> None:
+        """``delay_ms`` is the time of a round trip to PostgreSQL and to Valkey."""
         self.host = host
+        self._delay_ms = delay_ms
         self.port = free_port()
         self.headers: dict[str, str] = {}
         self._before = set(host.supervisor.running)
@@ -51,13 +55,15 @@ class Contestant(ABC):
 
     def __enter__(self) -> Self:
         self.database_url = self.host.fresh_database(self.name)
-        self.addresses = self.host.addresses(self.database_url)
+        self.addresses = self.host.addresses(self.database_url, self._delay_ms)
+        began = time.perf_counter()
         self.start()
+        self.start_seconds = time.perf_counter() - began
         self.database = self.host.connect(self.database_url)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.host.kill([name for name in self.host.supervisor.running if name not in self._before])
+        self.host.kill(self.own_names())
         with suppress(AttributeError, psycopg.Error):  # the start has failed
             self.database.close()
         self.host.drop_database(self.database_url)
@@ -93,14 +99,25 @@ class Contestant(ABC):
         """Yield keys that no load has used."""
         return new_keys(f"load-{next(self._loads)}")
 
-    def send(self, keys: Iterator[bytes], seconds: float, kind: str = "short") -> tuple[LoadResult, Usage]:
+    def send(
+        self, keys: Iterator[bytes], seconds: float, kind: str = "short", *, connections: int = CONNECTIONS
+    ) -> tuple[LoadResult, Usage]:
         """Send load; return its result and the CPU time used meanwhile. Raises NotMeasured unless every answer is 202."""
         before = self.usage()
-        load = run_load(self.endpoint(kind), keys, seconds=seconds)
+        load = run_load(self.endpoint(kind), keys, seconds=seconds, connections=connections)
         used = self.usage() - before
         if load.refused or load.unanswered:
             raise NotMeasured(f"{self.title} answered {dict(load.statuses)}; {load.unanswered} were not answered.")
         return load, used
+
+    def send_count(self, count: int) -> int:
+        """Request so many jobs, and return how many there are."""
+        first = self.finished()
+        return first + run_load(self.endpoint("short"), self.new_keys(), seconds=SEND_SECONDS, limit=count).sent
+
+    def own_names(self) -> list[str]:
+        """Return the names of all its processes."""
+        return [name for name in self.host.supervisor.running if name not in self._before]
 
     def worker_names(self) -> list[str]:
         """Return the names of the processes that run jobs."""
@@ -117,11 +134,13 @@ class Contestant(ABC):
         return int(row[0])
 
     def wait_for_finished(self, jobs: int) -> None:
-        """Wait until so many jobs have ended. Raises NotMeasured."""
-        end = time.monotonic() + END_SECONDS
-        while self.finished() < jobs:
-            if time.monotonic() > end:
-                raise NotMeasured(f"{self.title} has finished only {self.finished()} of {jobs} jobs.")
+        """Wait until so many jobs have ended. Raises NotMeasured if none ends for a long time."""
+        seen, seen_at = self.finished(), time.monotonic()
+        while (now := self.finished()) < jobs:
+            if now > seen:
+                seen, seen_at = now, time.monotonic()
+            elif time.monotonic() > seen_at + END_SECONDS:
+                raise NotMeasured(f"{self.title} has finished only {now} of {jobs} jobs.")
             time.sleep(0.1)
 
     def usage(self) -> Usage:

@@ -29,7 +29,8 @@ class Semel(Contestant):
     title = "Semel"
     path = "/v1/jobs"
     operations = {"short": "bench.nothing", "call": "bench.call", "plain call": "bench.plain_call"}
-    count_finished = "SELECT count(*) FROM job WHERE state = 'succeeded'"
+    # Served by job_ended.
+    count_finished = "SELECT count(*) FROM job WHERE finished_at > now() - interval '1 day'"
 
     def start(self) -> None:
         settings = {
@@ -53,3 +54,8 @@ class Semel(Contestant):
             self.host.supervisor.start(command)
         checks = {each.name: answers_ping(self.addresses.broker, each.name) for each in self._stopped}
         self.host.supervisor.wait_for(checks)
+
+    def jobs(self) -> int:
+        """Return how many jobs there are."""
+        [count] = self.database.execute("SELECT count(*) FROM job").fetchone() or [0]
+        return int(count)

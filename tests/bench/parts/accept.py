@@ -8,18 +8,19 @@ from tests.bench.load import new_keys, repeated_keys
 
 if TYPE_CHECKING:
     from tests.bench.contestants import Contestant
+    from tests.bench.scale import Scale
 
 
-def measure_accept(contestant: Contestant, seconds: float) -> dict[str, float]:
+def measure_accept(contestant: Contestant, scale: Scale) -> dict[str, float]:
     """Return rates, latencies and CPU times of accepts and replays; each load lasts this time."""
     contestant.warm_up()
     finished = contestant.finished()
-    load, used = contestant.send(new_keys("new"), seconds)
+    load, used = contestant.send(new_keys("new"), scale.seconds)
     finished = contestant.finished() - finished
     contestant.stop_workers()
     contestant.warm_up()
-    replay, replay_used = contestant.send(repeated_keys("new", load.sent), seconds)
-    alone, alone_used = contestant.send(contestant.new_keys(), seconds)
+    replay, replay_used = contestant.send(repeated_keys("new", load.sent), scale.seconds)
+    alone, alone_used = contestant.send(contestant.new_keys(), scale.seconds)
     elapsed = load.seconds + replay.seconds + alone.seconds
     return {
         "accept_per_second": load.rate,

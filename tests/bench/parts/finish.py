@@ -12,7 +12,8 @@ from tests.bench.cpu import tree_pss_bytes
 
 if TYPE_CHECKING:
     from tests.bench.contestants import Contestant
-    from tests.bench.contestants.contestant import Usage
+    from tests.bench.cpu import Usage
+    from tests.bench.scale import Scale
 
 # The first jobs of a fresh worker load its code, and during the last ones some of its processes are idle.
 FIRST_JOBS, LAST_JOBS = 20, 50
@@ -39,11 +40,11 @@ class Drain:
         return self.finished / self.seconds
 
 
-def measure_finish(contestant: Contestant, seconds: float) -> dict[str, float]:
+def measure_finish(contestant: Contestant, scale: Scale) -> dict[str, float]:
     """Return the rate at which a backlog of short jobs is finished, and the CPU time of a job."""
-    jobs = contestant.make_backlog("short", seconds)
+    jobs = contestant.make_backlog("short", scale.seconds)
     contestant.start_workers()
-    drain = watch_drain(contestant, jobs, seconds)
+    drain = watch_drain(contestant, jobs, scale.seconds)
     used = drain.used
     worker = used.worker or used.api  # one process of DBOS does both
     return {
@@ -56,9 +57,9 @@ def measure_finish(contestant: Contestant, seconds: float) -> dict[str, float]:
     }
 
 
-def measure_calls(contestant: Contestant, seconds: float) -> dict[str, float]:
+def measure_calls(contestant: Contestant, scale: Scale) -> dict[str, float]:
     """Return the rate of jobs with one call of 100 ms each, and the memory of the workers meanwhile."""
-    jobs = contestant.make_backlog("call", seconds)
+    jobs = contestant.make_backlog("call", scale.seconds)
     contestant.start_workers()
     at_once, memory = 0, 0
 
@@ -67,7 +68,7 @@ def measure_calls(contestant: Contestant, seconds: float) -> dict[str, float]:
         at_once = max(at_once, contestant.host.calls()["most_held"])
         memory = max(memory, tree_pss_bytes(contestant.pids(contestant.worker_names() or ["api"])))
 
-    drain = watch_drain(contestant, jobs, seconds, look)
+    drain = watch_drain(contestant, jobs, scale.seconds, look)
     return {
         "calls_per_second": drain.rate,
         "calls_at_once": at_once,
@@ -78,11 +79,11 @@ def measure_calls(contestant: Contestant, seconds: float) -> dict[str, float]:
     }
 
 
-def measure_plain_calls(contestant: Contestant, seconds: float) -> dict[str, float]:
+def measure_plain_calls(contestant: Contestant, scale: Scale) -> dict[str, float]:
     """Return the rate of jobs whose call of 100 ms is not recorded."""
-    jobs = contestant.make_backlog("plain call", seconds)
+    jobs = contestant.make_backlog("plain call", scale.seconds)
     contestant.start_workers()
-    return {"plain_calls_per_second": watch_drain(contestant, jobs, seconds).rate}
+    return {"plain_calls_per_second": watch_drain(contestant, jobs, scale.seconds).rate}
 
 
 def watch_drain(contestant: Contestant, jobs: int, seconds: float, look: Callable[[], None] = lambda: None) -> Drain:

@@ -11,13 +11,14 @@ from tests.bench.load import percentile
 
 if TYPE_CHECKING:
     from tests.bench.contestants.semel import Semel
+    from tests.bench.scale import Scale
 
 JOBS = 200
 # Longer than a job takes, so that each one finds an idle stack. No multiple of any interval of Semel's.
 PAUSE_SECONDS = 0.037
 
 
-def measure_idle(contestant: Semel, _seconds: float) -> dict[str, float]:
+def measure_idle(contestant: Semel, _scale: Scale) -> dict[str, float]:
     """Return percentiles over many jobs, requested one by one. The operation returns the time of its first line."""
     first = contestant.finished() + contestant.warm_up()
     contestant.wait_for_finished(first)
