@@ -13,6 +13,8 @@ from devstack.processes import Command
 # Two processes even on a small machine, so that nothing depends on state inside one process.
 API_WORKERS = "2"
 WORKER_PROCESSES = "2"
+# Operations that wait on the network have queues of their own; the same worker takes them.
+WORKER_QUEUES = "high,default,low,io-high,io-default,io-low"
 API_THREADS = "8"
 # Open connections of one process, by the setting of this name.
 CONNECTIONS = {"API_CONNECTIONS": "16384", "STREAMS_MAX_WAITS": "10000"}
@@ -57,7 +59,7 @@ def streams(env: Mapping[str, str], port: int) -> Command:
 
 def worker(env: Mapping[str, str]) -> Command:
     processes = env.get("WORKER_PROCESSES", WORKER_PROCESSES)
-    options = ["-Q", "high,default,low", "-c", processes, "-n", "worker@%h", *_QUIET]
+    options = ["-Q", WORKER_QUEUES, "-c", processes, "-n", "worker@%h", *_QUIET]
     return _celery("worker", env, "worker", *options)
 
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from broker.hints import DueJob
 from broker.publisher import publisher
+from devstack.services import WORKER_QUEUES
 from jobs.models import Job
 from tests.support.compose import ROOT
 from tests.support.factories import TenantFactory, new_api_key
@@ -106,14 +107,14 @@ def test_a_pool_that_grows_runs_more_jobs_at_once(stack, caller):
 
 def test_a_worker_consumes_another_queue_and_leaves_it_and_keeps_its_own(stack, caller):
     control(stack, "add_consumer", "reports")
-    until(lambda: queues(stack) == {"high", "default", "low", "reports"}, seconds=START_SECONDS)
+    until(lambda: queues(stack) == {*WORKER_QUEUES.split(","), "reports"}, seconds=START_SECONDS)
     job_id = sleep(caller, "report", 0, run_at=(timezone.now() + timedelta(days=1)).isoformat()).rpartition("/")[2]
     Job.objects.filter(pk=job_id).update(queue="reports", run_at=timezone.now())
     publisher.publish_hint(DueJob(UUID(job_id), "reports"))
     caller.job_when(f"/v1/jobs/{job_id}", "succeeded")
     caller.job_when(sleep(caller, "as-ever", 0), "succeeded")
     control(stack, "cancel_consumer", "reports")
-    until(lambda: queues(stack) == {"high", "default", "low"}, seconds=START_SECONDS)
+    until(lambda: queues(stack) == {*WORKER_QUEUES.split(",")}, seconds=START_SECONDS)
     caller.job_when(sleep(caller, "still", 0), "succeeded")
 
 
