@@ -82,9 +82,9 @@ class Postgres:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.resume()
 
-    def end_sessions(self) -> None:
-        """End every other session of Semel's database."""
-        self._count("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE", "TRUE")
+    def end_sessions(self) -> int:
+        """End every other session of Semel's database, and return how many there were."""
+        return self._count("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE", "TRUE")
 
     def idle_in_transaction(self) -> int:
         """Return the number of sessions that are idle in a transaction."""
