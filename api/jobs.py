@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -54,15 +54,7 @@ def plan_submission(
     at: datetime,
 ) -> Work | None:
     """Return the job's rows and the response, for the statement that accepts the key; None if it needs a transaction."""
-    principal = principal_of(request)
-    planned = plan_job(
-        tenant_id=principal.tenant_id,
-        mode=principal.mode,
-        submission=validated,
-        origin=_origin(),
-        idempotency_key=key,
-        at=at,
-    )
+    planned = plan_job(**_submitted(request, validated), idempotency_key=key, at=at)
     if planned is None:
         return None
     job = planned.job
@@ -81,12 +73,8 @@ class JobsView(ApiView):
     @idempotent(required=True, validate=read_submission, at_once=plan_submission, creates=True, store_errors=())
     def post(self, request: Request, *, validated: Submission, reservation: Reservation) -> Created:
         """Return 202 with the queued job. Key, job and this response are committed together."""
-        principal = principal_of(request)
         job = submit_job(
-            tenant_id=principal.tenant_id,
-            mode=principal.mode,
-            submission=validated,
-            origin=_origin(),
+            **_submitted(request, validated),
             idempotency_record_id=reservation.record_id,
             idempotency_key=reservation.key,
         )
@@ -197,8 +185,11 @@ class JobResolveView(ApiView):
         return _changed(job)
 
 
-def _origin() -> Origin:
-    return Origin(request_id=current_request_id() or None, traceparent=request_traceparent())
+def _submitted(request: Request, submission: Submission) -> dict[str, Any]:
+    """Return what both ways to submit a job are given: its owner, the submission and its origin."""
+    principal = principal_of(request)
+    origin = Origin(request_id=current_request_id() or None, traceparent=request_traceparent())
+    return {"tenant_id": principal.tenant_id, "mode": principal.mode, "submission": submission, "origin": origin}
 
 
 def _accepted(job: Job) -> HttpResponse:

@@ -43,8 +43,8 @@ class Publisher:
 
     Hints are added to a queue only while it holds fewer than HINTS_MAX messages; the others are dropped. So the broker's memory
     does not grow with the number of jobs. Dropping is safe: it is decided after the commit of the dropped job, by this process's
-    buffer or by the server. At that moment other hints of the queue wait, and whoever takes one of them looks at the table
-    later, after that commit. If those hints are lost too, the sweep finds the job.
+    buffer or by the server. At that moment other hints of the queue wait, and the worker that takes one of them looks at the
+    table later, after that commit. If those hints are lost too, the sweep finds the job.
     """
 
     def __init__(self) -> None:

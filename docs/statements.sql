@@ -286,7 +286,7 @@ ON CONFLICT (job_id, name) DO UPDATE SET attempt = EXCLUDED.attempt
 RETURNING 1;
 
 -- renew leases
--- Locks the jobs' rows that nobody else has locked; job_pkey; HOT updates.
+-- Locks the jobs' rows that no other transaction has locked; job_pkey; HOT updates.
 WITH mine AS (
     SELECT * FROM unnest(:job_ids::uuid[], :attempts::int[], :limits::interval[])
         AS mine (job_id, attempt, attempt_limit)

@@ -127,7 +127,7 @@ def differing_members(stored: bytes | None, body: Any, kid: str) -> list[str]:  
         if pointer not in present or _digest(secret, pointer, present[pointer]) != digest
     }
     # If an enclosing member has a digest, the change of that digest already reports a new member inside it.
-    # # The exception is an enclosing member that was an empty object.
+    # The exception is an enclosing member that was an empty object.
     covering = {pointer for pointer, digest in known.items() if _digest(secret, pointer, {}) != digest}
     differing |= {
         pointer

@@ -113,7 +113,7 @@ clock + make_interval(secs => %s) FROM clock_timestamp() AS clock ON CONFLICT (s
 """
 
 # One row per record. No indexed column changes, so each update is HOT. If another transaction has locked a record, its counts are
-# # dropped: counts are approximate, and a request must not wait for them.
+# dropped: counts are approximate, and a request must not wait for them.
 _ADD_REPLAYS = """
 UPDATE idempotency_record AS record
 SET replays = LEAST(record.replays::bigint + counted.replays, 2147483647), last_replayed_at = clock_timestamp()
@@ -150,7 +150,8 @@ def lock_record(record_id: int) -> Record | None:
 
     Waits for the current holder, at most lock_timeout. Served by the primary key.
     """
-    return _read_record(_LOCK, (record_id,))
+    row = fetch_one(_LOCK, record_id)
+    return Record(*row) if row else None
 
 
 def reserve(request: KeyedRequest, fingerprint: Fingerprint, timeouts: LockTimeouts) -> Reservation | None:
@@ -295,11 +296,6 @@ def _request_values(request: KeyedRequest, fingerprint: Fingerprint) -> tuple[An
 def _reservation(request: KeyedRequest, row: tuple[Any, ...]) -> Reservation:
     record_id, owner, expires_at = row
     return Reservation(record_id=record_id, scope=request.scope, key=request.key, owner=owner, expires_at=expires_at)
-
-
-def _read_record(sql: str, values: tuple[Any, ...]) -> Record | None:
-    row = fetch_one(sql, *values)
-    return Record(*row) if row else None
 
 
 def _read_bounded(sql: str, timeouts: LockTimeouts, values: tuple[Any, ...]) -> tuple[Any, ...] | None:

@@ -19,7 +19,7 @@ T = TypeVar("T")
 # Safe in a URL without escaping, and never a path.
 ARTIFACT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 # The key window of a call that may be repeated without limit, because it only sets a value. Do not use it for an effect with a
-# # compensation: a frozen process can resume after the compensation and repeat the call (docs/explanation/reliability.md).
+# compensation: a frozen process can resume after the compensation and repeat the call (docs/explanation/reliability.md).
 IDEMPOTENT_BY_NATURE = timedelta.max
 _DOWNSTREAM_KEY = re.compile(r"semel-(?P<job>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-")
 

@@ -1,4 +1,4 @@
-"""What a hint makes a worker do: run the job that it names, then go on with the backlog of its queue."""
+"""What a hint makes a worker do: run the job that it names, then continue with the backlog of its queue."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _FULL_SEARCH_SHARE: Final = 0.05
 def run_hint(job_id: UUID, queue: str) -> None:
     """Run the job if it is due, or else the next one of the queue; go on until nothing is due or BACKLOG_SECONDS are over.
 
-    If more is due then, leave a fresh hint. So whoever takes a hint makes sure that the jobs are run that were committed before.
-    A job that takes longer is the last one of its hint. If the process dies, the sweep finds what is left.
+    If more is due then, leave a fresh hint. So the worker that takes a hint makes sure that the jobs are run that were committed
+    before. A job that takes longer is the last one of its hint. If the process dies, the sweep finds what is left.
     """
     backlog = Backlog(queue)
     claimed = claim_hinted_job(job_id) or backlog.claim()

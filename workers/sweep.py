@@ -140,7 +140,7 @@ def _hold_waiting_jobs() -> Iterator[Counts]:
 
 
 def _release_free_jobs() -> Iterator[Counts]:
-    """Look at a part of the held jobs and release those that nothing keeps; the next sweep goes on from there."""
+    """Look at a part of the held jobs and release those that nothing keeps; the next sweep continues from there."""
     global _released_to  # noqa: PLW0603 - one position per process: a lost one costs a round
     for _ in range(_RELEASE_BATCHES):
         progress = release_held(after=_released_to, limit=settings.BATCH_ROWS, known_operations=known_operations())

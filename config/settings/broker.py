@@ -13,6 +13,6 @@ BREAKER_OPEN_SECONDS = 5.0
 PUBLISH_CONNECT_SECONDS = 0.5
 # Seconds that the broker may take to answer the publisher or the sweep, connecting included. No client waits for that.
 PUBLISH_BUDGET_SECONDS = env.float("PUBLISH_BUDGET_SECONDS", default=1.0)
-# Messages in a queue at which no hint is added. Whoever takes a hint goes on with the backlog, so a fleet needs one per process
-# that is idle, and a full queue costs 40 kB of broker memory. The jobs themselves are in PostgreSQL.
+# Messages in a queue at which no hint is added. A worker that takes a hint continues with the backlog, so a fleet needs one per
+# process that is idle, and a full queue costs 40 kB of broker memory. The jobs themselves are in PostgreSQL.
 HINTS_MAX = env.int("HINTS_MAX", default=64)

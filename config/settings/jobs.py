@@ -31,8 +31,8 @@ LOST_LEASE_EXIT_SECONDS = env.float("LOST_LEASE_EXIT_SECONDS", default=10.0)
 # Seconds between sweeps for due and expired jobs: the delay that a lost hint costs. A sweep stops after this time and
 # leaves the rest to the next one.
 SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=5.0)
-# Seconds for which a worker goes on with the backlog after a hint: long enough that the message costs nothing, short enough that
-# it soon looks at queues of a higher priority.
+# Seconds for which a worker continues with the backlog after a hint: long enough that the message costs nothing, short enough
+# that it soon looks at queues of a higher priority.
 BACKLOG_SECONDS = env.float("BACKLOG_SECONDS", default=1.0)
 # Base and maximum of the backoff: a random time between 0 and base x 2^n seconds. An outage of five minutes costs one more
 # attempt, not ten.

@@ -8,7 +8,8 @@ from uuid import UUID
 from broker.publisher import wake_waiters_on_commit
 from foundation.statements import Row, fetch_one
 from jobs.models import Job
-from jobs.queries.rule_statement import GUARDS, KNOWN_OPERATION, RETURNED, announce, job_of, rule_ctes
+from jobs.queries.read import job_columns, job_of
+from jobs.queries.rule_statement import GUARDS, KNOWN_OPERATION, announce, rule_ctes
 from jobs.signals import StateChange, announce_state_change
 from jobs.states import Event, Guard, State, rules_for
 
@@ -30,7 +31,7 @@ _FIRST = f"""
 _CLAIMED: Final = rule_ctes(
     _CLAIM, [f"job.id = ({_FIRST} FOR NO KEY UPDATE SKIP LOCKED\n            )", "job.state = 'queued'"], name="claimed"
 )
-_RETURNED_CLAIM: Final = RETURNED.replace("changed.", "claimed.")
+_RETURNED_CLAIM: Final = job_columns("claimed")
 
 CLAIM_NEXT = f"""
         WITH {_CLAIMED}

@@ -1,12 +1,12 @@
 """Concurrency queues: the jobs of one tenant, mode and concurrency key run one at a time, in the order of `accept_seq`.
 
-A job is in line once its first `run_at` has come. It is blocked while another job of the queue runs, or is in line before it. A
-blocked job is held, so that claims do not meet it.
+A job waits in the queue once its first `run_at` has come. It is blocked while another job of the queue runs or waits before it.
+A blocked job is held, so that claims do not meet it.
 
 Each transaction in which a job enters the queue, leaves it or is held takes the queue's advisory lock in a statement of its own.
 Under READ COMMITTED the next statement then sees everything that earlier holders of the lock have committed. So a job is held
-only behind a job that leaves later, and the job that leaves releases the first in line. A claim needs no lock: it takes the first
-job out of the line, but that job still blocks the others.
+only behind a job that leaves later, and the job that leaves releases the first that waits. A claim needs no lock: the first job
+waits no longer, but it still blocks the others.
 """
 
 from foundation.statements import execute
@@ -14,28 +14,29 @@ from foundation.statements import execute
 _NOW = "(SELECT clock_timestamp())"
 _SAME_KEY = """other.tenant_id = {0}.tenant_id AND other.mode = {0}.mode
                     AND other.concurrency_key = {0}.concurrency_key AND other.id <> {0}.id"""
-_IN_LINE = f"(other.attempt > 0 OR other.run_at <= {_NOW})"
+_WAITS = f"(other.attempt > 0 OR other.run_at <= {_NOW})"
 
 # There are two conditions, each with an index: a single one would read the whole queue to find that no job is running.
 NOT_BLOCKED = f"""(job.concurrency_key IS NULL OR (
                 NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_KEY.format("job")} AND other.state = 'running')
                 AND NOT EXISTS (SELECT FROM job AS other WHERE {_SAME_KEY.format("job")} AND other.state = 'queued'
-                    AND other.accept_seq < job.accept_seq AND {_IN_LINE})))"""
+                    AND other.accept_seq < job.accept_seq AND {_WAITS})))"""
 
 # Whether a job is blocked that takes the last place of its queue: a row of the table, or one that is inserted.
-_ANY_IN_LINE = f"other.state IN ('queued', 'running') AND (other.state = 'running' OR {_IN_LINE})"
+_ANY_AHEAD = f"other.state IN ('queued', 'running') AND (other.state = 'running' OR {_WAITS})"
 BLOCKED_AT_TAIL = f"""(job.concurrency_key IS NOT NULL AND EXISTS (
-                    SELECT FROM job AS other WHERE {_SAME_KEY.format("job")} AND {_ANY_IN_LINE}))"""
+                    SELECT FROM job AS other WHERE {_SAME_KEY.format("job")} AND {_ANY_AHEAD}))"""
 INSERTED_BLOCKED = f"""(%(concurrency_key)s::text IS NOT NULL AND EXISTS (
                SELECT FROM job AS other WHERE other.tenant_id = %(tenant_id)s AND other.mode = %(mode)s::varchar
-               AND other.concurrency_key = %(concurrency_key)s::text AND {_ANY_IN_LINE}))"""
+               AND other.concurrency_key = %(concurrency_key)s::text AND {_ANY_AHEAD}))"""
 
-# The first in line behind a job that leaves (`changed`), unless another one runs. A job that is to be retried keeps its place and
-# blocks those behind it; those before it may run. A queue's lock is held, so no other transaction that leaves waits for this row.
+# The first that waits behind a job that leaves (`changed`), unless another one runs. A job that is to be retried keeps its place
+# and blocks those behind it; those before it may run. A queue's lock is held, so no other transaction that leaves waits for
+# this row.
 RELEASE_HEAD = f""", head AS MATERIALIZED (
             SELECT first.id, first.queue, first.run_at <= {_NOW} AS is_due FROM changed, LATERAL (
                 SELECT other.id, other.queue, other.run_at FROM job AS other
-                WHERE {_SAME_KEY.format("changed")} AND other.state = 'queued' AND {_IN_LINE}
+                WHERE {_SAME_KEY.format("changed")} AND other.state = 'queued' AND {_WAITS}
                   AND (changed.state <> 'queued' OR other.accept_seq < changed.accept_seq)
                 ORDER BY other.accept_seq LIMIT 1
             ) AS first

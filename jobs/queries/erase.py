@@ -10,7 +10,7 @@ from jobs.payloads import encode_payload
 from jobs.queries.events import KEPT_WHEN_ERASED
 
 # There is one part for each table with data of a client or an external system; tests/contract/test_erase_payload.py checks every
-# # table. The identity of a succeeded job is kept, so that a duplicate is still refused.
+# table. The identity of a succeeded job is kept, so that a duplicate is still refused.
 _ERASE = """
     WITH erased AS (
         UPDATE job SET params = %(nothing)s, result = CASE WHEN result IS NOT NULL THEN %(nothing)s END::bytea,

@@ -4,10 +4,10 @@ A job that is not held although it must wait costs a claim one look. A job that 
 ever, so each hold has an owner that ends it later:
 
 - paused: held while the pause is locked; the resume waits for that, and all held jobs are looked at after it;
-- behind another job of its concurrency queue: held under the queue's lock; whoever leaves the queue takes the lock, too;
+- behind another job of its concurrency queue: held under the queue's lock; a job that leaves the queue takes the lock, too;
 - of an operation that the sweep's process does not know: a newer process looks at it.
 
-Besides, each sweep looks at some held jobs in turn and releases those that nothing keeps.
+In addition, each sweep looks at some held jobs in turn and releases those that nothing keeps.
 """
 
 from collections import defaultdict
@@ -36,7 +36,8 @@ _FRONT = f"""
     )
     SELECT id, is_kept, tenant_id, mode, concurrency_key FROM front WHERE is_kept OR is_blocked"""
 
-# SKIP LOCKED: whoever has locked a row claims, cancels or releases it, and may wait for a row that this statement has locked.
+# SKIP LOCKED: a transaction that has locked a row claims, cancels or releases it, and may wait for a row that this statement
+# has locked.
 _HOLD = """
     WITH waiting AS MATERIALIZED (
         SELECT job.id FROM job WHERE job.id = ANY(%(job_ids)s) AND {unheld} AND {condition}
@@ -92,7 +93,7 @@ def hold_front(*, queue: str, limit: int, known_operations: Collection[str]) -> 
 def hold_blocked(job_ids: Sequence[UUID]) -> int:
     """Hold those of these jobs, all of one concurrency queue, that are blocked in it; return how many.
 
-    Locks the queue before the statement that looks, so that nobody leaves it unseen; then job rows by job_pkey.
+    Locks the queue before the statement that looks, so that no job leaves it unseen; then job rows by job_pkey.
     """
     _, held = run_together(
         Statement(LOCK_QUEUE_OF_JOB, {"job_id": job_ids[0]}), Statement(_HOLD_BLOCKED, {"job_ids": list(job_ids)})

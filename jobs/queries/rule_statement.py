@@ -17,6 +17,7 @@ from foundation.statements import Row, Statement, fetch_one, run_together
 from jobs.models import Job
 from jobs.queries.concurrency_queue import BLOCKED_AT_TAIL, LOCK_QUEUE_OF_JOB, NOT_BLOCKED, RELEASE_HEAD
 from jobs.queries.pauses import PAUSED
+from jobs.queries.read import job_columns, job_of
 from jobs.signals import StateChange, announce_state_change
 from jobs.states import Event, Fence, Guard, Rule, State
 
@@ -65,10 +66,6 @@ _RESET = f"""attempts_left = job.max_attempts, reconcile_only = FALSE, deadline_
                 accept_seq = CASE WHEN job.concurrency_key IS NOT NULL THEN nextval('job_accept_seq') END,
                 held = {BLOCKED_AT_TAIL}"""
 
-_COLUMNS = [field.column for field in Job._meta.concrete_fields]  # noqa: SLF001 - Django's documented API
-_ATTRIBUTES = [field.attname for field in Job._meta.concrete_fields]  # noqa: SLF001
-_JSON = ("metadata", "progress")
-RETURNED = ", ".join(f"changed.{column}" for column in _COLUMNS)
 _COMMA, _AND = ",\n                ", "\n              AND "
 
 
@@ -83,31 +80,22 @@ def apply_first_rule(
 
     Locks the job's row (job_pkey), then writes its attempt and event. If two transactions apply rules to one job, the
     second waits for the row and checks its conditions again: only one succeeds. If the job leaves its concurrency queue, that
-    queue is locked before, and the first job in line is released (job_concurrency_order). All in one round trip per rule.
+    queue is locked before, and its first job is released (job_concurrency_order). All in one round trip per rule.
     has_concurrency_key: pass False if the job is known to have none; that part is then left out.
     Raises IntegrityError if a claim meets a running job of the same concurrency key in the same instant.
     """
     values = {"attempt_error": None, **values, "data": json.dumps(dict(event_data or {}))}
     for rule in rules:
-        leaves_queue = has_concurrency_key and _takes_out_of_line(rule)
+        leaves_queue = has_concurrency_key and _leaves_queue(rule)
         row = _run(render_rule(rule, has_concurrency_key=has_concurrency_key), values, locks_queue=leaves_queue)
         if row is None:
             continue
         job = job_of(row)
-        if leaves_queue and (head_id := row[len(_COLUMNS)]) is not None:
-            publish_hint_on_commit(DueJob(head_id, row[-1]))
+        if leaves_queue and (head := row[-2:]) != (None, None):
+            publish_hint_on_commit(DueJob(*head))
         announce(rule, job)
         return job
     return None
-
-
-def job_of(row: Row) -> Job:
-    """Return the job whose columns begin the row, in the order of RETURNED. Ten times cheaper than `Job.objects.raw`."""
-    job = Job.from_db("default", _ATTRIBUTES, row[: len(_COLUMNS)])
-    for name in _JSON:
-        text = getattr(job, name)
-        setattr(job, name, None if text is None else json.loads(text))
-    return job
 
 
 def announce(rule: Rule, job: Job) -> None:
@@ -127,13 +115,13 @@ def render_rule(rule: Rule, *, has_concurrency_key: bool = True) -> str:
     if rule.fence is Fence.INCREMENTS:
         conditions.append(KNOWN_OPERATION)
     changed = rule_ctes(rule, conditions)
-    if has_concurrency_key and _takes_out_of_line(rule):
+    if has_concurrency_key and _leaves_queue(rule):
         return f"""
         WITH {changed}{RELEASE_HEAD}
-        SELECT {RETURNED}, head.id, head.queue FROM changed LEFT JOIN head ON head.is_due"""
+        SELECT {job_columns("changed")}, head.id, head.queue FROM changed LEFT JOIN head ON head.is_due"""
     return f"""
         WITH {changed}
-        SELECT {RETURNED} FROM changed"""
+        SELECT {job_columns("changed")} FROM changed"""
 
 
 def rule_ctes(rule: Rule, conditions: Iterable[str], *, name: str = "changed") -> str:
@@ -176,8 +164,8 @@ def _in_sources(rule: Rule) -> str:
     return f"job.state IN ({names})"
 
 
-def _takes_out_of_line(rule: Rule) -> bool:
-    """True if the rule takes the job out of its place in its concurrency queue: it was running, or queued and has ended."""
+def _leaves_queue(rule: Rule) -> bool:
+    """Return whether the rule takes the job out of its concurrency queue: it was running, or queued and has ended."""
     return State.RUNNING in rule.sources or rule.event in (Event.CANCEL, Event.DEADLINE_PASSED)
 
 

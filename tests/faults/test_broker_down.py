@@ -84,7 +84,7 @@ def test_jobs_are_accepted_in_bounded_time_without_the_broker_and_run_once_it_is
         responses += clients.map(lambda number: charge_timed(caller, number), range(CLIENTS, 2 * CLIENTS))
     assert {answer.status_code for answer, _seconds in responses} == {202}
     assert proxy.accepted - tried < CLIENTS // 2
-    # Nothing is lost, and replays need no broker either. A worker that is busy goes on with the backlog without a broker.
+    # Nothing is lost, and replays need no broker either. A worker that is busy continues with the backlog without a broker.
     assert len(caller.jobs()) == 2 * CLIENTS + 1
     again = caller.charge("order-0", amount=100)
     assert (again.status_code, again.content) == (202, responses[0][0].content)

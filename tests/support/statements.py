@@ -119,7 +119,7 @@ STATEMENTS = (
     ),
     Statement(
         "renew leases",
-        "Locks the jobs' rows that nobody else has locked; job_pkey; HOT updates.",
+        "Locks the jobs' rows that no other transaction has locked; job_pkey; HOT updates.",
         f"{_JOBS}lease",
         "_RENEW",
     ),

@@ -30,7 +30,7 @@ END_SECONDS = 30.0
 SEND_SECONDS = 600.0
 
 
-class NotMeasured(Exception):  # noqa: N818 - the benchmark goes on without this figure
+class NotMeasured(Exception):  # noqa: N818 - the benchmark continues without this figure
     """The figure could not be measured."""
 
 
