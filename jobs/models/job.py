@@ -42,8 +42,8 @@ class Job(models.Model):
     done_effects = models.SmallIntegerField(db_default=0, default=0)  # done and not compensated
     event_seq = models.IntegerField(db_default=1, default=1)
     run_at = models.DateTimeField(db_default=Now())
-    # Left out of the claim index: paused, behind another job of its concurrency queue, or of an operation that maintenance does not
-    # know. Only keeps the row out of the way of others: the guards of the claim decide.
+    # Left out of the claim index: paused, behind another job of its concurrency queue, or of an operation that maintenance does
+    # not know. Only keeps the row out of the way of others: the guards of the claim decide.
     held = models.BooleanField(db_default=False, default=False)
     lease_expires_at = models.DateTimeField(null=True)  # in no index, so that a renewal stays a HOT update
     worker = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: not running
