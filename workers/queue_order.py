@@ -15,9 +15,10 @@ _LOWER_FIRST_EVERY = 10
 class PriorityOrder(priority_cycle):
     """High before default before low before any other queue, except for every tenth message: no queue is starved.
 
-    For every tenth message one of the lower queues is polled first, each in turn. In a worker that consumes both families, `high`
-    and `io-high` take turns. BRPOP takes a message from the first of its keys that is not empty, so the order of the names is
-    the order of the messages. Kombu's default (round robin) ignores priority.
+    For every tenth message one of the lower priorities is polled first, each in turn. In a worker that consumes both
+    families, the two queues of a priority take turns, and a priority has its turn as often as with one family. BRPOP
+    takes a message from the first of its keys that is not empty, so the order of the names is the order of the
+    messages. Kombu's default (round robin) ignores priority.
     """
 
     _delivered = 0  # messages, by this channel
@@ -28,13 +29,16 @@ class PriorityOrder(priority_cycle):
 
     def consume(self, n: int) -> list[str]:
         """Return the queues in the order in which the next message is looked for."""
-        is_io_turn = self._delivered % 2 == 1
-        queues = sorted(self.items[:n], key=lambda queue: (_rank(queue), queue.startswith("io-") != is_io_turn))
+        queues = _in_order(self.items[:n], is_io_first=self._delivered % 2 == 1)
         turn, place = divmod(self._delivered, _LOWER_FIRST_EVERY)
-        if place < _LOWER_FIRST_EVERY - 1 or len(queues) < 2:  # noqa: PLR2004 - nothing to order
+        lower = list(dict.fromkeys(map(_priority, queues)))[1:]
+        if place < _LOWER_FIRST_EVERY - 1 or not lower:
             return queues
-        first = 1 + turn % (len(queues) - 1)
-        return [queues[first], *queues[:first], *queues[first + 1 :]]
+        priority = lower[turn % len(lower)]
+        preferred = [queue for queue in queues if _priority(queue) == priority]
+        # Every tenth message is one of the same family: here the families take turns by their own count.
+        preferred = _in_order(preferred, is_io_first=turn // len(lower) % 2 == 1)
+        return [*preferred, *(queue for queue in queues if queue not in preferred)]
 
     def rotate(self, last_used: str) -> None:  # noqa: ARG002 - kombu's signature
         """Count one delivered message. Polls that found nothing do not count."""
@@ -43,3 +47,12 @@ class PriorityOrder(priority_cycle):
 
 def _rank(queue: str) -> int:
     return _RANKS.get(queue, len(_RANKS))
+
+
+def _priority(queue: str) -> str:
+    """Return what both families' queues of one priority share; a queue of another name is a priority of its own."""
+    return queue.removeprefix("io-") if queue in _RANKS else queue
+
+
+def _in_order(queues: Iterable[str], *, is_io_first: bool) -> list[str]:
+    return sorted(queues, key=lambda queue: (_rank(queue), queue.startswith("io-") != is_io_first))

@@ -47,6 +47,12 @@ def test_both_families_are_ordered_by_priority_and_take_turns():
     assert set(delivered_first(100, both)) == set(both)
 
 
+def test_a_lower_priority_has_its_turn_as_often_with_both_families():
+    both = [*QUEUES, *(f"io-{queue}" for queue in QUEUES)]
+    priorities = [queue.removeprefix("io-") for queue in delivered_first(40, both)]
+    assert priorities == delivered_first(40)
+
+
 def test_each_lower_queue_has_its_turn():
     assert delivered_first(40) == [
         *(["high"] * 9 + ["default"]),
